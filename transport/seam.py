@@ -25,6 +25,8 @@ Address: TypeAlias = tuple[str, int]
 class Stream(ABC):
     """One bidirectional stream. Each direction has one user at a time."""
 
+    __slots__ = ()
+
     #: The number of the stream on its connection.
     stream_id: int
 
@@ -32,7 +34,8 @@ class Stream(ABC):
     async def receive(self, limit: int = RECEIVE_LIMIT) -> bytes:
         """Return 1..`limit` bytes, or b"" once the peer finished sending.
 
-        Cancel at any time: no byte is lost. Bytes returned here count as consumed, which is what gives the peer new credit.
+        Cancel at any time: no byte is lost. Bytes returned here count as consumed, which is what gives the peer new
+        credit.
 
         Raises:
             StreamReset: the peer aborted its sending side.
