@@ -1,0 +1,191 @@
+"""ConnectRequest and ConnectResponse as Cap'n Proto messages, by hand (layouts: wire.md 4.1).
+
+Each request costs one of either, so this is the hottest code of the room: a general library pays for a reader
+object per pointer. The fast readers below take what every known writer emits (one segment, no far pointer, texts in
+order and apart) in one pass, and answer None for anything else, right or wrong; `protocol.reader` then decides.
+`protocol.schemas` holds the same messages through a library and is the oracle in the tests.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Layout
+from struct import pack, unpack_from
+
+from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
+from protocol.errors import ProtocolError
+from protocol.reader import Frame, Message, Struct
+
+_TYPES = (ConnectionType.HTTP, ConnectionType.WEBSOCKET, ConnectionType.TCP)
+
+# Root pointers to a struct that follows at once, by its data words and pointers.
+_REQUEST_ROOT = 0x0002_0001_0000_0000
+_RESPONSE_ROOT = 0x0002_0000_0000_0000
+_REQUEST_HEAD = Layout("<4Q").unpack_from
+_RESPONSE_HEAD = Layout("<3Q").unpack_from
+
+# Low two bits: kind of pointer; the three from bit 32: size of the elements of a list.
+_KIND = 0x7_0000_0003
+_TEXT = 0x2_0000_0001
+_COMPOSITE = 0x7_0000_0001
+#: Tag of a list whose elements have no data and two pointers, without its count.
+_METADATA_TAG = 0x0002_0000
+#: Terminator and padding after a text, by its length modulo 8.
+_PADDING = tuple(bytes(8 - n) for n in range(8))
+
+
+def decode_request(data: bytes, frame: Frame, start: int) -> ConnectRequest:
+    """Decode the message of `frame` at `start` of `data`.
+
+    Raises:
+        ProtocolError: it is no legal ConnectRequest.
+    """
+    root = Message(data, frame, start).root()
+    return ConnectRequest(
+        dest=root.text(0).decode("utf-8", "surrogateescape"),
+        type=_connection_type(root.uint(0, 2)),
+        metadata=_metadata(root),
+    )
+
+
+def decode_response(data: bytes, frame: Frame, start: int) -> ConnectResponse:
+    """Decode the message of `frame` at `start` of `data`.
+
+    Raises:
+        ProtocolError: it is no legal ConnectResponse.
+    """
+    root = Message(data, frame, start).root()
+    return ConnectResponse(error=root.text(0).decode("utf-8", "surrogateescape"), metadata=_metadata(root))
+
+
+def _connection_type(number: int) -> ConnectionType:
+    if number >= len(_TYPES):
+        raise ProtocolError(f"connection type {number} is unknown")
+    return _TYPES[number]
+
+
+def _metadata(root: Struct) -> Metadata:
+    return tuple((entry.text(0), entry.text(1)) for entry in root.structs(1))
+
+
+def fast_request(data: bytes, start: int, end: int) -> ConnectRequest | None:
+    """Decode the segment `data[start:end]` if it is laid out as usual, else return None. Never raises."""
+    if end - start < 32:
+        return None
+    root, number, dest, pairs = _REQUEST_HEAD(data, start)
+    # All of the data section but the type's two bytes is padding today, and may hold later fields tomorrow.
+    number &= 0xFFFF
+    if root != _REQUEST_ROOT or number > 2:
+        return None
+    text = _fast_text(data, dest, start + 24, end)
+    metadata = _fast_metadata(data, pairs, start + 32, end)
+    if text is None or metadata is None:
+        return None
+    return ConnectRequest(dest=text.decode("utf-8", "surrogateescape"), type=_TYPES[number], metadata=metadata)
+
+
+def fast_response(data: bytes, start: int, end: int) -> ConnectResponse | None:
+    """Decode the segment `data[start:end]` if it is laid out as usual, else return None. Never raises."""
+    if end - start < 24:
+        return None
+    root, error, pairs = _RESPONSE_HEAD(data, start)
+    if root != _RESPONSE_ROOT:
+        return None
+    text = _fast_text(data, error, start + 16, end)
+    metadata = _fast_metadata(data, pairs, start + 24, end)
+    if text is None or metadata is None:
+        return None
+    return ConnectResponse(error=text.decode("utf-8", "surrogateescape"), metadata=metadata)
+
+
+def _fast_text(data: bytes, word: int, base: int, end: int) -> bytes | None:
+    """Return the text that pointer `word`, which ends at `base`, points to."""
+    if not word:
+        return b""
+    begin = base + ((word & 0xFFFF_FFFC) << 1)
+    last = begin + (word >> 35) - 1
+    if word & _KIND != _TEXT or last < begin or last >= end or data[last]:
+        return None
+    return data[begin:last]
+
+
+def _fast_metadata(data: bytes, word: int, base: int, end: int) -> Metadata | None:
+    """Return the key and value pairs of the list that pointer `word`, which ends at `base`, points to."""
+    if not word:
+        return ()
+    # A negative offset reads as a huge one here and fails the bound below.
+    begin = base + ((word & 0xFFFF_FFFC) << 1)
+    words = word >> 35
+    if word & _KIND != _COMPOSITE or begin + 8 + words * 8 > end:
+        return None
+    tag: int = unpack_from("<Q", data, begin)[0]
+    count = (tag & 0xFFFF_FFFF) >> 1  # twice the number of pairs, and an odd bit for any other kind
+    if tag >> 32 != _METADATA_TAG or count & 1 or count > words:
+        return None
+    texts: list[bytes] = []
+    append = texts.append
+    position = begin + 8
+    floor = 0
+    for pointer in unpack_from(f"<{count}Q", data, position):
+        position += 8
+        if pointer & _KIND == _TEXT:
+            first = position + ((pointer & 0xFFFF_FFFC) << 1)
+            last = first + (pointer >> 35) - 1
+            # In order and apart: so no byte is read twice, and the size of the message bounds the work.
+            if first < floor or last < first or last >= end or data[last]:
+                return None
+            append(data[first:last])
+            floor = last
+        elif pointer:
+            return None
+        else:
+            append(b"")
+    pairs = iter(texts)
+    return tuple(zip(pairs, pairs, strict=True))
+
+
+def encode_request(request: ConnectRequest, prefix: bytes) -> bytes:
+    """Return `prefix` and the message for `request`, in one segment."""
+    dest = request.dest.encode("utf-8", "surrogateescape")
+    return _encode(prefix, (_REQUEST_ROOT, int(request.type)), dest, request.metadata)
+
+
+def encode_response(response: ConnectResponse, prefix: bytes) -> bytes:
+    """Return `prefix` and the message for `response`, in one segment."""
+    error = response.error.encode("utf-8", "surrogateescape")
+    return _encode(prefix, (_RESPONSE_ROOT,), error, response.metadata)
+
+
+def _encode(prefix: bytes, head: tuple[int, ...], text: bytes, metadata: Metadata) -> bytes:
+    """Lay out: root pointer and data, two pointers, the list of pairs, then every text in order."""
+    count = len(metadata)
+    list_words = 2 * count + 1 if count else 0
+    words = [0, *head]
+    texts = [prefix, b""]
+    # `gap` is the offset that the next pointer needs to reach the next free word (from the word after it).
+    gap = list_words + 1
+    if text:
+        size = len(text)
+        words.append(gap << 2 | (size + 1) << 35 | _TEXT)
+        texts += (text, _PADDING[size & 7])
+        gap += (size + 8) >> 3
+    else:
+        words.append(0)
+    if count:
+        words += ((2 * count) << 35 | _COMPOSITE, count << 2 | _METADATA_TAG << 32)
+        gap -= 3
+    else:
+        words.append(0)
+    for pair in metadata:
+        for value in pair:
+            if value:
+                size = len(value)
+                words.append(gap << 2 | (size + 1) << 35 | _TEXT)
+                texts += (value, _PADDING[size & 7])
+                gap += ((size + 8) >> 3) - 1
+            else:
+                words.append(0)
+                gap -= 1
+    # What is left in `gap` beyond its start for that place is the words of all texts.
+    words[0] = (len(words) - 1 + (gap + 1 if count else gap - 1)) << 32
+    texts[1] = pack(f"<{len(words)}Q", *words)
+    return b"".join(texts)
