@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from transport import udp
-from transport.seam import Address
 from transport.udp import PENDING_LIMIT, Datagram, UdpEndpoint
 
 LOOPBACK = "127.0.0.1"
@@ -225,7 +224,7 @@ def test_a_refused_datagram_is_dropped_counted_and_the_next_one_goes() -> None:
 def test_a_connected_endpoint_learns_that_nobody_listens() -> None:
     async def main() -> None:
         async with endpoint() as gone:
-            address: Address = gone.address
+            address = gone.address
         refused = asyncio.Event()
         async with endpoint(remote=address, on_refused=refused.set) as client:
             client.send([(b"anyone?", address)])
