@@ -118,29 +118,42 @@ def _fast_metadata(data: bytes, word: int, base: int, end: int) -> Metadata | No
     if word & _KIND != _COMPOSITE or begin + 8 + words * 8 > end:
         return None
     tag: int = unpack_from("<Q", data, begin)[0]
-    count = (tag & 0xFFFF_FFFF) >> 1  # twice the number of pairs, and an odd bit for any other kind
-    if tag >> 32 != _METADATA_TAG or count & 1 or count > words:
+    # The count, shifted by the two bits of the tag's kind, which are 0: four halves of pointers for each pair.
+    halves = tag & 0xFFFF_FFFF
+    if tag >> 32 != _METADATA_TAG or halves & 3 or halves > words * 2:
         return None
-    texts: list[bytes] = []
-    append = texts.append
-    position = begin + 8
+    pairs: list[tuple[bytes, bytes]] = []
+    append = pairs.append
+    # Two less than where offsets count from, because the low half of a text pointer, doubled, is its offset plus 2.
+    origin = begin + 6
     floor = 0
-    for pointer in unpack_from(f"<{count}Q", data, position):
-        position += 8
-        if pointer & _KIND == _TEXT:
-            first = position + ((pointer & 0xFFFF_FFFC) << 1)
-            last = first + (pointer >> 35) - 1
-            # In order and apart: so no byte is read twice, and the size of the message bounds the work.
-            if first < floor or last < first or last >= end or data[last]:
+    half = iter(unpack_from(f"<{halves}I", data, begin + 8))
+    try:
+        for key_low, key_high, value_low, value_high in zip(half, half, half, half, strict=True):
+            origin += 16
+            if key_low & 3 != 1 or key_high & 7 != 2:
                 return None
-            append(data[first:last])
+            first = origin - 8 + (key_low << 1)
+            last = first + (key_high >> 3) - 1
+            # In order and apart: so no byte is read twice, and the size of the message bounds the work.
+            if first < floor or last < first or data[last]:
+                return None
+            key = data[first:last]
             floor = last
-        elif pointer:
-            return None
-        else:
-            append(b"")
-    pairs = iter(texts)
-    return tuple(zip(pairs, pairs, strict=True))
+            if value_low & 3 == 1 and value_high & 7 == 2:
+                first = origin + (value_low << 1)
+                last = first + (value_high >> 3) - 1
+                if first < floor or last < first or data[last]:
+                    return None
+                append((key, data[first:last]))
+                floor = last
+            elif value_low or value_high:
+                return None
+            else:
+                append((key, b""))
+    except IndexError:
+        return None
+    return tuple(pairs) if floor < end else None
 
 
 def encode_request(request: ConnectRequest, prefix: bytes) -> bytes:

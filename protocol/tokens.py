@@ -1,7 +1,7 @@
 """Tunnel tokens: what a user pastes instead of a credentials file.
 
-A token is base64 (standard alphabet, padded) of JSON with the keys a (account), s (secret, base64 again), t (tunnel id) and,
-sometimes, e (endpoint). Read by the connector's CLI and by the local edge that issues them.
+A token is base64 (standard alphabet, padded) of JSON with the keys a (account), s (secret, base64 again), t (tunnel id)
+and, sometimes, e (endpoint). Read by the connector's CLI and by the local edge that issues them.
 """
 
 from __future__ import annotations
