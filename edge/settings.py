@@ -1,0 +1,160 @@
+"""What a local edge is told when it starts: frozen values, checked once, whose secrets never show.
+
+`edge.cli_settings` makes them from flags; tests and the embedding connector write them directly.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transport.settings import QuicSettings
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+#: A host and a port to bind; port 0 takes a free one.
+HostPort = tuple[str, int]
+
+_HOSTNAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+
+
+class SettingsError(ValueError):
+    """A setting that the edge cannot start with. Its text is one sentence for whoever wrote it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelSettings:
+    """A tunnel that connectors may register for."""
+
+    account_tag: str
+    tunnel_id: UUID
+    secret: bytes = field(repr=False)
+    hostnames: tuple[str, ...] = ()
+    "Names it serves, perhaps `*.suffix`. None: those of its connector's configuration, and what no other tunnel has."
+    exclusive: bool = False
+    "Refuse a connection index that another connector holds, with EDUPCONN, in place of letting both serve."
+    configuration: bytes | None = field(default=None, repr=False)
+    "JSON that each of its connectors is sent once registered; such a tunnel is remotely managed."
+
+    def __post_init__(self) -> None:
+        if not self.account_tag:
+            raise SettingsError(f"tunnel {self.tunnel_id} has no account tag")
+        if not self.secret:
+            raise SettingsError(f"tunnel {self.tunnel_id} has an empty secret")
+        for name in self.hostnames:
+            if not is_hostname(name):
+                raise SettingsError(f"{name!r} is no hostname that tunnel {self.tunnel_id} could serve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpPort:
+    """A local TCP port whose connections go to one destination behind a tunnel."""
+
+    destination: str
+    "A hostname, reached over WebSocket through the tunnel's rules; or IP:port, reached as a private-network stream."
+    port: int = 0
+    tunnel_id: UUID | None = None
+    "For IP:port, whose tunnel it is; None for the only one, or the first that has no hostnames of its own."
+
+    def __post_init__(self) -> None:
+        if not self.is_address and not is_hostname(self.destination):
+            raise SettingsError(f"{self.destination!r} is neither a hostname nor IP:port")
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"{self.port} is no port")
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the destination is IP:port."""
+        host, _, port = self.destination.rpartition(":")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+            return False
+        bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            version = ipaddress.ip_address(host[1:-1] if bracketed else host).version
+        except ValueError:
+            return False
+        return (version == 6) == bracketed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitorSettings:
+    """How visitors are served over HTTP/1.1. Times in seconds."""
+
+    address: HostPort = ("127.0.0.1", 0)
+    identity: bool = True
+    "Tell the far end who visits: Cf-Connecting-Ip, X-Forwarded-For, X-Forwarded-Proto and Cf-Ray."
+    max_connections: int = 10_000
+    head_timeout: float = 30.0
+    "From the first byte of a request to the end of its header."
+    idle_timeout: float = 75.0
+    "Between requests."
+    response_timeout: float = 100.0
+    "From the request to the head of its response; then the visitor is told 524."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """The control API. It binds loopback addresses alone."""
+
+    address: HostPort = ("127.0.0.1", 0)
+    token: str | None = field(default=None, repr=False)
+    "Where given, requests need `Authorization: Bearer TOKEN`."
+
+    def __post_init__(self) -> None:
+        if not is_loopback(self.address[0]):
+            raise SettingsError(f"the control API may listen on loopback only, not on {self.address[0]}")
+        if self.token is not None and len(self.token) < 16:
+            raise SettingsError("the token of the control API needs at least 16 characters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSettings:
+    """Everything about one local edge."""
+
+    address: HostPort = ("127.0.0.1", 0)
+    "Where connectors reach it over QUIC."
+    visitors: VisitorSettings = VisitorSettings()
+    control: ControlSettings | None = ControlSettings()
+    tunnels: tuple[TunnelSettings, ...] = ()
+    tcp_ports: tuple[TcpPort, ...] = ()
+    ca_directory: Path | None = None
+    "Where the certificate authority is kept, made at the first start; None for a new one as long as the edge lives."
+    any_credentials: bool = False
+    "Accept every tunnel with whatever secret it shows first. Only where connectors come from loopback."
+    fault_relay: bool = False
+    "Put a relay before the QUIC socket that can lose, delay and duplicate packets."
+    location: str = "local"
+    "The name of this edge that connectors log."
+    max_connectors: int = 1000
+    "QUIC connections at once."
+    quic: QuicSettings = field(default_factory=QuicSettings)
+
+    def __post_init__(self) -> None:
+        if self.any_credentials and not is_loopback(self.address[0]):
+            raise SettingsError(
+                f"an edge that accepts any credentials may listen on loopback only, not on {self.address[0]}"
+            )
+        seen: set[UUID] = set()
+        for tunnel in self.tunnels:
+            if tunnel.tunnel_id in seen:
+                raise SettingsError(f"tunnel {tunnel.tunnel_id} is given twice")
+            seen.add(tunnel.tunnel_id)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is `localhost` or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_hostname(name: str) -> bool:
+    """Return whether `name` is a lower-case hostname, perhaps behind `*.`."""
+    return len(name) <= 255 and _HOSTNAME.fullmatch(name) is not None
