@@ -9,7 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from ingress.access import Identity
 
 #: Header fields in order, duplicates kept, names and values as bytes.
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -49,6 +52,8 @@ class OriginRequest:
     "0 for no body, None for a body of unknown length, else its exact length in bytes."
     destination: str = ""
     "IP:port for kind TCP."
+    identity: Identity | None = None
+    "Who a verified Access token stands for; set by the connector's access stage alone."
 
 
 class OriginResponse(ABC):
@@ -115,8 +120,8 @@ class Origin(ABC):
             OriginError: no response could be had.
         """
 
-    async def start(self) -> None:
+    async def start(self) -> None:  # noqa: B027 - a hook that few kinds need
         """Prepare what must exist before the first request (a listener, a CA file). Raises OriginError."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """Release pools and listeners. Requests being served go on to their end. Idempotent."""
