@@ -45,6 +45,8 @@ class UdpEndpoint:
     granted_buffer: int
     #: Datagrams that were never given to the network.
     dropped: int
+    #: Called once what waited for a full socket is gone.
+    on_writable: Callable[[], None] | None
 
     def __init__(self, sock: socket.socket, on_datagrams: Callable[[list[Datagram]], None], remote: bool) -> None:
         self._socket = sock
@@ -58,6 +60,7 @@ class UdpEndpoint:
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._closed = False
         self._on_refused: Callable[[], None] | None = None
+        self.on_writable = None
         self.address = sock.getsockname()[:2]
         self.granted_buffer = 0
         self.dropped = 0
@@ -113,6 +116,11 @@ class UdpEndpoint:
             raise
         return endpoint
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether datagrams wait for a full socket: a good time to send no more until `on_writable`."""
+        return bool(self._pending)
+
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send or queue `datagrams`, in order; drop what does not fit. Never blocks, never raises."""
         if self._closed:
@@ -149,8 +157,12 @@ class UdpEndpoint:
 
     def _on_writable(self) -> None:
         del self._pending[: self._send_now(self._pending)]
-        if not self._pending and self._transport is None:
+        if self._pending:
+            return
+        if self._transport is None:
             self._loop.remove_writer(self._socket)
+        if self.on_writable is not None:
+            self.on_writable()
 
     def _send_now(self, datagrams: Sequence[Datagram]) -> int:
         """Return how many of `datagrams` need no further attempt; fewer than all means that the socket is full."""

@@ -181,11 +181,15 @@ def test_a_full_socket_is_retried_in_order_and_later_datagrams_queue_behind() ->
         async with endpoint(inbox) as receiver, endpoint() as sender:
             shim = shimmed(sender)
             shim.refusals["sendto"] = [BlockingIOError(errno.EAGAIN, "full")]
+            writable: list[bool] = []
+            sender.on_writable = lambda: writable.append(sender.is_blocked)
             sender.send(addressed([b"first"], receiver))
             sender.send(addressed([b"second"], receiver))
+            assert sender.is_blocked
             assert inbox.datagrams == []
             assert await inbox.wait(2) == [b"first", b"second"]
             assert sender.dropped == 0
+            assert writable == [False]
 
     run(main)
 
