@@ -1,0 +1,45 @@
+"""Which of a peer's stream numbers are new: qh3's core forgets that it finished a stream after a thousand others.
+
+A retransmission to a stream that both sides ended long ago then looks like a new stream, and the request in it would be
+served a second time. Streams are opened in order (RFC 9000 2.1), so it takes one number and the few that loss skipped.
+"""
+
+from __future__ import annotations
+
+#: Numbers that may be missing at once: lost packets leave gaps, but not such.
+SKIPPED_STREAMS = 16384
+
+
+class SkippedTooMany(Exception):
+    """The peer left out more numbers than loss explains."""
+
+
+class StreamNumbers:
+    """The numbers of the bidirectional streams that one side opens; `parity` is 0 for a client's, 1 for a server's."""
+
+    def __init__(self, parity: int) -> None:
+        self._parity = parity
+        self._following = parity
+        self._skipped: set[int] = set()
+
+    def is_new(self, stream_id: int) -> bool:
+        """Whether this stream was never seen before; from now on it was.
+
+        Raises:
+            SkippedTooMany: the gap before it is too large.
+        """
+        if stream_id == self._following:
+            self._following = stream_id + 4
+            return True
+        if stream_id & 3 != self._parity:
+            return False
+        if stream_id < self._following:
+            if stream_id not in self._skipped:
+                return False
+            self._skipped.remove(stream_id)
+            return True
+        if (stream_id - self._following) // 4 + len(self._skipped) > SKIPPED_STREAMS:
+            raise SkippedTooMany
+        self._skipped.update(range(self._following, stream_id, 4))
+        self._following = stream_id + 4
+        return True
