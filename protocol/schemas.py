@@ -1,9 +1,9 @@
 """The schema files of this room, loaded through pycapnp: the oracle of the hand-written codecs.
 
 No other file imports pycapnp, and nothing in the product imports this one: only tests and tools do, on bytes they made.
-It does not read a peer's bytes, because a broken message can end the whole process there (printing a message whose union is
-null recurses until the stack is gone; an exception of the library in the wrong place calls terminate), and
-because it costs an idle connector 6 MiB and 10 ms. See docs/dependencies.md.
+A peer's bytes never come here, because a broken message can end the whole process in that library (to_dict of an rpc
+Message whose union is null recurses until the stack is gone; a failed import calls terminate), and because loading it
+costs an idle connector 6 MiB and 10 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DIRECTORY = Path(str(resources.files("protocol"))) / "schema"
 
 @cache
 def _library() -> Any:
-    import capnp  # noqa: PLC0415 - as late as can be: see above
+    import capnp  # as late as can be: see above
 
     capnp.remove_import_hook()
     return capnp
