@@ -1,1 +1,21 @@
 """A local edge: accepts connectors over QUIC, serves visitors over HTTP/1.1 and TCP, and plays tricks on request."""
+
+from edge.local_edge import LocalEdge
+from edge.settings import (
+    ControlSettings,
+    EdgeSettings,
+    SettingsError,
+    TcpPort,
+    TunnelSettings,
+    VisitorSettings,
+)
+
+__all__ = [
+    "ControlSettings",
+    "EdgeSettings",
+    "LocalEdge",
+    "SettingsError",
+    "TcpPort",
+    "TunnelSettings",
+    "VisitorSettings",
+]

@@ -87,6 +87,8 @@ class VisitorSettings:
     address: HostPort = ("127.0.0.1", 0)
     identity: bool = True
     "Tell the far end who visits: Cf-Connecting-Ip, X-Forwarded-For, X-Forwarded-Proto and Cf-Ray."
+    error_details: bool = True
+    "Show visitors why a connector could not serve them; it may name addresses behind the tunnel."
     max_connections: int = 10_000
     head_timeout: float = 30.0
     "From the first byte of a request to the end of its header."
@@ -131,7 +133,8 @@ class EdgeSettings:
     "The name of this edge that connectors log."
     max_connectors: int = 1000
     "QUIC connections at once."
-    quic: QuicSettings = field(default_factory=QuicSettings)
+    quic: QuicSettings = field(default_factory=lambda: QuicSettings(engine="aioquic"))
+    "aioquic, because qh3 cannot answer the zero-length connection ids of the reference."
 
     def __post_init__(self) -> None:
         if self.any_credentials and not is_loopback(self.address[0]):

@@ -58,7 +58,8 @@ class Tunnel:
         self.exclusive = settings.exclusive
         self.configuration = settings.configuration
         "What is pushed to each connector once registered, if anything."
-        self.configuration_version = 0
+        self.configuration_version = -1 if settings.configuration is None else 0
+        "Connectors begin at -1 (lifecycle.md 6)."
         self.local_configuration: Mapping[str, object] | None = None
         "What a connector said its own configuration is."
         self.learned_hostnames: tuple[str, ...] = ()

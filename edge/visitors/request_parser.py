@@ -81,6 +81,11 @@ class RequestReader:
         """Keep one field."""
         self._fields.append((name, value))
 
+    def take_leftover(self) -> bytes:
+        """Return what follows the last head, and keep nothing."""
+        taken, self.leftover = self.leftover, b""
+        return bytes(taken)
+
     def feed(self, data: bytes) -> None:
         """Add bytes that arrived."""
         if not self.leftover:
@@ -161,7 +166,7 @@ class RequestReader:
             raise BadRequest("This is no forward proxy: CONNECT is not served here.", 405)
         special: dict[bytes, list[bytes]] = {}
         headers = self._end_to_end(special)
-        body_length = _framing(special, headers, version)
+        body_length = _framing(special, version)
         keep_alive, nominated, upgrades = _connection_options(special, version)
         if nominated:
             headers = [field for field in headers if field[0].lower() not in nominated]
@@ -193,8 +198,8 @@ class RequestReader:
         return headers
 
 
-def _framing(special: dict[bytes, list[bytes]], headers: list[tuple[bytes, bytes]], version: str) -> int | None:
-    """Return the body's length, and add the one field that says it (RFC 9112 6.1 to 6.3)."""
+def _framing(special: dict[bytes, list[bytes]], version: str) -> int | None:
+    """Return the length of the body (RFC 9112 6.1 to 6.3): 0 for none, None for chunked."""
     lengths = special.get(b"content-length")
     codings = special.get(b"transfer-encoding")
     if codings:
@@ -204,13 +209,11 @@ def _framing(special: dict[bytes, list[bytes]], headers: list[tuple[bytes, bytes
             raise BadRequest("A Transfer-Encoding needs HTTP/1.1.")
         if len(codings) != 1 or codings[0].lower() != b"chunked":
             raise BadRequest("The only Transfer-Encoding served here is chunked.", 501)
-        headers.append((b"Transfer-Encoding", b"chunked"))
         return None
     if not lengths:
         return 0
     if len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0]):
         raise BadRequest("The Content-Length of the request is not one number.")
-    headers.append((b"Content-Length", lengths[0]))
     return int(lengths[0])
 
 

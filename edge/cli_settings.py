@@ -1,0 +1,196 @@
+"""Turn the flags of `pyconnector edge` into `EdgeSettings`, with a sentence for each mistake. Reads secret files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from edge.settings import (
+    ControlSettings,
+    EdgeSettings,
+    SettingsError,
+    TcpPort,
+    TunnelSettings,
+    VisitorSettings,
+)
+from transport.settings import QuicSettings
+
+if TYPE_CHECKING:
+    from edge.settings import HostPort
+
+#: Bytes of a file that may hold a secret.
+MAX_SECRET_FILE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeFlags:
+    """The flags as a user writes them, with their defaults."""
+
+    listen: str = "127.0.0.1:7844"
+    visitors: str = "127.0.0.1:8080"
+    control: str = "127.0.0.1:7845"
+    "Empty for no control API."
+    control_token_file: str = ""
+    tunnels: tuple[str, ...] = ()
+    "ID:ACCOUNT:SECRET-FILE, or the path of a credentials file."
+    hostnames: tuple[str, ...] = ()
+    "HOSTNAME=TUNNEL-ID"
+    tcp: tuple[str, ...] = ()
+    "PORT=HOSTNAME or PORT=IP:PORT, perhaps followed by @TUNNEL-ID"
+    ca_dir: str = ""
+    any_credentials: bool = False
+    fault_relay: bool = False
+    no_identity: bool = False
+    hide_error_details: bool = False
+    location: str = "local"
+    quic_engine: str = "aioquic"
+
+
+def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
+    """Return what the flags say.
+
+    Raises:
+        SettingsError: a flag is malformed, or a file cannot be read.
+    """
+    hostnames = _hostnames(flags.hostnames)
+    tunnels = tuple(_tunnel(text, hostnames) for text in flags.tunnels)
+    if hostnames:
+        raise SettingsError(f"--hostname names tunnel {next(iter(hostnames))}, which no --tunnel gives")
+    if not tunnels and not flags.any_credentials:
+        raise SettingsError(
+            "no tunnel is given: use --tunnel ID:ACCOUNT:SECRET-FILE, or --any-credentials to try things out"
+        )
+    token = _read(flags.control_token_file).decode("ascii", "replace").strip() if flags.control_token_file else None
+    return EdgeSettings(
+        address=parse_address(flags.listen, "--listen"),
+        visitors=VisitorSettings(
+            address=parse_address(flags.visitors, "--visitors"),
+            identity=not flags.no_identity,
+            error_details=not flags.hide_error_details,
+        ),
+        control=ControlSettings(address=parse_address(flags.control, "--control"), token=token)
+        if flags.control
+        else None,
+        tunnels=tunnels,
+        tcp_ports=tuple(_tcp_port(text) for text in flags.tcp),
+        ca_directory=Path(flags.ca_dir) if flags.ca_dir else None,
+        any_credentials=flags.any_credentials,
+        fault_relay=flags.fault_relay,
+        location=flags.location,
+        quic=QuicSettings(engine=flags.quic_engine),
+    )
+
+
+def parse_address(text: str, flag: str) -> HostPort:
+    """Return host and port of HOST:PORT; an IPv6 host stands in brackets.
+
+    Raises:
+        SettingsError: it is malformed; the sentence begins with `flag`.
+    """
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise SettingsError(f"{flag} {text!r}: there is no IPv6 address in the brackets") from None
+    elif ":" in host:
+        raise SettingsError(f"{flag} {text!r}: an IPv6 address goes into brackets")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise SettingsError(f"{flag} {text!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def _hostnames(texts: tuple[str, ...]) -> dict[UUID, list[str]]:
+    found: dict[UUID, list[str]] = {}
+    for text in texts:
+        name, _, tunnel_id = text.rpartition("=")
+        if not name:
+            raise SettingsError(f"--hostname {text!r} is not HOSTNAME=TUNNEL-ID")
+        found.setdefault(_uuid(tunnel_id, "--hostname"), []).append(name.lower())
+    return found
+
+
+def _tunnel(text: str, hostnames: dict[UUID, list[str]]) -> TunnelSettings:
+    parts = text.split(":", 2)
+    if len(parts) == 3 and _is_uuid(parts[0]):
+        tunnel_id, account, path = _uuid(parts[0], "--tunnel"), parts[1], parts[2]
+        secret = _secret(path, tunnel_id, account)
+    elif Path(text).is_file():
+        credentials = _credentials(_read(text), text)
+        account, tunnel_id, secret = credentials
+    else:
+        raise SettingsError(f"--tunnel {text!r} is neither ID:ACCOUNT:SECRET-FILE nor a credentials file")
+    return TunnelSettings(
+        account_tag=account, tunnel_id=tunnel_id, secret=secret, hostnames=tuple(hostnames.pop(tunnel_id, ()))
+    )
+
+
+def _secret(path: str, tunnel_id: UUID, account: str) -> bytes:
+    data = _read(path).strip()
+    if data.startswith(b"{"):
+        found_account, found_id, secret = _credentials(data, path)
+        if (found_account, found_id) != (account, tunnel_id):
+            raise SettingsError(f"{path} holds the credentials of another tunnel than {tunnel_id} of {account}")
+        return secret
+    return _decoded(data, path)
+
+
+def _credentials(data: bytes, path: str) -> tuple[str, UUID, bytes]:
+    try:
+        parsed = json.loads(data)
+        account, tunnel_id, secret = parsed["AccountTag"], parsed["TunnelID"], parsed["TunnelSecret"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise SettingsError(
+            f"{path} is no credentials file: AccountTag, TunnelID and TunnelSecret are in one"
+        ) from None
+    if not all(isinstance(value, str) for value in (account, tunnel_id, secret)):
+        raise SettingsError(f"{path} is no credentials file: its values are texts")
+    return account, _uuid(tunnel_id, path), _decoded(secret.encode("utf-8", "replace"), path)
+
+
+def _decoded(data: bytes, path: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise SettingsError(f"{path} does not hold a secret in base64") from None
+
+
+def _tcp_port(text: str) -> TcpPort:
+    port, _, rest = text.partition("=")
+    destination, at, tunnel_id = rest.partition("@")
+    if not rest or not (port.isascii() and port.isdigit()):
+        raise SettingsError(f"--tcp {text!r} is not PORT=HOSTNAME or PORT=IP:PORT")
+    return TcpPort(port=int(port), destination=destination.lower(), tunnel_id=_uuid(tunnel_id, "--tcp") if at else None)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _uuid(text: str, where: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise SettingsError(f"{where}: {text!r} is no tunnel id") from None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_SECRET_FILE_BYTES + 1)
+    except OSError as exc:
+        raise SettingsError(f"{path} cannot be read: {exc.strerror or exc}") from None
+    if len(data) > MAX_SECRET_FILE_BYTES:
+        raise SettingsError(f"{path} is too large to hold a secret")
+    return data

@@ -1,0 +1,174 @@
+"""A whole edge in one object: start it, register tunnels and ports, stop it.
+
+`pyconnector edge`, `pyconnector run --local`, the demo, tests and the bench all use this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from edge.authority import AUTHORITY_NAME, CERTIFICATE_FILE, EDGE_NAMES, load_or_make_authority, write_new
+from edge.connectors import Connectors
+from edge.control_api import ControlApi
+from edge.control_http import ControlServer
+from edge.faults import FaultRelay
+from edge.refusals import Refusals
+from edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings
+from edge.tunnels import Tunnels
+from edge.visitors.server import VisitorServer
+from edge.visitors.tcp import TcpVisitors
+from transport import quic
+from transport.certificates import make_authority
+from transport.errors import ConnectFailed
+from transport.settings import ServerTls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from uuid import UUID
+
+    from edge.settings import HostPort
+    from transport.seam import Connection
+
+
+class LocalEdge:
+    """Accepts connectors and serves visitors from `start` to `stop`."""
+
+    quic_address: HostPort
+    "Where connectors reach it."
+    visitor_address: HostPort
+    "Where visitors reach it over HTTP/1.1."
+    control_address: HostPort | None
+    "Where the control API listens; None without one."
+    ca_pem: bytes
+    "The certificate that connectors have to trust."
+    ca_path: Path
+    "A file with that certificate, for `--cacert`."
+
+    def __init__(self, settings: EdgeSettings | None = None) -> None:
+        self.settings = settings = settings or EdgeSettings()
+        self.tunnels = Tunnels(settings.tunnels, any_credentials=settings.any_credentials)
+        self.refusals = Refusals()
+        self.connectors = Connectors(
+            tunnels=self.tunnels, refusals=self.refusals, location=settings.location, limit=settings.max_connectors
+        )
+        self.relay: FaultRelay | None = None
+        self.control_address = None
+        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location)
+        self._exit = contextlib.AsyncExitStack()
+        self._running = False
+
+    def __repr__(self) -> str:
+        state = "running" if self._running else "stopped"
+        return f"<LocalEdge {state} tunnels={len(self.tunnels)} {self.connectors!r} {self._visitors!r}>"
+
+    async def start(self) -> None:
+        """Open every socket. Cancel, or a failure, leaves nothing open.
+
+        Raises:
+            SettingsError: an address is taken, or the certificate authority cannot be used.
+        """
+        if self._running:
+            raise RuntimeError("this edge is running already")
+        self._running = True
+        try:
+            await self._open()
+        except ConnectFailed as exc:
+            await self.stop()
+            raise SettingsError(f"the edge cannot listen for connectors: {exc.reason}") from exc
+        except OSError as exc:
+            await self.stop()
+            raise SettingsError(f"the edge cannot start: {exc.strerror or exc}") from exc
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close everything: visitors and connectors are cut off. Idempotent. Cancel leaves some of it open."""
+        self._running = False
+        stack, self._exit = self._exit, contextlib.AsyncExitStack()
+        await stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def add_tunnel(self, account_tag: str, tunnel_id: UUID, secret: bytes, hostnames: Sequence[str] = ()) -> None:
+        """Let connectors register for one more tunnel. Without `hostnames` it serves what no other tunnel does.
+
+        Raises:
+            SettingsError: a value is unusable.
+            ValueError: the tunnel is there already.
+        """
+        self.tunnels.add(
+            TunnelSettings(account_tag=account_tag, tunnel_id=tunnel_id, secret=secret, hostnames=tuple(hostnames))
+        )
+
+    async def add_tcp_port(self, destination: str, port: int = 0, *, tunnel_id: UUID | None = None) -> int:
+        """Open a TCP port for a hostname or an IP:port, and return it. Cancel leaves nothing open.
+
+        Raises:
+            SettingsError: the destination is neither, or the port is taken.
+        """
+        if not self._running:
+            raise RuntimeError("this edge is not running")
+        return await self._open_tcp_port(TcpPort(destination=destination, port=port, tunnel_id=tunnel_id))
+
+    def attach(self, connection: Connection) -> None:
+        """Take a connection that came by another way than the edge's own listener: a test's, in memory."""
+        self.connectors.accept(connection)
+
+    async def _open(self) -> None:
+        settings = self.settings
+        self._exit.push_async_callback(self.connectors.close)
+        tls = self._prepare_tls()
+        host, port = settings.address
+        inner: HostPort = (host, port) if not settings.fault_relay else ("127.0.0.1", 0)
+        listener = await quic.listen(*inner, tls=tls, settings=settings.quic, on_connection=self.connectors.accept)
+        self._exit.push_async_callback(listener.close)
+        self.quic_address = listener.address
+        if settings.fault_relay:
+            self.relay = FaultRelay(host, port, listener.address)
+            self._exit.push_async_callback(self.relay.close)
+            self.quic_address = await self.relay.start()
+        self._exit.push_async_callback(self._visitors.close)
+        self.visitor_address = await self._visitors.start()
+        for tcp_port in settings.tcp_ports:
+            await self._open_tcp_port(tcp_port)
+        if settings.control is not None:
+            api = ControlApi(tunnels=self.tunnels, connectors=self.connectors, refusals=self.refusals, relay=self.relay)
+            control = ControlServer(settings.control, api.handle)
+            self._exit.push_async_callback(control.close)
+            self.control_address = await control.start()
+
+    async def _open_tcp_port(self, settings: TcpPort) -> int:
+        visitors = TcpVisitors(settings, self.tunnels, self.settings.visitors.address[0])
+        try:
+            port = await visitors.start()
+        except OSError as exc:
+            raise SettingsError(f"TCP port {settings.port} cannot be opened: {exc.strerror or exc}") from exc
+        self._exit.push_async_callback(visitors.close)
+        return port
+
+    def _prepare_tls(self) -> ServerTls:
+        directory = self.settings.ca_directory
+        if directory is not None:
+            authority = load_or_make_authority(directory)
+        else:
+            authority = make_authority(AUTHORITY_NAME)
+            directory = Path(tempfile.mkdtemp(prefix="pyconnector-edge-"))
+            self._exit.callback(shutil.rmtree, directory, ignore_errors=True)
+            write_new(directory / CERTIFICATE_FILE, authority.certificate_pem, 0o644)
+        self.ca_pem = authority.certificate_pem
+        self.ca_path = directory / CERTIFICATE_FILE
+        chain, key = authority.issue(list(EDGE_NAMES))
+        return ServerTls(certificate_chain=chain, private_key=key)

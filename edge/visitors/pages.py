@@ -1,0 +1,51 @@
+"""The few responses that the edge gives by itself: error pages with one sentence, complete with their heads."""
+
+from __future__ import annotations
+
+import html
+from http import HTTPStatus
+
+#: Statuses that the real edge made up, beside the registered ones.
+_OWN_PHRASES = {524: "A Timeout Occurred", 530: "Origin Unreachable"}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | _OWN_PHRASES
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii") for status, phrase in _PHRASES.items()}
+#: Characters of a reason that a page shows.
+MAX_REASON = 1000
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n"
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{status} {phrase}</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:4em auto;max-width:40em;padding:0 1em}}</style></head>
+<body><h1>{status} {phrase}</h1><p>{reason}</p>{ray}</body></html>
+"""
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line for a status, known or not."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def error_response(
+    status: int, reason: str, *, ray: str = "", keep_alive: bool = False, head_only: bool = False
+) -> bytes:
+    """Return a whole response that says what went wrong. `head_only` leaves the body out, as HEAD wants it."""
+    body = _PAGE.format(
+        status=status,
+        phrase=html.escape(_PHRASES.get(status, "Error")),
+        reason=html.escape(reason[:MAX_REASON]),
+        ray=f"<p><small>Ray {html.escape(ray)}</small></p>" if ray else "",
+    ).encode("utf-8", "replace")
+    fields = [
+        "Content-Type: text/html; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+    ]
+    if ray:
+        fields.append(f"Cf-Ray: {ray}")
+    if not keep_alive:
+        fields.append("Connection: close")
+    head = status_line(status) + ("\r\n".join(fields) + "\r\n\r\n").encode("ascii")
+    return head if head_only else head + body

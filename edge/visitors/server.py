@@ -1,0 +1,83 @@
+"""The listener for visitors over HTTP/1.1, and what its connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from edge.tasks import TaskSet
+from edge.visitors.http1 import VisitorConnection
+from edge.visitors.identity import RayNumbers
+
+if TYPE_CHECKING:
+    from edge.settings import HostPort, VisitorSettings
+    from edge.tunnels import Tunnels
+
+#: Seconds between two looks at who took too long.
+SWEEP = 0.5
+BACKLOG = 1024
+
+
+class VisitorServer:
+    """Serves visitors from `start` to `close`."""
+
+    def __init__(self, settings: VisitorSettings, tunnels: Tunnels, location: str) -> None:
+        self.settings = settings
+        self.tunnels = tunnels
+        self.rays = RayNumbers(random.SystemRandom().getrandbits(64), location)
+        self.tasks = TaskSet()
+        self._connections: set[VisitorConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<VisitorServer connections={len(self._connections)} tasks={len(self.tasks)}>"
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def start(self) -> HostPort:
+        """Listen, and return where. Cancel leaves nothing open.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = self.settings.address
+        self._server = await loop.create_server(lambda: VisitorConnection(self), host, port, backlog=BACKLOG)
+        self._sweep = loop.call_later(SWEEP, self._check_time)
+        bound = self._server.sockets[0].getsockname()
+        return str(bound[0]), int(bound[1])
+
+    async def close(self) -> None:
+        """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self.tasks.cancel_all()
+
+    def joined(self, connection: VisitorConnection) -> bool:
+        """Count a new connection; False where there are too many."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.settings.max_connections
+
+    def left(self, connection: VisitorConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+
+    def explain(self, error: str) -> str:
+        """Return what a visitor is told of a connector's error."""
+        if self.settings.error_details:
+            return error
+        return "The service behind the tunnel cannot be reached."
+
+    def _check_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in tuple(self._connections):
+            connection.check_time(now)
+        self._sweep = loop.call_later(SWEEP, self._check_time)

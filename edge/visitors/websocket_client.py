@@ -1,0 +1,146 @@
+"""The edge as a WebSocket client: how a TCP visitor's bytes reach a `tcp://` hostname (wire.md 8 b, RFC 6455).
+
+Pure. `WebSocketCarriage` makes masked binary frames of bytes and bytes of the connector's frames, in pieces of any
+size: no frame is ever held whole, so there is no limit on one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+#: Bytes of a control frame's payload (RFC 6455 5.5).
+MAX_CONTROL_BYTES = 125
+_NORMAL_CLOSURE = (1000).to_bytes(2, "big")
+
+
+def handshake_headers(key: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the fields of a handshake, without those that the edge strips."""
+    return [(b"Sec-Websocket-Key", key), (b"Sec-Websocket-Version", b"13")]
+
+
+def new_key(random_bytes: Callable[[int], bytes]) -> bytes:
+    """Return a value for Sec-WebSocket-Key."""
+    return base64.b64encode(random_bytes(16))
+
+
+def accept_value(key: bytes) -> bytes:
+    """Return the Sec-WebSocket-Accept that proves that `key` was read (RFC 6455 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def mask(data: bytes, key: bytes) -> bytes:
+    """XOR `data` with the four bytes of `key`, over and over."""
+    size = len(data)
+    repeated = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
+
+
+class WebSocketCarriage:
+    """Frames towards the connector, bytes out of its frames. Implements `edge.visitors.two_way.Carriage`."""
+
+    __slots__ = ("_buffer", "_closed", "_fragmented", "_random_bytes", "_remaining")
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._random_bytes = random_bytes
+        self._buffer = b""  # less than a header, or a control frame that is not whole
+        self._remaining = 0  # payload of the data frame at hand
+        self._fragmented = False
+        self._closed = False
+
+    def to_stream(self, data: bytes) -> bytes:
+        """Return `data` as one masked binary frame."""
+        return self._frame(_BINARY, data) if data else b""
+
+    def end(self) -> bytes:
+        """Return a Close frame, once."""
+        if self._closed:
+            return b""
+        self._closed = True
+        return self._frame(_CLOSE, _NORMAL_CLOSURE)
+
+    def from_stream(self, data: bytes) -> tuple[bytes, bytes, bool]:
+        """Return payload, replies (pong, Close), and whether the connector closed.
+
+        Raises:
+            ValueError: these are no frames of a server.
+        """
+        payload: list[bytes] = []
+        replies = b""
+        view = self._buffer + data if self._buffer else data
+        position = 0
+        while position < len(view) or self._remaining:
+            if self._remaining:
+                piece = view[position : position + self._remaining]
+                if not piece:
+                    break
+                payload.append(piece)
+                position += len(piece)
+                self._remaining -= len(piece)
+                continue
+            header = _header(view, position)
+            if header is None:
+                break
+            opcode, length, begin = header
+            if opcode < _CLOSE:
+                self._begin_data(opcode, final=bool(view[position] & 0x80))
+                self._remaining = length
+                position = begin
+                continue
+            end = begin + length
+            if end > len(view):
+                break
+            control = view[begin:end]
+            position = end
+            if opcode == _CLOSE:
+                self._buffer = b""
+                return b"".join(payload), replies + self.end(), True
+            if opcode == _PING and not self._closed:
+                replies = self._frame(_PONG, control)  # only the last needs an answer (RFC 6455 5.5.3)
+        self._buffer = view[position:]
+        return payload[0] if len(payload) == 1 else b"".join(payload), replies, False
+
+    def _begin_data(self, opcode: int, *, final: bool) -> None:
+        if (opcode == _CONTINUATION) != self._fragmented:
+            raise ValueError("a continuation frame without a message, or a message inside another")
+        self._fragmented = not final
+
+    def _frame(self, opcode: int, payload: bytes) -> bytes:
+        size = len(payload)
+        if size < 126:
+            head = bytes((0x80 | opcode, 0x80 | size))
+        elif size < 65536:
+            head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
+        else:
+            head = bytes((0x80 | opcode, 0x80 | 127)) + size.to_bytes(8, "big")
+        key = self._random_bytes(4)
+        return head + key + mask(payload, key)
+
+
+def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
+    """Return opcode, payload length and where the payload begins; None while the header is not whole."""
+    if len(data) < position + 2:
+        return None
+    first, second = data[position], data[position + 1]
+    opcode = first & 0x0F
+    if first & 0x70 or second & 0x80 or opcode not in (_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG):
+        raise ValueError("a frame with reserved bits, a mask, or an unknown opcode")
+    length = second & 0x7F
+    begin = position + 2
+    if opcode >= _CLOSE:
+        if length > MAX_CONTROL_BYTES or not first & 0x80:
+            raise ValueError("a control frame that is too long or in fragments")
+    elif length >= 126:
+        begin += 2 if length == 126 else 8
+        if len(data) < begin:
+            return None
+        length = int.from_bytes(data[position + 2 : begin], "big")
+        if length >> 63:
+            raise ValueError("a frame whose length is negative")
+    return opcode, length, begin
