@@ -1,0 +1,39 @@
+"""The keys of one entry of `ingress` (reference/ingress.md 1.3)."""
+
+from __future__ import annotations
+
+from ingress.keys import Key, Table
+from ingress.kinds import Text
+from ingress.origin_keys import ORIGIN_REQUEST, ORIGIN_REQUEST_KIND
+from ingress.path_patterns import MAX_PATTERN
+
+#: Characters of a hostname. The longest that DNS has is 253; the reference sets no limit.
+MAX_HOSTNAME = 1024
+
+RULE = Table(
+    keys=(
+        Key(
+            name="hostname",
+            kind=Text(example="a host name", limit=MAX_HOSTNAME),
+            meaning="Host name of the requests, or `*.` and a name for its subdomains; all where it is left out.",
+            also_tried=("host", "domain"),
+        ),
+        Key(
+            name="path",
+            kind=Text(example="an RE2 expression", limit=MAX_PATTERN),
+            meaning="RE2 expression that is searched in the decoded path; all where it is left out.",
+        ),
+        Key(
+            name="service",
+            kind=Text(example="a service like http://localhost:8080"),
+            meaning="Where the requests go.",
+            also_tried=("url", "target", "origin"),
+        ),
+        Key(
+            name="originRequest",
+            kind=ORIGIN_REQUEST_KIND,
+            meaning="Settings for this rule; the others come from the top-level `originRequest`.",
+        ),
+    ),
+    elsewhere={key.name: "write it under originRequest" for key in ORIGIN_REQUEST.keys},
+)
