@@ -52,9 +52,8 @@ async def connect(
         )
     except OSError as exc:
         raise ConnectFailed(f"cannot send to {_text(address)}: {exc.strerror or exc}") from exc
-    connection = Qh3Connection(
-        NativeQuic(configuration), endpoint, address, settings, lambda _: _close(endpoint, connections)
-    )
+    connection = Qh3Connection(NativeQuic(configuration), endpoint, address, settings)
+    connection.on_gone = endpoint.close
     connections.append(connection)
     endpoint.on_writable = connection.flush
     try:
@@ -80,11 +79,6 @@ async def listen(
 ) -> Qh3Listener:
     """See `transport.quic.listen`. Cancel leaves no socket behind."""
     return await Qh3Listener.open((host, port), server_configuration(tls, settings), settings, on_connection)
-
-
-def _close(endpoint: UdpEndpoint, connections: list[Qh3Connection]) -> None:
-    connections.clear()
-    endpoint.close()
 
 
 def _why(connection: Qh3Connection, address: Address, *, refused: bool) -> ConnectFailed:

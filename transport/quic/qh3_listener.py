@@ -119,7 +119,8 @@ class Qh3Listener(Listener):
         if kind != QuicPacketType.INITIAL or not KEY_LENGTH <= len(destination) <= 20:
             return None
         quic = NativeQuic.for_client(self._configuration, destination, source)
-        connection = Qh3Connection(quic, self.endpoint, address, self._settings, self._forget)
+        connection = Qh3Connection(quic, self.endpoint, address, self._settings)
+        connection.on_gone = lambda: self._forget(connection)
         connection.on_connection_id = lambda cid, issued: self._connection_id(connection, cid, issued)
         connection.handshake_over.add_done_callback(lambda _: self._established(connection))
         self._connections[connection] = set()

@@ -1,0 +1,248 @@
+"""The outward side of a qh3 connection: when packets leave, and the one timer. `Qh3Connection` builds on it.
+
+Time is `time.monotonic`, because loops other than asyncio's own round theirs to milliseconds, and the core measures
+round trips with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from abc import abstractmethod
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from transport.connection_buffers import BufferedConnection
+from transport.seam import ConnectionClosedInfo, Statistics
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from qh3._hazmat import QuicConnectionCore
+
+    from transport.quic.qh3_native import NativeQuic
+    from transport.seam import Address
+    from transport.settings import QuicSettings
+    from transport.udp import Datagram, UdpEndpoint
+
+log = logging.getLogger(__name__)
+
+#: Datagrams of one batch towards the socket, after which it is asked whether it is full.
+FLUSH_BATCH = 256
+#: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
+TIMER_STEP = 0.001
+#: Unreliable datagrams that wait for congestion control; more are dropped (wire.md 2).
+OUTGOING_DATAGRAMS = 32
+#: Bytes of a packet around a DATAGRAM's data: header, frame, authentication tag.
+DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
+#: Bytes of a reason that the peer is told: more may not fit a packet with the rest.
+REASON_LIMIT = 512
+#: Transport error code (RFC 9000 20.1).
+INTERNAL_ERROR = 0x1
+
+
+class Qh3Driver(BufferedConnection):
+    """A connection over a socket that it may share."""
+
+    def __init__(self, quic: NativeQuic, endpoint: UdpEndpoint, peer_address: Address, settings: QuicSettings) -> None:
+        super().__init__(endpoint.address, peer_address)
+        self.core: QuicConnectionCore
+        self.quic = quic
+        self.endpoint = endpoint
+        self.handshake_over: asyncio.Future[None] = self._loop.create_future()
+        "Done once the handshake is complete, or the connection `closed` before."
+        self.on_gone: Callable[[], None] | None = None
+        "Called once, when the connection needs its socket no more."
+        self._settings = settings
+        self._is_client = quic.configuration.is_client
+        self._is_gone = False
+        self._flush_wanted = False
+        self._receiving = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._last_heard = monotonic()
+        self._outgoing: deque[bytes] = deque()
+
+    def start(self) -> None:
+        """Send a client's first packets."""
+        self.quic.connect(self.peer_address, monotonic())
+        self.core = self.quic.core
+        self.flush()
+
+    @abstractmethod
+    def take_events(self) -> None:
+        """Take what events the core has, as far as there is room for what they bring."""
+
+    @abstractmethod
+    def own_deadline(self) -> float | None:
+        """Return when `on_own_deadline` must be called, if ever."""
+
+    @abstractmethod
+    def on_own_deadline(self) -> None:
+        """The time of `own_deadline` has come."""
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def want_flush(self) -> None:
+        """Flush at the loop's next turn, or once what arrives now is dealt with, with all that is written till then."""
+        if not self._flush_wanted:
+            self._flush_wanted = True
+            if not self._receiving:
+                self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what the core has to send, and see to the timer."""
+        self._flush_wanted = False
+        if self._is_gone:
+            return
+        now = monotonic()
+        if self._outgoing:
+            self._hand_over_datagrams()
+        more = True
+        while more and not self.endpoint.is_blocked:
+            try:
+                more = self._send_batch(now)
+            except (ValueError, RuntimeError) as exc:
+                self.fail(f"the QUIC core failed: {exc}")
+                more = False
+        self._arm(now)
+        if self.draining:
+            self.wake_senders()
+        if self._is_client and self.closed is not None:
+            self._leave()
+
+    def _send_batch(self, now: float) -> bool:
+        """Send one batch; False where the core had no more."""
+        poll = self.core.poll_transmit
+        only_peer = self.peer_address if self._is_client else None
+        batch: list[Datagram] = []
+        try:
+            while len(batch) < FLUSH_BATCH:
+                transmit = poll(now)
+                if transmit is None:
+                    return False
+                batch.append((transmit[0], only_peer or transmit[1]))
+            return True
+        finally:
+            if batch:
+                self.endpoint.send(batch)
+
+    def _hand_over_datagrams(self) -> None:
+        """DATAGRAM frames are not held back by the core, so what congestion control does not allow waits here."""
+        core = self.core
+        room = core.congestion_window - core.bytes_in_flight
+        while self._outgoing and room > 0:
+            data = self._outgoing.popleft()
+            room -= len(data) + DATAGRAM_OVERHEAD
+            with contextlib.suppress(ValueError, RuntimeError):
+                core.send_datagram(data)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        """Have the timer fire at the core's deadline, the next PING or the own deadline, whichever comes first.
+
+        One that fires too early costs less than moving it with every packet, so it is only ever moved forward.
+        """
+        timer = self.core.get_timer()
+        at = self._last_heard + self._settings.keepalive
+        if timer is not None and (timer[1] < at or self.closed is not None):
+            at = timer[1]
+        own = self.own_deadline()
+        if own is not None and own < at:
+            at = own
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_later(max(at - now, TIMER_STEP), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._is_gone:
+            return
+        now = monotonic()
+        try:
+            self.core.handle_timer(now)
+            if self.closed is None and self.quic.is_established and now >= self._last_heard + self._settings.keepalive:
+                self.core.send_ping(0)
+                self._last_heard = now  # of the next PING
+        except (ValueError, RuntimeError) as exc:
+            self.fail(f"the QUIC core failed: {exc}")
+        self.take_events()
+        own = self.own_deadline()
+        if own is not None and now >= own:
+            self.on_own_deadline()
+        self.flush()
+
+    # -- the seam ------------------------------------------------------------------------------------------------
+
+    def engine_send_datagram(self, data: bytes) -> bool:
+        """See `BufferedConnection`."""
+        if len(data) + DATAGRAM_OVERHEAD > self.core.active_path[5] or len(self._outgoing) >= OUTGOING_DATAGRAMS:
+            return False
+        self._outgoing.append(data)
+        self.want_flush()
+        return True
+
+    def statistics(self) -> Statistics:
+        """See `Connection.statistics`."""
+        core = self.core
+        _, _, _, sent, received, _ = core.active_path
+        return Statistics(
+            engine="qh3",
+            bytes_sent=sent,
+            bytes_received=received,
+            datagrams_dropped=self.datagrams_dropped,
+            packets_lost=core.loss_total,
+            rtt_smoothed=core.smoothed_rtt,
+            rtt_latest=core.latest_rtt,
+            congestion_window=core.congestion_window,
+            streams_open=len(self.streams),
+        )
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def engine_close(self, code: int, reason: str) -> None:
+        """See `BufferedConnection`."""
+        if self.quic.is_started:
+            with contextlib.suppress(ValueError, RuntimeError):
+                self.core.close(code, None, reason.encode()[:REASON_LIMIT])
+            self.flush()
+        if self._is_client:
+            # A server stays to answer what is under way with the same word; a client's port is wanted again.
+            self._leave()
+
+    def abandon(self) -> None:
+        """Forget the connection without another word. Idempotent."""
+        self.lost(0, "the connection was given up", local=True)
+        self._leave()
+
+    def fail(self, reason: str, code: int = INTERNAL_ERROR) -> None:
+        """Close because of the peer's conduct or the engine's failure."""
+        if self.closed is not None:
+            return
+        log.warning("closing the connection with %s: %s", self.peer_address, reason)
+        with contextlib.suppress(ValueError, RuntimeError):
+            self.core.close(code, 0, reason.encode()[:REASON_LIMIT])
+        self.lost(code, reason, local=True)
+        self.want_flush()
+
+    def lost(self, code: int, reason: str, *, local: bool, idle: bool = False) -> None:
+        """The connection ended: everyone who waits is told."""
+        self.connection_lost(ConnectionClosedInfo(code=code, reason=reason, local=local, idle=idle))
+        if not self.handshake_over.done():
+            self.handshake_over.set_result(None)
+
+    def _leave(self) -> None:
+        """Nothing more will be sent: give up timer and socket. Idempotent."""
+        self._is_gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        on_gone, self.on_gone = self.on_gone, None
+        if on_gone is not None:
+            on_gone()
