@@ -1,0 +1,13 @@
+"""The one door from the engines to this room, opened lazily so that importing the algorithm imports no QUIC library."""
+
+from __future__ import annotations
+
+#: The name under which aioquic's configuration selects BBR (`congestion_control_algorithm`).
+BBR = "bbr"
+
+
+def register() -> None:
+    """Make "bbr" known to aioquic. Idempotent; `transport.quic.aioquic_bbr.attach` then completes each connection."""
+    from transport.quic.aioquic_bbr import register as register_with_aioquic
+
+    register_with_aioquic()
