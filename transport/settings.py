@@ -28,6 +28,8 @@ class QuicSettings:
     incoming_streams: int = 1 << 60
     datagram_frame_size: int = 16383
     initial_packet_size: int = 1232
+    largest_packet_size: int = 16384
+    "Largest UDP payload that the path is probed for; the same as `initial_packet_size` for no probing."
     socket_buffer: int = 7 * 1024 * 1024
 
 

@@ -1,0 +1,20 @@
+"""The aioquic engine does what every transport must."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.transport.aioquic_pair import make_aioquic_pair
+from tests.transport.conformance import Check
+from tests.transport.conformance_connections import CONNECTION_CHECKS
+from tests.transport.conformance_streams import STREAM_CHECKS
+
+
+@pytest.mark.parametrize("check", STREAM_CHECKS + CONNECTION_CHECKS, ids=lambda check: check.__name__)
+def test_aioquic_transport(check: Check) -> None:
+    async def run() -> None:
+        await check(make_aioquic_pair)
+
+    asyncio.run(run())

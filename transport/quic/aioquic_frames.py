@@ -1,0 +1,245 @@
+"""Streams and their frames in the aioquic engine: who has something to send, and how it is written into a packet.
+
+aioquic asks every stream of the connection about every packet. Here streams with something to send wait in a queue and
+are served in turn, and credit is granted as data is consumed. `aioquic_sending` builds the packets around it.
+
+Private names of aioquic 1.7: those of `QuicConnection` used below. The conformance checks fail if one goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from aioquic.buffer import size_uint_var
+from aioquic.quic.connection import (
+    CONNECTION_LIMIT_FRAME_CAPACITY,
+    MAX_STREAM_DATA_FRAME_CAPACITY,
+    RESET_STREAM_FRAME_CAPACITY,
+    STOP_SENDING_FRAME_CAPACITY,
+    QuicConnection,
+    stream_is_client_initiated,
+)
+from aioquic.quic.packet import QuicFrameType
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicPacketBuilderStop
+
+from transport.quic.receive_window import ReceiveWindow
+
+if TYPE_CHECKING:
+    from transport.quic.aioquic_recovery import QuickAcks
+    from transport.quic.aioquic_stream import AioquicStream
+    from transport.settings import QuicSettings
+
+#: Datagrams that may wait to be sent; more are refused (the reference waits at 32).
+DATAGRAM_SEND_QUEUE = 128
+#: Highest number of streams that QUIC can count (RFC 9000 4.6).
+STREAM_COUNT_MAX = 1 << 60
+_TAG = 16
+
+
+class StreamCore(QuicConnection):
+    """A QuicConnection whose streams are ours."""
+
+    _loss: QuickAcks
+
+    def __init__(self, *, settings: QuicSettings, **options: Any) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.connection_window = ReceiveWindow(settings.initial_connection_window, settings.connection_window)
+        self.live_streams: dict[int, AioquicStream] = {}
+        self.peer_stream_count = 0
+        self._active: deque[AioquicStream] = deque()
+        self._held_back: dict[AioquicStream, None] = {}  # by the peer's connection window
+        self._credit_owed: dict[AioquicStream, None] = {}
+        self._connection_credit_owed = False
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = settings.incoming_streams
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0  # the protocol has none
+
+    # -- what the owner overrides --------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to send."""
+        raise NotImplementedError
+
+    def stream_over(self, stream: AioquicStream) -> None:
+        """QUIC forgot a stream."""
+        raise NotImplementedError
+
+    # -- what streams ask for ------------------------------------------------------------------------------------
+
+    def activate(self, stream: AioquicStream) -> None:
+        """Serve `stream` with the next packets."""
+        if not stream.is_active:
+            stream.is_active = True
+            self._active.append(stream)
+            self.wake()
+
+    def consumed(self, stream: AioquicStream, count: int) -> None:
+        """Return credit for what the user took."""
+        if self.connection_window.consume(count):
+            self._connection_credit_owed = True
+            self.wake()
+        if stream.window.consume(count) and stream.final_size is None:
+            self.owe_credit(stream)
+
+    def owe_credit(self, stream: AioquicStream) -> None:
+        """Tell the peer how far it may send on `stream`."""
+        self._credit_owed[stream] = None
+        self.wake()
+
+    def discard_if_over(self, stream: AioquicStream) -> None:
+        """Forget `stream` once both directions are over and acknowledged."""
+        if stream.is_over and self.live_streams.pop(stream.stream_id, None) is not None:
+            self._credit_owed.pop(stream, None)
+            if self.is_peer_opened(stream.stream_id):
+                self.peer_stream_count -= 1
+                limit = self._local_max_streams_bidi
+                limit.value = min(limit.value + 1, STREAM_COUNT_MAX)
+            self.stream_over(stream)
+
+    def is_peer_opened(self, stream_id: int) -> bool:
+        """Whether the peer opened the stream of that number."""
+        return stream_is_client_initiated(stream_id) != self._is_client
+
+    def queue_datagram(self, data: bytes) -> bool:
+        """Queue a DATAGRAM frame; False where peer, path or queue have no room for it."""
+        frame_size = 1 + size_uint_var(len(data)) + len(data)
+        if frame_size > min(self._remote_max_datagram_frame_size or 0, self._frame_space()):
+            return False
+        if len(self._datagrams_pending) >= DATAGRAM_SEND_QUEUE:
+            return False
+        self._datagrams_pending.append(data)
+        self.wake()
+        return True
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    def _write_stream_limit(self, builder: QuicPacketBuilder) -> None:
+        limit = self._local_max_streams_bidi
+        if limit.sent - limit.used < limit.value - limit.sent:
+            buffer = builder.start_frame(
+                QuicFrameType.MAX_STREAMS_BIDI,
+                capacity=CONNECTION_LIMIT_FRAME_CAPACITY,
+                handler=self._on_connection_limit_delivery,
+                handler_args=(limit,),
+            )
+            buffer.push_uint_var(limit.value)
+            limit.sent = limit.value
+
+    def _write_credit(self, builder: QuicPacketBuilder, now: float) -> None:
+        round_trip = self._loss.round_trip
+        if self._connection_credit_owed:
+            limit = self.connection_window.extend(now, round_trip)
+            buffer = builder.start_frame(
+                QuicFrameType.MAX_DATA,
+                capacity=CONNECTION_LIMIT_FRAME_CAPACITY,
+                handler=self._on_connection_credit_delivery,
+            )
+            buffer.push_uint_var(limit)
+            self._connection_credit_owed = False
+        while self._credit_owed:
+            stream = next(iter(self._credit_owed))
+            if stream.final_size is None:
+                limit = stream.window.extend(now, round_trip)
+                buffer = builder.start_frame(
+                    QuicFrameType.MAX_STREAM_DATA,
+                    capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+                    handler=stream.on_credit_delivery,
+                )
+                buffer.push_uint_var(stream.stream_id)
+                buffer.push_uint_var(limit)
+            del self._credit_owed[stream]
+
+    def _write_datagrams(self, builder: QuicPacketBuilder) -> None:
+        pending = self._datagrams_pending
+        while pending:
+            data = pending[0]
+            if 1 + size_uint_var(len(data)) + len(data) > self._frame_space():
+                # The path shrank since it was queued.
+                pending.popleft()
+                continue
+            try:
+                self._write_datagram_frame(builder=builder, data=data, frame_type=QuicFrameType.DATAGRAM_WITH_LENGTH)
+            except QuicPacketBuilderStop:
+                if builder.packet_is_empty:
+                    raise
+                return
+            pending.popleft()
+
+    def _write_streams(self, builder: QuicPacketBuilder) -> None:
+        """Give each stream in turn one frame, until the packet is full. A stream leaves the queue when it has nothing
+        left, or nothing that the peer's windows allow."""
+        active = self._active
+        while active:
+            stream = active[0]
+            if stream.stop_pending:
+                self._write_stop(builder, stream)
+            if stream.reset_pending:
+                self._write_reset(builder, stream)
+            elif stream.queue.has_frame:
+                outcome = self._write_frame(builder, stream)
+                if outcome is None:
+                    return
+                if outcome:
+                    if len(active) > 1:
+                        active.rotate(-1)
+                    continue
+            active.popleft()
+            stream.is_active = False
+
+    def _write_frame(self, builder: QuicPacketBuilder, stream: AioquicStream) -> bool | None:
+        """True: the stream has more; False: it has not, or may not; None: the packet is full."""
+        queue = stream.queue
+        before = queue.offset
+        offset = queue.next_offset
+        overhead = 3 + size_uint_var(stream.stream_id) + (size_uint_var(offset) if offset else 0)
+        connection_credit = self._remote_max_data - self._remote_max_data_used
+        credit = min(connection_credit, stream.remote_limit - before)
+        is_new = not queue.has_lost
+        frame = queue.next_frame(builder.remaining_flight_space - overhead, credit)
+        if frame is None:
+            if is_new and credit < queue.unsent and builder.remaining_flight_space - overhead >= credit:
+                if credit == connection_credit:
+                    self._held_back[stream] = None
+                return False
+            if builder.packet_is_empty:
+                raise QuicPacketBuilderStop
+            return None
+        offset, data, ends = frame
+        buffer = builder.start_frame(
+            QuicFrameType.STREAM_BASE | 2 | (4 if offset else 0) | ends,
+            capacity=overhead,
+            handler=stream.on_frame_delivery,
+            handler_args=frame,
+        )
+        buffer.push_uint_var(stream.stream_id)
+        if offset:
+            buffer.push_uint_var(offset)
+        buffer.push_uint16(len(data) | 0x4000)
+        buffer.push_bytes(data)
+        self._remote_max_data_used += queue.offset - before
+        return queue.has_frame
+
+    def _write_stop(self, builder: QuicPacketBuilder, stream: AioquicStream) -> None:
+        buffer = builder.start_frame(
+            QuicFrameType.STOP_SENDING, capacity=STOP_SENDING_FRAME_CAPACITY, handler=stream.on_stop_delivery
+        )
+        buffer.push_uint_var(stream.stream_id)
+        buffer.push_uint_var(stream.stop_code)
+        stream.stop_pending = False
+
+    def _write_reset(self, builder: QuicPacketBuilder, stream: AioquicStream) -> None:
+        buffer = builder.start_frame(
+            QuicFrameType.RESET_STREAM, capacity=RESET_STREAM_FRAME_CAPACITY, handler=stream.on_reset_delivery
+        )
+        buffer.push_uint_var(stream.stream_id)
+        buffer.push_uint_var(stream.reset_code or 0)
+        buffer.push_uint_var(stream.queue.offset)
+        stream.reset_pending = False
+
+    def _frame_space(self) -> int:
+        return self._max_datagram_size - 1 - len(self._peer_cid.cid) - 2 - _TAG
+
+    def _on_connection_credit_delivery(self, delivery: QuicDeliveryState) -> None:
+        if delivery is not QuicDeliveryState.ACKED:
+            self._connection_credit_owed = True
