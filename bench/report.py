@@ -1,0 +1,89 @@
+"""Medians over rounds, as a table for people and as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from bench.process import cpu_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.rows import Figure
+
+#: row -> figure -> subject -> one value per round
+Samples = dict[str, dict[str, dict[str, list[float]]]]
+
+
+class Report:
+    """Collects the rounds of several subjects."""
+
+    def __init__(self, subjects: list[str]) -> None:
+        self._subjects = subjects
+        self._samples: Samples = {}
+        self._units: dict[tuple[str, str], str] = {}
+
+    def add(self, subject: str, rows: dict[str, list[Figure]]) -> None:
+        """Take the rows of one round of `subject`."""
+        for row, figures in rows.items():
+            for name, value, unit in figures:
+                self._units[row, name] = unit
+                self._samples.setdefault(row, {}).setdefault(name, {}).setdefault(subject, []).append(value)
+
+    def table(self) -> str:
+        """A Markdown table of medians, with the ratio to the last subject where there are several."""
+        subjects = self._subjects
+        base = subjects[-1] if len(subjects) > 1 else ""
+        heads = ["row", "figure", *subjects, *(f"{name} / {base}" for name in subjects[:-1])]
+        lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        for row, figures in self._samples.items():
+            for name, by_subject in figures.items():
+                if name == "failures" and not any(any(values) for values in by_subject.values()):
+                    continue
+                medians = {subject: statistics.median(values) for subject, values in by_subject.items()}
+                cells = [row, f"{name} {self._units[row, name]}".strip()]
+                cells += [_short(medians[subject]) if subject in medians else "" for subject in subjects]
+                if base:
+                    cells += [_ratio(medians.get(subject), medians.get(base)) for subject in subjects[:-1]]
+                lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write every sample with what it was measured on."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"about": about(), "samples": self._samples}, indent=1) + "\n")
+
+
+def about() -> dict[str, Any]:
+    """Commit, versions, processor and command line of this run."""
+    packages = {}
+    for name in ("aioquic", "qh3", "uvloop", "pycapnp", "cryptography", "httptools"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return {
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+        "command": "python -m bench " + " ".join(sys.argv[1:]),
+    }
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _ratio(value: float | None, base: float | None) -> str:
+    return f"{value / base:.2f}" if value is not None and base else ""

@@ -1,0 +1,112 @@
+"""Origin, edge and connector under test, each in its process, put together for one subject."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.process import cpu_seconds, resident_bytes
+from bench.subject import Running, Subject, write_files
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Seconds that one command to the edge process may take.
+COMMAND_TIMEOUT = 300.0
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Child:
+    """A helper process that speaks JSON lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, module: str, *arguments: str) -> tuple[Child, dict[str, Any]]:
+        """Start `python -m module` and return it with the first line it prints."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *arguments, cwd=ROOT, stdin=-1, stdout=-1, limit=1 << 20
+        )
+        child = cls(process)
+        return child, await child._line()
+
+    async def ask(self, **command: Any) -> dict[str, Any]:
+        """Send one command and return its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        answer = await asyncio.wait_for(self._line(), COMMAND_TIMEOUT)
+        if "error" in answer:
+            raise RuntimeError(f"{command}: {answer['error']}")
+        return answer
+
+    async def _line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("a helper process of the bench ended")
+        return dict(json.loads(line))
+
+    async def stop(self) -> None:
+        """End it now."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+class Stage:
+    """One subject, connected and ready to be measured."""
+
+    def __init__(self, edge: Child, subject: Running, ports: dict[str, int]) -> None:
+        self.edge = edge
+        self.pid = subject.pid
+        self.tcp_destination = f"127.0.0.1:{ports['tcp']}"
+        self.start_seconds = 0.0
+
+    async def measured(self, **command: Any) -> dict[str, Any]:
+        """Run a load command; its figures with the CPU seconds the connector spent meanwhile."""
+        before = cpu_seconds(self.pid)
+        figures = await self.edge.ask(**command)
+        figures["cpu"] = cpu_seconds(self.pid) - before
+        return figures
+
+    def resident(self) -> int:
+        """Resident memory of the connector now, in bytes."""
+        return resident_bytes(self.pid)
+
+
+@contextlib.asynccontextmanager
+async def set_up(
+    subject: Subject, *, connections: int = 4, edge_engine: str = "aioquic", relay: bool = False
+) -> AsyncIterator[Stage]:
+    """Start everything for `subject`; the stage is registered when the block begins."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyconnector-bench-")))
+        origin, ports = await Child.start("bench.origin")
+        stack.push_async_callback(origin.stop)
+        edge, addresses = await Child.start("bench.edge_process", edge_engine, *(["relay"] if relay else []))
+        stack.push_async_callback(edge.stop)
+        write_files(folder, ca_pem=Path(addresses["ca"]).read_bytes(), http_port=ports["http"])
+        host, port = addresses["quic"]
+        command = subject.command(
+            folder, edges=[(host, port)] * (connections if subject.peer else 1), connections=connections
+        )
+        log = folder / "connector.log"
+        begun = time.monotonic()
+        running = await Running.start(command, log=log)
+        stack.push_async_callback(running.stop)
+        stage = Stage(edge, running, ports)
+        try:
+            first = await edge.ask(do="wait", connections=1)
+            stage.start_seconds = first["monotonic"] - begun
+            if connections > 1:
+                await edge.ask(do="wait", connections=connections)
+        except RuntimeError as error:
+            raise RuntimeError(f"{subject.name}: {error}\n{log.read_text(errors='replace')[-2000:]}") from error
+        yield stage
