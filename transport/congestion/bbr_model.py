@@ -50,8 +50,7 @@ class PathModel:
     )
 
     def __init__(self, *, smss: int) -> None:
-        self.smss = smss
-        self.min_pipe_cwnd = p.MIN_PIPE_PACKETS * smss
+        self.set_smss(smss)
         # rounds (5.5.1)
         self.next_round_delivered = 0
         self.round_start = False
@@ -89,6 +88,11 @@ class PathModel:
             f"<PathModel bw={self.bw:.0f} max_bw={self.max_bw:.0f} min_rtt={self.min_rtt:.6f} "
             f"longterm={self.inflight_longterm} shortterm={self.inflight_shortterm} rounds={self.round_count}>"
         )
+
+    def set_smss(self, smss: int) -> None:
+        """Count in packets of this size (2.2, C.SMSS)."""
+        self.smss = smss
+        self.min_pipe_cwnd = p.MIN_PIPE_PACKETS * smss
 
     def start_clock(self, now: float) -> None:
         """Date the still empty filters to `now` (5.2.1)."""

@@ -51,6 +51,11 @@ class Pacer:
         self._packet_time = self._smss / rate
         self._quantum_time = quantum / rate
 
+    def set_packet_size(self, size: int) -> None:
+        """Set aside time for packets of this size from now on."""
+        self._packet_time *= size / self._smss
+        self._smss = size
+
     def begin(self) -> None:
         """Start an attempt to send: nothing is set aside yet."""
         self._reserved = 0.0

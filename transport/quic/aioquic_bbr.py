@@ -2,11 +2,11 @@
 
 aioquic's hook (`register_congestion_control`) tells of packets sent, acknowledged and lost, one at a time. BBR also
 needs the end of an acknowledgment, a pacing rate of its own, and to know that the sender ran out of data; those come
-from a subclass of the recovery and of the pacer, which `attach` puts in. Without `attach` BBR works from the hook
-alone, with aioquic's pacer, which spreads the window over a round trip instead of pacing at BBR's rate.
+from a recovery of its own (`make_recovery` of the engine asks for one) and its pacer. Without them BBR works from the
+hook alone, with aioquic's pacer, which spreads the window over a round trip instead of pacing at BBR's rate.
 
-Private names of aioquic 1.7: `QuicConnection._loss`, `_is_client`, `_logger`, `_max_datagram_size`, `_quic_logger`,
-`_send_probe`; `QuicPacketRecovery._cc`, `_pacer`. tests/transport/quic/test_aioquic_bbr.py fails if one goes.
+Private names of aioquic 1.7: `QuicConnection._loss`, `_is_client`, `_max_datagram_size`, `_send_probe`;
+`QuicPacketRecovery._cc`, `_pacer`. tests/transport/quic/test_aioquic_bbr.py fails if one goes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aioquic.quic.congestion.base import K_INITIAL_WINDOW, QuicCongestionControl, register_congestion_control
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery
+from aioquic.quic.recovery import QuicPacketPacer
 
 from transport.congestion.bbr import Bbr
 from transport.congestion.pacer import Pacer
 from transport.congestion.registry import BBR
+from transport.quic.aioquic_recovery import QuickAcks
 
 if TYPE_CHECKING:
     from aioquic.quic.connection import QuicConnection
@@ -42,6 +43,7 @@ class BbrCongestionControl(QuicCongestionControl):
         )
         self.pacer = Pacer(smss=max_datagram_size)
         self.is_attached = False
+        self.largest_packet = max_datagram_size
         self._unsettled_at: float | None = None
         # Bound once: these run for every packet.
         self._on_acked = self.bbr.sampler.on_acked
@@ -62,6 +64,8 @@ class BbrCongestionControl(QuicCongestionControl):
     def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
         """Count one packet into flight."""
         size = packet.sent_bytes
+        if size > self.largest_packet:
+            self._packets_have_grown(size)
         self._on_sent(packet.packet_number, size, packet.sent_time or 0.0)
         self.pacer.on_sent(size)
 
@@ -100,7 +104,7 @@ class BbrCongestionControl(QuicCongestionControl):
             self.bbr.on_ack_end(now)
             self._apply_controls()
 
-    def check_out_of_data(self, max_datagram_size: int) -> None:
+    def check_out_of_data(self) -> None:
         """Note it if the last attempt to send ended although window and pacer had room for a packet.
 
         Asked before acknowledgments and losses make room of their own (4.1.2.4 of the draft), once per attempt.
@@ -108,7 +112,7 @@ class BbrCongestionControl(QuicCongestionControl):
         pacer = self.pacer
         if pacer.was_asked:
             pacer.was_asked = False
-            if not pacer.is_holding and self._sampler.inflight + max_datagram_size <= self.congestion_window:
+            if not pacer.is_holding and self._sampler.inflight + self.largest_packet <= self.congestion_window:
                 self.bbr.on_out_of_data()
 
     def get_log_data(self) -> dict[str, Any]:
@@ -117,6 +121,12 @@ class BbrCongestionControl(QuicCongestionControl):
         data["bbr-state"] = self.bbr.machine.state.label
         data["pacing_rate"] = int(self.bbr.controls.pacing_rate)
         return data
+
+    def _packets_have_grown(self, size: int) -> None:
+        # The path's MTU was probed; BBR counts in packets of the largest size (2.2 of the draft, C.SMSS).
+        self.largest_packet = size
+        self.bbr.model.set_smss(size)
+        self.pacer.set_packet_size(size)
 
     def _apply_controls(self) -> None:
         controls = self.bbr.controls
@@ -140,8 +150,8 @@ class BbrPacer(QuicPacketPacer):
         """Ignore the window: BBR sets the rate when it settles."""
 
 
-class BbrRecovery(QuicPacketRecovery):
-    """aioquic's recovery, which tells BBR where a batch of acknowledgments ends and when sending begins."""
+class BbrRecovery(QuickAcks):
+    """The engine's recovery, which tells BBR where a batch of acknowledgments ends and when sending begins."""
 
     def __init__(self, *, max_datagram_size: int, uniform: Uniform | None = None, **options: Any) -> None:
         # The base class insists on a registered controller, and is given one without state of its own.
@@ -150,7 +160,6 @@ class BbrRecovery(QuicPacketRecovery):
         cc.is_attached = True
         self._cc = self._bbr_cc = cc
         self._pacer = BbrPacer(cc.pacer, max_datagram_size=max_datagram_size)
-        self._max_datagram_size = max_datagram_size
 
     @property
     def congestion_window(self) -> int:
@@ -160,23 +169,23 @@ class BbrRecovery(QuicPacketRecovery):
         as much work as a full one.
         """
         cc = self._bbr_cc
-        cc.check_out_of_data(self._max_datagram_size)
+        cc.check_out_of_data()
         cc.settle()
         cc.pacer.begin()
         in_flight = cc.bytes_in_flight
         room = cc.congestion_window - in_flight
-        return in_flight + room - room % self._max_datagram_size if room > 0 else in_flight
+        return in_flight + room - room % cc.largest_packet if room > 0 else in_flight
 
     def on_ack_received(self, *, ack_rangeset: RangeSet, **context: Any) -> None:
         """Pass an ACK frame on, and look for packets in it that had been taken for lost."""
         cc = self._bbr_cc
-        cc.check_out_of_data(self._max_datagram_size)
+        cc.check_out_of_data()
         super().on_ack_received(ack_rangeset=ack_rangeset, **context)
         cc.on_ack_received(ack_rangeset)
 
     def on_loss_detection_timeout(self, *, now: float) -> None:
         """Handle the loss timer, which makes room that is no sign of an idle application."""
-        self._bbr_cc.check_out_of_data(self._max_datagram_size)
+        self._bbr_cc.check_out_of_data()
         super().on_loss_detection_timeout(now=now)
 
 
@@ -185,22 +194,23 @@ def register() -> None:
     register_congestion_control(BBR, BbrCongestionControl)
 
 
-def attach(connection: QuicConnection, *, uniform: Uniform | None = None) -> None:
-    """Let BBR drive a connection just made, before `connect` and before its first datagram.
+def make_bbr_recovery(connection: QuicConnection, *, uniform: Uniform | None = None) -> BbrRecovery:
+    """Return the recovery of a connection just made; `uniform` returns numbers in [0, 1), a seeded one for repeats."""
+    return BbrRecovery(
+        initial_rtt=connection.configuration.initial_rtt,
+        max_datagram_size=connection._max_datagram_size,
+        peer_completed_address_validation=not connection._is_client,
+        send_probe=connection._send_probe,
+        uniform=uniform,
+    )
 
-    `uniform` returns numbers in [0, 1); a seeded one makes a run repeatable.
+
+def attach(connection: QuicConnection, *, uniform: Uniform | None = None) -> None:
+    """Let BBR drive a plain aioquic connection, before `connect` and before its first datagram.
 
     Raises:
         ValueError: the connection has begun.
     """
     if connection._loss.spaces:
         raise ValueError("BBR must be attached before the connection begins")
-    connection._loss = BbrRecovery(
-        initial_rtt=connection.configuration.initial_rtt,
-        max_datagram_size=connection._max_datagram_size,
-        peer_completed_address_validation=not connection._is_client,
-        quic_logger=connection._quic_logger,
-        send_probe=connection._send_probe,
-        logger=connection._logger,
-        uniform=uniform,
-    )
+    connection._loss = make_bbr_recovery(connection, uniform=uniform)

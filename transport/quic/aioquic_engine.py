@@ -11,6 +11,7 @@ from aioquic.tls import CipherSuite
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from transport.congestion.registry import BBR, register
 from transport.edge_roots import find_roots
 from transport.errors import ConnectFailed
 from transport.quic.aioquic_connection import AioquicConnection, Core
@@ -116,6 +117,8 @@ def _server_configuration(tls: ServerTls, settings: QuicSettings) -> QuicConfigu
 
 
 def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> QuicConfiguration:
+    if settings.congestion_control == BBR:
+        register()
     return QuicConfiguration(
         alpn_protocols=[alpn],
         cipher_suites=list(_CIPHERS),

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.recovery import K_PACKET_THRESHOLD, K_TIME_THRESHOLD, QuicPacketPacer, QuicPacketRecovery
 
+from transport.congestion.registry import BBR
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -194,6 +196,10 @@ class WindowRecovery(QuickAcks):
 
 def make_recovery(connection: QuicConnection, algorithm: str) -> QuickAcks:
     """Return the recovery of a connection just made, in place of the one that aioquic gave it."""
+    if algorithm == BBR:
+        from transport.quic.aioquic_bbr import make_bbr_recovery
+
+        return make_bbr_recovery(connection)
     return WindowRecovery(
         congestion_control_algorithm=algorithm,
         initial_rtt=connection.configuration.initial_rtt,
