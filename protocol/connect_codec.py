@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from struct import Struct as Layout
 from struct import pack, unpack_from
+from typing import TYPE_CHECKING
 
 from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
 from protocol.errors import ProtocolError
-from protocol.reader import Frame, Message, Struct
+from protocol.reader import Message, Struct
+
+if TYPE_CHECKING:
+    from protocol.framing import Frame
 
 _TYPES = (ConnectionType.HTTP, ConnectionType.WEBSOCKET, ConnectionType.TCP)
 

@@ -10,56 +10,14 @@ Layout: https://capnproto.org/encoding.html. Used by `connect_codec` and the RPC
 from __future__ import annotations
 
 from struct import Struct as Layout
-from struct import unpack_from
-from typing import NamedTuple
 
 from protocol.errors import ProtocolError
-
-#: Most segments in one message, as in the reference (wire.md 3).
-MAX_SEGMENTS = 512
+from protocol.framing import Frame
 
 _WORD = Layout("<Q").unpack_from
-_TABLE = Layout("<II").unpack_from
 
-_STRUCT, _LIST, _FAR = 0, 1, 2
+_STRUCT, _LIST, _FAR, _CAPABILITY = 0, 1, 2, 3
 _BYTES, _POINTERS, _COMPOSITE = 2, 6, 7
-
-
-class Frame(NamedTuple):
-    """Where the segments of a message lie: byte offsets relative to its first byte, and its whole length."""
-
-    segments: list[tuple[int, int]]
-    length: int
-
-
-def frame_header_bytes(data: bytes | bytearray, start: int = 0) -> int:
-    """Return how many bytes of `data` from `start` are needed to read the segment table; 4 of them tell.
-
-    Raises:
-        ProtocolError: more segments than `MAX_SEGMENTS`.
-    """
-    count = int.from_bytes(data[start : start + 4], "little") + 1
-    if count > MAX_SEGMENTS:
-        raise ProtocolError(f"a message of {count} segments is beyond the limit of {MAX_SEGMENTS}")
-    # The table is the count, one size for each, and padding to a whole word.
-    return (count + 2) // 2 * 8
-
-
-def read_frame(data: bytes | bytearray, start: int, limit: int) -> Frame:
-    """Read the segment table at `start`, which must be there as a whole.
-
-    Raises:
-        ProtocolError: the message is larger than `limit` bytes.
-    """
-    position = frame_header_bytes(data, start)
-    count = int.from_bytes(data[start : start + 4], "little") + 1
-    segments = []
-    for words in unpack_from(f"<{count}I", data, start + 4):
-        segments.append((position, position + words * 8))
-        position += words * 8
-    if position > limit:
-        raise ProtocolError(f"a message of {position} bytes is beyond the limit of {limit}")
-    return Frame(segments, position)
 
 
 class Message:
@@ -233,6 +191,11 @@ class Struct:
         self.data_bytes = data_bytes
         self.pointers = pointers
 
+    @classmethod
+    def empty(cls) -> Struct:
+        """Return a struct of defaults."""
+        return cls(_NOTHING, 0, 0, 0, 0)
+
     def uint(self, offset: int, size: int) -> int:
         """Return the unsigned integer of `size` bytes at byte `offset` of the data section."""
         if offset + size > self.data_bytes:
@@ -244,6 +207,12 @@ class Struct:
         """Return the signed integer of `size` bytes at byte `offset` of the data section."""
         value = self.uint(offset, size)
         return value - (1 << size * 8) if value >> (size * 8 - 1) else value
+
+    def capability(self, index: int) -> int | None:
+        """Return which entry of the capability table pointer `index` names; None if it is no capability."""
+        at = self._pointer(index)
+        found = None if at is None else self.message.resolve(self.segment, at)
+        return None if found is None or found[0] & 0xFFFF_FFFF != _CAPABILITY else found[0] >> 32
 
     def flag(self, bit: int) -> bool:
         """Return the Bool at `bit` of the data section."""
@@ -281,3 +250,6 @@ class Struct:
         """Return the List(Text) at pointer `index`."""
         at = self._pointer(index)
         return [] if at is None else self.message.texts_at(self.segment, at)
+
+
+_NOTHING = Message(b"", Frame([], 0))

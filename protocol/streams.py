@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from protocol import connect_codec as codec
 from protocol.connect import ConnectRequest, ConnectResponse
 from protocol.errors import ProtocolError
-from protocol.reader import Frame, frame_header_bytes, read_frame
+from protocol.framing import Frame, frame_header_bytes, read_frame
 
 DATA_SIGNATURE = b"\x0a\x36\xcd\x12\xa1\x3e"
 RPC_SIGNATURE = b"\x52\xbb\x82\x5c\xdb\x65"
