@@ -147,9 +147,7 @@ def _credentials(data: bytes, path: str) -> tuple[str, UUID, bytes]:
         parsed = json.loads(data)
         account, tunnel_id, secret = parsed["AccountTag"], parsed["TunnelID"], parsed["TunnelSecret"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise SettingsError(
-            f"{path} is no credentials file: AccountTag, TunnelID and TunnelSecret are in one"
-        ) from None
+        raise SettingsError(f"{path} is no credentials file with AccountTag, TunnelID and TunnelSecret") from None
     if not all(isinstance(value, str) for value in (account, tunnel_id, secret)):
         raise SettingsError(f"{path} is no credentials file: its values are texts")
     return account, _uuid(tunnel_id, path), _decoded(secret.encode("utf-8", "replace"), path)

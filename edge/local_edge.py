@@ -130,16 +130,8 @@ class LocalEdge:
     async def _open(self) -> None:
         settings = self.settings
         self._exit.push_async_callback(self.connectors.close)
-        tls = self._prepare_tls()
-        host, port = settings.address
-        inner: HostPort = (host, port) if not settings.fault_relay else ("127.0.0.1", 0)
-        listener = await quic.listen(*inner, tls=tls, settings=settings.quic, on_connection=self.connectors.accept)
-        self._exit.push_async_callback(listener.close)
-        self.quic_address = listener.address
-        if settings.fault_relay:
-            self.relay = FaultRelay(host, port, listener.address)
-            self._exit.push_async_callback(self.relay.close)
-            self.quic_address = await self.relay.start()
+        if settings.address is not None:
+            await self._listen_for_connectors(*settings.address)
         self._exit.push_async_callback(self._visitors.close)
         self.visitor_address = await self._visitors.start()
         for tcp_port in settings.tcp_ports:
@@ -149,6 +141,18 @@ class LocalEdge:
             control = ControlServer(settings.control, api.handle)
             self._exit.push_async_callback(control.close)
             self.control_address = await control.start()
+
+    async def _listen_for_connectors(self, host: str, port: int) -> None:
+        settings = self.settings
+        tls = self._prepare_tls()
+        inner: HostPort = ("127.0.0.1", 0) if settings.fault_relay else (host, port)
+        listener = await quic.listen(*inner, tls=tls, settings=settings.quic, on_connection=self.connectors.accept)
+        self._exit.push_async_callback(listener.close)
+        self.quic_address = listener.address
+        if settings.fault_relay:
+            self.relay = FaultRelay(host, port, listener.address)
+            self._exit.push_async_callback(self.relay.close)
+            self.quic_address = await self.relay.start()
 
     async def _open_tcp_port(self, settings: TcpPort) -> int:
         visitors = TcpVisitors(settings, self.tunnels, self.settings.visitors.address[0])

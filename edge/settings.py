@@ -26,6 +26,21 @@ class SettingsError(ValueError):
     """A setting that the edge cannot start with. Its text is one sentence for whoever wrote it."""
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is `localhost` or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_hostname(name: str) -> bool:
+    """Return whether `name` is a lower-case hostname, perhaps behind `*.`."""
+    return len(name) <= 255 and _HOSTNAME.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelSettings:
     """A tunnel that connectors may register for."""
@@ -117,8 +132,8 @@ class ControlSettings:
 class EdgeSettings:
     """Everything about one local edge."""
 
-    address: HostPort = ("127.0.0.1", 0)
-    "Where connectors reach it over QUIC."
+    address: HostPort | None = ("127.0.0.1", 0)
+    "Where connectors reach it over QUIC; None where they are attached by other means, as in tests."
     visitors: VisitorSettings = VisitorSettings()
     control: ControlSettings | None = ControlSettings()
     tunnels: tuple[TunnelSettings, ...] = ()
@@ -137,7 +152,7 @@ class EdgeSettings:
     "aioquic, because qh3 cannot answer the zero-length connection ids of the reference."
 
     def __post_init__(self) -> None:
-        if self.any_credentials and not is_loopback(self.address[0]):
+        if self.any_credentials and self.address is not None and not is_loopback(self.address[0]):
             raise SettingsError(
                 f"an edge that accepts any credentials may listen on loopback only, not on {self.address[0]}"
             )
@@ -146,18 +161,3 @@ class EdgeSettings:
             if tunnel.tunnel_id in seen:
                 raise SettingsError(f"tunnel {tunnel.tunnel_id} is given twice")
             seen.add(tunnel.tunnel_id)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is `localhost` or a loopback address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_hostname(name: str) -> bool:
-    """Return whether `name` is a lower-case hostname, perhaps behind `*.`."""
-    return len(name) <= 255 and _HOSTNAME.fullmatch(name) is not None

@@ -17,7 +17,8 @@ from edge.visitors.request_body import request_body
 from edge.visitors.request_parser import BadRequest, RequestReader
 from edge.visitors.response_body import write_response
 from edge.visitors.response_head import BadResponse, Framing, final_head, switching_head
-from edge.visitors.two_way import Plain, TwoWay, WriteGate
+from edge.visitors.sockets import WriteGate, reset_connection
+from edge.visitors.two_way import Plain, TwoWay
 from edge.visitors.upload import Upload
 from protocol.connect import ConnectionType, ConnectRequest
 from protocol.errors import ProtocolError
@@ -338,7 +339,7 @@ class VisitorConnection(asyncio.Protocol):
         if await two_way.run(exchange.leftover):
             self._socket.close()
         else:
-            self._socket.abort()
+            reset_connection(self._socket)
 
     def _fail(self, request: VisitorRequest, status: int, reason: str, ray: str) -> bool:
         """Answer with an error page; True where the connection can carry another request."""
@@ -356,7 +357,7 @@ class VisitorConnection(asyncio.Protocol):
     def _cut_off(self) -> None:
         """End in the middle of a response, so that the visitor sees that it is not whole."""
         if self._ends_silently:
-            self._socket.abort()
+            reset_connection(self._socket)
         else:
             self._socket.close()
 

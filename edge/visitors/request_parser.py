@@ -147,7 +147,7 @@ class RequestReader:
 
     def _check_beginning(self, buffer: bytes | bytearray) -> None:
         """Refuse what can no longer become a head, so that nobody waits for the rest of it."""
-        if buffer and not buffer[:1].isalpha():
+        if buffer and not buffer[:1].isalpha() and buffer != b"\r":
             raise BadRequest("This is no HTTP request.")
         if len(buffer) > MAX_HEAD_BYTES:
             raise BadRequest("The header of the request is too large.", 431)

@@ -12,7 +12,7 @@ from transport.errors import TransportError
 if TYPE_CHECKING:
     from edge.exchange import Exchange
     from edge.visitors.response_head import ResponseHead
-    from edge.visitors.two_way import WriteGate
+    from edge.visitors.sockets import WriteGate
 
 
 async def write_response(socket: asyncio.Transport, gate: WriteGate, exchange: Exchange, head: ResponseHead) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from edge.exchange import Broken, Exchange, NoTunnel, open_exchange
 from edge.tasks import TaskSet
-from edge.visitors.two_way import Carriage, Plain, TwoWay, WriteGate
+from edge.visitors.sockets import WriteGate, reset_connection
+from edge.visitors.two_way import Carriage, Plain, TwoWay
 from edge.visitors.websocket_client import WebSocketCarriage, accept_value, handshake_headers, new_key
 from protocol.connect import ConnectionType, ConnectRequest
 from protocol.errors import ProtocolError
@@ -142,7 +143,7 @@ class TcpVisitor(asyncio.Protocol):
         if self._owner.joined(self):
             self._task = self._owner.tasks.start(self._serve(), "edge tcp visitor")
         else:
-            transport.abort()
+            reset_connection(transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the visitor."""
@@ -179,7 +180,7 @@ class TcpVisitor(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the visitor off."""
-        self._socket.abort()
+        reset_connection(self._socket)
 
     async def _serve(self) -> None:
         try:
@@ -188,7 +189,7 @@ class TcpVisitor(asyncio.Protocol):
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
             _log.warning("a visitor of TCP port %d was turned away: %s", self._owner.port, reason)
-            self._socket.abort()
+            reset_connection(self._socket)
             return
         two_way = self._two_way = TwoWay(self._socket, self._gate, exchange, self._owner.tasks, carriage)
         if self._early:
@@ -200,4 +201,4 @@ class TcpVisitor(asyncio.Protocol):
         if await two_way.run(exchange.leftover):
             self._socket.close()
         else:
-            self._socket.abort()
+            reset_connection(self._socket)

@@ -15,6 +15,7 @@ from transport.errors import TransportError
 if TYPE_CHECKING:
     from edge.exchange import Exchange
     from edge.tasks import TaskSet
+    from edge.visitors.sockets import WriteGate
 
 #: Bytes of replies (WebSocket pongs) that wait for a far end which does not read; beyond, they are left out.
 MAX_WAITING_REPLIES = 16 * 1024
@@ -51,35 +52,6 @@ class Plain:
     def from_stream(self, data: bytes) -> tuple[bytes, bytes, bool]:
         """Return `data`."""
         return data, b"", False
-
-
-class WriteGate:
-    """Whether a socket takes more: follows pause_writing and resume_writing."""
-
-    __slots__ = ("_waiter", "paused")
-
-    def __init__(self) -> None:
-        self.paused = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def pause(self) -> None:
-        """The socket's buffer is full."""
-        self.paused = True
-
-    def resume(self) -> None:
-        """It has room again, or will never need any."""
-        self.paused = False
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Wait until it has room. Cancel at any time."""
-        while self.paused:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
 
 
 class TwoWay:
