@@ -9,14 +9,17 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.transport.conformance import PATIENCE, Pair
 from transport.certificates import make_authority
 from transport.quic.aioquic_connection import AioquicConnection
 from transport.quic.aioquic_engine import connect, listen
-from transport.quic.aioquic_listener import AioquicListener
-from transport.seam import Address, Connection
 from transport.settings import EDGE_SERVER_NAME, ClientTls, QuicSettings, ServerTls
+
+if TYPE_CHECKING:
+    from transport.quic.aioquic_listener import AioquicListener
+    from transport.seam import Address, Connection
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ def credentials() -> Credentials:
     return Credentials(ServerTls(certificate_chain=chain, private_key=key), path)
 
 
-def client_tls(**options: bool) -> ClientTls:
+def client_tls(*, post_quantum_only: bool = False) -> ClientTls:
     """Return what makes a client trust the server of `credentials`."""
-    return ClientTls(ca_file=credentials().ca_file, **options)
+    return ClientTls(ca_file=credentials().ca_file, post_quantum_only=post_quantum_only)
 
 
 @dataclass

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.transport.aioquic_pair import make_aioquic_pair
-from tests.transport.conformance import Check
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
+
+if TYPE_CHECKING:
+    from tests.transport.conformance import Check
 
 
 @pytest.mark.parametrize("check", STREAM_CHECKS + CONNECTION_CHECKS, ids=lambda check: check.__name__)

@@ -128,10 +128,11 @@ class ReceivingCore(SendingCore):
             and self._network_paths[0].addr == addr
             and self._network_paths[0].is_validated
         ):
-            space = self._spaces[Epoch.ONE_RTT]
-            crypto = self._cryptos[Epoch.ONE_RTT].recv
+            space = self._numbers
             try:
-                number, frames, is_valid = open_packet(crypto, data, len(host_cid), space.expected_packet_number)
+                number, frames, is_valid = open_packet(
+                    self._keys.recv, data, len(host_cid), space.expected_packet_number
+                )
             except BadPacket:
                 return
             except NewKeyPhase:
@@ -147,7 +148,7 @@ class ReceivingCore(SendingCore):
 
     def _packet_received(self, number: int, frames: bytes, is_valid: bool, now: float) -> None:
         """Take in one new packet of an established connection."""
-        space = self._spaces[Epoch.ONE_RTT]
+        space = self._numbers
         if number > space.expected_packet_number:
             space.expected_packet_number = number + 1
         try:
@@ -173,7 +174,7 @@ class ReceivingCore(SendingCore):
             self._owe_acknowledgment(now, at_once=not in_order)
 
     def _owe_acknowledgment(self, now: float, *, at_once: bool) -> None:
-        space = self._spaces[Epoch.ONE_RTT]
+        space = self._numbers
         self._unacknowledged += 1
         if at_once or self._unacknowledged >= ACK_EVERY:
             self._unacknowledged = max(self._unacknowledged, ACK_EVERY)

@@ -188,6 +188,13 @@ class WindowRecovery(QuickAcks):
         self._window_pacer.begin()
         return self._cc.congestion_window
 
+    def on_ack_received(self, **context: Any) -> None:
+        """Take in one ACK frame; a window of which less than half was in use does not grow (RFC 9002 7.8)."""
+        window, in_flight = self._cc.congestion_window, self._cc.bytes_in_flight
+        super().on_ack_received(**context)
+        if self._cc.congestion_window > window > 2 * in_flight:
+            self._cc.congestion_window = window
+
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
         """Count a packet into flight and pay for it."""
         super().on_packet_sent(packet=packet, space=space)

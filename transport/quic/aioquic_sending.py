@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aioquic.quic.connection import QuicConnectionId, QuicConnectionState, QuicNetworkPath
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicPacketBuilderStop
 from aioquic.quic.recovery import QuicPacketSpace
@@ -41,6 +42,9 @@ class SendingCore(StreamCore):
         self._unacknowledged = 0
         self._ack_delay = ACK_DELAY
         self._builder = OneRttBuilder(self._max_datagram_size)
+        # The keys and the packet numbers of the established connection, which aioquic looks up by enumeration.
+        self._keys = CryptoPair()
+        self._numbers = QuicPacketSpace(is_application_data=True)
 
     @property
     def has_work(self) -> bool:
@@ -68,8 +72,7 @@ class SendingCore(StreamCore):
         flight = loss.congestion_window - loss.bytes_in_flight
         if self._probe_pending:
             flight = max(flight, self._max_datagram_size)
-        crypto = self._cryptos[Epoch.ONE_RTT]
-        builder.begin(packet_number=self._packet_number, peer_cid=self._peer_cid.cid, flight=flight, crypto=crypto)
+        builder.begin(packet_number=self._packet_number, peer_cid=self._peer_cid.cid, flight=flight, crypto=self._keys)
         try:
             self._write_application(builder, path, now)
         except QuicPacketBuilderStop:
@@ -80,7 +83,7 @@ class SendingCore(StreamCore):
         if not datagrams:
             return []
         self._packet_number = builder.packet_number
-        space = self._spaces[Epoch.ONE_RTT]
+        space = self._numbers
         for packet in packets:
             packet.sent_time = now
             loss.on_packet_sent(packet=packet, space=space)
@@ -94,7 +97,7 @@ class SendingCore(StreamCore):
         """Return when `handle_timer` is due."""
         if not self._is_steady() or self._close_at is None:
             return super().get_timer()
-        space, loss = self._spaces[Epoch.ONE_RTT], self._loss
+        space, loss = self._numbers, self._loss
         timer: float = self._close_at
         self._loss_at = space.loss_time
         if self._loss_at is None and space.ack_eliciting_in_flight:
@@ -110,6 +113,11 @@ class SendingCore(StreamCore):
         super().handle_timer(now)
         if self._loss.probe_count >= BLACK_HOLE_PROBES and self.mtu.fall_back():
             self._use_datagram_size()
+
+    def _confirm_handshake(self) -> None:
+        super()._confirm_handshake()
+        self._keys = self._cryptos[Epoch.ONE_RTT]
+        self._numbers = self._spaces[Epoch.ONE_RTT]
 
     def _is_steady(self) -> bool:
         """Whether nothing but ordinary packets on one validated path is left to do."""
@@ -127,10 +135,11 @@ class SendingCore(StreamCore):
     # -- packets -------------------------------------------------------------------------------------------------
 
     def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
-        crypto = self._cryptos[Epoch.ONE_RTT]
-        if not crypto.send.is_valid():
-            return
-        space = self._spaces[Epoch.ONE_RTT]
+        crypto, space = self._keys, self._numbers
+        if not self._handshake_confirmed:
+            crypto, space = self._cryptos[Epoch.ONE_RTT], self._spaces[Epoch.ONE_RTT]
+            if not crypto.send.is_valid():
+                return
         while True:
             is_ack_due = space.ack_at is not None and space.ack_at <= now
             if not is_ack_due:
@@ -140,18 +149,21 @@ class SendingCore(StreamCore):
             builder.start_packet(QuicPacketType.ONE_RTT, crypto)
             if is_ack_due or (space.ack_at is not None and self._has_frames(network_path)):
                 self._write_ack_frame(builder=builder, space=space, now=now)
-            if self._handshake_complete:
-                if self._has_rare_work(network_path):
-                    self._write_rare_frames(builder, network_path, now)
-                if self._connection_credit_owed or self._credit_owed:
-                    self._write_credit(builder, now)
-            if self._datagrams_pending:
-                self._write_datagrams(builder)
-            if self._active:
-                self._write_streams(builder)
+            self._write_frames(builder, network_path, now)
             if builder.packet_is_empty:
                 return
             self._loss._pacer.update_after_send(now=now)
+
+    def _write_frames(self, builder: QuicPacketBuilder, path: QuicNetworkPath, now: float) -> None:
+        if self._handshake_complete:
+            if self._has_rare_work(path):
+                self._write_rare_frames(builder, path, now)
+            if self._connection_credit_owed or self._credit_owed:
+                self._write_credit(builder, now)
+        if self._datagrams_pending:
+            self._write_datagrams(builder)
+        if self._active:
+            self._write_streams(builder)
 
     def _has_frames(self, path: QuicNetworkPath) -> bool:
         return bool(
@@ -211,7 +223,7 @@ class SendingCore(StreamCore):
     def _write_mtu_probe(self, builder: OneRttBuilder, now: float) -> None:
         size = self.mtu.start_probe()
         builder.resize(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[Epoch.ONE_RTT])
+        builder.start_packet(QuicPacketType.ONE_RTT, self._keys)
         builder.write_probe(self._on_mtu_probe_delivery, (size,))
         builder.resize(self._max_datagram_size)
         # A probe is not in flight, as its loss says nothing about congestion (RFC 9000 14.4); its timer runs anyway.
