@@ -1,0 +1,23 @@
+"""What a connector is told: frozen values, and how a config file becomes them."""
+
+from connector.config.load import check_config, find_config, load_config
+from connector.config.model import (
+    ConnectorConfig,
+    Credentials,
+    EdgeConfig,
+    LifecycleConfig,
+    LogConfig,
+)
+from connector.config.problems import Problem
+
+__all__ = [
+    "ConnectorConfig",
+    "Credentials",
+    "EdgeConfig",
+    "LifecycleConfig",
+    "LogConfig",
+    "Problem",
+    "check_config",
+    "find_config",
+    "load_config",
+]

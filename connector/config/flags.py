@@ -1,0 +1,153 @@
+"""Every flag that may also be a top-level key of the config file or an environment variable (reference/cli.md 2, 3).
+
+One table feeds three readers: the config file (names and strict types), the command line (options), and the
+environment. A flag that the reference knows and this connector has no use for is accepted and said to have no effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """The type of a flag's value; the text is how a message names it."""
+
+    TEXT = "text"
+    BOOL = "true or false"
+    INT = "a whole number"
+    DURATION = 'a duration such as "30s"'
+    TEXTS = "a list of texts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One setting that has a name, a type, and perhaps environment variables."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    env: tuple[str, ...] = ()
+    help: str = ""
+    "Shown by `run --help`; empty hides the option."
+    aliases: tuple[str, ...] = ()
+    metavar: str = ""
+    in_file: bool = True
+    "Whether the config file may hold it."
+    secret: bool = False
+    has_effect: bool = True
+
+
+_T, _B, _I, _D, _L = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION, Kind.TEXTS
+
+#: name, type, environment variables, placeholder and help text; those without a help text are not shown.
+_USED: tuple[tuple[str, Kind, str, str, str], ...] = (
+    ("edge", _L, "TUNNEL_EDGE", "HOST:PORT", "Edge to connect to, in place of looking it up. Repeatable."),
+    ("cacert", _T, "TUNNEL_CACERT", "FILE", "PEM file of the only authorities an edge may be signed by."),
+    ("credentials-file", _T, "TUNNEL_CRED_FILE", "FILE", "Tunnel credentials (JSON)."),
+    ("credentials-contents", _T, "TUNNEL_CRED_CONTENTS", "JSON", ""),
+    ("token", _T, "TUNNEL_TOKEN", "TOKEN", "Tunnel token. Others can read a command line: prefer the environment."),
+    ("token-file", _T, "TUNNEL_TOKEN_FILE", "FILE", "File that holds a tunnel token."),
+    ("ha-connections", _I, "", "N", "Connections to keep up. [default: 4]"),
+    ("protocol", _T, "TUNNEL_TRANSPORT_PROTOCOL", "NAME", "auto or quic. [default: auto]"),
+    ("quic-engine", _T, "PYCONNECTOR_QUIC_ENGINE", "NAME", "auto, aioquic or qh3. [default: auto]"),
+    ("congestion-control", _T, "PYCONNECTOR_CONGESTION_CONTROL", "NAME", "auto, bbr, cubic or reno. [default: auto]"),
+    ("retries", _I, "TUNNEL_RETRIES", "N", "Doublings of the wait between attempts. [default: 5]"),
+    ("grace-period", _D, "TUNNEL_GRACE_PERIOD", "DURATION", "Time that requests have after a stop. [default: 30s]"),
+    ("metrics", _T, "TUNNEL_METRICS", "HOST:PORT", "Where /metrics and /ready are served. [default: localhost:0]"),
+    ("loglevel", _T, "TUNNEL_LOGLEVEL", "LEVEL", "debug, info, warn, error or fatal. [default: info]"),
+    ("logfile", _T, "TUNNEL_LOGFILE", "FILE", "Log there as well, as JSON lines."),
+    ("log-directory", _T, "TUNNEL_LOGDIRECTORY", "DIRECTORY", "Log into a rotating file there."),
+    ("output", _T, "TUNNEL_MANAGEMENT_OUTPUT TUNNEL_LOG_OUTPUT", "FORMAT", "Log lines: default or json."),
+    ("url", _T, "TUNNEL_URL", "URL", "Serve this one origin, where the config has no ingress rules."),
+    ("unix-socket", _T, "TUNNEL_UNIX_SOCKET", "PATH", "Serve this one Unix socket."),
+    ("hello-world", _B, "TUNNEL_HELLO_WORLD", "", "Serve a built-in page."),
+    ("bastion", _B, "TUNNEL_BASTION", "", "Connect visitors to the TCP address that they ask for."),
+    ("socks5", _B, "TUNNEL_SOCKS", "", ""),
+    ("http-host-header", _T, "TUNNEL_HTTP_HOST_HEADER", "HOST", ""),
+    ("origin-server-name", _T, "TUNNEL_ORIGIN_SERVER_NAME", "NAME", ""),
+    ("origin-ca-pool", _T, "TUNNEL_ORIGIN_CA_POOL", "FILE", ""),
+    ("no-tls-verify", _B, "NO_TLS_VERIFY", "", ""),
+    ("match-sni-to-host", _B, "", "", ""),
+    ("no-chunked-encoding", _B, "TUNNEL_NO_CHUNKED_ENCODING", "", ""),
+    ("http2-origin", _B, "TUNNEL_ORIGIN_ENABLE_HTTP2", "", ""),
+    ("proxy-connect-timeout", _D, "", "", ""),
+    ("proxy-tls-timeout", _D, "", "", ""),
+    ("proxy-tcp-keepalive", _D, "", "", ""),
+    ("proxy-no-happy-eyeballs", _B, "", "", ""),
+    ("proxy-keepalive-connections", _I, "", "", ""),
+    ("proxy-keepalive-timeout", _D, "", "", ""),
+    ("proxy-address", _T, "TUNNEL_PROXY_ADDRESS", "", ""),
+    ("proxy-port", _I, "TUNNEL_PROXY_PORT", "", ""),
+    ("region", _T, "TUNNEL_REGION", "REGION", "Region of the edge that is looked up."),
+    ("edge-ip-version", _T, "TUNNEL_EDGE_IP_VERSION", "VERSION", "auto, 4 or 6. [default: auto]"),
+    ("edge-bind-address", _T, "TUNNEL_EDGE_BIND_ADDRESS", "IP", "Local address to connect from."),
+    ("rpc-timeout", _D, "", "", ""),
+    ("quic-connection-level-flow-control-limit", _I, "TUNNEL_QUIC_CONN_LEVEL_FLOW_CONTROL_LIMIT", "", ""),
+    ("quic-stream-level-flow-control-limit", _I, "TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT", "", ""),
+    ("post-quantum", _B, "TUNNEL_POST_QUANTUM", "", "Accept post-quantum key exchange only."),
+    ("features", _L, "", "NAME", ""),
+    ("tag", _L, "TUNNEL_TAG", "NAME=VALUE", "Add a Cf-Warp-Tag-NAME header to every request. Repeatable."),
+    ("label", _T, "", "LABEL", ""),
+    ("max-active-flows", _I, "TUNNEL_MAX_ACTIVE_FLOWS", "N", "Private-network flows at once; 0 for no limit."),
+    ("pidfile", _T, "TUNNEL_PIDFILE", "FILE", "Write the process id there once connected."),
+)
+#: Known to the reference; accepted, and said to have no effect.
+_UNUSED: dict[Kind, str] = {
+    _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
+        session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
+        api-ca-key api-url name quick-service proxy-dns-address icmpv4-src icmpv6-src""",
+    _B: """no-autoupdate no-prechecks ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
+        use-reconnect-token stdin-control ui management-diagnostics""",
+    _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
+        proxy-dns-max-upstream-conns""",
+    _D: """autoupdate-freq proxy-connection-timeout proxy-expect-continue-timeout ssh-idle-timeout ssh-max-timeout
+        metrics-update-freq heartbeat-interval dial-edge-timeout write-stream-timeout""",
+    _L: "proxy-dns-upstream proxy-dns-bootstrap dns-resolver-addrs",
+}
+_ALIASES = {"credentials-file": ("cred-file",), "protocol": ("p",), "post-quantum": ("pq",), "features": ("F",)}
+_NOT_IN_FILE = frozenset({"output", "max-active-flows", "dns-resolver-addrs", "icmpv4-src", "icmpv6-src"})
+_SECRET = frozenset({"token", "credentials-contents"})
+
+
+def _flags() -> list[Flag]:
+    used = [
+        Flag(
+            name=name,
+            kind=kind,
+            env=tuple(env.split()),
+            help=text,
+            metavar=metavar,
+            aliases=_ALIASES.get(name, ()),
+            in_file=name not in _NOT_IN_FILE,
+            secret=name in _SECRET,
+        )
+        for name, kind, env, metavar, text in _USED
+    ]
+    unused = [
+        Flag(name=name, kind=kind, in_file=name not in _NOT_IN_FILE, has_effect=False)
+        for kind, names in _UNUSED.items()
+        for name in names.split()
+    ]
+    return used + unused
+
+
+#: Every flag by its primary name.
+FLAGS: dict[str, Flag] = {flag.name: flag for flag in _flags()}
+
+#: Top-level keys that are no flags.
+STRUCTURED_KEYS = ("tunnel", "ingress", "originRequest", "warp-routing")
+
+#: Keys that older releases of the reference knew: accepted with a warning.
+OLD_KEYS = {
+    "logDirectory": "log-directory",
+    "forwarders": "",
+    "tunnels": "",
+    "use-quick-reconnects": "",
+    "origin-timeout": "",
+}
+
+#: Flags whose value the edge is told in `__configuration_flags` (wire.md 5.6), where they were given.
+REPORTED_FLAGS = (
+    "autoupdate-freq", "no-autoupdate", "retries", "protocol", "loglevel", "transport-loglevel", "origincert",
+    "metrics", "metrics-update-freq", "edge-ip-version", "edge-bind-address", "max-active-flows",
+)  # fmt: skip

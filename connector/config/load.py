@@ -1,0 +1,301 @@
+"""From a config file, the environment and the command line to one `ConnectorConfig`, or to every fault at once.
+
+Called by the command line, and by embedding programs that keep their settings in such a file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any
+from uuid import UUID
+
+from connector import credentials as credential_sources
+from connector.config.flag_values import collect, without_effect
+from connector.config.flags import REPORTED_FLAGS
+from connector.config.model import (
+    MAX_CONNECTIONS,
+    MAX_GRACE_PERIOD,
+    ConnectorConfig,
+    Credentials,
+    EdgeConfig,
+    LifecycleConfig,
+    LogConfig,
+)
+from connector.config.problems import Path, Problem
+from connector.config.rules import Rules, load_rules
+from connector.config.yaml_source import Source, read_source
+from connector.discovery import split_host_port
+from connector.errors import ConfigError
+from connector.log import LEVELS
+from ingress.durations import format_duration
+from transport.settings import QuicSettings
+
+#: Names a config file has in the default directories.
+FILE_NAMES = ("config.yml", "config.yaml")
+_TAG = re.compile(r"([a-zA-Z0-9!#$%&'*+\-.^_`|~]+)=([\x20-\x7e]+)")
+_CHOICES = {
+    "protocol": ("auto", "quic"),
+    "quic-engine": ("auto", "aioquic", "qh3"),
+    "congestion-control": ("auto", "bbr", "cubic", "reno"),
+    "edge-ip-version": ("auto", "4", "6"),
+    "output": ("default", "json"),
+}
+
+
+def find_config() -> str | None:
+    """Return the config file in the first default directory that has one (reference/ingress.md 1.1)."""
+    for directory in credential_sources.DEFAULT_DIRECTORIES:
+        for name in FILE_NAMES:
+            path = FilePath(directory).expanduser() / name
+            if path.is_file():
+                return str(path)
+    return None
+
+
+def load_config(
+    path: str | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    allow_unknown_keys: bool = False,
+    credentials: Credentials | None = None,
+    tunnel: str | None = None,
+) -> ConnectorConfig:
+    """Read the config file `path` (None for none), with `overrides` by flag name taking precedence.
+
+    `credentials` and `tunnel` replace those that the config names.
+
+    Raises:
+        ConfigError: it cannot be used; every fault is listed with its place.
+    """
+    source = read_source(path) if path is not None else Source(file="")
+    return _Loading(source, overrides or {}, allow_unknown_keys, tunnel).config(credentials)
+
+
+def check_config(
+    path: str, overrides: Mapping[str, Any] | None = None, *, allow_unknown_keys: bool = False
+) -> tuple[Rules | None, list[Problem]]:
+    """Return the rules of the config file `path` (None if they cannot be used) and everything that is wrong with it.
+
+    Credentials and the edge are not looked at.
+    """
+    try:
+        source = read_source(path)
+    except ConfigError as error:
+        return None, list(error.problems)
+    loading = _Loading(source, overrides or {}, allow_unknown_keys)
+    rules = loading.rules()
+    if rules is not None and rules.ingress.is_default:
+        loading.problems = [problem for problem in loading.problems if not problem.warning]
+        loading.problems.append(source.problem(("ingress",), "the config holds no ingress rules"))
+        return None, loading.problems
+    return rules, loading.problems
+
+
+@dataclass(slots=True)
+class _Loading:
+    """One config while it is being made, with what was found wrong so far."""
+
+    source: Source
+    overrides: Mapping[str, Any]
+    allow_unknown_keys: bool
+    tunnel: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def rules(self) -> Rules | None:
+        """Read flags and rules; None where the rules cannot be used."""
+        self.problems += self.source.warnings
+        self.values = collect(self.source, self.overrides, self.problems, allow_unknown_keys=self.allow_unknown_keys)
+        return load_rules(self.source, self.values, self.problems, allow_unknown_keys=self.allow_unknown_keys)
+
+    def config(self, given: Credentials | None) -> ConnectorConfig:
+        """Return the config, or raise ConfigError with all that is wrong."""
+        rules = self.rules()
+        self._check_choices()
+        edge, lifecycle, log, tags = self._edge(), self._lifecycle(), self._log(), self._tags()
+        credentials = given or self._credentials()
+        max_flows = self._positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
+        if unused := without_effect(self.values):
+            message = f"no effect in this connector: {', '.join(unused)}"
+            self.problems.append(Problem(message=message, file=self.source.file, warning=True))
+        if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
+            raise ConfigError(self.problems)
+        if credentials.endpoint:
+            edge = replace(edge, region=credentials.endpoint)
+        return ConnectorConfig(
+            credentials=credentials,
+            ingress=rules.ingress,
+            warp_routing=rules.warp_routing,
+            edge=edge,
+            lifecycle=lifecycle,
+            log=log,
+            tags=tags,
+            features=self.values.get("features", ()),
+            label=self.values.get("label", ""),
+            max_active_flows=max_flows,
+            metrics=self.values.get("metrics"),
+            pidfile=self.values.get("pidfile"),
+            configuration_flags=self._reported(),
+            file=self.source.file,
+            warnings=tuple(problem for problem in self.problems if problem.warning),
+        )
+
+    # -- groups ----------------------------------------------------------------------------------------------------
+
+    def _edge(self) -> EdgeConfig:
+        values = self.values
+        for index, address in enumerate(values.get("edge", ())):
+            try:
+                split_host_port(address)
+            except ValueError as error:
+                self._fault("edge", str(error), index)
+        bind = values.get("edge-bind-address")
+        if bind is not None:
+            try:
+                ipaddress.ip_address(bind)
+            except ValueError:
+                self._fault("edge-bind-address", f'"{bind}" is no IP address')
+        if values.get("cacert") and not FilePath(values["cacert"]).expanduser().is_file():
+            self._fault("cacert", f"the file {values['cacert']} does not exist")
+        defaults = QuicSettings()
+        return EdgeConfig(
+            addresses=values.get("edge", ()),
+            region=values.get("region", ""),
+            ca_file=str(FilePath(values["cacert"]).expanduser()) if values.get("cacert") else None,
+            ip_version=values.get("edge-ip-version", "auto"),
+            bind_address=bind,
+            post_quantum=values.get("post-quantum", False),
+            quic=QuicSettings(
+                engine=values.get("quic-engine", "auto"),
+                congestion_control=values.get("congestion-control", "auto"),
+                connection_window=self._positive(
+                    "quic-connection-level-flow-control-limit", defaults.connection_window
+                ),
+                stream_window=self._positive("quic-stream-level-flow-control-limit", defaults.stream_window),
+            ),
+        )
+
+    def _lifecycle(self) -> LifecycleConfig:
+        grace = self.values.get("grace-period", 30.0)
+        if not 0 <= grace <= MAX_GRACE_PERIOD:
+            self._fault("grace-period", f"must be between 0s and {format_duration(MAX_GRACE_PERIOD)}")
+        timeout = self.values.get("rpc-timeout", 5.0)
+        if timeout <= 0:
+            self._fault("rpc-timeout", "must be longer than 0s")
+        return LifecycleConfig(
+            ha_connections=self._positive("ha-connections", 4, most=MAX_CONNECTIONS),
+            retries=self._positive("retries", 5, least=0),
+            grace_period=grace,
+            rpc_timeout=timeout,
+        )
+
+    def _log(self) -> LogConfig:
+        level = self.values.get("loglevel", "info")
+        if level not in LEVELS:
+            self._fault("loglevel", f'"{level}" is no log level (debug, info, warn, error, fatal)')
+        return LogConfig(
+            level=level,
+            output=self.values.get("output", "default"),
+            file=self.values.get("logfile"),
+            directory=self.values.get("log-directory"),
+        )
+
+    def _tags(self) -> tuple[tuple[str, str], ...]:
+        tags = []
+        for index, text in enumerate(self.values.get("tag", ())):
+            match = _TAG.fullmatch(text)
+            if match is None:
+                self._fault("tag", f'"{text}" is no tag; write NAME=VALUE in printable ASCII', index)
+            else:
+                tags.append((match[1], match[2]))
+        return tuple(tags)
+
+    def _credentials(self) -> Credentials | None:
+        values, tunnel = self.values, self.tunnel or self.source.values.get("tunnel")
+        try:
+            if values.get("token"):
+                return credential_sources.from_token(values["token"])
+            if values.get("token-file"):
+                self._warn_of_permissions(values["token-file"])
+                return credential_sources.from_token_file(values["token-file"])
+            tunnel_id = self._tunnel_id(tunnel)
+            if values.get("credentials-contents"):
+                found = credential_sources.from_json(values["credentials-contents"].encode())
+            else:
+                path = values.get("credentials-file") or (tunnel_id and credential_sources.find_file(tunnel_id))
+                if not path:
+                    self._no_credentials(tunnel_id)
+                    return None
+                self._warn_of_permissions(path)
+                found = credential_sources.from_file(path)
+        except credential_sources.CredentialsError as error:
+            self._fault(error.setting, str(error))
+            return None
+        if tunnel_id is None or tunnel_id == found.tunnel_id:
+            return found
+        message = f"the credentials are those of tunnel {found.tunnel_id}, not of {tunnel_id}; the edge may refuse them"
+        self.problems.append(self.source.problem(("tunnel",), message, warning=True))
+        return replace(found, tunnel_id=tunnel_id)
+
+    def _tunnel_id(self, tunnel: object) -> UUID | None:
+        """The tunnel's id; None where the config names it otherwise or not at all: the credentials know it too."""
+        if tunnel is None:
+            return None
+        if not isinstance(tunnel, str):
+            self.problems.append(self.source.problem(("tunnel",), "expected the tunnel's UUID or name in quotes"))
+            return None
+        try:
+            return UUID(tunnel)
+        except ValueError:
+            return None
+
+    def _no_credentials(self, tunnel_id: UUID | None) -> None:
+        where = (
+            f" and no {tunnel_id}.json was found in {credential_sources.DEFAULT_DIRECTORIES[0]}" if tunnel_id else ""
+        )
+        message = f"no tunnel credentials: set credentials-file, or give TUNNEL_TOKEN{where}"
+        self.problems.append(Problem(message=message, file=self.source.file))
+
+    def _warn_of_permissions(self, path: str) -> None:
+        if warning := credential_sources.permission_warning(path):
+            self.problems.append(Problem(message=warning, file=self.source.file, warning=True))
+
+    # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _check_choices(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = self.values.get(name)
+            if value is not None and value not in choices:
+                extra = " (HTTP/2 is not supported yet)" if (name, value) == ("protocol", "http2") else ""
+                self._fault(name, f'"{value}" is not one of {", ".join(choices)}{extra}')
+
+    def _positive(self, name: str, default: int, *, least: int = 1, most: int = (1 << 62) - 1) -> int:
+        value: int = self.values.get(name, default)
+        if not least <= value <= most:
+            self._fault(name, f"must be between {least} and {most}")
+            return default
+        return value
+
+    def _reported(self) -> tuple[tuple[str, str], ...]:
+        """The flags that the edge is told of, as text."""
+        return tuple((name, _as_text(self.values[name])) for name in REPORTED_FLAGS if self.values.get(name))
+
+    def _fault(self, flag: str, message: str, index: int | None = None) -> None:
+        """Record a fault at the flag's place in the file, or as one of the command line."""
+        if flag in self.overrides or flag not in self.source.values:
+            self.problems.append(Problem(message=f"--{flag}: {message}"))
+            return
+        path: Path = (flag,) if index is None else (flag, index)
+        self.problems.append(self.source.problem(path, message))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return format_duration(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)

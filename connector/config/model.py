@@ -1,0 +1,96 @@
+"""What a connector is told, as frozen values. Built once, by `connector.config.load` or by an embedding program.
+
+Each part of the connector receives the group it needs, not the whole. Times in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from ingress import Ingress, WarpRouting, default_ingress
+from transport.settings import QuicSettings
+
+if TYPE_CHECKING:
+    from connector.config.problems import Problem
+
+#: Longest `--grace-period` (reference/lifecycle.md 10).
+MAX_GRACE_PERIOD = 180.0
+#: Most connections that one connector keeps up: the index is one byte on the wire (wire.md 4.2).
+MAX_CONNECTIONS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What proves to the edge that this is a connector of that tunnel."""
+
+    account_tag: str
+    tunnel_id: UUID
+    secret: bytes = field(repr=False)
+    endpoint: str = ""
+    "Region of the edge to look up; empty for any."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeConfig:
+    """Which edge is dialled, and how."""
+
+    addresses: tuple[str, ...] = ()
+    "host:port each; empty to look the edge up in DNS."
+    region: str = ""
+    ca_file: str | None = None
+    "PEM file that replaces the system's authorities."
+    ip_version: str = "auto"
+    bind_address: str | None = None
+    post_quantum: bool = False
+    quic: QuicSettings = field(default_factory=QuicSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleConfig:
+    """How many connections, and how patient."""
+
+    ha_connections: int = 4
+    retries: int = 5
+    grace_period: float = 30.0
+    rpc_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Where the command line logs to. An embedding program configures `logging` itself."""
+
+    level: str = "info"
+    output: str = "default"
+    file: str | None = None
+    directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorConfig:
+    """Everything that one connector is told."""
+
+    credentials: Credentials
+    ingress: Ingress = field(default_factory=default_ingress)
+    warp_routing: WarpRouting = field(default_factory=WarpRouting)
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+    lifecycle: LifecycleConfig = LifecycleConfig()
+    log: LogConfig = LogConfig()
+    tags: tuple[tuple[str, str], ...] = ()
+    features: tuple[str, ...] = ()
+    label: str = ""
+    max_active_flows: int | None = None
+    "Overrides warp-routing's, and that of pushed configurations."
+    metrics: str | None = None
+    "host:port of the metrics server; None for none."
+    pidfile: str | None = None
+    configuration_flags: tuple[tuple[str, str], ...] = ()
+    "Flags the edge is told of with the local configuration (wire.md 5.6)."
+    file: str = ""
+    "The config file this came from, for messages."
+    warnings: tuple[Problem, ...] = ()
+
+    def with_edge(self, *addresses: str, ca_file: str | None) -> ConnectorConfig:
+        """Return a copy that dials `addresses`, verified against `ca_file`."""
+        return replace(self, edge=replace(self.edge, addresses=addresses, ca_file=ca_file))

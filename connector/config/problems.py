@@ -1,0 +1,30 @@
+"""One fault of a config, with its place: `file:line:column: path: message; did you mean x?`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ingress.faults import place_of
+
+#: Where a value sits in the config mapping: keys and list indices from the top.
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A fault, or with `warning` only something the user should know."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    "1-based; 0 where the fault has no place in the file."
+    column: int = 0
+    path: Path = ()
+    suggestion: str = ""
+    warning: bool = False
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        text = ": ".join(part for part in (place, place_of(self.path), self.message) if part)
+        return f"{text}; did you mean {self.suggestion}?" if self.suggestion else text

@@ -1,0 +1,107 @@
+"""The rules of a config: its `ingress` list, else the one origin that flags name, else 503
+(reference/ingress.md 3, 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from connector.config.problems import Problem
+from ingress import (
+    Ingress,
+    IngressError,
+    NoIngressRules,
+    SingleOrigin,
+    WarpRouting,
+    default_ingress,
+    parse_ingress,
+    single_origin_ingress,
+)
+from ingress.durations import format_duration
+from ingress.kinds import Reader
+from ingress.origin_keys import ORIGIN_REQUEST
+from ingress.warp_routing import read_warp_routing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from connector.config.yaml_source import Source
+    from ingress import Fault
+
+#: Flags that set a key of originRequest where the config has no rules.
+REQUEST_FLAGS = {key.flag: key.name for key in ORIGIN_REQUEST.keys if key.flag}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a config says about requests and about private-network streams."""
+
+    ingress: Ingress
+    warp_routing: WarpRouting
+
+
+def load_rules(
+    source: Source, values: Mapping[str, Any], problems: list[Problem], *, allow_unknown_keys: bool = False
+) -> Rules | None:
+    """Return the rules of a config; None where faults were added to `problems`. `values` are its flags."""
+    ingress = None
+    try:
+        ingress = _ingress(source, values, problems, allow_unknown_keys)
+        problems += _problems(source, ingress.warnings)
+    except IngressError as error:
+        problems += _problems(source, error.faults)
+    reader = Reader(allow_unknown_keys=allow_unknown_keys)
+    warp_routing = read_warp_routing(source.values, reader)
+    problems += _problems(source, reader.faults.faults)
+    return Rules(ingress, warp_routing) if ingress is not None and not reader.faults.errors else None
+
+
+def _ingress(source: Source, values: Mapping[str, Any], problems: list[Problem], allow_unknown_keys: bool) -> Ingress:
+    try:
+        return parse_ingress(source.values, allow_unknown_keys=allow_unknown_keys)
+    except NoIngressRules:
+        single = single_origin_ingress(
+            SingleOrigin(
+                hello_world=values.get("hello-world") or None,
+                bastion=values.get("bastion") or None,
+                url=values.get("url"),
+                unix_socket=values.get("unix-socket"),
+            )
+        )
+    if single is None:
+        message = "no ingress rules and no --url: every request will be answered with 503"
+        problems.append(Problem(message=message, file=source.file, warning=True))
+        return default_ingress()
+    # Read again with what the config says of every origin: leaving its `access` out would open the service to all.
+    service = str(single.rules[0].service)
+    request = _origin_request(source.values, values)
+    return parse_ingress(
+        {"ingress": [{"service": service}], "originRequest": request}, allow_unknown_keys=allow_unknown_keys
+    )
+
+
+def _origin_request(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    given = config.get("originRequest")
+    request = dict(given) if isinstance(given, Mapping) else {}
+    for flag, key in REQUEST_FLAGS.items():
+        if flag in values:
+            value = values[flag]
+            request[key] = format_duration(value) if isinstance(value, float) else value
+    if values.get("socks5"):
+        request["proxyType"] = "socks"
+    return request
+
+
+def _problems(source: Source, faults: Iterable[Fault]) -> list[Problem]:
+    """Give faults of the ingress room their place in the file: a faulty key at the key, a faulty value at the value."""
+    return [
+        source.problem(
+            fault.path,
+            fault.message,
+            suggestion=fault.suggestion,
+            warning=fault.warning,
+            key=fault.warning or fault.message.startswith("unknown key"),
+        )
+        for fault in faults
+    ]

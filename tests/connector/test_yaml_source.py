@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connector.config.yaml_source import MAX_DEPTH, MAX_FILE_BYTES, MAX_VALUES, parse_source, read_source
+from connector.errors import ConfigError
+
+
+def fault(text: str | bytes) -> str:
+    data = text.encode() if isinstance(text, str) else text
+    with pytest.raises(ConfigError) as caught:
+        parse_source(data, "c.yml")
+    return str(caught.value)
+
+
+def test_every_value_and_key_remembers_its_place() -> None:
+    source = parse_source(b"tunnel: abc\ningress:\n  - hostname: a.example\n    service: http://x\n", "c.yml")
+    assert source.values == {"tunnel": "abc", "ingress": [{"hostname": "a.example", "service": "http://x"}]}
+    assert source.places[("ingress", 0, "service")] == (4, 14)
+    assert source.keys[("ingress", 0, "service")] == (4, 5)
+    assert str(source.problem(("ingress", 0, "service"), "bad")) == "c.yml:4:14: ingress[0].service: bad"
+
+
+def test_a_fault_at_something_missing_points_at_what_is_around_it() -> None:
+    source = parse_source(b"ingress:\n  - hostname: a\n", "c.yml")
+    assert str(source.problem(("ingress", 0, "service"), "missing")).startswith("c.yml:2:5: ")
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"),
+    [
+        ("yes", "yes"), ("on", "on"), ("true", True), ("False", False), ("12", 12), ("-3", -3), ("010", 8), ("0o17", 15),
+        ("0x1F", 31), ("1_000", 1000), ("1.5", 1.5), ("1e3", 1000.0), ("12:30:45", "12:30:45"),
+        ("2001-01-01", "2001-01-01"), ("127.0.0.1:8080", "127.0.0.1:8080"), ("~", None), ("null", None), ("", None),
+        ("'12'", "12"), ("30s", "30s"), ("http_status:404", "http_status:404"), ("*.x", None), ("=", "="),
+    ],
+)  # fmt: skip
+def test_scalars_are_read_as_the_reference_reads_them(scalar: str, value: object) -> None:
+    if scalar == "*.x":
+        assert "not valid YAML" in fault("a: *.x")
+        return
+    found = parse_source(f"a: {scalar}\n".encode(), "c.yml").values["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_key_given_twice_is_a_fault_that_names_both_lines() -> None:
+    assert fault("a: 1\nb: 2\na: 3\n") == "c.yml:3:1: a: the key is given twice, first in line 1"
+
+
+def test_a_merge_key_fills_in_what_a_mapping_lacks() -> None:
+    source = parse_source(b"base: &b\n  x: 1\n  y: 2\nuse:\n  <<: *b\n  y: 3\n", "c.yml")
+    assert source.values["use"] == {"x": 1, "y": 3}
+
+
+def test_an_alias_bomb_stops_at_the_bound() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    assert f"more than {MAX_VALUES} values" in fault("\n".join(lines))
+
+
+def test_an_alias_bomb_of_merges_stops_at_the_bound() -> None:
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
+    assert f"more than {MAX_VALUES} values" in fault("\n".join(lines))
+
+
+def test_an_alias_of_itself_is_a_fault() -> None:
+    assert "part of" in fault("a: &a\n  b: *a\n")
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 2, 2000])
+def test_deep_nesting_is_a_fault(depth: int) -> None:
+    assert "nested" in fault("a: " + "[" * depth + "]" * depth)
+
+
+def test_a_tab_is_named_with_its_place() -> None:
+    text = fault("a:\n\tb: 1\n")
+    assert text.startswith("c.yml:2:1: not valid YAML: a tab cannot be used here")
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "a: 'x", "a: b: c", "- x\nb: 1", "a: !!python/object:os.x {}", "%a"])
+def test_broken_yaml_is_one_sentence_with_a_place(text: str) -> None:
+    found = fault(text)
+    assert found.startswith("c.yml:")
+    assert "\n" not in found
+
+
+def test_bytes_that_are_no_text_are_a_fault() -> None:
+    assert "not UTF-8" in fault(b"a: \xff\xfe\xfa\n")
+    assert "forbids" in fault(b"a: \x01\n")
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- a\n", "a list"), ("abc\n", 'the text "abc"'), ("12\n", "the number 12")])
+def test_a_file_that_is_no_mapping_says_what_it_is(text: str, kind: str) -> None:
+    assert kind in fault(text)
+
+
+def test_an_empty_file_is_a_warning() -> None:
+    assert str(parse_source(b"# nothing\n", "c.yml").warnings[0]) == "c.yml: the config file is empty"
+
+
+def test_only_the_first_document_counts_and_it_is_said() -> None:
+    source = parse_source(b"a: 1\n---\na: 2\n", "c.yml")
+    assert source.values == {"a": 1}
+    assert "first YAML document" in source.warnings[0].message
+
+
+def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such config file"):
+        read_source(str(tmp_path / "none.yml"))
+    with pytest.raises(ConfigError, match="this is a directory"):
+        read_source(str(tmp_path))
+    large = tmp_path / "large.yml"
+    large.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(ConfigError, match="larger than"):
+        read_source(str(large))
