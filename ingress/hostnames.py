@@ -6,12 +6,15 @@ catch-all has the IDNA lookup form of its name, if there is one and it differs (
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import idna
 
 #: Rule hostnames that match every request.
 ANY_HOST = ("", "*")
+#: Looked for after mapping: a forbidden character and a combining mark may have become an allowed one.
+_NOT_STD3 = re.compile(r"[\x00-,./:-`{-\x7f]")
 
 
 def split_host_port(text: str) -> tuple[str, str] | None:
@@ -58,7 +61,7 @@ def lookup_form(hostname: str) -> str:
 
 def _to_ascii(hostname: str) -> str:
     labels = []
-    for label in idna.uts46_remap(hostname, std3_rules=True).split("."):
+    for label in idna.uts46_remap(hostname, std3_rules=False).split("."):
         decoded = _decode_label(label) if label.startswith("xn--") else label
         _check_label(decoded)
         labels.append(decoded)
@@ -71,12 +74,14 @@ def _to_ascii(hostname: str) -> str:
 
 def _decode_label(label: str) -> str:
     decoded = label[4:].encode().decode("punycode")
-    if decoded.isascii() or idna.uts46_remap(decoded, std3_rules=True) != decoded:
+    if decoded.isascii() or idna.uts46_remap(decoded, std3_rules=False) != decoded:
         raise ValueError("the label does not decode to a valid name")
     return decoded
 
 
 def _check_label(label: str) -> None:
+    if _NOT_STD3.search(label):
+        raise ValueError("an ASCII character that no host name has")
     octets = label.encode()
     if octets[2:4] == b"--" and len(octets) > 4:
         raise ValueError("two hyphens where only an encoded name has them")

@@ -70,7 +70,7 @@ class Table:
         """Return the values of the keys that are set and valid, by key name; record the rest as faults."""
         values: dict[str, Any] = {}
         for name, value in mapping.items():
-            key = self._find(name, path, reader)
+            key = self._find(name, value, path, reader)
             if key is None:
                 continue
             place = (*path, str(name))
@@ -85,12 +85,12 @@ class Table:
                 values[key.name] = result
         return values
 
-    def _find(self, name: object, path: ConfigPath, reader: Reader) -> Key | None:
+    def _find(self, name: object, value: object, path: ConfigPath, reader: Reader) -> Key | None:
         if reader.remote:
             return self._find_remote(name, path, reader)
         key = self._by_name.get(name) if isinstance(name, str) else None
         if key is None:
-            self._unknown(name, path, reader)
+            self._unknown(name, value, path, reader)
         return key
 
     def _find_remote(self, name: object, path: ConfigPath, reader: Reader) -> Key | None:
@@ -100,7 +100,7 @@ class Table:
             reader.faults.warn((*path, name), f"{name} is read from the local config only and is ignored here")
         return key
 
-    def _unknown(self, name: object, path: ConfigPath, reader: Reader) -> None:
+    def _unknown(self, name: object, value: object, path: ConfigPath, reader: Reader) -> None:
         if not isinstance(name, str):
             reader.faults.add(path, f"expected keys that are texts, found {describe(name)} as a key")
             return
@@ -114,7 +114,8 @@ class Table:
         else:
             meant = self.suggest(name)
             message = f"unknown key {quoted(name)}"
-        guards = self.secure or name in SECURITY_KEYS or meant in SECURITY_KEYS | SECURITY_HOLDERS
+        hidden = isinstance(value, Mapping) and not SECURITY_KEYS.isdisjoint(value)
+        guards = self.secure or hidden or name in SECURITY_KEYS or meant in SECURITY_KEYS | SECURITY_HOLDERS
         reader.faults.add(place, message, meant, warning=reader.allow_unknown_keys and not guards)
 
     def suggest(self, name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ingress.durations import format_duration, json_seconds, parse_duration
-from ingress.faults import ConfigPath, FaultList, closest, describe, quoted
+from ingress.faults import ConfigPath, FaultList, closest, describe
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Text(Scalar[str]):
             raise ValueError(f"the text is longer than {self.limit} characters")
         allowed = "\t\r\n" if self.multiline else ""
         if any(_is_control(char) and char not in allowed for char in value):
-            raise ValueError(f"the text {quoted(value)} holds a control character")
+            raise ValueError("the text holds a control character, such as a line break")
         if self.check is not None:
             self.check(value)
         return value
@@ -210,7 +210,8 @@ class Duration(Scalar[float]):
         try:
             return parse_duration(value)
         except ValueError as error:
-            raise self.wrong(value, hint=f": {error}") from error
+            hint = f": {error}" if any(char.isdigit() for char in value) else ""
+            raise self.wrong(value, hint=hint) from error
 
     def _parse_json(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SECONDS:

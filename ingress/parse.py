@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ingress.faults import FaultList, IngressError, NoIngressRules, describe
+from ingress.faults import FaultList, IngressError, NoIngressRules, closest, describe
 from ingress.hostnames import ANY_HOST, hostname_fault, hostname_warning
 from ingress.kinds import Reader
 from ingress.origin_keys import ORIGIN_REQUEST, ORIGIN_REQUEST_KIND, merge
@@ -141,7 +141,7 @@ class _RuleParser:
         try:
             service = parse_service(text, bastion_mode=settings.bastion_mode)
         except ValueError as error:
-            self._faults.add(place, str(error), _with_scheme(text))
+            self._faults.add(place, str(error), _meant_service(text))
             return None
         for sentence in service_warnings(service, text):
             self._faults.warn(place, sentence)
@@ -198,11 +198,15 @@ class _RuleParser:
                 )
 
 
-def _with_scheme(text: str) -> str:
-    """Return the address that `text` is with `http://` before it, where that is one and nothing in it is secret."""
-    address = f"http://{text}"
+def _meant_service(text: str) -> str:
+    """Return the service that a refused text was probably meant to be, unless something in it may be secret."""
+    word, colon, rest = text.partition(":")
+    if meant := closest(word, ("http_status",) if colon else ("hello_world", "socks-proxy", "bastion")):
+        return "" if meant == word else meant + colon + rest
+    if not text or "://" in text or "@" in text:
+        return ""
     try:
-        return str(parse_service(address)) if text and "://" not in text and "@" not in text else ""
+        return str(parse_service(f"http://{text}"))
     except ValueError:
         return ""
 

@@ -61,10 +61,7 @@ def parse_remote_warp_routing(mapping: Mapping[str, Any]) -> WarpRouting:
     Raises:
         IngressError: something is wrong; all of it is in there.
     """
-    reader = Reader(remote=True)
-    result = read_warp_routing(_fold(mapping), reader)
-    reader.faults.raise_if_any()
-    return result
+    return read_warp_routing(_fold(mapping), Reader(remote=True))
 
 
 def decode_json(data: bytes) -> Mapping[str, Any]:

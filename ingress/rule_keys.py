@@ -10,6 +10,16 @@ from ingress.path_patterns import MAX_PATTERN
 #: Characters of a hostname. The longest that DNS has is 253; the reference sets no limit.
 MAX_HOSTNAME = 1024
 
+
+class _ServiceText(Text):
+    """A service; a list of them is what people try first where there are several."""
+
+    def _parse(self, value: object, *, remote: bool) -> str:
+        if isinstance(value, list | tuple):
+            raise self.wrong(value, hint="; write one here and the others under originRequest as backends")
+        return super()._parse(value, remote=remote)
+
+
 RULE = Table(
     keys=(
         Key(
@@ -25,7 +35,7 @@ RULE = Table(
         ),
         Key(
             name="service",
-            kind=Text(example="a service like http://localhost:8080"),
+            kind=_ServiceText(example="a service like http://localhost:8080"),
             meaning="Where the requests go.",
             also_tried=("url", "target", "origin"),
         ),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ingress.faults import describe
+from ingress.faults import Fault, IngressError, describe
 from ingress.keys import Key, Table
 from ingress.kinds import Duration, Reader, Whole
 
@@ -18,6 +18,8 @@ class WarpRouting:
     connect_timeout: float = 5.0
     tcp_keepalive: float = 30.0
     max_active_flows: int = 0
+    warnings: tuple[Fault, ...] = field(default=(), compare=False)
+    "What is useless or surprising in the config."
 
 
 WARP_ROUTING = Table(
@@ -53,19 +55,18 @@ def parse_warp_routing(config: Mapping[Any, Any], *, allow_unknown_keys: bool = 
     Raises:
         IngressError: something is wrong; all of it is in there.
     """
-    reader = Reader(allow_unknown_keys=allow_unknown_keys)
-    result = read_warp_routing(config, reader)
-    reader.faults.raise_if_any()
-    return result
+    return read_warp_routing(config, Reader(allow_unknown_keys=allow_unknown_keys))
 
 
 def read_warp_routing(config: object, reader: Reader) -> WarpRouting:
-    """Read `warp-routing` the way `reader` says, which also collects what is wrong and what is only surprising."""
+    """Read `warp-routing` the way `reader` says. Raises as `parse_warp_routing`."""
     section = config.get("warp-routing") if isinstance(config, Mapping) else None
     if section is None:
         return WarpRouting()
     if not isinstance(section, Mapping):
         reader.faults.add(("warp-routing",), f"expected a mapping of settings, found {describe(section)}")
-        return WarpRouting()
+        raise IngressError(reader.faults.faults)
     values = WARP_ROUTING.read(section, ("warp-routing",), reader)
-    return WarpRouting(**{WARP_ROUTING[name].field: value for name, value in values.items()})
+    reader.faults.raise_if_any()
+    fields = {WARP_ROUTING[name].field: value for name, value in values.items()}
+    return WarpRouting(**fields, warnings=tuple(reader.faults.faults))
