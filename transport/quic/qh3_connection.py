@@ -3,8 +3,9 @@
 Flow control. The core returns credit, for stream and connection at once, when an event is taken from its one queue.
 So events are taken until `Windows.unread` bytes wait unread in the connection's streams, and again as they are read.
 What that costs: past that limit a stalled reader slows its neighbours, whose events wait behind its own, of which
-there is at most a stream window. A reader that takes nothing for `STALL_LIMIT` seconds meanwhile loses its stream,
-lest it hold the others for ever. What the core holds is bounded by its windows and `HELD_EVENTS`.
+there is at most a stream window. While nobody reads at all, a little more is taken now and then (`GRACES`), so that
+the neighbours go on and a reset is heard of; at last the fullest stream is given up (`STALL_LIMIT`), lest it hold the
+others for ever. What the core holds meanwhile is bounded by its windows and `HELD_EVENTS`.
 
 The core's windows are fixed, so the peer is granted them from the start: they do not grow with the path as the
 reference's do.
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a reader may take nothing while unread bytes hold the connection's events.
+#: Seconds without any reading after which events for one more stream window are taken though the limit is reached.
+GRACES = (0.1, 1.0)
+#: Seconds without any reading after which the stream with most unread bytes is given up.
 STALL_LIMIT = 5.0
 #: Bytes to be read before events are taken again, so that it is not done for every read.
 RESUME_STEP = 64 * 1024
@@ -57,7 +60,10 @@ class Qh3Connection(Qh3Driver):
         self._parity = 1 if self._is_client else 0  # of the numbers of streams that the peer opens
         self._numbers = StreamNumbers(self._parity)
         self._unread = 0
-        self._unread_limit = Windows.of(settings).unread
+        windows = Windows.of(settings)
+        self._usual_limit = self._unread_limit = windows.unread
+        self._grace_size = windows.stream
+        self._graces = 0  # how many were granted since unread bytes were last below the usual limit
         self._is_held = False  # whether unread bytes keep events from being taken
         self._held_since = 0.0  # or since something was read last
         self._held_events = 0
@@ -129,8 +135,7 @@ class Qh3Connection(Qh3Driver):
         while self._unread < limit or self.core.state != _CONNECTED:
             event = next_event()
             if event is None:
-                self._is_held = False
-                self._held_events = 0
+                self._not_held()
                 return
             kind = event[0]
             if kind == "stream_data":
@@ -149,6 +154,13 @@ class Qh3Connection(Qh3Driver):
         if not self._is_held and self.core.has_events:
             self._is_held = True
             self._held_since = monotonic()
+
+    def _not_held(self) -> None:
+        self._is_held = False
+        self._held_events = 0
+        if self._graces and self._unread < self._usual_limit:
+            self._graces = 0
+            self._unread_limit = self._usual_limit
 
     def _opened(self, stream_id: int, data: bytes, finished: bool) -> None:
         stream = Qh3Stream(self, stream_id)
@@ -243,10 +255,17 @@ class Qh3Connection(Qh3Driver):
 
     def own_deadline(self) -> float | None:
         """See `Qh3Driver`."""
-        return self._held_since + STALL_LIMIT if self._is_held else None
+        if not self._is_held:
+            return None
+        return self._held_since + (GRACES[self._graces] if self._graces < len(GRACES) else STALL_LIMIT)
 
     def on_own_deadline(self) -> None:
-        """Give up the stream with most unread bytes: nobody read anything while all others wait for it."""
+        """Nobody read anything for a while, and all streams wait for it."""
+        if self._graces < len(GRACES):
+            self._graces += 1
+            self._unread_limit += self._grace_size
+            self.take_events()
+            return
         fullest = max(self.streams.values(), key=lambda stream: stream.buffered, default=None)
         if isinstance(fullest, Qh3Stream) and fullest.buffered:
             size = fullest.buffered

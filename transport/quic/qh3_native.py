@@ -15,6 +15,8 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from qh3 import tls
 from qh3._hazmat import Buffer, QuicConnectionCore
 from qh3.quic.configuration import QuicConfiguration
@@ -28,6 +30,7 @@ from qh3.quic.packet import (
 )
 from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError
 
+from transport.edge_roots import find_roots
 from transport.errors import ConnectFailed
 
 if TYPE_CHECKING:
@@ -38,7 +41,10 @@ if TYPE_CHECKING:
 #: Length of the connection IDs that we issue.
 CONNECTION_ID_LENGTH = 8
 #: Bytes of a connection's streams that may wait unread before its events are left in the core (see qh3_connection).
-UNREAD_LIMIT = 10 * 1024 * 1024
+UNREAD_LIMIT = 11 * 1024 * 1024
+#: Largest window of one stream in the core. What a slow reader has in the core delays its neighbours once that limit is
+#: reached, by this divided by its pace; and a stream's throughput is at most this in a round trip.
+CORE_STREAM_WINDOW = 1024 * 1024
 #: Most of the streams that a peer may open at once (RFC 9000 4.6).
 STREAM_COUNT_LIMIT = 1 << 60
 #: RTT assumed before the first sample: quic-go's, so that a lost first flight costs as little as with the reference.
@@ -75,24 +81,20 @@ class Windows:
         """Share the settings' windows out between core and buffers."""
         unread = min(UNREAD_LIMIT, settings.connection_window // 2)
         connection = settings.connection_window - unread
-        return cls(connection, min(settings.stream_window // 2, connection), unread)
+        return cls(connection, min(settings.stream_window // 2, CORE_STREAM_WINDOW, connection), unread)
 
 
 def client_configuration(tls_settings: ClientTls, settings: QuicSettings) -> Configuration:
     """Return a client's configuration.
 
     Raises:
-        ConnectFailed: the file of authorities cannot be read.
+        ConnectFailed: the authorities cannot be read.
     """
     configuration = _configuration(settings, tls_settings.alpn, is_client=True)
     configuration.server_name = tls_settings.server_name
     configuration.post_quantum_only = tls_settings.post_quantum_only
-    if tls_settings.ca_file is not None:
-        try:
-            with open(tls_settings.ca_file, "rb") as file:
-                configuration.load_verify_locations(cadata=file.read())
-        except OSError as exc:
-            raise ConnectFailed(f"cannot read the authorities in {tls_settings.ca_file}: {exc.strerror}") from exc
+    roots = find_roots(tls_settings.ca_file)
+    configuration.load_verify_locations(cafile=roots.path, cadata=roots.extra or None)
     return configuration
 
 
@@ -104,10 +106,14 @@ def server_configuration(tls_settings: ServerTls, settings: QuicSettings) -> Con
     """
     configuration = _configuration(settings, tls_settings.alpn, is_client=False)
     try:
+        certificate = x509.load_pem_x509_certificate(tls_settings.certificate_chain)
+        key = load_pem_private_key(tls_settings.private_key, password=None)
         configuration.load_cert_chain(tls_settings.certificate_chain, tls_settings.private_key)
     except Exception as exc:  # noqa: BLE001 - the native parsers raise types of their own
         # Without the cause's text: it may quote the key.
         raise ConnectFailed(f"cannot read the server's certificate or key ({type(exc).__name__})") from None
+    if certificate.public_key() != key.public_key():
+        raise ConnectFailed("the server's certificate and its key do not belong together")
     return configuration
 
 
