@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,9 @@ class RawVisitor:
             pass
 
     def abort(self) -> None:
+        """Leave with a TCP reset; a plain close only says that nothing more will be sent."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def head(self) -> Response:
