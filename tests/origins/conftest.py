@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import importlib.util
 import os
@@ -38,7 +37,6 @@ def run(request: pytest.FixtureRequest) -> Run:
         factory = importlib.import_module("uvloop").new_event_loop if request.param == "uvloop" else None
         with asyncio.Runner(loop_factory=factory) as loop:
             loop.run(checked(work))
-        gc.collect()
 
     return runner
 

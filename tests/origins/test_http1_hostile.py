@@ -1,0 +1,234 @@
+"""Origins that break HTTP: one clear failure each, and nothing of it reaches another request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingress.origins.base import OriginError
+from ingress.origins.channel import WRITE_HIGH_WATER
+from ingress.origins.http1.connection import HttpConnection
+from ingress.origins.http1.upload import PIECE_BYTES
+from ingress.origins.inbox import INBOX_HIGH_WATER, MERGE_BELOW, Inbox
+from tests.origins.corpus import BROKEN, CUT_SHORT
+from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
+from tests.support.bodies import Body
+
+if TYPE_CHECKING:
+    from ingress.origins.http1 import HttpOrigin
+    from tests.origins.conftest import Run
+    from tests.support.raw_origin import Peer
+
+#: Most that one read of an event loop delivers (asyncio and uvloop alike).
+ONE_READ = 256 * 1024
+
+
+async def serve_well(peer: Peer) -> None:
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            await peer.head()
+            await peer.send(OK_HI)
+
+
+async def outcome(origin: HttpOrigin, method: str = "GET") -> OriginError:
+    """The failure of a request, before its response or within."""
+    with pytest.raises(OriginError) as caught:
+        await read_all(await origin.serve(get(method=method), Body()))
+    return caught.value
+
+
+def assert_clear(failure: OriginError) -> None:
+    assert failure.status == 502
+    assert failure.reason.startswith("The origin service broke the protocol: ")
+    assert failure.reason.isprintable()
+    assert len(failure.reason) < 200
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["first", "reused"])
+def test_a_broken_response_is_one_502_and_its_connection_is_never_used_again(run: Run, warm: bool) -> None:
+    async def one(method: str, wire: bytes) -> None:
+        async def script(peer: Peer) -> None:
+            if warm:
+                await peer.head()
+                await peer.send(OK_HI)
+            await peer.head()
+            peer.writer.write(wire)
+            with contextlib.suppress(ConnectionError):
+                await peer.writer.drain()
+                await peer.closed()
+
+        async with http_origin(script, serve_well) as (origin, server):
+            if warm:
+                assert await read_all(await origin.serve(get(), Body())) == b"hi"
+            assert_clear(await outcome(origin, method))
+            assert origin._pool is not None
+            assert origin._pool.idle_count == 0
+            await until(lambda: not server.running)
+            assert await read_all(await origin.serve(get(), Body())) == b"hi"
+            assert len(server.peers) == 2
+
+    async def scene() -> None:
+        for name, (method, wire) in BROKEN.items():
+            try:
+                await one(method, wire)
+            except BaseException as error:
+                error.add_note(f"the response was: {name}")
+                raise
+
+    run(scene())
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_response_cut_short_is_a_failure_and_never_a_short_body(run: Run, how: str) -> None:
+    async def one(wire: bytes) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.head()
+            await peer.send(wire)
+            await asyncio.sleep(0.005)
+            if how == "reset":
+                peer.reset()
+
+        async with http_origin(script, serve_well) as (origin, server):
+            failure = await outcome(origin)
+            assert_clear(failure)
+            assert ("broke the connection off" if how == "reset" else "closed the connection") in failure.reason
+            assert await read_all(await origin.serve(get(), Body())) == b"hi"
+            assert len(server.peers) == 2
+
+    async def scene() -> None:
+        for name, wire in CUT_SHORT.items():
+            try:
+                await one(wire)
+            except BaseException as error:
+                error.add_note(f"cut short {name}")
+                raise
+
+    run(scene())
+
+
+def test_an_origin_that_closes_without_a_word_is_unreachable(run: Run) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, server):
+            failure = await outcome(origin)
+            assert failure.reason.startswith("Unable to reach the origin service. ")
+            assert failure.reason.endswith(f"127.0.0.1:{server.port}: it closed the connection without an answer")
+
+    run(scene())
+
+
+def test_a_body_that_broke_off_is_handed_on_up_to_there(run: Run) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HEAD + b"Content-Length: 10\r\n\r\nhello")
+        await asyncio.sleep(0.01)
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, _):
+            response = await origin.serve(get(), Body())
+            await asyncio.sleep(0.05)
+            assert await response.receive() == b"hello"
+            for _ in range(2):
+                with pytest.raises(OriginError, match="within the body"):
+                    await response.receive()
+            response.abort()
+
+    run(scene())
+
+
+def test_a_fast_origin_waits_for_a_reader_that_takes_nothing(run: Run) -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        await peer.head()
+        peer.writer.transport.set_write_buffer_limits(high=0)
+        await peer.send(OK_HEAD + b"\r\n")
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while True:
+                peer.writer.write(bytes(65536))
+                await peer.writer.drain()
+                sent += 65536
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, server):
+            response = await origin.serve(get(), Body())
+            before = -1
+            while sent != before:
+                before = sent
+                await asyncio.sleep(0.05)
+            assert isinstance(response, Inbox)
+            assert INBOX_HIGH_WATER <= response.size <= INBOX_HIGH_WATER + ONE_READ
+            for _ in range(50):  # and goes on once it is read
+                assert await asyncio.wait_for(response.receive(), 1)
+            await until(lambda: sent > before)
+            response.abort()
+            await until(lambda: not server.running)
+
+    run(scene())
+
+
+def test_a_trickling_origin_cannot_fill_memory_with_tiny_pieces(run: Run) -> None:
+    count = 3000
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(count):
+            peer.writer.write(b"2\r\nab\r\n")
+            await asyncio.sleep(0)
+        await peer.send(b"0\r\n\r\n")
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, _):
+            response = await origin.serve(get(), Body())
+            assert isinstance(response, Inbox)
+            await until(lambda: response.size == 2 * count)
+            assert len(response._pieces) <= 2 + 2 * count // (MERGE_BELOW // 2)
+            assert await read_all(response) == b"ab" * count
+
+    run(scene())
+
+
+def test_a_slow_origin_holds_the_visitor_back(run: Run) -> None:
+    go = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await go.wait()
+        total = 0
+        while total < 32 << 20:
+            total += len(await peer.reader.read(1 << 20))
+        await peer.send(OK_HI)
+        await peer.closed()
+
+    async def scene() -> None:
+        body = Body(*[bytes(1 << 20)] * 32)
+        async with http_origin(script) as (origin, server):
+            serving = asyncio.create_task(origin.serve(get(method="PUT", length=32 << 20), body))
+            before = -1
+            while body.taken != before or not body.taken:
+                before = body.taken
+                await asyncio.sleep(0.05)
+            # What was read of the visitor is in the kernel's buffers, the server's reader, or the bounded queue.
+            assert body.taken < (24 << 20)
+            assert _unsent() <= WRITE_HIGH_WATER + PIECE_BYTES
+            go.set()
+            assert await read_all(await serving) == b"hi"
+            assert body.taken == 32 << 20
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+def _unsent() -> int:
+    """Bytes that wait in the transport of the one connection being used."""
+    [connection] = [thing for thing in gc.get_objects() if type(thing) is HttpConnection and not thing.is_closed]
+    return connection._transport.get_write_buffer_size()

@@ -1,0 +1,432 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingress.origins.base import OriginError
+from ingress.origins.http1.connection import HttpConnection
+from ingress.origins.http1.pool import Pool
+from ingress.settings import OriginSettings
+from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
+from tests.support.bodies import Body
+
+if TYPE_CHECKING:
+    from ingress.origins.http1 import HttpOrigin
+    from tests.origins.conftest import Run
+    from tests.support.raw_origin import Peer, Script
+
+
+async def serve_forever(peer: Peer) -> None:
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            await peer.head()
+            await peer.send(OK_HI)
+
+
+async def ask(origin: HttpOrigin, method: str = "GET") -> bytes:
+    return await read_all(await origin.serve(get(method=method), Body()))
+
+
+def idle(origin: HttpOrigin) -> int:
+    assert origin._pool is not None
+    return origin._pool.idle_count
+
+
+def test_requests_one_after_another_share_a_connection(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever) as (origin, server):
+            for _ in range(5):
+                assert await ask(origin) == b"hi"
+            assert [peer.requests for peer in server.peers] == [5]
+            assert idle(origin) == 1
+            assert "1 idle" in repr(origin)
+
+    run(scene())
+
+
+def test_requests_at_once_get_connections_of_their_own_and_the_freshest_is_used_next(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever) as (origin, server):
+            await asyncio.gather(*[ask(origin) for _ in range(4)])
+            assert len(server.peers) == 4
+            for _ in range(6):
+                await ask(origin)
+            assert sorted(peer.requests for peer in server.peers) == [1, 1, 1, 7]
+
+    run(scene())
+
+
+def test_no_more_connections_stay_than_asked_for(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever, settings=OriginSettings(keepalive_connections=2)) as (origin, server):
+            await asyncio.gather(*[ask(origin) for _ in range(5)])
+            assert idle(origin) == 2
+            await until(lambda: len(server.running) == 2)
+
+    run(scene())
+
+
+def test_keepalive_connections_of_zero_keep_two(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever, settings=OriginSettings(keepalive_connections=0)) as (origin, _):
+            await asyncio.gather(*[ask(origin) for _ in range(5)])
+            assert idle(origin) == 2
+
+    run(scene())
+
+
+def test_an_idle_connection_is_closed_after_its_time(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever, settings=OriginSettings(keepalive_timeout=0.05)) as (origin, server):
+            await asyncio.gather(*[ask(origin) for _ in range(2)])
+            await asyncio.sleep(0.03)
+            await ask(origin)  # keeps one of them fresh
+            await until(lambda: idle(origin) == 1)
+            assert [peer.requests for peer in server.peers if peer.reader.at_eof()] in ([1], [])
+            await until(lambda: not server.running)
+            assert idle(origin) == 0
+
+    run(scene())
+
+
+def test_a_timeout_of_zero_keeps_connections(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever, settings=OriginSettings(keepalive_timeout=0)) as (origin, _):
+            await ask(origin)
+            assert origin._pool is not None
+            assert origin._pool._timer is None
+            assert idle(origin) == 1
+
+    run(scene())
+
+
+def test_the_total_is_bounded_over_all_keys(run: Run) -> None:
+    async def scene() -> None:
+        pool = Pool(max_idle=3, timeout=90)
+        made = []
+        for number in range(5):
+            connection = pool.new_connection(f"key {number}")
+            connection.connection_made(_NoTransport())
+            connection._set_free()
+            made.append(connection)
+        assert pool.idle_count == 3
+        assert [connection.is_closed for connection in made] == [True, True, False, False, False]
+        assert pool.take("key 0") is None
+        assert pool.take("key 4") is made[4]
+        assert set(pool._idle) == {"key 2", "key 3"}, "no key is kept without a connection"
+        pool.close()
+
+    run(scene())
+
+
+class _NoTransport(asyncio.Transport):
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+@pytest.mark.parametrize("answer", [OK_HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi", OK_HI + b"\r\n"])
+def test_an_answer_that_does_not_leave_the_connection_clean_ends_it(run: Run, answer: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer)
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, server):
+            for _ in range(2):
+                assert await ask(origin) == b"hi"
+            assert len(server.peers) == 2
+            assert idle(origin) == 0
+
+    run(scene())
+
+
+@pytest.mark.parametrize("unasked", [b"HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n", b"\r\n", OK_HI])
+def test_data_on_an_idle_connection_ends_it_and_answers_nobody(run: Run, unasked: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HI)
+        await asyncio.sleep(0.01)
+        await peer.send(unasked)
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(script, serve_forever) as (origin, server):
+            assert await ask(origin) == b"hi"
+            await until(lambda: idle(origin) == 0)
+            assert await ask(origin) == b"hi"
+            assert len(server.peers) == 2
+
+    run(scene())
+
+
+def test_a_connection_that_the_origin_closed_is_not_used_again(run: Run) -> None:
+    async def once(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HI)
+
+    async def scene() -> None:
+        async with http_origin(once) as (origin, server):
+            for _ in range(3):
+                assert await ask(origin, "POST") == b"hi"
+                await until(lambda: idle(origin) == 0)
+            assert len(server.peers) == 3
+
+    run(scene())
+
+
+def stale_after(*answers: bytes) -> Script:
+    """Answers, then closes (or resets) as soon as one more request arrives, without a byte."""
+
+    async def script(peer: Peer) -> None:
+        for answer in answers:
+            await peer.head()
+            await peer.send(answer)
+        await peer.head()
+        peer.reset()
+
+    return script
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+def test_an_idempotent_request_is_sent_once_more_when_the_old_connection_dies(run: Run, method: str) -> None:
+    empty = OK_HEAD + b"Content-Length: 0\r\n\r\n"
+
+    async def fresh(peer: Peer) -> None:
+        assert (await peer.head()).startswith(method.encode())
+        await peer.send(empty)
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(stale_after(empty), fresh) as (origin, server):
+            await ask(origin)
+            assert await ask(origin, method) == b""
+            assert len(server.peers) == 2
+
+    run(scene())
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_another_request_is_never_sent_twice(run: Run, method: str) -> None:
+    async def scene() -> None:
+        async with http_origin(stale_after(OK_HI), serve_forever) as (origin, server):
+            await ask(origin)
+            with pytest.raises(OriginError, match="it broke the connection off"):
+                await ask(origin, method)
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+def test_a_request_with_an_idempotency_key_may_be_sent_twice(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(stale_after(OK_HI), serve_forever) as (origin, server):
+            await ask(origin)
+            asked = get("/", (b"Idempotency-Key", b"1"), method="POST")
+            assert await read_all(await origin.serve(asked, Body())) == b"hi"
+            assert len(server.peers) == 2
+
+    run(scene())
+
+
+def test_one_more_try_is_all(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(stale_after(OK_HI), stale_after()) as (origin, server):
+            await ask(origin)
+            with pytest.raises(OriginError, match="Unable to reach the origin service"):
+                await ask(origin)
+            assert len(server.peers) == 2
+
+    run(scene())
+
+
+def test_a_new_connection_that_dies_is_not_tried_again(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(stale_after()) as (origin, server):
+            with pytest.raises(OriginError) as caught:
+                await ask(origin)
+            assert caught.value.reason.endswith(f"127.0.0.1:{server.port}: it broke the connection off")
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+def test_one_byte_of_an_answer_forbids_another_try(run: Run) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HI)
+        await peer.head()
+        await peer.send(b"H")
+
+    async def scene() -> None:
+        async with http_origin(script, serve_forever) as (origin, server):
+            await ask(origin)
+            with pytest.raises(OriginError, match="broke the protocol"):
+                await ask(origin)
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+def test_a_body_that_went_out_with_the_head_is_sent_again(run: Run) -> None:
+    async def fresh(peer: Peer) -> None:
+        await peer.head()
+        assert await peer.exactly(10) == b"helloworld"
+        await peer.send(OK_HI)
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(stale_after(OK_HI), fresh) as (origin, _):
+            await ask(origin)
+            body = Body(b"hello", end=False)
+            serving = asyncio.create_task(origin.serve(get(method="PUT", length=10), body))
+            await asyncio.sleep(0.02)
+            body.put(b"world")
+            body.end()
+            assert await read_all(await serving) == b"hi"
+
+    run(scene())
+
+
+def test_a_body_that_was_read_further_cannot_be_sent_again(run: Run) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HI)
+        await peer.head()
+        await peer.exactly(10)
+        peer.reset()
+
+    async def scene() -> None:
+        async with http_origin(script, serve_forever) as (origin, server):
+            await ask(origin)
+            body = Body(b"hello", end=False)
+            serving = asyncio.create_task(origin.serve(get(method="PUT", length=20), body))
+            await asyncio.sleep(0.02)
+            body.put(b"world")
+            with pytest.raises(OriginError, match="Unable to reach the origin service"):
+                await serving
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+def test_a_request_that_cannot_be_repeated_looks_before_it_uses_an_old_connection(run: Run) -> None:
+    """The origin's close waits in the kernel, unseen by the loop: a POST goes to a new connection."""
+
+    async def once(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HI)
+
+    async def scene() -> None:
+        async with http_origin(once, serve_forever) as (origin, server):
+            response = await origin.serve(get(), Body())
+            assert await response.receive() == b"hi"
+            assert origin._pool is not None
+            [connection] = origin._pool._idle[""]
+            assert isinstance(connection, HttpConnection)
+            connection._transport.pause_reading()  # so that the loop does not see what the kernel knows
+            await until(lambda: not server.running)
+            await asyncio.sleep(0.01)
+            assert not connection.is_closed
+            assert await ask(origin, "POST") == b"hi"
+            assert len(server.peers) == 2
+            assert connection.is_closed
+
+    run(scene())
+
+
+def test_cancelling_a_request_closes_its_connection_at_once(run: Run) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.head()
+        with contextlib.suppress(ConnectionError):
+            await peer.rest()
+
+    async def scene() -> None:
+        for body in (Body(), Body(b"x", end=False)):
+            async with http_origin(silent) as (origin, server):
+                length = 0 if body.is_over else 100
+                serving = asyncio.create_task(origin.serve(get(method="PUT", length=length), body))
+                await until(lambda: bool(server.peers and server.peers[0].requests))
+                serving.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await serving
+                await until(lambda: not server.running, patience=0.1)
+
+    run(scene())
+
+
+def test_aborting_a_response_closes_its_connection_at_once(run: Run) -> None:
+    async def endless(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HEAD + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not peer.reader.at_eof():
+                await peer.send(b"tick")
+                await asyncio.sleep(0.002)
+
+    async def scene() -> None:
+        async with http_origin(endless) as (origin, server):
+            response = await origin.serve(get(), Body())
+            assert await response.receive()
+            response.abort()
+            response.abort()
+            await until(lambda: not server.running, patience=0.1)
+            assert await response.receive() == b""
+            await response.finish()
+
+    run(scene())
+
+
+def test_aborting_a_response_that_is_whole_harms_nobody(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever) as (origin, server):
+            first = await origin.serve(get(), Body())
+            await until(lambda: idle(origin) == 1)
+            second = await origin.serve(get(), Body())
+            first.abort()
+            assert await read_all(second) == b"hi"
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
+def test_closing_lets_requests_end(run: Run) -> None:
+    go = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HEAD + b"Content-Length: 2\r\n\r\nh")
+        await go.wait()
+        await peer.send(b"i")
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(serve_forever, slow) as (origin, server):
+            await asyncio.gather(ask(origin))
+            serve_idle = origin._pool.take("") if origin._pool else None
+            response = await origin.serve(get(), Body())
+            assert serve_idle is not None
+            serve_idle._set_free()
+            await origin.close()
+            await origin.close()
+            await until(lambda: len(server.running) == 1)
+            go.set()
+            assert await read_all(response) == b"hi"
+            await until(lambda: not server.running)
+
+    run(scene())
+
+
+def test_an_unreachable_origin_is_said_so(run: Run) -> None:
+    async def scene() -> None:
+        async with http_origin(serve_forever) as (origin, server):
+            pass
+        with pytest.raises(OriginError) as caught:
+            await ask(origin)
+        assert caught.value.reason.endswith(f"127.0.0.1:{server.port} refused the connection")
+
+    run(scene())
