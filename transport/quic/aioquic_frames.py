@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 DATAGRAM_SEND_QUEUE = 128
 #: Highest number of streams that QUIC can count (RFC 9000 4.6).
 STREAM_COUNT_MAX = 1 << 60
+#: Room in a packet that no frame with data of a stream fits into.
+FRAME_OVERHEAD = 4
 _TAG = 16
+# Stream frames with a length, without and with an offset (RFC 9000 19.8).
+_STREAM = int(QuicFrameType.STREAM_BASE) | 2
+_STREAM_AT_OFFSET = _STREAM | 4
 
 
 class StreamCore(QuicConnection):
@@ -177,7 +182,10 @@ class StreamCore(QuicConnection):
             if stream.reset_pending:
                 self._write_reset(builder, stream)
             elif stream.queue.has_frame:
-                outcome = self._write_frame(builder, stream)
+                room = builder.remaining_flight_space
+                if room < FRAME_OVERHEAD and not builder.packet_is_empty:
+                    return
+                outcome = self._write_frame(builder, stream, room)
                 if outcome is None:
                     return
                 if outcome:
@@ -187,7 +195,7 @@ class StreamCore(QuicConnection):
             active.popleft()
             stream.is_active = False
 
-    def _write_frame(self, builder: QuicPacketBuilder, stream: AioquicStream) -> bool | None:
+    def _write_frame(self, builder: QuicPacketBuilder, stream: AioquicStream, room: int) -> bool | None:
         """True: the stream has more; False: it has not, or may not; None: the packet is full."""
         queue = stream.queue
         before = queue.offset
@@ -195,10 +203,9 @@ class StreamCore(QuicConnection):
         overhead = 3 + size_uint_var(stream.stream_id) + (size_uint_var(offset) if offset else 0)
         connection_credit = self._remote_max_data - self._remote_max_data_used
         credit = min(connection_credit, stream.remote_limit - before)
-        is_new = not queue.has_lost
-        frame = queue.next_frame(builder.remaining_flight_space - overhead, credit)
+        frame = queue.next_frame(room - overhead, credit)
         if frame is None:
-            if is_new and credit < queue.unsent and builder.remaining_flight_space - overhead >= credit:
+            if credit < queue.unsent and room - overhead >= credit and not queue.has_lost:
                 if credit == connection_credit:
                     self._held_back[stream] = None
                 return False
@@ -207,10 +214,7 @@ class StreamCore(QuicConnection):
             return None
         offset, data, ends = frame
         buffer = builder.start_frame(
-            QuicFrameType.STREAM_BASE | 2 | (4 if offset else 0) | ends,
-            capacity=overhead,
-            handler=stream.on_frame_delivery,
-            handler_args=frame,
+            (_STREAM_AT_OFFSET if offset else _STREAM) | ends, overhead, stream.on_frame_delivery, frame
         )
         buffer.push_uint_var(stream.stream_id)
         if offset:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aioquic._buffer import Buffer, BufferReadError
-from aioquic.quic.connection import QuicConnectionError, QuicConnectionState, QuicReceiveContext
+from aioquic.quic.connection import QuicConnectionError, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.packet import (
     NON_ACK_ELICITING_FRAME_TYPES,
     QuicErrorCode,
@@ -54,6 +54,15 @@ class ReceivingCore(SendingCore):
         "When the last valid packet arrived."
         self._bytes_granted_used = 0
         self._held_pieces = 0
+        # One for all packets of the established connection: handlers only read it.
+        self._context = QuicReceiveContext(
+            epoch=Epoch.ONE_RTT,
+            host_cid=b"",
+            network_path=QuicNetworkPath(None),
+            quic_logger_frames=None,
+            time=0.0,
+            version=None,
+        )
         handlers: dict[int, tuple[Callable[..., None], Any]] = self._QuicConnection__frame_handlers  # type: ignore[attr-defined]
         self._handlers = {
             frame_type: handler for frame_type, (handler, epochs) in handlers.items() if Epoch.ONE_RTT in epochs
@@ -159,8 +168,9 @@ class ReceivingCore(SendingCore):
             self.close(error_code=exc.error_code, frame_type=exc.frame_type, reason_phrase=exc.reason_phrase)
         if self._state is not QuicConnectionState.CONNECTED or self._close_pending:
             return
-        self.last_received = now
-        self._close_at = now + self._idle_timeout()
+        if now != self.last_received:
+            self.last_received = now
+            self._close_at = now + self._idle_timeout()
         self._ack_eliciting_sent_since_receipt = False
         in_order = number == space.largest_received_packet + 1
         if number > space.largest_received_packet:
@@ -185,26 +195,21 @@ class ReceivingCore(SendingCore):
     def _frames_received(self, frames: bytes, now: float) -> bool:
         """Handle the frames of a packet; return whether it must be acknowledged."""
         buf = Buffer(data=frames)
-        context = QuicReceiveContext(
-            epoch=Epoch.ONE_RTT,
-            host_cid=self.host_cid,
-            network_path=self._network_paths[0],
-            quic_logger_frames=None,
-            time=now,
-            version=self._version,
-        )
+        context, handlers = self._context, self._handlers
+        context.host_cid = self.host_cid
+        context.network_path = self._network_paths[0]
+        context.time = now
         is_ack_eliciting = False
-        handlers = self._handlers
         if buf.eof():
             _fail(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Packet contains no frames")
         frame_type = 0
         while not buf.eof():
             try:
                 frame_type = buf.pull_uint_var()
-                handler = handlers[frame_type]
+                handler = handlers.get(frame_type)
+                if handler is None:
+                    _fail(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "Unknown frame type")
                 handler(context, frame_type, buf)
-            except KeyError:
-                _fail(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "Unknown frame type")
             except BufferReadError:
                 _fail(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "Failed to parse frame")
             except StreamFinishedError:
