@@ -16,12 +16,11 @@ from ingress import (
     WarpRouting,
     default_ingress,
     parse_ingress,
+    parse_warp_routing,
     single_origin_ingress,
 )
 from ingress.durations import format_duration
-from ingress.kinds import Reader
 from ingress.origin_keys import ORIGIN_REQUEST
-from ingress.warp_routing import read_warp_routing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,16 +44,18 @@ def load_rules(
     source: Source, values: Mapping[str, Any], problems: list[Problem], *, allow_unknown_keys: bool = False
 ) -> Rules | None:
     """Return the rules of a config; None where faults were added to `problems`. `values` are its flags."""
-    ingress = None
+    ingress = warp_routing = None
     try:
         ingress = _ingress(source, values, problems, allow_unknown_keys)
         problems += _problems(source, ingress.warnings)
     except IngressError as error:
         problems += _problems(source, error.faults)
-    reader = Reader(allow_unknown_keys=allow_unknown_keys)
-    warp_routing = read_warp_routing(source.values, reader)
-    problems += _problems(source, reader.faults.faults)
-    return Rules(ingress, warp_routing) if ingress is not None and not reader.faults.errors else None
+    try:
+        warp_routing = parse_warp_routing(source.values, allow_unknown_keys=allow_unknown_keys)
+        problems += _problems(source, warp_routing.warnings)
+    except IngressError as error:
+        problems += _problems(source, error.faults)
+    return Rules(ingress, warp_routing) if ingress is not None and warp_routing is not None else None
 
 
 def _ingress(source: Source, values: Mapping[str, Any], problems: list[Problem], allow_unknown_keys: bool) -> Ingress:

@@ -1,0 +1,5 @@
+"""`python -m connector` is `pyconnector`."""
+
+from connector.cli import main
+
+main()

@@ -1,0 +1,140 @@
+"""The commands and their arguments. What each does is in `run`, `rules` and `local`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from connector.cli.exits import exit_with
+from connector.cli.options import flag_options
+from connector.version import version as own_version
+
+_CONFIG = click.option("--config", "config_path", metavar="FILE", help="The config file.")
+_ALLOW = click.option(
+    "--allow-unknown-keys", is_flag=True, help="Warn of unknown keys in the config, but for access and ipRules."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(own_version(), "-v", "-V", "--version", prog_name="pyconnector")
+def main() -> None:
+    """Carry traffic from an edge to services on this machine, over connections that this machine opens."""
+
+
+@click.command("run")
+@click.argument("config", required=False, metavar="[CONFIG.yaml]")
+@_CONFIG
+@_ALLOW
+@click.option("--local", is_flag=True, help="Start a local edge too and connect to it; no credentials are needed.")
+@click.option("--local-visitors", metavar="HOST:PORT", help="Where that edge serves visitors. [default: 127.0.0.1:0]")
+@flag_options
+def run_command(config: str | None, config_path: str | None, **given: Any) -> None:
+    """Connect to the edge and serve. Without CONFIG.yaml the usual places are looked at for a config file.
+
+    SIGTERM and SIGINT let requests under way end (--grace-period); a second one stops at once. SIGHUP reads the
+    rules anew.
+    """
+    from connector.cli.run import run
+
+    exit_with(lambda: run(config or config_path, given))
+
+
+@click.command("edge")
+@click.option(
+    "--listen", default="127.0.0.1:7844", metavar="HOST:PORT", show_default=True, help="For connectors (QUIC)."
+)
+@click.option(
+    "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
+)
+@click.option("--control", default="127.0.0.1:7845", metavar="HOST:PORT", show_default=True,
+              help="For the control API; empty for none.")  # fmt: skip
+@click.option("--control-token-file", default="", metavar="FILE", help="Holds what the control API asks for.")
+@click.option("--tunnel", "tunnels", multiple=True, metavar="TUNNEL",
+              help="A credentials file, or ID:ACCOUNT:SECRET-FILE. Repeatable.")  # fmt: skip
+@click.option("--hostname", "hostnames", multiple=True, metavar="HOSTNAME=TUNNEL-ID", help="Repeatable.")
+@click.option("--tcp", multiple=True, metavar="PORT=DESTINATION",
+              help="A TCP port to a hostname, or to IP:PORT behind a tunnel (@TUNNEL-ID). Repeatable.")  # fmt: skip
+@click.option("--ca-dir", default="", metavar="DIRECTORY", help="Where the edge's authority is kept.")
+@click.option("--any-credentials", is_flag=True, help="Accept any tunnel; on loopback only.")
+@click.option("--fault-relay", is_flag=True, help="Let the control API drop and delay packets.")
+@click.option("--no-identity", is_flag=True, help="Add no headers that say who visits.")
+@click.option("--hide-error-details", is_flag=True, help="Do not tell visitors why an origin failed.")
+@click.option("--location", default="local", show_default=True, help="What connectors log as the edge's location.")
+@click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
+@click.option("--loglevel", default="info", show_default=True)
+def edge_command(**given: Any) -> None:
+    """Run a local edge: accepts connectors and serves visitors by Host."""
+    from connector.cli.local import run_edge
+
+    exit_with(lambda: run_edge(given))
+
+
+@click.group("ingress")
+@_CONFIG
+@click.pass_context
+def ingress_group(context: click.Context, config_path: str | None) -> None:
+    """Check the rules of a config file without connecting."""
+    context.obj = config_path or context.obj
+
+
+@ingress_group.command("validate")
+@click.argument("config", required=False)
+@_ALLOW
+@click.option("--json", "as_json", is_flag=True, help="Print every fault as JSON, for editors.")
+@click.pass_obj
+def validate_command(inherited: str | None, config: str | None, allow_unknown_keys: bool, as_json: bool) -> None:
+    """Read CONFIG and list every fault as file:line:column: path: message."""
+    from connector.cli.rules import validate
+
+    exit_with(lambda: validate(config or inherited, allow_unknown_keys=allow_unknown_keys, as_json=as_json))
+
+
+@ingress_group.command("rule")
+@click.argument("arguments", nargs=-1, required=True, metavar="[CONFIG] URL")
+@click.pass_obj
+def rule_command(inherited: str | None, arguments: tuple[str, ...]) -> None:
+    """Say which rule of CONFIG a request for URL meets."""
+    from connector.cli.rules import show_rule
+
+    if len(arguments) > 2:
+        raise click.UsageError("give a config file and one URL")
+    config = arguments[0] if len(arguments) == 2 else inherited
+    exit_with(lambda: show_rule(config, arguments[-1]))
+
+
+@click.command("version")
+def version_command() -> None:
+    """Print the version."""
+    click.echo(f"pyconnector {own_version()}")
+
+
+@click.group("tunnel", hidden=True)
+@_CONFIG
+@_ALLOW
+@flag_options
+@click.pass_context
+def tunnel_group(context: click.Context, /, config_path: str | None, **given: Any) -> None:
+    """The reference's spelling: `tunnel --config FILE run`."""
+    context.obj = config_path
+    context.meta["given"] = given
+
+
+@tunnel_group.command("run")
+@click.argument("tunnel", required=False)
+@_CONFIG
+@_ALLOW
+@flag_options
+@click.pass_context
+def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_path: str | None, **given: Any) -> None:
+    """Connect to the edge and serve, as `run` does."""
+    from connector.cli.run import run
+
+    outer = {name: value for name, value in context.meta["given"].items() if value not in (None, (), False)}
+    inner = {name: value for name, value in given.items() if value not in (None, (), False)}
+    exit_with(lambda: run(config_path or context.obj, {**outer, **inner}, tunnel=tunnel))
+
+
+for _command in (run_command, edge_command, ingress_group, version_command, tunnel_group):
+    main.add_command(_command)
+tunnel_group.add_command(ingress_group)

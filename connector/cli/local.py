@@ -1,0 +1,140 @@
+"""`pyconnector edge`, and the edge that `pyconnector run --local` embeds."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from connector.cli.exits import CLEAN
+from connector.cli.loops import run_loop
+from connector.cli.service import Signals, serve
+from connector.config import ConnectorConfig, Credentials, LogConfig, Problem
+from connector.errors import ConfigError, StartFailed
+from connector.log import LogSetup
+from edge.cli_settings import EdgeFlags, parse_address, settings_from_flags
+from edge.local_edge import LocalEdge
+from edge.settings import EdgeSettings, SettingsError, TunnelSettings, VisitorSettings
+from ingress.services import StreamService, redacted
+
+if TYPE_CHECKING:
+    from edge.settings import HostPort
+    from ingress import Rule
+
+#: Account that a tunnel of `run --local` belongs to.
+LOCAL_ACCOUNT = "local"
+
+
+def run_edge(given: Mapping[str, Any]) -> int:
+    """Run a local edge until a signal; return the exit code.
+
+    Raises:
+        ConfigError: a flag cannot be used.
+        StartFailed: an address is taken.
+    """
+    log = LogConfig(level=given["loglevel"])
+    try:
+        settings = settings_from_flags(
+            EdgeFlags(**{name: value for name, value in given.items() if name != "loglevel"})
+        )
+    except SettingsError as error:
+        raise ConfigError([Problem(message=str(error))]) from error
+    setup = LogSetup(log)
+    try:
+        return run_loop(lambda: _serve_edge(settings))
+    finally:
+        setup.close()
+
+
+async def _serve_edge(settings: EdgeSettings) -> int:
+    signals = Signals()
+    with signals.installed():
+        edge = await _started(settings)
+        try:
+            click.echo(f"connectors: --edge {_text(edge.quic_address)} --cacert {edge.ca_path}")
+            click.echo(f"visitors:   http://{_text(edge.visitor_address)}/")
+            if edge.control_address is not None:
+                click.echo(f"control:    http://{_text(edge.control_address)}/")
+            await signals.stop.wait()
+        finally:
+            await edge.stop()
+    return CLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRun:
+    """A connector and an edge in one process, with credentials made for the occasion."""
+
+    credentials: Credentials
+    visitors: HostPort
+
+    @classmethod
+    def make(cls, visitors: str) -> LocalRun:
+        """Make credentials that no one else has, for visitors at `visitors` (HOST:PORT).
+
+        Raises:
+            ConfigError: that is no address.
+        """
+        try:
+            address = parse_address(visitors, "--local-visitors")
+        except SettingsError as error:
+            raise ConfigError([Problem(message=str(error))]) from error
+        credentials = Credentials(account_tag=LOCAL_ACCOUNT, tunnel_id=uuid.uuid4(), secret=secrets.token_bytes(32))
+        return cls(credentials, address)
+
+    async def serve(self, config: ConnectorConfig, read_config: Callable[[], ConnectorConfig]) -> int:
+        """Start the edge, and a connector to it, until a signal. Cancel stops both.
+
+        Raises:
+            ConnectorError: either could not be started.
+        """
+        tunnel = TunnelSettings(
+            account_tag=self.credentials.account_tag,
+            tunnel_id=self.credentials.tunnel_id,
+            secret=self.credentials.secret,
+        )
+        visitors = VisitorSettings(address=self.visitors)
+        edge = await _started(EdgeSettings(tunnels=(tunnel,), visitors=visitors, control=None))
+        try:
+            ports = [(rule, await edge.add_tcp_port(rule.hostname)) for rule in config.ingress.rules if _is_tcp(rule)]
+            dialled = config.with_edge(_text(edge.quic_address), ca_file=str(edge.ca_path))
+            return await serve(dialled, read_config, lambda: _say_what_to_open(edge, config, ports))
+        except SettingsError as error:
+            raise StartFailed(str(error)) from error
+        finally:
+            await edge.stop()
+
+
+async def _started(settings: EdgeSettings) -> LocalEdge:
+    edge = LocalEdge(settings)
+    try:
+        await edge.start()
+    except SettingsError as error:
+        raise StartFailed(str(error)) from error
+    return edge
+
+
+def _say_what_to_open(edge: LocalEdge, config: ConnectorConfig, ports: list[tuple[Rule, int]]) -> None:
+    address = _text(edge.visitor_address)
+    click.echo("The local edge is connected. Try:")
+    for rule in config.ingress.rules:
+        if _is_tcp(rule):
+            continue
+        path = rule.path if rule.path.startswith("/") else "/"
+        host = "" if rule.hostname in ("", "*") else f"-H 'Host: {rule.hostname.replace('*', 'any', 1)}' "
+        click.echo(f"  curl {host}http://{address}{path}    -> {redacted(rule.service)}")
+    for rule, port in ports:
+        click.echo(f"  {edge.visitor_address[0]}:{port} (TCP)    -> {rule.hostname} -> {redacted(rule.service)}")
+
+
+def _is_tcp(rule: Rule) -> bool:
+    return isinstance(rule.service, StreamService) and rule.hostname not in ("", "*") and "*" not in rule.hostname
+
+
+def _text(address: HostPort) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,89 @@
+"""`pyconnector ingress validate` and `ingress rule`: what a config says, without connecting."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from connector.cli.exits import BAD_CONFIG, CLEAN
+from connector.cli.options import overrides_of
+from connector.config import Problem, check_config, find_config
+from connector.errors import ConfigError
+from ingress import explain, split_request_url
+from ingress.services import redacted
+
+if TYPE_CHECKING:
+    from ingress import Rule
+
+_NO_CONFIG = "no config file was given, and none was found in the usual places"
+
+
+def validate(path: str | None, *, allow_unknown_keys: bool, as_json: bool) -> int:
+    """Print every fault of a config; return the exit code.
+
+    Raises:
+        ConfigError: there is no config to look at.
+    """
+    path = _path(path)
+    rules, problems = check_config(path, overrides_of({}), allow_unknown_keys=allow_unknown_keys)
+    faulty = rules is None or any(not problem.warning for problem in problems)
+    if as_json:
+        click.echo(json.dumps({"ok": not faulty, "problems": [_as_json(problem) for problem in problems]}, indent=2))
+        return BAD_CONFIG if faulty else CLEAN
+    for problem in problems:
+        click.echo(f"warning: {problem}" if problem.warning else str(problem), err=True)
+    if faulty:
+        return BAD_CONFIG
+    click.echo(f"Validating rules from {path}\nOK")
+    return CLEAN
+
+
+def show_rule(path: str | None, url: str) -> int:
+    """Print the rule that a request for `url` meets, and why none before it; return the exit code.
+
+    Raises:
+        ConfigError: the config, or the URL, cannot be used.
+    """
+    path = _path(path)
+    rules, problems = check_config(path, overrides_of({}))
+    if rules is None or any(not problem.warning for problem in problems):
+        raise ConfigError(problems)
+    try:
+        host, decoded = split_request_url(url)
+    except ValueError as error:
+        raise ConfigError([Problem(message=str(error))]) from error
+    explanation = explain(rules.ingress, host, decoded)
+    click.echo(f"Using rules from {path}\nMatched rule #{explanation.match.index}")
+    _show(explanation.match.rule)
+    for verdict in explanation.verdicts[:-1]:
+        click.echo(f"Not rule #{verdict.index}: {verdict.reason}")
+    return CLEAN
+
+
+def _path(path: str | None) -> str:
+    found = path or find_config()
+    if found is None:
+        raise ConfigError([Problem(message=_NO_CONFIG)])
+    return found
+
+
+def _show(rule: Rule) -> None:
+    if rule.hostname:
+        click.echo(f"\thostname: {rule.hostname}")
+    if rule.path:
+        click.echo(f"\tpath: {rule.path}")
+    click.echo(f"\tservice: {redacted(rule.service)}")
+
+
+def _as_json(problem: Problem) -> dict[str, object]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "path": list(problem.path),
+        "message": problem.message,
+        "suggestion": problem.suggestion,
+        "severity": "warning" if problem.warning else "error",
+    }

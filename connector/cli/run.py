@@ -1,0 +1,83 @@
+"""`pyconnector run`: config, log, event loop, and a Connector until a signal ends it."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from connector.cli.loops import run_loop
+from connector.cli.options import overrides_of
+from connector.cli.service import serve
+from connector.config import ConnectorConfig, find_config, load_config
+from connector.config.flags import FLAGS
+from connector.log import Log, LogSetup, fields
+from connector.metrics_server import DEFAULT_ADDRESS
+from connector.version import version
+
+if TYPE_CHECKING:
+    from connector.config import Credentials
+
+_log = Log("service")
+
+
+def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None) -> int:
+    """Run until a signal; return the exit code. `given` are the parameters of the command.
+
+    Raises:
+        ConfigError: bad config or flags.
+        ConnectorError: failure at run time.
+    """
+    path = path or find_config()
+    overrides = overrides_of(given)
+
+    def read_config(credentials: Credentials | None = None) -> ConnectorConfig:
+        config = load_config(
+            path,
+            overrides,
+            allow_unknown_keys=bool(given.get("allow_unknown_keys")),
+            credentials=credentials,
+            tunnel=tunnel,
+        )
+        return config if config.metrics is not None else replace(config, metrics=DEFAULT_ADDRESS)
+
+    main: Callable[[], Coroutine[Any, Any, int]]
+    if given.get("local"):
+        from connector.cli.local import LocalRun
+
+        local = LocalRun.make(given.get("local_visitors") or "127.0.0.1:0")
+
+        def read_local() -> ConnectorConfig:
+            return read_config(local.credentials)
+
+        config = read_local()
+        main = functools.partial(local.serve, config, read_local)
+    else:
+        config = read_config()
+        main = functools.partial(serve, config, read_config)
+    setup = LogSetup(config.log)
+    try:
+        _say_settings(config, overrides)
+        return run_loop(main)
+    finally:
+        setup.close()
+
+
+def _say_settings(config: ConnectorConfig, overrides: Mapping[str, Any]) -> None:
+    _log.info(
+        "Starting pyconnector %s", version(),
+        **fields(python=platform.python_version(), os=platform.system(), config=config.file or "none"),
+    )  # fmt: skip
+    if overrides:
+        shown = {name: "*****" if FLAGS[name].secret else value for name, value in sorted(overrides.items())}
+        _log.info("Settings", **fields(**{name.replace("-", "_"): value for name, value in shown.items()}))
+    for problem in config.warnings:
+        _log.warning("%s", problem)
+    if overrides.get("token") and click.get_current_context(silent=True) is not None:
+        source = click.get_current_context().get_parameter_source("token")
+        if source is click.core.ParameterSource.COMMANDLINE:
+            _log.warning("--token can be read by every user of this machine; give TUNNEL_TOKEN or --token-file")

@@ -1,0 +1,159 @@
+"""A Connector as a process: signals, the process id file, and what the service manager is told.
+
+SIGTERM and SIGINT drain, a second one stops at once; SIGHUP reads the config anew (reference/lifecycle.md 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from connector.api import Connector
+from connector.cli.exits import CLEAN
+from connector.errors import ConfigError, ReloadRejected
+from connector.events import Event, Registered
+from connector.log import Log
+from connector.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from connector.config.model import ConnectorConfig
+
+_log = Log("service")
+
+
+class Signals:
+    """What the process was asked to do so far."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        "Asked to end, requests first."
+        self.stop_now = asyncio.Event()
+        "Asked again."
+        self.reload = asyncio.Event()
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Take the process's signals for as long as the context lasts."""
+        loop = asyncio.get_running_loop()
+        actions = {"SIGTERM": self._ask_to_stop, "SIGINT": self._ask_to_stop, "SIGHUP": self._ask_to_reload}
+        taken = []
+        for name, action in actions.items():
+            number = getattr(signal, name, None)
+            if number is None:
+                continue
+            try:
+                loop.add_signal_handler(number, action, name)
+                taken.append(number)
+            except NotImplementedError:  # Windows: only what `signal` itself can do
+                signal.signal(number, lambda *_, action=action, name=name: loop.call_soon_threadsafe(action, name))
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    def _ask_to_stop(self, name: str) -> None:
+        if self.stop.is_set():
+            _log.info("Stopping at once due to a second signal %s", name)
+            self.stop_now.set()
+        else:
+            _log.info("Initiating graceful shutdown due to signal %s", name)
+            self.stop.set()
+
+    def _ask_to_reload(self, name: str) -> None:
+        _log.info("Reading the config anew due to signal %s", name)
+        self.reload.set()
+
+
+async def serve(
+    config: ConnectorConfig,
+    read_config: Callable[[], ConnectorConfig],
+    on_registered: Callable[[], None] | None = None,
+) -> int:
+    """Run a Connector until a signal ends it; return the exit code. Cancel stops at once.
+
+    `read_config` is called on SIGHUP, `on_registered` once the first connection is registered.
+
+    Raises:
+        ConnectorError: it could not be started, or failed.
+    """
+    signals = Signals()
+    tasks = TaskOwner(lambda task, error: None)  # every task here is awaited
+    with signals.installed():
+        connector = Connector(config, on_event=_Announcer(config.pidfile, on_registered).observe)
+        try:
+            if await _first(tasks, connector.start(), signals.stop.wait()):
+                return CLEAN
+            while True:
+                done = await _first(tasks, connector.wait_closed(), signals.stop.wait(), signals.reload.wait())
+                if done == 2:
+                    signals.reload.clear()
+                    await _reload(connector, read_config)
+                    continue
+                if done == 1:
+                    await _first(tasks, connector.drain(), signals.stop_now.wait())
+                return CLEAN
+        finally:
+            await connector.stop()
+
+
+async def _first(tasks: TaskOwner, *coroutines: Coroutine[Any, Any, Any]) -> int:
+    """Run all until the first is done; cancel the others and return which it was. Its error is raised."""
+    running = [tasks.spawn(coroutine, name=f"service {number}") for number, coroutine in enumerate(coroutines)]
+    try:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        done = [task for task in running if task.done()]
+        await tasks.cancel_all()
+    done[0].result()
+    return running.index(done[0])
+
+
+async def _reload(connector: Connector, read_config: Callable[[], ConnectorConfig]) -> None:
+    try:
+        config = read_config()
+        await connector.reload(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            if not problem.warning:
+                _log.error("The new config is not used: %s", problem)
+    except ReloadRejected as error:
+        _log.error("The new config is not used: %s", error)
+    else:
+        _log.info("The new rules are in force")
+
+
+class _Announcer:
+    """Writes the process id file and tells systemd, once, when the first connection is registered."""
+
+    def __init__(self, pidfile: str | None, on_registered: Callable[[], None] | None) -> None:
+        self._pidfile = pidfile
+        self._on_registered = on_registered
+        self._announced = False
+
+    def observe(self, event: Event) -> None:
+        if self._announced or not isinstance(event, Registered):
+            return
+        self._announced = True
+        try:
+            if self._pidfile:
+                Path(self._pidfile).expanduser().write_text(str(os.getpid()), encoding="ascii")
+            _notify_systemd(b"READY=1")
+        except OSError as error:
+            _log.error("Cannot announce that the connector is ready: %s", error)
+        if self._on_registered is not None:
+            self._on_registered()
+
+
+def _notify_systemd(message: bytes) -> None:
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(message, "\0" + address[1:] if address.startswith("@") else address)

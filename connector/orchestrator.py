@@ -1,0 +1,155 @@
+"""Which configuration is in force: the local one, until the edge pushes another (reference/lifecycle.md 6).
+
+A new configuration is built whole, then swapped in between two requests; requests under way keep the origins they
+have. What cannot be built is refused and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from connector.errors import ReloadRejected, StartFailed
+from connector.flow_limiter import FlowLimiter
+from connector.log import Log, fields
+from connector.routes import Routes, StageFactory
+from ingress import IngressError, local_configuration, parse_remote_configuration
+from ingress.local_configuration import all_settings
+from ingress.services import redacted
+
+if TYPE_CHECKING:
+    from connector.counters import Counters
+    from ingress import Ingress, WarpRouting
+    from ingress.origins import OriginResources
+
+#: Version of a configuration that came from this machine.
+LOCAL = -1
+#: Longest text of a pushed configuration that is logged.
+MAX_LOGGED_CHARS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The answer to a pushed configuration."""
+
+    latest_version: int
+    error: str = ""
+
+
+class Orchestrator:
+    """Holds the rules in force and replaces them as a whole. `routes` is never half of one and half of another."""
+
+    routes: Routes
+
+    def __init__(
+        self,
+        *,
+        resources: OriginResources,
+        factories: Sequence[StageFactory] = (),
+        max_active_flows: int | None = None,
+        counters: Counters,
+        on_applied: Callable[[int], None],
+    ) -> None:
+        self.version = LOCAL
+        self.limiter = FlowLimiter()
+        self._resources = resources
+        self._factories = factories
+        self._max_active_flows = max_active_flows
+        self._counters = counters
+        self._on_applied = on_applied
+        self._lock = asyncio.Lock()
+        self._closed = False
+        self._log = Log("configuration")
+
+    def __repr__(self) -> str:
+        return f"<Orchestrator version={self.version} closed={self._closed}>"
+
+    async def start(self, ingress: Ingress, warp_routing: WarpRouting) -> None:
+        """Put the first configuration in force. Cancel leaves nothing started.
+
+        Raises:
+            StartFailed: an origin cannot serve.
+        """
+        self.routes = await self._open(ingress, warp_routing)
+        self._limit(warp_routing)
+
+    async def apply_local(self, ingress: Ingress, warp_routing: WarpRouting) -> None:
+        """Put a re-read local configuration in force. Cancel leaves the old one.
+
+        Raises:
+            ReloadRejected: an origin cannot serve, or the edge's configuration is in force; the old one stays.
+        """
+        async with self._lock:
+            if self.version != LOCAL:
+                raise ReloadRejected(
+                    f"the edge's configuration (version {self.version}) is in force; the local rules are not used"
+                )
+            try:
+                await self._swap(ingress, warp_routing)
+            except StartFailed as error:
+                raise ReloadRejected(str(error)) from error
+        self._on_applied(LOCAL)
+
+    async def apply_remote(self, version: int, config: bytes) -> Applied:
+        """Put a configuration that the edge pushed in force, unless it is no newer. Cancel leaves the old one."""
+        async with self._lock:
+            if self._closed:
+                return Applied(self.version, "the connector is shutting down")
+            if version <= self.version:
+                return Applied(self.version)
+            try:
+                parsed = parse_remote_configuration(config)
+                await self._swap(parsed.ingress, parsed.warp_routing)
+            except (IngressError, StartFailed) as error:
+                reason = str(error) or type(error).__name__
+                self._log.error("Refused a pushed configuration: %s", reason, **fields(version=version))
+                return Applied(self.version, reason)
+            self.version = self._counters.config_version = version
+        text = config[:MAX_LOGGED_CHARS].decode("utf-8", errors="replace")
+        self._log.info("Updated to new configuration", **fields(version=version, config=text))
+        self._on_applied(version)
+        return Applied(version)
+
+    def local_configuration(self, flags: Sequence[tuple[str, str]]) -> bytes:
+        """The JSON that a locally managed tunnel tells the edge (wire.md 5.6)."""
+        routes = self.routes
+        value = local_configuration(routes.ingress, routes.warp_routing, dict(flags))
+        return json.dumps(value, separators=(",", ":")).encode()
+
+    def shown_configuration(self) -> dict[str, Any]:
+        """The rules in force with every setting, for the page /config (reference/lifecycle.md 8)."""
+        routes = self.routes
+        rules = [
+            {
+                "hostname": rule.hostname,
+                "path": rule.path or None,
+                "service": redacted(rule.service),
+                "originRequest": all_settings(rule.settings),
+            }
+            for rule in routes.ingress.rules
+        ]
+        warp_routing = local_configuration(routes.ingress, routes.warp_routing)["warp-routing"]
+        return {"ingress": rules, "warp-routing": warp_routing}
+
+    async def close(self) -> None:
+        """Release the origins and accept no more configurations. Cancel leaves some open. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            if hasattr(self, "routes"):
+                await self.routes.close()
+
+    async def _open(self, ingress: Ingress, warp_routing: WarpRouting) -> Routes:
+        return await Routes.open(ingress, warp_routing, resources=self._resources, factories=self._factories)
+
+    async def _swap(self, ingress: Ingress, warp_routing: WarpRouting) -> None:
+        fresh = await self._open(ingress, warp_routing)
+        old, self.routes = self.routes, fresh
+        self._limit(warp_routing)
+        await old.close()
+
+    def _limit(self, warp_routing: WarpRouting) -> None:
+        own = self._max_active_flows
+        self.limiter.limit = warp_routing.max_active_flows if own is None else own

@@ -1,0 +1,74 @@
+"""RPC that the edge calls on streams of its own: configuration pushes and UDP sessions (wire.md 10).
+
+One call per stream in practice, though any number is answered within the stream's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from protocol.edge_rpc import ConfigurationPushed, EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
+
+from connector.log import Log, fields
+from protocol.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from connector.counters import Counters
+    from connector.orchestrator import Orchestrator
+    from transport.seam import Stream
+
+#: What a UDP session request is answered with.
+UDP_UNSUPPORTED = "this connector does not carry UDP sessions"
+
+
+class RpcStreams:
+    """Answers the RPC streams of one connection."""
+
+    def __init__(self, *, orchestrator: Orchestrator, counters: Counters, timeout: float, log: Log) -> None:
+        self._orchestrator = orchestrator
+        self._counters = counters
+        self._timeout = timeout
+        self._log = log
+
+    async def serve(self, stream: Stream, leftover: bytes) -> None:
+        """Answer calls until the edge ends the stream or its time is over. Cancel: calls under way go unanswered.
+
+        Raises:
+            StreamReset, ConnectionClosed: the edge left.
+        """
+        server = EdgeRpcServer()
+        data = leftover
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    if data:
+                        for event in server.receive_data(data):
+                            await self._answer(server, event)
+                        if answer := server.bytes_to_send():
+                            await stream.send(answer)
+                    data = await stream.receive()
+                    if not data:
+                        return
+        except TimeoutError:
+            self._log.debug("An RPC stream of the edge was still open after %g s", self._timeout)
+        except ProtocolError as error:
+            self._log.warning("The edge broke the RPC protocol: %s", error)
+
+    async def _answer(self, server: EdgeRpcServer, event: object) -> None:
+        started = asyncio.get_running_loop().time()
+        if isinstance(event, ConfigurationPushed):
+            calls = self._counters.server_call("config", "update_configuration")
+            applied = await self._orchestrator.apply_remote(event.version, event.config)
+            server.answer_configuration(event.call, applied.latest_version, applied.error)
+        elif isinstance(event, UdpSessionRequested):
+            calls = self._counters.server_call("session", "register_udp_session")
+            self._log.warning("Refused a UDP session", **fields(reason=UDP_UNSUPPORTED))
+            server.answer_udp_session(event.call, error=UDP_UNSUPPORTED)
+        elif isinstance(event, UdpSessionEnded):
+            calls = self._counters.server_call("session", "unregister_udp_session")
+            server.answer_udp_end(event.call)
+        else:
+            return
+        calls.operations += 1
+        calls.latency.observe(asyncio.get_running_loop().time() - started)

@@ -1,0 +1,39 @@
+"""What the metrics server shows of one Connector (reference/lifecycle.md 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from connector.metrics import exposition
+from connector.metrics_server import TEXT_TYPE, Answer, json_answer, metrics_answer
+
+if TYPE_CHECKING:
+    from connector.api import Connector
+    from connector.orchestrator import Orchestrator
+
+
+def status_pages(connector: Connector, orchestrator: Orchestrator) -> dict[str, Callable[[], Answer]]:
+    """Return the pages by path; each is made when it is asked for."""
+
+    def ready() -> Answer:
+        connected = connector.tracker.connected
+        status = HTTPStatus.OK if connected else HTTPStatus.SERVICE_UNAVAILABLE
+        value = {
+            "status": status.value,
+            "readyConnections": connected,
+            "connectorId": str(connector.connector_id),
+        }
+        return json_answer(value, status)
+
+    def config() -> Answer:
+        return json_answer({"version": orchestrator.version, "config": orchestrator.shown_configuration()})
+
+    return {
+        "/metrics": lambda: metrics_answer(exposition(connector.registry)),
+        "/ready": ready,
+        "/healthcheck": lambda: (HTTPStatus.OK, TEXT_TYPE, b"OK\n"),
+        "/config": config,
+        "/quicktunnel": lambda: json_answer({"hostname": ""}),
+    }
