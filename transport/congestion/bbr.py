@@ -138,7 +138,7 @@ class Bbr:
         if not self.sampler.app_limited:
             return
         self.machine.idle_restart = True
-        self.model.extra_acked_interval_start = now
+        self.model.restart_ack_aggregation(now)
         state = self.machine.state
         if state.is_probe_bw:
             self.controls.set_pacing_rate(1.0, full_bw_reached=self.machine.full_pipe.reached)

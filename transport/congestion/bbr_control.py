@@ -82,8 +82,7 @@ class Controls:
         return self.initial_cwnd if math.isinf(bdp) else gain * bdp
 
     def _quantization_budget(self, inflight: float, state: State) -> float:
-        # For QUIC the offload budget is the send quantum (5.5.8.2).
-        inflight = max(inflight, self.send_quantum, self.model.min_pipe_cwnd)
+        inflight = max(inflight, self.send_quantum, self.model.bw * p.HOST_TIME, self.model.min_pipe_cwnd)
         if state is State.PROBE_BW_UP:
             inflight += 2 * self.model.smss
         return inflight

@@ -22,13 +22,13 @@ class PathModel:
     __slots__ = (
         "_extra_acked_delivered",
         "_extra_acked_filter",
+        "_extra_acked_interval_start",
         "_max_bw_filter",
         "bw",
         "bw_latest",
         "bw_shortterm",
         "cycle_count",
         "extra_acked",
-        "extra_acked_interval_start",
         "inflight_latest",
         "inflight_longterm",
         "inflight_shortterm",
@@ -73,7 +73,7 @@ class PathModel:
         self.inflight_longterm: float = math.inf
         self.inflight_shortterm = math.inf
         self.extra_acked = 0.0
-        self.extra_acked_interval_start = 0.0
+        self._extra_acked_interval_start = 0.0
         self._extra_acked_delivered = 0
         self._extra_acked_filter = WindowedMaxFilter()
         # the latest round (5.5.10.3)
@@ -96,7 +96,8 @@ class PathModel:
 
     def start_clock(self, now: float) -> None:
         """Date the still empty filters to `now` (5.2.1)."""
-        self.min_rtt_stamp = self.probe_rtt_min_stamp = self.extra_acked_interval_start = now
+        self.min_rtt_stamp = self.probe_rtt_min_stamp = now
+        self.restart_ack_aggregation(now)
 
     # Rounds and bandwidth
 
@@ -127,15 +128,20 @@ class PathModel:
 
     # Aggregation
 
+    def restart_ack_aggregation(self, now: float) -> None:
+        """Begin a new interval after silence (5.4.1, which forgets that what the old one delivered goes with it)."""
+        self._extra_acked_interval_start = now
+        self._extra_acked_delivered = 0
+
     def update_ack_aggregation(self, newly_acked: int, *, cwnd: int, now: float, full_bw_reached: bool) -> None:
         """Estimate how much more is acknowledged at once than the bandwidth explains (5.5.9)."""
-        expected = self.bw * (now - self.extra_acked_interval_start)
+        expected = self.bw * (now - self._extra_acked_interval_start)
         if self._extra_acked_delivered <= expected:
             self._extra_acked_delivered = 0
-            self.extra_acked_interval_start = now
+            self._extra_acked_interval_start = now
             expected = 0.0
         self._extra_acked_delivered += newly_acked
-        extra = min(self._extra_acked_delivered - expected, cwnd)
+        extra = min(self._extra_acked_delivered - expected, cwnd, self.bw * p.EXTRA_ACKED_MAX_TIME)
         window = p.EXTRA_ACKED_FILTER_LENGTH if full_bw_reached else 1
         self.extra_acked = self._extra_acked_filter.update(extra, time=self.round_count, window=window)
 
@@ -180,7 +186,7 @@ class PathModel:
     def update_min_rtt(self, rtt: float, now: float) -> None:
         """Keep the least RTT of 5 s, which schedules ProbeRTT, and of 10 s, which makes the BDP (5.3.4.3)."""
         self.probe_rtt_expired = now > self.probe_rtt_min_stamp + p.PROBE_RTT_INTERVAL
-        if rtt >= 0 and (rtt < self.probe_rtt_min_delay or self.probe_rtt_expired):
+        if rtt < self.probe_rtt_min_delay or self.probe_rtt_expired:
             self.probe_rtt_min_delay = rtt
             self.probe_rtt_min_stamp = now
         min_rtt_expired = now > self.min_rtt_stamp + p.MIN_RTT_FILTER_LENGTH

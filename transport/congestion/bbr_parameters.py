@@ -48,5 +48,12 @@ RENO_ROUNDS = 63
 # 5.6.2 and 5.6.3, control parameters
 INITIAL_RTT_GUESS = 0.001
 SEND_QUANTUM_TIME = 0.001
-SEND_QUANTUM_LIMIT = 64 * 1024
 SEND_QUANTUM_PACKETS = 2
+#: The draft's 64 KiB are the size of one offloaded burst. Here a quantum must last until a timer of an event loop fires
+#: again, a millisecond later at best; the draft allows other ways to choose it.
+SEND_QUANTUM_LIMIT = 1024 * 1024
+#: Offload budget (5.5.8.2): for so long both hosts may leave packets or acknowledgments waiting in their event loops.
+HOST_TIME = 0.002
+#: Bound on extra_acked, as time at the present bandwidth. The draft has none, and its estimate then feeds on itself
+#: (extra_acked raises cwnd, which bounds extra_acked); this is the bound of Linux.
+EXTRA_ACKED_MAX_TIME = 0.1

@@ -22,7 +22,7 @@ class RateSample:
     """What the acknowledgments since the last sample say (4.1.2.1.3 and 2.3)."""
 
     rtt: float
-    "Seconds, -1 without a measurement."
+    "Seconds from sending the newest acknowledged packet to its acknowledgment."
     delivery_rate: float
     "Bytes per second, 0 without a plausible measurement."
     is_app_limited: bool
@@ -138,9 +138,7 @@ class DeliveryRateSampler:
             self.inflight -= state[0]
 
     def on_rtt(self, rtt: float) -> None:
-        """Take one RTT measurement in; the least of a batch counts (5.5.7.1)."""
-        if rtt < self.min_rtt:
-            self.min_rtt = rtt
+        """Take in an RTT measurement that knows more than the clock does, as of the peer's delay; the least counts."""
         if self._rtt < 0 or rtt < self._rtt:
             self._rtt = rtt
 
@@ -156,11 +154,16 @@ class DeliveryRateSampler:
         if newest is None:
             return None
         _, send_time, first_send_time, delivered_time, delivered, is_app_limited, tx_in_flight, lost = newest
+        # By the packet sent last, so the least of those in the batch (4.2, 5.5.7.1).
+        rtt = self.delivered_time - send_time
+        if 0 <= self._rtt < rtt:
+            rtt = self._rtt
+        self.min_rtt = min(self.min_rtt, rtt)
         interval = max(send_time - first_send_time, self.delivered_time - delivered_time)
         data_acked = self.delivered - delivered
         plausible = interval > 0 and interval + CLOCK_ROUNDING >= self.min_rtt
         sample = RateSample(
-            self._rtt,
+            rtt,
             data_acked / interval if plausible else 0.0,
             is_app_limited,
             data_acked,
