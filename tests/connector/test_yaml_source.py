@@ -93,7 +93,9 @@ def test_bytes_that_are_no_text_are_a_fault() -> None:
     assert "forbids" in fault(b"a: \x01\n")
 
 
-@pytest.mark.parametrize(("text", "kind"), [("- a\n", "a list"), ("abc\n", 'the text "abc"'), ("12\n", "the number 12")])
+@pytest.mark.parametrize(
+    ("text", "kind"), [("- a\n", "a list"), ("abc\n", 'the text "abc"'), ("12\n", "the number 12")]
+)
 def test_a_file_that_is_no_mapping_says_what_it_is(text: str, kind: str) -> None:
     assert kind in fault(text)
 

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from connector.config import ConnectorConfig, check_config, load_config
+from connector.config.flag_values import from_environment
+from connector.errors import ConfigError
+from ingress.services import BastionService, HelloService, HttpService, UnixService
+from tests.connector.configs import RULES, TUNNEL_ID, faults, load, write_config
+
+
+def test_a_config_as_written_for_the_reference_is_read_whole(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        f"""\
+tunnel: {TUNNEL_ID}
+loglevel: debug
+metrics: 127.0.0.1:2000
+protocol: quic
+no-autoupdate: true
+grace-period: 10s
+retries: 7
+edge: [one.example:7844, "192.0.2.1:7844"]
+tag: [ROOM=attic]
+warp-routing:
+  maxActiveFlows: 5
+originRequest:
+  connectTimeout: 3s
+ingress:
+  - hostname: a.example.com
+    service: http://localhost:8000
+  - service: http_status:404
+""",
+    )
+    assert config.credentials.tunnel_id == TUNNEL_ID
+    assert config.log.level == "debug"
+    assert config.metrics == "127.0.0.1:2000"
+    assert config.lifecycle.grace_period == 10.0
+    assert config.lifecycle.retries == 7
+    assert config.edge.addresses == ("one.example:7844", "192.0.2.1:7844")
+    assert config.tags == (("ROOM", "attic"),)
+    assert config.warp_routing.max_active_flows == 5
+    assert [rule.settings.connect_timeout for rule in config.ingress.rules] == [3.0, 3.0]
+    assert dict(config.configuration_flags) == {
+        "no-autoupdate": "true", "retries": "7", "protocol": "quic", "loglevel": "debug", "metrics": "127.0.0.1:2000",
+    }  # fmt: skip
+    assert any("no effect in this connector: no-autoupdate" in warning.message for warning in config.warnings)
+
+
+def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert (config.lifecycle.ha_connections, config.lifecycle.retries, config.lifecycle.grace_period) == (4, 5, 30.0)
+    assert config.edge.addresses == ()
+    assert config.edge.quic.connection_window == 30 * 1024 * 1024
+    assert config.metrics is None
+
+
+def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.label = "x"  # type: ignore[misc]
+    assert "0123456789abcdef" not in repr(config)
+    assert isinstance(config, ConnectorConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("loglevel: 4\n", "config.yml:2:11: loglevel: expected text, found the number 4; write it in quotes"),
+        ("edge-ip-version: 4\n", "config.yml:2:18: edge-ip-version: expected text, found the number 4; write it in quotes"),
+        ("retries: many\n", 'config.yml:2:10: retries: expected a whole number, found the text "many"'),
+        ("retries: true\n", "config.yml:2:10: retries: expected a whole number, found the truth value true"),
+        ("no-autoupdate: maybe\n", 'config.yml:2:16: no-autoupdate: expected true or false, found the text "maybe"'),
+        ("edge: a:1\n", 'config.yml:2:7: edge: expected a list of texts, found the text "a:1"'),
+        ("edge: [a:1, 5]\n", "config.yml:2:13: edge[1]: expected text, found the number 5"),
+        ("edge: ['a:1', 'b:x']\n", 'config.yml:2:15: edge[1]: "b:x" has no port between 1 and 65535'),
+        (
+            "grace-period: 30\n",
+            'config.yml:2:15: grace-period: expected a duration such as "30s", found the number 30; '
+            'write it with a unit, such as "30s"',
+        ),
+        ("grace-period: 4m\n", "config.yml:2:15: grace-period: must be between 0s and 3m"),
+        ("ha-connections: 0\n", "config.yml:2:17: ha-connections: must be between 1 and 256"),
+        ("loglevel: loud\n", 'config.yml:2:11: loglevel: "loud" is no log level (debug, info, warn, error, fatal)'),
+        ("protocol: tcp\n", 'config.yml:2:11: protocol: "tcp" is not one of auto, quic'),
+        ("tag: [nonsense]\n", 'config.yml:2:7: tag[0]: "nonsense" is no tag; write NAME=VALUE in printable ASCII'),
+        ("edge-bind-address: nowhere\n", 'config.yml:2:20: edge-bind-address: "nowhere" is no IP address'),
+        ("cacert: /does/not/exist\n", "config.yml:2:9: cacert: the file /does/not/exist does not exist"),
+        ("credential-file: x\n", "config.yml:2:1: credential-file: unknown key; did you mean credentials-file?"),
+        ("Ingress: []\n", "config.yml:2:1: Ingress: unknown key; did you mean ingress?"),
+        ("max-active-flows: 3\n",
+         "config.yml:2:1: max-active-flows: this can only be given on the command line, as --max-active-flows"),
+        ("warp-routing:\n  maxActiveFlow: 1\n",
+         'config.yml:3:3: warp-routing.maxActiveFlow: unknown key "maxActiveFlow"; did you mean maxActiveFlows?'),
+        ("tunnel: 5\n", "config.yml:2:9: tunnel: expected the tunnel's UUID or name in quotes"),
+    ],
+)  # fmt: skip
+def test_a_fault_has_its_place_and_a_sentence(tmp_path: Path, text: str, expected: str) -> None:
+    assert faults(tmp_path, text + RULES) == [expected]
+
+
+def test_faults_of_rules_have_their_place(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        """\
+ingress:
+  - hostname: a.example.com
+    service: http://localhost:8080/path
+    originRequest:
+      noTLSverify: true
+      connectTimeout: 30
+  - service: http_status:404
+""",
+    )
+    assert [line.split(": ")[0] for line in found] == ["config.yml:6:7", "config.yml:7:23", "config.yml:4:14"]
+    assert any("noTLSVerify" in line for line in found)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    assert len(faults(tmp_path, "loglevel: 4\nretries: x\nnonsense: 1\ningress:\n  - service: nope\n")) == 4
+
+
+def test_an_allowed_unknown_key_is_a_warning_but_not_where_it_may_hide_access(tmp_path: Path) -> None:
+    assert faults(tmp_path, "nonsense: 1\n" + RULES, allow_unknown_keys=True) == []
+    assert len(faults(tmp_path, "origin-request: {}\n" + RULES, allow_unknown_keys=True)) == 1
+    text = "ingress:\n  - service: http://localhost:1\n    originRequest:\n      acces:\n        required: true\n"
+    assert len(faults(tmp_path, text, allow_unknown_keys=True)) == 1
+
+
+def test_a_key_of_an_older_release_is_a_warning(tmp_path: Path) -> None:
+    config = load(tmp_path, "logDirectory: /tmp\nwarp-routing:\n  enabled: true\n" + RULES)
+    assert [warning.path for warning in config.warnings] == [("logDirectory",), ("warp-routing", "enabled")]
+
+
+def test_the_command_line_beats_the_file_and_its_faults_say_so(tmp_path: Path) -> None:
+    config = load(tmp_path, "retries: 7\nedge: ['a:1']\n" + RULES, retries="2", edge=("b:2", "c:3"))
+    assert config.lifecycle.retries == 2
+    assert config.edge.addresses == ("b:2", "c:3")
+    assert faults(tmp_path, RULES, retries="x") == ['--retries expects a whole number, not "x" (these are not digits)']
+    assert faults(tmp_path, RULES, grace_period="1 year")[0].startswith("--grace-period expects a duration")
+    assert faults(tmp_path, RULES, ha_connections="999") == ["--ha-connections: must be between 1 and 256"]
+
+
+def test_the_environment_gives_flags_and_an_empty_variable_blocks_the_file(tmp_path: Path) -> None:
+    found = from_environment({"TUNNEL_EDGE": "a:1,b:2", "TUNNEL_RETRIES": "3", "TUNNEL_LOGLEVEL": "", "OTHER": "x"})
+    assert found == {"edge": "a:1,b:2", "retries": "3", "loglevel": ""}
+    config = load_config(str(write_config(tmp_path, "loglevel: debug\n" + RULES)), found)
+    assert config.edge.addresses == ("a:1", "b:2")
+    assert config.log.level == "info"
+
+
+def test_a_secret_on_the_command_line_is_never_quoted(tmp_path: Path) -> None:
+    assert "sesame" not in "".join(faults(tmp_path, RULES, token="sesame"))
+    assert "sesame" not in "".join(faults(tmp_path, "token: [sesame]\n" + RULES))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "service"),
+    [
+        ({"url": "localhost:9000"}, HttpService),
+        ({"url": "https://localhost:9000/some/path"}, HttpService),
+        ({"unix-socket": "/run/app.sock"}, UnixService),
+        ({"hello-world": True}, HelloService),
+        ({"bastion": True, "url": "http://x"}, BastionService),
+    ],
+)
+def test_one_origin_can_come_from_flags(tmp_path: Path, overrides: dict[str, object], service: type) -> None:
+    config = load_config(str(write_config(tmp_path, "")), {**overrides, "proxy-connect-timeout": "7s"})
+    assert len(config.ingress.rules) == 1
+    assert isinstance(config.ingress.rules[0].service, service)
+    assert config.ingress.rules[0].settings.connect_timeout == 7.0
+
+
+def test_one_origin_from_flags_keeps_the_access_settings_of_the_file(tmp_path: Path) -> None:
+    config = load(
+        tmp_path, "originRequest:\n  access: {required: true, teamName: t, audTag: [x]}\n", url="http://localhost:1"
+    )
+    access = config.ingress.rules[0].settings.access
+    assert access is not None
+    assert access.required
+
+
+def test_rules_beat_the_flags_of_one_origin(tmp_path: Path) -> None:
+    assert str(load(tmp_path, RULES, url="http://localhost:1").ingress.rules[0].service) == "http_status:404"
+
+
+def test_flags_of_one_origin_that_exclude_each_other_are_a_fault(tmp_path: Path) -> None:
+    found = faults(tmp_path, "x", url="http://a", unix_socket="/b") or faults(
+        tmp_path, "", url="http://a", unix_socket="/b"
+    )
+    assert found
+
+
+def test_no_rules_at_all_answer_503_with_a_warning(tmp_path: Path) -> None:
+    config = load(tmp_path, "")
+    assert config.ingress.is_default
+    assert any("503" in warning.message for warning in config.warnings)
+
+
+def test_checking_a_config_needs_no_credentials_but_wants_rules(tmp_path: Path) -> None:
+    rules, problems = check_config(str(write_config(tmp_path, RULES, credentials=False)))
+    assert rules is not None
+    assert problems == []
+    rules, problems = check_config(str(write_config(tmp_path, "loglevel: info\n", credentials=False)))
+    assert rules is None
+    assert "no ingress rules" in problems[-1].message
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such config file"):
+        load_config(str(tmp_path / "none.yml"))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from connector.pump import JOIN_LIMIT, pump
+from ingress.origins.base import OriginError
+from tests.connector.fakes import FakeResponse
+from transport.errors import StreamReset
+from transport.memory import memory_pair
+from transport.seam import Stream
+
+
+class Writes:
+    """A stream that records each write."""
+
+    def __init__(self, *, full_after: int = 1 << 60) -> None:
+        self.writes: list[tuple[bytes, bool]] = []
+        self.drained = 0
+        self._full_after = full_after
+
+    def send_nowait(self, data: bytes, *, finish: bool = False) -> bool:
+        self.writes.append((data, finish))
+        return sum(len(data) for data, _ in self.writes) > self._full_after
+
+    async def drain(self) -> None:
+        self.drained += 1
+
+    def finish(self) -> None:
+        self.writes.append((b"", True))
+
+
+def run(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
+    asyncio.run(pump(cast("Stream", writes), b"HEAD", response))
+    return writes.writes
+
+
+def test_a_small_response_leaves_in_one_write() -> None:
+    assert run(Writes(), FakeResponse(b"body")) == [(b"HEADbody", True)]
+
+
+def test_a_response_without_a_body_leaves_in_one_write() -> None:
+    assert run(Writes(), FakeResponse()) == [(b"HEAD", True)]
+
+
+def test_pieces_keep_their_order_and_the_last_ends_the_stream() -> None:
+    assert run(Writes(), FakeResponse(b"a", b"b", b"c")) == [(b"HEADa", False), (b"b", False), (b"c", True)]
+
+
+def test_a_large_first_piece_is_not_copied_behind_the_head() -> None:
+    piece = b"x" * (JOIN_LIMIT + 1)
+    assert run(Writes(), FakeResponse(piece, b"y")) == [(b"HEAD", False), (piece, False), (b"y", True)]
+
+
+def test_a_head_does_not_wait_for_a_late_body() -> None:
+    async def scenario() -> None:
+        writes, response = Writes(), FakeResponse()
+        response.open = True
+        task = asyncio.create_task(pump(cast("Stream", writes), b"HEAD", response))
+        await asyncio.sleep(0)
+        assert writes.writes == [(b"HEAD", False)]
+        response.feed(b"tick")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert writes.writes[1:] == [(b"tick", False)]
+        response.end()
+        await task
+        assert writes.writes[2:] == [(b"", True)]
+
+    asyncio.run(scenario())
+
+
+def test_a_full_stream_is_waited_for_before_more_is_taken() -> None:
+    writes = Writes(full_after=0)
+    run(writes, FakeResponse(b"a", b"b", b"c"))
+    assert writes.drained == 2  # the last write ends the stream: nothing is sent after it
+
+
+def test_a_failing_origin_is_told_to_the_caller() -> None:
+    response = FakeResponse(b"a")
+    response.failure = OriginError("broke")
+    with pytest.raises(OriginError):
+        run(Writes(), response)
+
+
+def test_a_visitor_who_left_is_told_to_the_caller() -> None:
+    async def scenario() -> Any:
+        edge, connector = memory_pair()
+        theirs = await edge.open_stream()
+        theirs.send_nowait(b"x")
+        ours = await connector.accept_stream()
+        theirs.stop()
+        await asyncio.sleep(0)
+        with pytest.raises(StreamReset):
+            await pump(ours, b"HEAD", FakeResponse(b"body"))
+        edge.close()
+
+    asyncio.run(scenario())

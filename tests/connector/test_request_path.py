@@ -1,0 +1,566 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from connector import request_path
+from connector.routes import Rejection
+from ingress import Rule
+from ingress.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
+from protocol.connect import ConnectionType
+from protocol.streams import encode_rpc_opening
+from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
+from tests.support.clock import run_virtual
+from transport.errors import StreamReset
+from transport.seam import Stream
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run in virtual time: a wait for nothing is a failure and not a hang."""
+
+    async def main() -> None:
+        await scenario()
+
+    run_virtual(main())
+
+
+async def read_body(body: ByteReader) -> bytes:
+    data = b""
+    while piece := await body.receive():
+        data += piece
+    return data
+
+
+async def aborted(stream: Stream) -> bool:
+    """Whether the connector reset the stream, whatever it had sent before."""
+    try:
+        async with asyncio.timeout(5):
+            while await stream.receive():
+                pass
+    except StreamReset:
+        return True
+    return False
+
+
+def test_a_request_reaches_its_origin_and_the_answer_comes_back() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"hello", status=203, headers=[(b"X-A", b"1"), (b"X-A", b"2")])
+        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+        found = await under.ask(method=b"DELETE", headers=[(b"X-Req", b"v")])
+        assert (found.status, found.body, found.error) == (203, b"hello", "")
+        request = under.origin.requests[0]  # type: ignore[attr-defined]
+        assert (request.kind, request.method, request.target) == (RequestKind.HTTP, "DELETE", "/path?q=1")
+        assert (request.host, request.body_length) == ("app.example", 0)
+        await under.settled()
+        assert answer.finished
+        assert under.counters.responses[203] == 1
+
+    run(scenario)
+
+
+async def _later(response: OriginResponse) -> OriginResponse:
+    return response
+
+
+def test_headers_pass_in_order_with_ours_appended_and_the_trace_taken_out() -> None:
+    async def scenario() -> None:
+        origin = FakeOrigin()
+        under = PathUnderTest(origin)
+        await under.ask(
+            headers=[
+                (b"B", b"1"), (b"A", b"2"), (b"B", b"3"), (b"cf-trace-id", b"a:b:0:1"),
+                (b"Cf-Cloudflared-Proxy-Connection-Upgrade", b"websocket"), (b"Content-Length", b"0"),
+            ]
+        )  # fmt: skip
+        assert origin.requests[0].headers == [
+            (b"B", b"1"), (b"A", b"2"), (b"B", b"3"), (b"Cf-Warp-Tag-Room", b"attic"), (b"Cf-Warp-Tag-Id", b"me"),
+        ]  # fmt: skip
+
+    run(scenario)
+
+
+def test_a_body_that_came_with_the_opening_and_one_that_came_later_are_both_read() -> None:
+    async def scenario() -> None:
+        bodies: list[bytes] = []
+
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            bodies.append(await read_body(body))
+            return FakeResponse(status=204)
+
+        under = PathUnderTest(FakeOrigin(serve))
+        stream = await under.open(opening(headers=[(b"Content-Length", b"10")]) + b"first", finish=False)
+        await asyncio.sleep(0.1)
+        stream.send_nowait(b"later", finish=True)
+        assert (await read_answer(stream)).status == 204
+        assert bodies == [b"firstlater"]
+
+    run(scenario)
+
+
+def test_an_opening_in_single_bytes_is_understood() -> None:
+    async def scenario() -> None:
+        under = PathUnderTest()
+        stream = await under.edge.open_stream()
+        for byte in opening():
+            stream.send_nowait(bytes([byte]))
+            await asyncio.sleep(0)
+        stream.finish()
+        assert (await read_answer(stream)).body == b"hello"
+
+    run(scenario)
+
+
+def test_a_small_request_needs_no_timer_and_one_task() -> None:
+    async def scenario() -> None:
+        origin = FakeOrigin()
+        under = PathUnderTest(origin)
+        loop = asyncio.get_running_loop()
+        before = len(asyncio.all_tasks())
+        seen: list[int] = []
+
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            seen.append(len(asyncio.all_tasks()) - before)
+            seen.append(len(loop._scheduled))  # type: ignore[attr-defined]
+            return FakeResponse(b"x")
+
+        origin._serve = serve
+        stream = await under.open(opening())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert seen == [1, 0]
+        assert (await stream.receive()).endswith(b"x")
+
+    run(scenario)
+
+
+def test_a_websocket_keeps_its_body_open_and_its_kind() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(status=101)
+        answer.open = True
+        origin = FakeOrigin(lambda request, body: _later(answer))
+        under = PathUnderTest(origin)
+        stream = await under.open(opening(ConnectionType.WEBSOCKET), finish=False)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert origin.requests[0].kind is RequestKind.WEBSOCKET
+        assert origin.requests[0].body_length is None
+        answer.feed(b"frame")
+        answer.end()
+        found = await read_answer(stream)
+        assert (found.status, found.body) == (101, b"frame")
+        await under.settled()
+        assert under.counters.responses == {}
+
+    run(scenario)
+
+
+def test_an_origin_that_fails_is_an_error_answer_with_the_reason() -> None:
+    async def scenario() -> None:
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            raise OriginError("connection refused by 127.0.0.1:1")
+
+        under = PathUnderTest(FakeOrigin(serve))
+        found = await under.ask()
+        assert found.error.startswith("Unable to reach the origin service.")
+        assert found.error.endswith("connection refused by 127.0.0.1:1")
+        assert found.metadata == {}
+        assert under.counters.request_errors == 1
+
+    run(scenario)
+
+
+def test_an_unusual_status_of_an_origin_failure_is_told_to_an_edge_that_looks() -> None:
+    async def scenario() -> None:
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            raise OriginError("no destination was given", status=400)
+
+        found = await PathUnderTest(FakeOrigin(serve)).ask()
+        assert (found.error, found.status) == ("no destination was given", 400)
+
+    run(scenario)
+
+
+def test_an_origin_that_breaks_off_in_mid_body_resets_the_stream() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"part")
+        answer.open = True
+        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+        stream = await under.open(opening())
+        assert (await stream.receive()).endswith(b"part")
+        answer.end(OriginError("it went away"))
+        assert await aborted(stream)
+        await under.settled()
+        assert answer.aborted
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({"headers": [(b"X", b"a\r\nInjected: b")]}, "control"),
+        ({"headers": [(b"X\nY", b"a")]}, ""),
+        ({"headers": [(b"Content-Length", b"ten")]}, "Content-Length"),
+        ({"method": b"GE T"}, "method"),
+        ({"headers": [(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]}, "Transfer-Encoding"),
+    ],
+)
+def test_a_malformed_request_gets_a_400_and_never_reaches_an_origin(metadata: dict[str, object], sentence: str) -> None:
+    async def scenario() -> None:
+        origin = FakeOrigin()
+        found = await PathUnderTest(origin).ask(**metadata)
+        assert found.status == 400
+        assert sentence in found.error
+        assert origin.requests == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x00", opening()[:20], b""])
+def test_a_stream_that_is_none_is_reset_and_the_others_live_on(data: bytes) -> None:
+    async def scenario() -> None:
+        under = PathUnderTest()
+        stream = await under.open(data)
+        assert await aborted(stream)
+        assert (await under.ask()).body == b"hello"
+
+    run(scenario)
+
+
+def test_an_opening_that_never_completes_is_given_up() -> None:
+    async def scenario() -> None:
+        under = PathUnderTest()
+        stream = await under.open(opening()[:30], finish=False)
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(StreamReset):
+            await stream.receive()
+        assert asyncio.get_running_loop().time() - started == pytest.approx(request_path.OPENING_TIMEOUT)
+        await under.settled()
+
+    run(scenario)
+
+
+def test_incomplete_openings_together_hold_no_more_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_path, "MAX_OPENING_BACKLOG", 100)
+
+    async def scenario() -> None:
+        under = PathUnderTest()
+        part = opening()[:40]
+        held = [await under.open(part, finish=False) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        last = await under.open(part, finish=False)
+        await asyncio.sleep(0.1)
+        last.send_nowait(b"\x00")
+        with pytest.raises(StreamReset):
+            await last.receive()
+        for stream in held:
+            stream.send_nowait(opening()[40:], finish=True)
+            assert (await read_answer(stream)).body == b"hello"
+        assert under.path._opening_backlog == 0
+
+    run(scenario)
+
+
+def test_streams_beyond_the_bound_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_path, "MAX_STREAMS", 3)
+
+    async def scenario() -> None:
+        release = asyncio.Event()
+
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            await release.wait()
+            return FakeResponse(b"late")
+
+        under = PathUnderTest(FakeOrigin(serve))
+        held = [await under.open(opening()) for _ in range(3)]
+        await asyncio.sleep(0)
+        refused = await under.ask()
+        assert "already serves 3 streams" in refused.error
+        assert under.counters.streams_refused == 1
+        release.set()
+        assert [(await read_answer(stream)).body for stream in held] == [b"late"] * 3
+
+    run(scenario)
+
+
+def test_a_visitor_who_leaves_cancels_the_origin_at_once() -> None:
+    async def scenario() -> None:
+        never = asyncio.Event()
+        origin = FakeOrigin(lambda request, body: _wait(never))
+        under = PathUnderTest(origin)
+        stream = await under.open(opening(), finish=False)
+        await asyncio.sleep(0.01)
+        assert len(origin.requests) == 1
+        started = asyncio.get_running_loop().time()
+        stream.reset()
+        stream.stop()
+        await under.settled()
+        assert origin.cancelled == 1
+        assert asyncio.get_running_loop().time() - started < 0.1
+        assert under.counters.concurrent_requests == 0
+
+    run(scenario)
+
+
+async def _wait(event: asyncio.Event) -> OriginResponse:
+    await event.wait()
+    raise AssertionError
+
+
+def test_a_visitor_who_leaves_in_mid_body_aborts_the_response() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"part")
+        answer.open = True
+        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+        stream = await under.open(opening())
+        await stream.receive()
+        stream.stop()
+        await under.settled()
+        assert answer.aborted
+
+    run(scenario)
+
+
+def test_a_lost_connection_cancels_every_origin() -> None:
+    async def scenario() -> None:
+        never = asyncio.Event()
+        origin = FakeOrigin(lambda request, body: _wait(never))
+        under = PathUnderTest(origin)
+        for _ in range(5):
+            await under.open(opening(), finish=False)
+        await asyncio.sleep(0.01)
+        under.edge.close()
+        await under.settled()
+        assert origin.cancelled == 5
+
+    run(scenario)
+
+
+def test_an_early_answer_stops_the_rest_of_the_upload() -> None:
+    async def scenario() -> None:
+        under = PathUnderTest(FakeOrigin(lambda request, body: _later(FakeResponse(b"no", status=413))))
+        stream = await under.open(opening(method=b"POST", headers=[(b"Content-Length", b"1000")]) + b"x", finish=False)
+        assert (await read_answer(stream)).status == 413
+        await under.settled()
+        with pytest.raises(StreamReset):
+            stream.send_nowait(b"more")
+
+    run(scenario)
+
+
+def test_a_head_too_large_for_the_edge_is_an_error_answer() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"x", headers=[(b"X-%d" % number, b"v" * 8000) for number in range(40)])
+        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+        found = await under.ask()
+        assert "cannot be carried" in found.error
+        assert answer.aborted
+
+    run(scenario)
+
+
+def test_a_defect_in_an_origin_resets_its_stream_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            raise ZeroDivisionError("a defect")
+
+        under = PathUnderTest(FakeOrigin(serve))
+        stream = await under.open(opening())
+        assert await aborted(stream)
+        await under.settled()
+
+    with caplog.at_level(logging.ERROR, "pyconnector"):
+        run(scenario)
+    assert "ZeroDivisionError" in caplog.text
+
+
+# -- stages --------------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    enforces = frozenset({"access"})
+
+    def __init__(self, rejection: Rejection | None) -> None:
+        self.rejection = rejection
+        self.seen: list[tuple[str, Rule]] = []
+
+    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+        self.seen.append((request.host, rule))
+        return self.rejection
+
+
+def test_a_stage_that_refuses_answers_in_place_of_the_origin() -> None:
+    async def scenario() -> None:
+        origin = FakeOrigin()
+        gate = Gate(Rejection(status=403, reason="no token", headers=[(b"X", b"y")], body=b"no"))
+        under = PathUnderTest(origin, stages=(gate,))
+        found = await under.ask()
+        assert (found.status, found.body, found.metadata[b"HttpHeader:X"]) == (403, b"no", b"y")
+        assert origin.requests == []
+        assert gate.seen[0][0] == "app.example"
+        assert under.counters.request_errors == 1
+        assert under.counters.responses == {}
+
+    run(scenario)
+
+
+def test_a_stage_that_passes_lets_the_next_decide() -> None:
+    async def scenario() -> None:
+        second = Gate(None)
+        assert (await PathUnderTest(stages=(Gate(None), second)).ask()).body == b"hello"
+        assert len(second.seen) == 1
+
+    run(scenario)
+
+
+def test_a_stage_that_fails_refuses() -> None:
+    class Broken:
+        enforces = frozenset[str]()
+
+        async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+            raise RuntimeError("the key endpoint is down")
+
+    async def scenario() -> None:
+        origin = FakeOrigin()
+        under = PathUnderTest(origin, stages=(Broken(),))
+        stream = await under.open(opening())
+        assert await aborted(stream)
+        assert origin.requests == []
+
+    run(scenario)
+
+
+# -- private network, RPC ------------------------------------------------------------------------------------------
+
+
+def test_a_tcp_stream_goes_to_its_address_and_is_acknowledged_before_data() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse()
+        answer.open = True
+        private = FakeOrigin(lambda request, body: _later(answer))
+        under = PathUnderTest(private=private)
+        stream = await under.open(opening(ConnectionType.TCP, dest="10.0.0.1:22"), finish=False)
+        first = await stream.receive()
+        assert first.startswith(bytes.fromhex("0a36cd12a13e3031"))
+        assert private.requests[0].destination == "10.0.0.1:22"
+        assert (under.counters.tcp_active, under.orchestrator.limiter.active) == (1, 1)
+        answer.feed(b"SSH-2.0")
+        assert await stream.receive() == b"SSH-2.0"
+        answer.end()
+        assert await stream.receive() == b""
+        await under.settled()
+        assert (under.counters.tcp_active, under.counters.tcp_total, under.orchestrator.limiter.active) == (0, 1, 0)
+
+    run(scenario)
+
+
+def test_a_flow_beyond_the_limit_is_refused_as_such() -> None:
+    async def scenario() -> None:
+        under = PathUnderTest()
+        under.orchestrator.limiter.limit = 1
+        under.orchestrator.limiter.acquire()
+        found = await under.ask(kind=ConnectionType.TCP, dest="10.0.0.1:22")
+        assert "too many active flows" in found.error
+        assert found.metadata == {b"FlowConnectRateLimited": b"true"}
+        assert under.counters.flows_limited == 1
+        assert under.orchestrator.limiter.active == 1
+
+    run(scenario)
+
+
+def test_a_failed_dial_gives_its_place_in_the_limit_back() -> None:
+    async def scenario() -> None:
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            raise OriginError("no route to 10.0.0.1")
+
+        under = PathUnderTest(private=FakeOrigin(serve))
+        found = await under.ask(kind=ConnectionType.TCP, dest="10.0.0.1:22")
+        assert found.error.endswith("no route to 10.0.0.1")
+        await under.settled()
+        assert under.orchestrator.limiter.active == 0
+        assert under.counters.connect_errors == 1
+
+    run(scenario)
+
+
+def test_the_time_to_connect_a_stream_service_is_measured() -> None:
+    async def scenario() -> None:
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            await asyncio.sleep(0.02)
+            return FakeResponse(status=101)
+
+        under = PathUnderTest(FakeOrigin(serve), is_stream=True)
+        await under.ask()
+        assert dict(under.counters.connect_latency_ms.cumulative())["25"] == 1
+
+    run(scenario)
+
+
+def test_an_rpc_stream_is_handed_on_with_what_follows_its_signature() -> None:
+    async def scenario() -> None:
+        under = PathUnderTest()
+        stream = await under.open(encode_rpc_opening() + b"rpc bytes")
+        assert await stream.receive() == b""
+        assert under.rpc == [b"rpc bytes"]
+
+    run(scenario)
+
+
+# -- ends ----------------------------------------------------------------------------------------------------------
+
+
+def test_idle_means_nothing_served_and_nothing_new_for_a_moment() -> None:
+    async def scenario() -> None:
+        release = asyncio.Event()
+
+        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            await release.wait()
+            return FakeResponse(b"x")
+
+        under = PathUnderTest(FakeOrigin(serve))
+        await under.open(opening())
+        await asyncio.sleep(0)
+        idle = asyncio.create_task(under.path.wait_idle())
+        await asyncio.sleep(10)
+        assert not idle.done()
+        release.set()
+        started = asyncio.get_running_loop().time()
+        await idle
+        assert asyncio.get_running_loop().time() - started == pytest.approx(request_path.IDLE_LINGER)
+
+    run(scenario)
+
+
+def test_aborting_everything_leaves_no_task() -> None:
+    async def scenario() -> None:
+        never = asyncio.Event()
+        under = PathUnderTest(FakeOrigin(lambda request, body: _wait(never)))
+        streams = [await under.open(opening(), finish=False) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        before = under.path.active
+        await under.path.abort_all()
+        assert (before, under.path.active) == (3, 0)
+        assert [await aborted(stream) for stream in streams] == [True] * 3
+
+    run(scenario)
+
+
+def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
+    async def scenario() -> None:
+        under = PathUnderTest()
+        for _ in range(100):
+            for _ in range(100):
+                stream = await under.edge.open_stream()
+                stream.send_nowait(b"\x0a")
+                stream.reset()
+                stream.stop()
+            await asyncio.sleep(0)
+        await under.settled()
+        assert under.path._opening_backlog == 0
+        assert not under.connection.streams
+        assert isinstance(await under.ask(), Answer)
+
+    run(scenario)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from connector.address_book import AddressBook, Region
+from connector.backoff import Backoff
+from connector.edge_connection import Ended, EndKind, Plan
+from connector.events import Event, Reconnecting, Refused, Registered
+from connector.supervisor import MAX_RETRY_AFTER_SECONDS, PERMANENT_REFUSAL_SECONDS, Supervisor, sentence
+from connector.tracker import ConnectionTracker
+from protocol.registration import ConnectionDetails, Refusal
+from tests.support.clock import run_virtual
+from transport.seam import Address, Connection
+
+A, B = ("192.0.2.1", 7844), ("192.0.2.2", 7844)
+UNREACHABLE = Ended(kind=EndKind.UNREACHABLE, reason="nobody answers")
+LOST = Ended(kind=EndKind.LOST, reason="gone")
+IDLE = Ended(kind=EndKind.LOST, reason="silent", idle=True)
+
+
+def refused(cause: str = "no", *, retry_after: float = 0.0, should_retry: bool = True) -> Ended:
+    refusal = Refusal(cause=cause, retry_after=retry_after, should_retry=should_retry)
+    return Ended(kind=EndKind.REFUSED, reason=cause, refusal=refusal)
+
+
+@dataclass
+class Step:
+    """What one attempt does: fail after `after` seconds, or register first and end then."""
+
+    ended: Ended
+    registers: bool = False
+    after: float = 0.1
+
+
+UP = Step(LOST, registers=True, after=1e9)
+
+
+@dataclass
+class World:
+    """A supervisor whose attempts follow a script, in virtual time."""
+
+    script: dict[int, list[Step]]
+    count: int = 1
+    addresses: tuple[Address, ...] = (A,)
+    random: float = 1.0
+    plans: list[tuple[float, Plan]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    drained: list[int] = field(default_factory=list)
+    drain_seconds: float = 0.0
+    cancelled: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tracker = ConnectionTracker()
+        self.left = {index: deque(steps) for index, steps in self.script.items()}
+        book = AddressBook(
+            [Region([address]) for address in self.addresses], choose=lambda found: found[0], shared=True
+        )
+        self.supervisor = Supervisor(
+            count=self.count,
+            book=book,
+            make_attempt=self.attempt,
+            make_backoff=lambda: Backoff(random=lambda: self.random),
+            tracker=self.tracker,
+            emit=self.emit,
+        )
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self.tracker.observe(event)
+
+    def attempt(self, plan: Plan) -> ScriptedAttempt:
+        self.plans.append((asyncio.get_running_loop().time(), plan))
+        steps = self.left.get(plan.index)
+        return ScriptedAttempt(self, plan, steps.popleft() if steps else UP)
+
+    @property
+    def starts(self) -> list[float]:
+        return [round(time, 3) for time, _ in self.plans]
+
+    async def run_for(self, seconds: float) -> None:
+        task = asyncio.create_task(self.supervisor.run())
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class ScriptedAttempt:
+    connection: Connection | None = None
+
+    def __init__(self, world: World, plan: Plan, step: Step) -> None:
+        self.details: ConnectionDetails | None = None
+        self.pushed = 0
+        self._world, self._plan, self._step = world, plan, step
+        self._end = asyncio.Event()
+
+    async def run(self) -> Ended:
+        if self._step.registers:
+            await asyncio.sleep(0.05)
+            self.details = ConnectionDetails(connection_id=uuid.uuid4(), location="LHR")
+            self._world.emit(
+                Registered(
+                    index=self._plan.index, address=self._plan.address, location="LHR",
+                    connection_id=self.details.connection_id, remotely_managed=False,
+                )
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(self._step.after):
+                await self._end.wait()
+        except TimeoutError:
+            return self._step.ended
+        except asyncio.CancelledError:
+            self._world.cancelled.append(self._plan.index)
+            raise
+        return Ended(kind=EndKind.DRAINED, reason="drained")
+
+    async def drain(self, grace_period: float) -> None:
+        await asyncio.sleep(min(grace_period, self._world.drain_seconds))
+        self._world.drained.append(self._plan.index)
+        self._end.set()
+
+    async def push_local_configuration(self) -> None:
+        self.pushed += 1
+
+
+def run(world_of: dict[int, list[Step]], seconds: float, **options: object) -> World:
+    async def main() -> World:
+        world = World(world_of, **options)  # type: ignore[arg-type]
+        await world.run_for(seconds)
+        return world
+
+    return run_virtual(main())
+
+
+def test_connection_0_starts_alone_and_the_others_follow_in_order() -> None:
+    world = run({0: [Step(UNREACHABLE), UP]}, 10, count=4)
+    assert [plan.index for _, plan in world.plans] == [0, 0, 1, 2, 3]
+    # 0.1 s until the failure, 2 s of waiting, then 50 ms for each registration
+    assert world.starts == [0, 2.1, 2.15, 2.2, 2.25]
+    assert world.tracker.connected == 4
+
+
+def test_a_connection_with_troubles_holds_the_next_up_for_a_second_only() -> None:
+    world = run({0: [UP], 1: [Step(UNREACHABLE, after=100)], 2: [UP]}, 3, count=3)
+    assert [(start, plan.index) for start, (_, plan) in zip(world.starts, world.plans, strict=True)] == [
+        (0, 0), (0.05, 1), (1.05, 2),
+    ]  # fmt: skip
+
+
+def test_waits_grow_to_their_bound_without_end_even_with_one_edge_address() -> None:
+    world = run({0: [Step(UNREACHABLE, after=0.0)] * 8}, 160)
+    gaps = [round(later - earlier) for earlier, later in zip(world.starts, world.starts[1:], strict=False)]
+    assert gaps[:7] == [2, 4, 8, 16, 32, 32, 32]
+
+
+def test_success_resets_the_wait_and_attempts_are_counted() -> None:
+    steps = [Step(UNREACHABLE)] * 3 + [Step(LOST, registers=True, after=100), UP]
+    world = run({0: steps}, 200)
+    assert [plan.previous_attempts for _, plan in world.plans] == [0, 1, 2, 3, 1]
+    assert round(world.starts[4] - world.starts[3] - 100.05, 2) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("ended", "second"),
+    [(UNREACHABLE, B), (IDLE, B), (refused("EDUPCONN"), B), (LOST, A), (refused(), A)],
+)
+def test_the_address_rotates_where_another_may_be_better(ended: Ended, second: Address) -> None:
+    world = run({0: [Step(ended), UP]}, 10, addresses=(A, B))
+    assert [plan.address for _, plan in world.plans] == [A, second]
+
+
+def test_the_edges_wish_to_wait_is_obeyed_and_bounded() -> None:
+    world = run({0: [Step(refused(retry_after=20)), Step(refused(retry_after=1e12)), UP]}, 5000)
+    assert world.starts[1] == pytest.approx(20.1)
+    assert world.starts[2] - world.starts[1] - 0.1 == pytest.approx(MAX_RETRY_AFTER_SECONDS)
+
+
+def test_a_permanent_refusal_is_reported_and_not_retried_hot() -> None:
+    world = run({0: [Step(refused("Unauthorized", should_retry=False))] * 3}, 2 * PERMANENT_REFUSAL_SECONDS)
+    assert len(world.plans) == 2
+    assert world.starts[1] >= PERMANENT_REFUSAL_SECONDS
+    assert world.tracker.refused == Refused(index=0, cause="Unauthorized", permanent=True)
+
+
+def test_a_duplicate_is_no_permanent_refusal() -> None:
+    world = run({0: [Step(refused("EDUPCONN", should_retry=False)), UP]}, 10)
+    assert world.starts[1] < 5
+    assert world.tracker.refused is None
+
+
+def test_events_tell_of_the_wait() -> None:
+    world = run({0: [Step(UNREACHABLE), UP]}, 1, random=0.25)
+    assert Reconnecting(index=0, delay=0.5) in world.events
+
+
+def test_trouble_is_an_error_while_nothing_is_connected_and_a_warning_later(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "pyconnector"):
+        run({0: [Step(UNREACHABLE), UP], 1: [Step(UNREACHABLE), UP]}, 10, count=2)
+    levels = [record.levelname for record in caplog.records if "Cannot connect" in record.getMessage()]
+    assert levels == ["ERROR", "WARNING"]
+
+
+def test_drain_ends_connected_ones_gently_and_the_others_at_once() -> None:
+    async def main() -> None:
+        world = World({0: [UP], 1: [Step(UNREACHABLE, after=100)]}, count=2, drain_seconds=3)
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(1)
+        started = asyncio.get_running_loop().time()
+        await world.supervisor.drain(30)
+        await task
+        assert world.drained == [0]
+        assert world.cancelled == [1]
+        assert asyncio.get_running_loop().time() - started == pytest.approx(3)
+
+    run_virtual(main())
+
+
+def test_drain_before_anything_connected_ends_at_once() -> None:
+    async def main() -> None:
+        world = World({0: [Step(UNREACHABLE)] * 9}, count=4)
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(1)  # in the middle of a wait
+        await world.supervisor.drain(30)
+        await task
+        assert asyncio.get_running_loop().time() == pytest.approx(1)
+
+    run_virtual(main())
+
+
+def test_drain_while_the_others_wait_for_their_turn_starts_none_of_them() -> None:
+    async def main() -> None:
+        world = World({0: [UP], 1: [Step(UNREACHABLE, after=0.3), UP]}, count=3)
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(0.5)  # the third waits for the second
+        await world.supervisor.drain(30)
+        await task
+        assert {plan.index for _, plan in world.plans} == {0, 1}
+
+    run_virtual(main())
+
+
+def test_each_ending_is_one_sentence() -> None:
+    assert sentence(UNREACHABLE) == "Cannot connect to the edge: nobody answers"
+    untrusted = Ended(kind=EndKind.UNREACHABLE, reason="self-signed", untrusted=True)
+    assert "not trusted: self-signed; --cacert" in sentence(untrusted)
+    assert "Unauthorized; check the credentials" in sentence(refused("Unauthorized", should_retry=False))
+    assert sentence(refused("busy")) == "The edge refused the registration: busy"
+    assert sentence(refused("", should_retry=True)).endswith("it gave no reason")
+    assert sentence(LOST) == "Lost the connection to the edge: gone"
+    assert sentence(Ended(kind=EndKind.UNREGISTERED, reason="no answer")) == "Registration failed: no answer"
