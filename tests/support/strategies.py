@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def every_chunking(data: bytes, *, splits: int = 4_096) -> Iterator[list[bytes]]
 def chunked(data: bytes, cuts: list[int]) -> list[bytes]:
     """Cut `data` at the given places, wherever they fall."""
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[first:last] for first, last in zip(places, places[1:], strict=False)] or [data]
+    return [data[first:last] for first, last in itertools.pairwise(places)] or [data]
 
 
 #: Where to cut, for `chunked`.
