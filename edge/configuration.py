@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushAnswer:
-    """What one connector said."""
+    """What one connector said, or why it did not."""
 
     connection_id: str
     applied_version: int

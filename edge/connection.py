@@ -11,9 +11,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 from edge.tasks import TaskSet
-from protocol.edge_rpc import CallFailed, ConfigurationAnswered, EdgeRpcClient, EdgeRpcServer, UdpSessionEnded
+from protocol.edge_rpc import ConfigurationAnswered, EdgeRpcClient, EdgeRpcServer, UdpSessionEnded
 from protocol.errors import ProtocolError
 from protocol.registration import (
+    CallFailed,
     ConnectionDetails,
     ConversationEnded,
     LocalConfigurationReceived,
@@ -39,6 +40,8 @@ REGISTRATION_TIMEOUT = 10.0
 REFUSED_LINGER = 2.0
 #: Seconds for one call in either direction (wire.md 16).
 RPC_TIMEOUT = 5.0
+#: Versions of configurations are 32-bit numbers.
+MAX_VERSION = 2**31 - 1
 #: RPC streams that a connector may have open at once.
 MAX_RPC_STREAMS = 16
 
@@ -116,9 +119,21 @@ class EdgeConnection:
     async def push_configuration(self, version: int, configuration: bytes) -> ConfigurationAnswered:
         """Send a configuration and return the answer (wire.md 10). Cancel abandons the call.
 
+        A connector ignores what is not newer than what it has, perhaps from an earlier life of this edge: then it is
+        sent once more under a version that is.
+
         Raises:
             PushFailed: there was no answer.
         """
+        answer = await self._push_once(version, configuration)
+        if not answer.error and version < answer.latest_applied_version < MAX_VERSION:
+            version = answer.latest_applied_version + 1
+            answer = await self._push_once(version, configuration)
+        if not answer.error and answer.latest_applied_version != version:
+            raise PushFailed(f"The connector stays at version {answer.latest_applied_version}.")
+        return answer
+
+    async def _push_once(self, version: int, configuration: bytes) -> ConfigurationAnswered:
         client = EdgeRpcClient()
         client.update_configuration(version, configuration)
         try:

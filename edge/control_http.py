@@ -105,9 +105,9 @@ class ControlServer:
 
     def _check_origin(self, request: VisitorRequest) -> None:
         host = request.host.decode("ascii")
-        name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
-        if not colon:
-            name, port = host, str(self._port)
+        name, colon, port = host.rpartition(":")
+        if not colon or host.endswith("]"):
+            name, port = host, "80"
         if not is_loopback(name.strip("[]").lower()) or port != str(self._port):
             raise BadRequest("The control API is addressed by its loopback address only.", 403)
         if _field(request, b"origin") is not None or _field(request, b"sec-fetch-site") not in (None, b"none"):

@@ -14,8 +14,9 @@ from protocol.streams import encode_connect_response
 from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.edge.test_websocket_client import frames_of, server_frame
 from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.scripted_connector import Exchange, ScriptedConnector, connected
 from transport.errors import StreamReset
+from transport.memory import MemoryConnection
 
 UPGRADE = get("/ws", "app.test", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc")
 
@@ -167,6 +168,11 @@ def test_whoever_breaks_off_the_other_side_sees_it(who: str) -> None:
     run(test)
 
 
+def _waits(connector: ScriptedConnector) -> bool:
+    assert isinstance(connector.connection, MemoryConnection)
+    return bool(connector.connection.draining)
+
+
 @pytest.mark.parametrize("kind", ["websocket", "hostname", "address"])
 def test_a_stalled_end_stops_the_other(kind: str) -> None:
     go_on = asyncio.Event()
@@ -196,7 +202,7 @@ def test_a_stalled_end_stops_the_other(kind: str) -> None:
                 assert left > size // 3, "all of it was taken although nobody reads"
                 go_on.set()
                 # What comes back is not read for a while: the connector must wait for the visitor as well.
-                await until(lambda: connector.connection.draining or kind == "hostname")
+                await until(lambda: _waits(connector) or kind == "hostname")
                 visitor.abort()
                 await until(lambda: not edge.connectors.all()[0].in_flight)
             await connector.close()

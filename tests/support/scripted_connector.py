@@ -19,8 +19,7 @@ from transport.memory import MemoryLimits, memory_pair
 
 if TYPE_CHECKING:
     from edge import LocalEdge
-    from transport.memory import MemoryConnection
-    from transport.seam import Stream
+    from transport.seam import Connection, Stream
 
 TUNNEL_ID = UUID("11111111-2222-3333-4444-555555555555")
 ACCOUNT = "account"
@@ -81,17 +80,14 @@ async def echo(exchange: Exchange) -> None:
 class ScriptedConnector:
     """One connection to an edge."""
 
-    def __init__(self, edge: LocalEdge, script: Script = echo, *, limits: MemoryLimits | None = None) -> None:
-        self.connection: MemoryConnection
-        self.edge_side: MemoryConnection
-        self.connection, self.edge_side = memory_pair(limits=limits)
+    def __init__(self, connection: Connection, script: Script = echo) -> None:
+        self.connection = connection
         self.script = script
         self.streams = 0
         self.failures: list[BaseException] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.registration = RegistrationClient()
         self.control: Stream | None = None
-        edge.attach(self.edge_side)
         self.connection.set_stream_handler(self._opened)
 
     async def register(
@@ -168,9 +164,15 @@ class ScriptedConnector:
             pass  # the edge gave up; a script that cares catches it
 
 
+def attached(edge: LocalEdge, script: Script = echo, *, limits: MemoryLimits | None = None) -> ScriptedConnector:
+    """Return a connector that is joined to the edge in memory, and has not registered."""
+    connection, edge_side = memory_pair(limits=limits)
+    edge.attach(edge_side)
+    return ScriptedConnector(connection, script)
+
+
 async def connected(edge: LocalEdge, script: Script = echo, **options: Any) -> ScriptedConnector:
     """Return a connector that has registered."""
-    limits = options.pop("limits", None)
-    connector = ScriptedConnector(edge, script, limits=limits)
+    connector = attached(edge, script, limits=options.pop("limits", None))
     assert isinstance(await connector.register(**options), Registered)
     return connector
