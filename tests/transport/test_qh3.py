@@ -22,6 +22,13 @@ ONLY_WITH_CREDIT_PER_STREAM = {"a_stalled_reader_stops_its_sender_and_no_other"}
 ONLY_OF_ONE_ENGINE = {"statistics_count_bytes_and_streams"}
 
 
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that fills windows and abandons what fills them waits for this."""
+    monkeypatch.setattr("transport.quic.qh3_connection.STALL_LIMIT", 1.0)
+    monkeypatch.setattr("transport.quic.qh3_connection.GRACES", (0.05, 0.2))
+
+
 def run(check: Check, client: str, server: str) -> None:
     async def main() -> None:
         await check(make_pair_of(client, server))
