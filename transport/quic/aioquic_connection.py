@@ -68,6 +68,10 @@ class Core(ReceivingCore):
         """See `ReceivingCore`."""
         self.owner.datagram_arrived(data)
 
+    def path_changed(self, address: Address) -> None:
+        """See `ReceivingCore`."""
+        self.owner.peer_address = address
+
     def stream_limit_raised(self) -> None:
         """See `ReceivingCore`."""
         self.owner.streams_available()

@@ -117,12 +117,16 @@ def _server_configuration(tls: ServerTls, settings: QuicSettings) -> QuicConfigu
 
 
 def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> QuicConfiguration:
-    if settings.congestion_control == BBR:
+    # BBR by default: at 30 ms and 1 % loss it carries thirty times what cubic does (docs/congestion.md).
+    control = BBR if settings.congestion_control == "auto" else settings.congestion_control
+    if control == BBR:
         register()
+    elif control not in ("cubic", "reno"):
+        raise ConnectFailed(f"unknown congestion control {control!r}: choose auto, bbr, cubic or reno")
     return QuicConfiguration(
         alpn_protocols=[alpn],
         cipher_suites=list(_CIPHERS),
-        congestion_control_algorithm="cubic" if settings.congestion_control == "auto" else settings.congestion_control,
+        congestion_control_algorithm=control,
         idle_timeout=settings.idle_timeout,
         initial_rtt=INITIAL_ROUND_TRIP,
         is_client=is_client,

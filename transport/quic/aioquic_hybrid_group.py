@@ -77,6 +77,8 @@ class HybridContext(tls.Context):
     """aioquic's TLS context with one more group. An existing context becomes one through `adopt`."""
 
     hybrid_only: bool
+    is_hybrid: bool
+    "Whether the group was agreed upon."
     hybrid_share: HybridShare | None
 
     @staticmethod
@@ -89,6 +91,7 @@ class HybridContext(tls.Context):
         context.__class__ = HybridContext
         assert isinstance(context, HybridContext)
         context.hybrid_only = hybrid_only
+        context.is_hybrid = False
         context.hybrid_share = None
         # The groups of the genuine connector and X25519; each one offered costs a key.
         context._supported_groups = [tls.Group.SECP256R1, tls.Group.X25519]
@@ -127,6 +130,7 @@ class HybridContext(tls.Context):
             secret = self.hybrid_share.secret(hello.key_share[1])
         except ValueError as exc:
             raise tls.AlertIllegalParameter("the ServerHello has an invalid key share") from exc
+        self.is_hybrid = True
         input_buf.seek(input_buf.capacity)
         self.key_schedule = self._key_schedule_proxy.select(tls.CipherSuite(hello.cipher_suite))
         self._key_schedule_proxy = self.hybrid_share = None
@@ -146,6 +150,7 @@ class HybridContext(tls.Context):
             answer, secret = answer_share(offered)
         except ValueError as exc:
             raise tls.AlertIllegalParameter("the ClientHello has an invalid key share") from exc
+        self.is_hybrid = True
         input_buf.seek(input_buf.capacity)
         self._answer_hello(hello, input_buf.data, answer, initial_buf)
         self._schedule().extract(secret)

@@ -74,6 +74,10 @@ class ReceivingCore(SendingCore):
         """A DATAGRAM frame arrived."""
         raise NotImplementedError
 
+    def path_changed(self, address: Address) -> None:
+        """The peer speaks from another address now."""
+        raise NotImplementedError
+
     def stream_limit_raised(self) -> None:
         """The peer allows more streams."""
         raise NotImplementedError
@@ -150,10 +154,16 @@ class ReceivingCore(SendingCore):
                 if number not in space.received_packets:
                     self._packet_received(number, frames, is_valid, now)
                 return
-        before = self._close_at
+        before, paths = self._close_at, self._network_paths
+        path = paths[0] if paths else None
         super().receive_datagram(data, addr, now)
         if self._close_at != before:
             self.last_received = now
+        if path is not None and self._network_paths[0] is not path:
+            # Nothing is known of the new path's MTU, and a large challenge would not get through.
+            self.mtu.fall_back()
+            self._use_datagram_size()
+            self.path_changed(self._network_paths[0].addr)
 
     def _packet_received(self, number: int, frames: bytes, is_valid: bool, now: float) -> None:
         """Take in one new packet of an established connection."""
