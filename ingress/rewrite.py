@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 from ingress.path_patterns import MAX_REMOTE_PATTERN, compile_re2
+
+if TYPE_CHECKING:
+    from ingress.settings import OriginSettings
 
 #: Bytes of a target after rewriting.
 MAX_TARGET = 64 * 1024
@@ -132,6 +135,11 @@ class TargetRewriter:
     strip: str = ""
     rules: tuple[PathRewrite, ...] = ()
     prefix: str = ""
+
+    @classmethod
+    def of(cls, settings: OriginSettings) -> TargetRewriter:
+        """Return what a rule's settings ask for; false where that is nothing."""
+        return cls(strip=settings.strip_path_prefix, rules=settings.rewrite_path, prefix=settings.add_path_prefix)
 
     def __bool__(self) -> bool:
         return bool(self.strip or self.rules or self.prefix)

@@ -1,0 +1,32 @@
+"""Broken configs, each with the places and sentences that it must be told, in the comments at its top."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ingress import IngressError, parse_ingress, parse_warp_routing
+
+FILES = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
+MARK = "# expect: "
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(FILES) >= 30
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_all_faults_are_told_at_once_with_their_places(file: Path) -> None:
+    text = file.read_text()
+    expected = [line.removeprefix(MARK) for line in text.splitlines() if line.startswith(MARK)]
+    assert faults_of(yaml.safe_load(text)) == expected
+
+
+def faults_of(config: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    for parse in [parse_warp_routing] if "warp-routing" in config else [parse_ingress]:
+        with pytest.raises(IngressError) as caught:
+            parse(config)
+        found += [str(fault) for fault in caught.value.faults if not fault.warning]
+    return found
