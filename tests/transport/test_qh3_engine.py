@@ -18,7 +18,7 @@ from qh3 import tls as qh3_tls
 from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
 from tests.transport.qh3_pair import Server, qh3_pair, quic_pair, serve
-from tests.transport.relay import Relay, relay_to
+from tests.transport.qh3_relay import Relay, relay_to
 from tests.transport.test_udp import Shim
 from transport.certificates import make_authority
 from transport.errors import ConnectFailed, ConnectionClosed
