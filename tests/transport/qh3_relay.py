@@ -1,102 +1,81 @@
-"""A UDP relay between a client and a listener, with faults that a test turns on: the network as a hostile place."""
+"""A UDP relay between a client and a server, which can lose, repeat, spoil and readdress what passes."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+
+from transport.udp import Datagram, UdpEndpoint
 
 if TYPE_CHECKING:
     from transport.seam import Address
 
+#: Given one datagram, what is passed on in its place.
+Mangle = Callable[[bytes], Iterable[bytes]]
+
 
 class Relay:
-    """Passes datagrams on from `address` to the listener and back. `filter` says how often each one is delivered."""
+    """Clients send to `address`; the server sees them come from the relay's outer socket, which `rebind` replaces."""
 
-    def __init__(self, target: Address) -> None:
-        self._target = target
-        self._loop = asyncio.get_running_loop()
-        self._front = _socket()
-        self._back = _socket()
+    def __init__(self, server: Address) -> None:
+        self._server = server
         self._client: Address | None = None
-        self.address: Address = self._front.getsockname()
-        self.filter: Callable[[bytes, bool], int] = lambda _data, _up: 1
-        "Called with each datagram and whether it goes to the listener; returns how many copies are delivered."
-        self.largest = 0
-        "The largest datagram that was delivered."
-        self._loop.add_reader(self._front, self._from_client)
-        self._loop.add_reader(self._back, self._from_listener)
+        self._inner: UdpEndpoint | None = None
+        self._outer: UdpEndpoint | None = None
+        self.to_server: Mangle = lambda data: (data,)
+        self.to_client: Mangle = lambda data: (data,)
+        self.is_cut = False
 
-    def rebind(self) -> None:
-        """Speak to the listener from another port, as a NAT that forgot does."""
-        self._loop.remove_reader(self._back)
-        self._back.close()
-        self._back = _socket()
-        self._loop.add_reader(self._back, self._from_listener)
+    async def open(self) -> None:
+        """Bind both sockets."""
+        self._inner = await UdpEndpoint.open("127.0.0.1", 0, socket_buffer=1 << 20, on_datagrams=self._from_client)
+        await self.rebind()
 
-    def send_to_listener(self, data: bytes) -> None:
-        """Deliver something that the client never sent."""
-        self._back.sendto(data, self._target)
+    async def rebind(self) -> None:
+        """Go on from another port, as a NAT that forgot its mapping does."""
+        old = self._outer
+        self._outer = await UdpEndpoint.open("127.0.0.1", 0, socket_buffer=1 << 20, on_datagrams=self._from_server)
+        if old is not None:
+            old.close()
 
     def close(self) -> None:
-        for sock in (self._front, self._back):
-            self._loop.remove_reader(sock)
-            sock.close()
+        """Close both sockets."""
+        for endpoint in (self._inner, self._outer):
+            if endpoint is not None:
+                endpoint.close()
 
-    def _from_client(self) -> None:
-        for data, origin in _receive(self._front):
-            self._client = origin
-            self._deliver(data, self._back, self._target, up=True)
+    @property
+    def address(self) -> Address:
+        """Where clients send to."""
+        assert self._inner is not None
+        return self._inner.address
 
-    def _from_listener(self) -> None:
-        for data, _ in _receive(self._back):
-            if self._client is not None:
-                self._deliver(data, self._front, self._client, up=False)
+    @property
+    def outer_address(self) -> Address:
+        """Where the server sees clients come from."""
+        assert self._outer is not None
+        return self._outer.address
 
-    def _deliver(self, data: bytes, sock: socket.socket, address: Address, *, up: bool) -> None:
-        for _ in range(self.filter(data, up)):
-            self.largest = max(self.largest, len(data))
-            sock.sendto(data, address)
+    def _from_client(self, datagrams: list[Datagram]) -> None:
+        self._client = datagrams[-1][1]
+        self._pass(self._outer, self._server, self.to_server, datagrams)
 
+    def _from_server(self, datagrams: list[Datagram]) -> None:
+        if self._client is not None:
+            self._pass(self._inner, self._client, self.to_client, datagrams)
 
-class LossyFilter:
-    """Loses and doubles datagrams by a seeded chance."""
-
-    def __init__(self, *, loss: float, double: float, seed: int) -> None:
-        self._chance = random.Random(seed)
-        self._loss = loss
-        self._double = double
-
-    def __call__(self, data: bytes, up: bool) -> int:
-        chance = self._chance.random()
-        return 0 if chance < self._loss else 2 if chance > 1 - self._double else 1
+    def _pass(self, endpoint: UdpEndpoint | None, to: Address, mangle: Mangle, datagrams: list[Datagram]) -> None:
+        if endpoint is not None and not self.is_cut:
+            endpoint.send([(piece, to) for data, _ in datagrams for piece in mangle(data)])
 
 
 @asynccontextmanager
-async def relay_to(target: Address) -> AsyncIterator[Relay]:
-    relay = Relay(target)
+async def relay_to(server: Address) -> AsyncIterator[Relay]:
+    """Yield a running relay."""
+    relay = Relay(server)
     try:
+        await relay.open()
         yield relay
     finally:
         relay.close()
-
-
-def _socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    sock.bind(("127.0.0.1", 0))
-    return sock
-
-
-def _receive(sock: socket.socket) -> list[tuple[bytes, Address]]:
-    received: list[tuple[bytes, Address]] = []
-    while len(received) < 256:
-        try:
-            received.append(sock.recvfrom(65536))
-        except BlockingIOError:
-            break
-    return received
