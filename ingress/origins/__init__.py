@@ -1,1 +1,28 @@
-"""The I/O towards local services."""
+"""The I/O towards local services: one origin per kind of service, built from a rule's service and settings."""
+
+from __future__ import annotations
+
+from .base import (
+    ByteReader,
+    Headers,
+    Origin,
+    OriginError,
+    OriginRequest,
+    OriginResponse,
+    RequestKind,
+)
+from .build import OriginResources, build_origin
+from .private import PrivateTcpOrigin
+
+__all__ = [
+    "ByteReader",
+    "Headers",
+    "Origin",
+    "OriginError",
+    "OriginRequest",
+    "OriginResources",
+    "OriginResponse",
+    "PrivateTcpOrigin",
+    "RequestKind",
+    "build_origin",
+]

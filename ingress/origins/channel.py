@@ -22,6 +22,8 @@ WRITE_LOW_WATER = 64 * 1024
 PIECE_BYTES = 64 * 1024
 #: Seconds a service may go on after the visitor ended, where TLS cannot tell it that one direction ended.
 TLS_LINGER = 10.0
+#: Seconds that what is queued has to leave once the connection is to be closed.
+FLUSH_TIMEOUT = 30.0
 
 
 class Sink(Protocol):
@@ -41,15 +43,19 @@ class Sink(Protocol):
 
 
 class Channel(asyncio.Protocol):
-    """One connection to a service. `on_lost` is called once when it is gone altogether."""
+    """One connection to a service. `on_lost` is called once when it is gone altogether.
 
-    def __init__(self, sink: Sink, on_lost: Callable[[], None] | None = None) -> None:
+    With `hold` nothing of what the service says is handed on before `release`; one read of it is kept at most.
+    """
+
+    def __init__(self, sink: Sink, on_lost: Callable[[], None] | None = None, *, hold: bool = False) -> None:
         self._sink = sink
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._resumed: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._held: list[bytes] | None = [] if hold else None
         self._received_all = False
         self._sent_all = False
         self.write_paused = False
@@ -66,12 +72,17 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what arrived."""
-        self._sink.put(data)
+        if self._held is None:
+            self._sink.put(data)
+        elif self._transport is not None:
+            self._held.append(data)
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """End one direction; keep the other where the transport can."""
         self._received_all = True
-        self._sink.end()
+        if self._held is None:
+            self._sink.end()
         return not self._sent_all and self._transport is not None and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -99,6 +110,21 @@ class Channel(asyncio.Protocol):
         if self._resumed is not None and not self._resumed.done():
             self._resumed.set_result(None)
 
+    def release(self) -> None:
+        """Hand on what was held, and all that follows."""
+        held, self._held = self._held, None
+        for data in held or ():
+            self._sink.put(data)
+        if held and self._transport is not None:
+            self._transport.resume_reading()
+        if self._received_all:
+            self._sink.end()
+
+    def local_address(self) -> tuple[str, int] | None:
+        """This side's address and port, where it has one."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        return (name[0], name[1]) if isinstance(name, tuple) else None
+
     # --- for the direction to the service ---
 
     def write(self, data: bytes) -> None:
@@ -121,17 +147,21 @@ class Channel(asyncio.Protocol):
             return
         self._sent_all = True
         if self._received_all:
-            self._transport.close()
+            self.close()
         elif self._transport.can_write_eof():
             self._transport.write_eof()
         else:
-            self._linger = self._loop.call_later(TLS_LINGER, self._transport.close)
+            self._linger = self._loop.call_later(TLS_LINGER, self.close)
 
     def close(self) -> None:
-        """Close after what is queued. Idempotent."""
+        """Close after what is queued, which has `FLUSH_TIMEOUT` to leave. Idempotent."""
         self._sent_all = True
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport is None or self.is_lost:
+            return
+        self._transport.close()
+        if self._linger is not None:
+            self._linger.cancel()
+        self._linger = self._loop.call_later(FLUSH_TIMEOUT, self._transport.abort)
 
     def abort(self, *, reset: bool = False) -> None:
         """Close at once; with `reset` the service sees a connection broken off, not one ended. Idempotent."""

@@ -13,10 +13,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from .failures import unreachable
 from .tls import TlsClient, TlsRefused, cut_off
+
+if TYPE_CHECKING:
+    from ingress.settings import OriginSettings
 
 #: Seconds before the next address gets its chance while one is still being tried (RFC 8305 section 5).
 ATTEMPT_DELAY = 0.25
@@ -55,6 +58,15 @@ class DialSettings:
     connect_timeout: float = 30.0
     keepalive: float = 30.0
     happy_eyeballs: bool = True
+
+
+def dial_settings(settings: OriginSettings) -> DialSettings:
+    """What of a rule's settings matters here."""
+    return DialSettings(
+        connect_timeout=settings.connect_timeout,
+        keepalive=settings.tcp_keepalive,
+        happy_eyeballs=not settings.no_happy_eyeballs,
+    )
 
 
 async def resolve_name(host: str, port: int) -> list[Target]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Coroutine
 
 from .base import ByteReader, Headers, OriginResponse
-from .channel import Channel, pump
+from .channel import Channel, Sink, pump
+from .dial import adopt
 from .inbox import Inbox
 
 
@@ -73,3 +75,18 @@ class Tunnel(Inbox, OriginResponse):
             return
         if task.exception() is not None and self.channel is not None:  # the visitor's stream broke
             self.channel.abort(reset=True)
+
+
+async def connect_tunnel(tunnel: Tunnel, sink: Sink, sock: socket.socket, *, hold: bool = False) -> Channel:
+    """Give a connected socket to `tunnel`; what the service sends goes to `sink`, with `hold` not before its release.
+
+    Cancel closes both.
+    """
+    channel = Channel(sink, tunnel.lost, hold=hold)
+    tunnel.channel = channel
+    try:
+        await adopt(sock, lambda: channel)
+    except BaseException:
+        tunnel.abort()
+        raise
+    return channel
