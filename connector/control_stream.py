@@ -14,6 +14,7 @@ from connector.errors import RegistrationFailed, RegistrationRefused
 from protocol.errors import ProtocolError
 from protocol.registration import (
     CallFailed,
+    ConversationEnded,
     LocalConfigurationAccepted,
     Refused,
     Registered,
@@ -51,14 +52,15 @@ class ControlStream:
         """
         reason = "the connection is being closed"
         try:
-            while data := await self._stream.receive():
-                for event in self._client.receive_data(data):
-                    self._dispatch(event)
+            while not self._ended:
+                data = await self._stream.receive()
+                events = self._client.receive_data(data) if data else self._client.receive_eof()
+                for event in events:
+                    if isinstance(event, ConversationEnded):
+                        self._ended = reason = f"the control stream ended: {event.reason}"
+                    else:
+                        self._dispatch(event)
                 self._flush()
-            self._client.receive_eof()
-            reason = "the edge ended the control stream"
-        except ProtocolError as error:
-            reason = f"the edge broke the control protocol: {error}"
         except TransportError as error:
             reason = str(error)
         finally:
@@ -105,7 +107,7 @@ class ControlStream:
             self._flush()
             self._stream.finish()
         except TransportError:
-            pass  # the connection is gone: nothing is left to be said
+            pass  # this stream or the connection is gone: nothing is left to be said
 
     async def _make(self, call: _Call, begin: Callable[[], None]) -> object:
         async with self._lock:
@@ -120,7 +122,7 @@ class ControlStream:
                     answer = await waiter
             except TimeoutError:
                 raise RegistrationFailed(f"{call.what} failed: no answer within {self._timeout:g} s") from None
-            except TransportError as error:
+            except (TransportError, ProtocolError) as error:
                 raise RegistrationFailed(f"{call.what} failed: {error}") from error
             finally:
                 self._waiting = None

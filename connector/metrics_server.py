@@ -85,6 +85,7 @@ class MetricsServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= MAX_CLIENTS:
             writer.transport.abort()
+            writer.close()
             return
         self._clients.add(writer)
         try:
@@ -118,8 +119,11 @@ def split_listen_address(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if colon and port == "0":
-        return host.strip("[]"), 0
-    return split_host_port(text if host else f"0.0.0.0{text}")
+        address = host.strip("[]"), 0
+    else:
+        address = split_host_port(text if host else f"0.0.0.0{text}")
+    # The name stands for two addresses; with port 0 each would get a port of its own.
+    return ("127.0.0.1" if address[0] == "localhost" else address[0]), address[1]
 
 
 def _message(answer: Answer, *, head_only: bool = False) -> bytes:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from ingress.origins.private import PrivateTcpOrigin
-
 from connector.errors import StartFailed
 from ingress.origins import build_origin
 from ingress.origins.base import Headers, Origin, OriginError
+from ingress.origins.private import PrivateTcpOrigin
 from ingress.services import BastionService, SocksService, StreamService
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from protocol.edge_rpc import ConfigurationPushed, EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
-
 from connector.log import Log, fields
-from protocol.errors import ProtocolError
+from protocol.edge_rpc import ConfigurationPushed, EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
+from protocol.registration import ConversationEnded
 
 if TYPE_CHECKING:
     from connector.counters import Counters
@@ -42,18 +41,18 @@ class RpcStreams:
         try:
             async with asyncio.timeout(self._timeout):
                 while True:
-                    if data:
-                        for event in server.receive_data(data):
-                            await self._answer(server, event)
-                        if answer := server.bytes_to_send():
-                            await stream.send(answer)
+                    for event in server.receive_data(data) if data else ():
+                        if isinstance(event, ConversationEnded):
+                            self._log.debug("An RPC stream of the edge ended: %s", event.reason)
+                            return
+                        await self._answer(server, event)
+                    if answer := server.bytes_to_send():
+                        await stream.send(answer)
                     data = await stream.receive()
                     if not data:
                         return
         except TimeoutError:
             self._log.debug("An RPC stream of the edge was still open after %g s", self._timeout)
-        except ProtocolError as error:
-            self._log.warning("The edge broke the RPC protocol: %s", error)
 
     async def _answer(self, server: EdgeRpcServer, event: object) -> None:
         started = asyncio.get_running_loop().time()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from connector.counters import Counters
 from connector.flow_limiter import FlowLimiter
 from connector.log import Log
-from connector.orchestrator import Orchestrator
 from connector.request_path import RequestPath
 from connector.routes import Route, Stage
 from ingress import Rule, parse_ingress
@@ -18,7 +17,10 @@ from ingress.origins.base import ByteReader, Origin, OriginRequest, OriginRespon
 from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
 from protocol.streams import ConnectResponseDecoder, encode_connect_request
 from transport.memory import MemoryConnection, memory_pair
-from transport.seam import Stream
+
+if TYPE_CHECKING:
+    from connector.orchestrator import Orchestrator
+    from transport.seam import Stream
 
 #: What an origin answers with: a function of the request and its body.
 Serve = Callable[[OriginRequest, ByteReader], Awaitable[OriginResponse]]
@@ -102,6 +104,7 @@ class PathUnderTest:
         stages: tuple[Stage, ...] = (),
         is_stream: bool = False,
         serve_rpc: Callable[[Stream, bytes], Awaitable[None]] | None = None,
+        attach: bool = True,
     ) -> None:
         self.origin = origin or FakeOrigin()
         self.counters = Counters()
@@ -119,8 +122,9 @@ class PathUnderTest:
         )
         self.edge: MemoryConnection
         self.connection: MemoryConnection
-        self.edge, self.connection = memory_pair()
-        self.connection.set_stream_handler(self.path.accept)
+        self.connection, self.edge = memory_pair()
+        if attach:
+            self.connection.set_stream_handler(self.path.accept)
 
     async def _serve_rpc(self, stream: Stream, first: bytes) -> None:
         self.rpc.append(first)

@@ -70,7 +70,8 @@ def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("loglevel: 4\n", "config.yml:2:11: loglevel: expected text, found the number 4; write it in quotes"),
-        ("edge-ip-version: 4\n", "config.yml:2:18: edge-ip-version: expected text, found the number 4; write it in quotes"),
+        ("edge-ip-version: 4\n",
+         "config.yml:2:18: edge-ip-version: expected text, found the number 4; write it in quotes"),
         ("retries: many\n", 'config.yml:2:10: retries: expected a whole number, found the text "many"'),
         ("retries: true\n", "config.yml:2:10: retries: expected a whole number, found the truth value true"),
         ("no-autoupdate: maybe\n", 'config.yml:2:16: no-autoupdate: expected true or false, found the text "maybe"'),

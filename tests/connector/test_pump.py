@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -10,7 +10,9 @@ from ingress.origins.base import OriginError
 from tests.connector.fakes import FakeResponse
 from transport.errors import StreamReset
 from transport.memory import memory_pair
-from transport.seam import Stream
+
+if TYPE_CHECKING:
+    from transport.seam import Stream
 
 
 class Writes:

@@ -3,19 +3,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from connector import request_path
 from connector.routes import Rejection
-from ingress import Rule
 from ingress.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
 from protocol.connect import ConnectionType
 from protocol.streams import encode_rpc_opening
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
 from transport.errors import StreamReset
-from transport.seam import Stream
+
+if TYPE_CHECKING:
+    from ingress import Rule
+    from transport.seam import Stream
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -208,7 +211,7 @@ def test_an_origin_that_breaks_off_in_mid_body_resets_the_stream() -> None:
         ({"headers": [(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]}, "Transfer-Encoding"),
     ],
 )
-def test_a_malformed_request_gets_a_400_and_never_reaches_an_origin(metadata: dict[str, object], sentence: str) -> None:
+def test_a_malformed_request_gets_a_400_and_never_reaches_an_origin(metadata: dict[str, Any], sentence: str) -> None:
     async def scenario() -> None:
         origin = FakeOrigin()
         found = await PathUnderTest(origin).ask(**metadata)

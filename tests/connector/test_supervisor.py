@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,7 +18,9 @@ from connector.supervisor import MAX_RETRY_AFTER_SECONDS, PERMANENT_REFUSAL_SECO
 from connector.tracker import ConnectionTracker
 from protocol.registration import ConnectionDetails, Refusal
 from tests.support.clock import run_virtual
-from transport.seam import Address, Connection
+
+if TYPE_CHECKING:
+    from transport.seam import Address, Connection
 
 A, B = ("192.0.2.1", 7844), ("192.0.2.2", 7844)
 UNREACHABLE = Ended(kind=EndKind.UNREACHABLE, reason="nobody answers")

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from connector.counters import Counters
+from connector.edge_connection import EdgeConnection, Ended, EndKind, Identity, Plan, Services, features
+from connector.events import Connecting, Event, Registered, Unregistered
+from protocol.registration import (
+    ConnectionDetails,
+    LocalConfigurationReceived,
+    Refusal,
+    RegisterRequested,
+    Registration,
+    RegistrationServer,
+    UnregisterRequested,
+)
+from tests.connector.configs import ACCOUNT, SECRET, TUNNEL_ID
+from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
+from tests.support.clock import run_virtual
+from transport.errors import ConnectFailed, ConnectionClosed
+
+if TYPE_CHECKING:
+    from transport.seam import Connection, Stream
+
+ADDRESS = ("192.0.2.1", 7844)
+
+
+class World:
+    """An EdgeConnection and a scripted edge, in memory."""
+
+    def __init__(self, *, index: int = 0, remotely_managed: bool = False, origin: FakeOrigin | None = None) -> None:
+        self.under = PathUnderTest(origin, attach=False)
+        self.counters = Counters()
+        self.events: list[Event] = []
+        self.requests: list[object] = []
+        self.refusal: Refusal | None = None
+        self.silent = False
+        "The edge answers nothing."
+        self.configurations = True
+        self.remotely_managed = remotely_managed
+        orchestrator = SimpleNamespace(local_configuration=lambda flags: b'{"ingress":[]}')
+        from connector.config import Credentials
+
+        services = Services(
+            identity=Identity(
+                credentials=Credentials(account_tag=ACCOUNT, tunnel_id=TUNNEL_ID, secret=SECRET),
+                client_id=uuid.uuid4(),
+                version="1",
+                arch="linux_amd64",
+            ),
+            dial=self.dial,
+            make_path=lambda index: self.under.path,
+            orchestrator=cast("Any", orchestrator),
+            counters=self.counters,
+            emit=self.events.append,
+        )
+        self.attempt = EdgeConnection(Plan(index=index, address=ADDRESS, previous_attempts=3), services)
+        self.control: Stream
+        self.server = RegistrationServer()
+
+    async def dial(self, plan: Plan) -> Connection:
+        return self.under.connection
+
+    async def edge(self) -> None:
+        """Answer on the control stream until it ends."""
+        self.control = await self.under.edge.accept_stream()
+        try:
+            while data := await self.control.receive():
+                for event in self.server.receive_data(data):
+                    self.requests.append(event)
+                    self.answer(event)
+                self.control.send_nowait(self.server.bytes_to_send())
+        except ConnectionClosed:
+            pass
+
+    def answer(self, event: object) -> None:
+        if self.silent:
+            return
+        if isinstance(event, RegisterRequested):
+            if self.refusal is not None:
+                self.server.refuse(self.refusal)
+            else:
+                self.server.accept(
+                    ConnectionDetails(
+                        connection_id=uuid.uuid4(), location="LHR", remotely_managed=self.remotely_managed
+                    )
+                )
+        elif isinstance(event, LocalConfigurationReceived) and self.configurations:
+            self.server.acknowledge_local_configuration()
+        elif isinstance(event, UnregisterRequested):
+            self.server.acknowledge_unregister()
+
+    async def registered(self) -> None:
+        async with asyncio.timeout(5):
+            while not any(isinstance(event, Registered) for event in self.events):
+                await asyncio.sleep(0)
+
+
+def run(scenario: Callable[[World], Any], **options: Any) -> World:
+    async def main() -> World:
+        world = World(**options)
+        edge = asyncio.create_task(world.edge())
+        await scenario(world)
+        world.under.edge.close()
+        await edge
+        return world
+
+    return run_virtual(main())
+
+
+async def start(world: World) -> asyncio.Task[Ended]:
+    task = asyncio.create_task(world.attempt.run())
+    await world.registered()
+    return task
+
+
+def test_registration_carries_who_we_are_and_serving_begins() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await asyncio.sleep(0.1)
+        request = cast("RegisterRequested", world.requests[0]).registration
+        assert (request.account_tag, request.tunnel_secret, request.tunnel_id) == (ACCOUNT, SECRET, TUNNEL_ID)
+        assert (request.connection_index, request.previous_attempts, request.arch) == (0, 3, "linux_amd64")
+        assert request.origin_local_ip == bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 1])
+        assert world.control.stream_id == 0
+        assert isinstance(world.events[0], Connecting)
+        assert (await world.under.ask()).body == b"hello"
+        assert world.counters.registrations == 1
+        world.under.edge.close(reason="bye")
+        ended = await task
+        assert (ended.kind, ended.reason) == (EndKind.LOST, "bye")
+
+    run(scenario)
+
+
+def test_no_stream_is_served_before_the_registration() -> None:
+    async def scenario(world: World) -> None:
+        world.silent = True
+        task = asyncio.create_task(world.attempt.run())
+        stream = await world.under.edge.open_stream()
+        stream.send_nowait(opening(), finish=True)
+        await asyncio.sleep(1)
+        assert cast("FakeOrigin", world.under.origin).requests == []
+        world.silent = False
+        world.answer(world.requests[0])
+        world.control.send_nowait(world.server.bytes_to_send())
+        assert (await read_answer(stream)).body == b"hello"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("index", "managed", "pushes"), [(0, False, 1), (1, False, 0), (0, True, 0)])
+def test_the_local_configuration_goes_out_once_through_connection_0_of_a_local_tunnel(
+    index: int, managed: bool, pushes: int
+) -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await asyncio.sleep(1)
+        found = [event.config for event in world.requests if isinstance(event, LocalConfigurationReceived)]
+        assert found == [b'{"ingress":[]}'] * pushes
+        assert world.counters.config_pushes == pushes
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario, index=index, remotely_managed=managed)
+
+
+def test_an_edge_that_does_not_take_the_configuration_is_served_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(world: World) -> None:
+        world.configurations = False
+        task = await start(world)
+        await asyncio.sleep(6)
+        assert (await world.under.ask()).body == b"hello"
+        assert world.counters.config_push_errors == 1
+        # What comes late answers nothing else.
+        world.server.acknowledge_local_configuration()
+        world.control.send_nowait(world.server.bytes_to_send())
+        await world.attempt.drain(30)
+        assert (await task).kind is EndKind.DRAINED
+
+    with caplog.at_level(logging.WARNING, "pyconnector"):
+        run(scenario)
+    assert "no answer within 5 s" in caplog.text
+
+
+def test_a_refusal_is_told_with_its_cause_and_its_wish() -> None:
+    async def scenario(world: World) -> None:
+        world.refusal = Refusal(cause="Unauthorized: nope", retry_after=7.0, should_retry=False)
+        ended = await world.attempt.run()
+        assert ended.kind is EndKind.REFUSED
+        assert ended.refusal == world.refusal
+        assert world.counters.registrations_failed == {"server_error": 1}
+
+    run(scenario)
+
+
+def test_a_duplicate_is_counted_as_one() -> None:
+    async def scenario(world: World) -> None:
+        world.refusal = Refusal(cause="EDUPCONN", should_retry=True)
+        assert (await world.attempt.run()).refusal == world.refusal
+        assert world.counters.registrations_failed == {"dup_edge_conn": 1}
+
+    run(scenario)
+
+
+def test_a_silent_edge_is_given_up_after_the_rpc_timeout() -> None:
+    async def scenario(world: World) -> None:
+        world.silent = True
+        ended = await world.attempt.run()
+        assert ended.kind is EndKind.UNREGISTERED
+        assert "no answer within 5 s" in ended.reason
+        assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)
+
+    run(scenario)
+
+
+def test_an_unreachable_edge_says_why() -> None:
+    async def scenario(world: World) -> None:
+        async def dial(plan: Plan) -> Connection:
+            raise ConnectFailed("certificate signed by nobody", untrusted=True)
+
+        world.attempt.services = dataclass_replace(world.attempt.services, dial=dial)
+        ended = await world.attempt.run()
+        assert (ended.kind, ended.reason, ended.untrusted) == (
+            EndKind.UNREACHABLE,
+            "certificate signed by nobody",
+            True,
+        )
+
+    async def main() -> None:
+        await scenario(World())
+
+    run_virtual(main())
+
+
+def dataclass_replace(value: Any, **changes: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(value, **changes)
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", b""])
+def test_an_edge_that_breaks_the_control_protocol_ends_the_connection(garbage: bytes) -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await asyncio.sleep(0.1)
+        world.control.send_nowait(garbage, finish=not garbage)
+        ended = await task
+        assert ended.kind is EndKind.LOST
+        assert ended.reason
+
+    run(scenario)
+
+
+# -- drain ---------------------------------------------------------------------------------------------------------
+
+
+def slow_origin(seconds: float) -> FakeOrigin:
+    async def serve(request: object, body: object) -> FakeResponse:
+        await asyncio.sleep(seconds)
+        return FakeResponse(b"late")
+
+    return FakeOrigin(serve)
+
+
+def test_an_idle_connection_leaves_at_once() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await asyncio.sleep(0.1)
+        started = asyncio.get_running_loop().time()
+        await world.attempt.drain(30)
+        ended = await task
+        assert asyncio.get_running_loop().time() - started < 0.5
+        assert ended.kind is EndKind.DRAINED
+        assert any(isinstance(event, UnregisterRequested) for event in world.requests)
+        assert Unregistered(index=0) in world.events
+
+    run(scenario)
+
+
+def test_requests_under_way_and_late_ones_end_before_the_connection() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        first = await world.under.open(opening())
+        await asyncio.sleep(1)
+        drain = asyncio.create_task(world.attempt.drain(30))
+        await asyncio.sleep(2)
+        late = await world.under.open(opening())
+        assert (await read_answer(first)).body == b"late"
+        assert (await read_answer(late)).body == b"late"
+        await drain
+        assert (await task).kind is EndKind.DRAINED
+        assert asyncio.get_running_loop().time() == pytest.approx(8.05, abs=0.1)
+
+    run(scenario, origin=slow_origin(5))
+
+
+def test_what_is_left_at_the_end_of_the_grace_period_is_broken_off() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await world.under.open(opening())
+        await asyncio.sleep(1)
+        started = asyncio.get_running_loop().time()
+        await world.attempt.drain(3)
+        assert (await task).kind is EndKind.DRAINED
+        assert asyncio.get_running_loop().time() - started == pytest.approx(3, abs=0.1)
+        assert cast("FakeOrigin", world.under.origin).cancelled == 1
+
+    run(scenario, origin=slow_origin(500))
+
+
+def test_an_edge_that_ends_the_control_stream_after_unregistering_lets_requests_end() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        stream = await world.under.open(opening())
+        await asyncio.sleep(1)
+        drain = asyncio.create_task(world.attempt.drain(30))
+        await asyncio.sleep(0.5)
+        world.control.finish()
+        assert (await read_answer(stream)).body == b"late"
+        await drain
+        assert (await task).kind is EndKind.DRAINED
+
+    run(scenario, origin=slow_origin(5))
+
+
+def test_an_edge_that_never_confirms_does_not_hold_the_drain_up_beyond_the_timeout() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await asyncio.sleep(0.1)
+        world.silent = True
+        started = asyncio.get_running_loop().time()
+        await world.attempt.drain(30)
+        await task
+        assert asyncio.get_running_loop().time() - started == pytest.approx(5, abs=0.2)
+
+    run(scenario)
+
+
+def test_cancelling_closes_the_connection_and_leaves_no_task() -> None:
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        await world.under.open(opening())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert world.under.connection.closed is not None
+        assert world.under.path.active == 0
+        names = {other.get_name() for other in asyncio.all_tasks()}
+        assert not any(name.startswith(("control stream", "edge stream")) for name in names)
+
+    run(scenario, origin=slow_origin(500))
+
+
+def test_the_secret_is_in_no_repr() -> None:
+    async def scenario(world: World) -> None:
+        registration: Registration = world.attempt.services.identity.registration(world.attempt.plan)
+        assert SECRET.decode() not in f"{registration!r}{world.attempt!r}"
+
+    async def main() -> None:
+        await scenario(World())
+
+    run_virtual(main())
+
+
+def test_features_are_ours_and_those_asked_for_without_withdrawn_ones() -> None:
+    found = features(("x", "support_datagram_v3", "x"), post_quantum=True)
+    assert found[-2:] == ("x", "postquantum")
+    assert "allow_remote_config" in found
+    assert "support_datagram_v3" not in found

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import pytest
+
+from connector import metrics_server
+from connector.errors import StartFailed
+from connector.metrics_server import TEXT_TYPE, Answer, MetricsServer, json_answer, split_listen_address
+
+
+def pages() -> dict[str, Callable[[], Answer]]:
+    return {
+        "/ready": lambda: json_answer({"status": 503}, HTTPStatus.SERVICE_UNAVAILABLE),
+        "/healthcheck": lambda: (HTTPStatus.OK, TEXT_TYPE, b"OK\n"),
+    }
+
+
+def run(scenario: Callable[[MetricsServer], Awaitable[None]]) -> None:
+    async def main() -> None:
+        server = MetricsServer(pages())
+        await server.start("127.0.0.1:0")
+        try:
+            async with asyncio.timeout(5):
+                await scenario(server)
+        finally:
+            await server.close()
+
+    asyncio.run(main())
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionError:
+        return True
+
+
+async def ask(server: MetricsServer, request: bytes) -> tuple[bytes, bytes]:
+    reader, writer = await asyncio.open_connection(*server.address)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def test_pages_are_served_with_their_status() -> None:
+    async def scenario(server: MetricsServer) -> None:
+        head, body = await ask(server, b"GET /ready?x=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable")
+        assert json.loads(body) == {"status": 503}
+        head, body = await ask(server, b"GET /healthcheck HTTP/1.0\r\n\r\n")
+        assert (head.split(b"\r\n")[0], body) == (b"HTTP/1.1 200 OK", b"OK\n")
+
+    run(scenario)
+
+
+def test_head_has_no_body_and_other_paths_are_404() -> None:
+    async def scenario(server: MetricsServer) -> None:
+        head, body = await ask(server, b"HEAD /healthcheck HTTP/1.1\r\n\r\n")
+        assert b"Content-Length: 3" in head
+        assert body == b""
+        assert (await ask(server, b"GET /nope HTTP/1.1\r\n\r\n"))[0].startswith(b"HTTP/1.1 404")
+
+    run(scenario)
+
+
+def test_garbage_and_endless_heads_get_an_answer() -> None:
+    async def scenario(server: MetricsServer) -> None:
+        assert (await ask(server, b"garbage\r\n\r\n"))[0].startswith(b"HTTP/1.1 400")
+        flood = b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * metrics_server.MAX_HEAD_BYTES + b"\r\n\r\n"
+        assert (await ask(server, flood))[0].startswith(b"HTTP/1.1 431")
+
+    run(scenario)
+
+
+def test_clients_beyond_the_bound_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "MAX_CLIENTS", 1)
+
+    async def scenario(server: MetricsServer) -> None:
+        _, first = await asyncio.open_connection(*server.address)
+        await asyncio.sleep(0.05)
+        reader, second = await asyncio.open_connection(*server.address)
+        assert await closed(reader)
+        for writer in (first, second):
+            writer.close()
+        await asyncio.gather(first.wait_closed(), second.wait_closed(), return_exceptions=True)
+
+    run(scenario)
+
+
+def test_a_silent_client_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "TIMEOUT", 0.05)
+
+    async def scenario(server: MetricsServer) -> None:
+        reader, writer = await asyncio.open_connection(*server.address)
+        assert await closed(reader)
+        writer.close()
+
+    run(scenario)
+
+
+def test_an_address_in_use_is_one_sentence() -> None:
+    async def scenario(server: MetricsServer) -> None:
+        other = MetricsServer({})
+        with pytest.raises(StartFailed, match="cannot serve metrics on 127"):
+            await other.start(f"127.0.0.1:{server.address[1]}")
+        with pytest.raises(StartFailed, match="cannot serve metrics: "):
+            await other.start("127.0.0.1:x")
+        await other.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("[::1]:80", ("::1", 80)),
+        (":81", ("0.0.0.0", 81)),
+        ("localhost:0", ("127.0.0.1", 0)),
+    ],
+)
+def test_listen_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert split_listen_address(text) == expected

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from connector import routes as routes_module
+from connector.counters import Counters
+from connector.errors import ReloadRejected, StartFailed
+from connector.orchestrator import LOCAL, Orchestrator
+from ingress import WarpRouting, parse_ingress
+from ingress.origins import OriginResources
+from ingress.origins.base import Origin, OriginError
+from tests.connector.fakes import FakeOrigin
+
+if TYPE_CHECKING:
+    from connector.routes import StageFactory
+
+
+class World:
+    """An Orchestrator whose origins are made here."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, factories: tuple[StageFactory, ...] = (), **more: Any
+    ) -> None:
+        self.made: list[FakeOrigin] = []
+        self.applied: list[int] = []
+        self.broken = False
+        self.counters = Counters()
+        monkeypatch.setattr(routes_module, "build_origin", self.build)
+        self.orchestrator = Orchestrator(
+            resources=OriginResources(),
+            factories=factories,
+            counters=self.counters,
+            on_applied=self.applied.append,
+            **more,
+        )
+
+    def build(self, service: object, settings: object, *, resources: object) -> Origin:
+        world = self
+
+        class Started(FakeOrigin):
+            async def start(self) -> None:
+                if world.broken and len(world.made) % 2 == 0:
+                    raise OriginError("the CA file is missing")
+
+        origin = Started()
+        self.made.append(origin)
+        return origin
+
+    async def start(self, *services: str, **settings: Any) -> None:
+        await self.orchestrator.start(ingress(*services, **settings), WarpRouting(max_active_flows=2))
+
+
+def ingress(*services: str, **settings: Any) -> Any:
+    names = services or ("http://localhost:1",)
+    rules = [{"hostname": f"h{n}.example", "service": service} for n, service in enumerate(names[:-1])]
+    return parse_ingress({"ingress": [*rules, {"service": names[-1]}], "originRequest": settings})
+
+
+def remote(*services: str, **more: Any) -> bytes:
+    return json.dumps({"ingress": [{"service": service} for service in services], **more}).encode()
+
+
+def run(monkeypatch: pytest.MonkeyPatch, scenario: Callable[[World], Awaitable[None]], **options: Any) -> None:
+    async def main() -> None:
+        world = World(monkeypatch, **options)
+        await scenario(world)
+        await world.orchestrator.close()
+        assert all(origin.closed for origin in world.made)
+
+    asyncio.run(main())
+
+
+def test_the_local_configuration_is_in_force_until_a_newer_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start("http://localhost:1")
+        orchestrator = world.orchestrator
+        assert (orchestrator.version, orchestrator.limiter.limit) == (LOCAL, 2)
+        first = orchestrator.routes
+        answer = await orchestrator.apply_remote(
+            3, remote("http://localhost:2", **{"warp-routing": {"maxActiveFlows": 9}})
+        )
+        assert (answer.latest_version, answer.error) == (3, "")
+        assert str(orchestrator.routes.ingress.rules[0].service) == "http://localhost:2"
+        assert orchestrator.limiter.limit == 9
+        assert orchestrator.routes is not first
+        assert world.counters.config_version == 3
+        assert world.applied == [3]
+        assert [origin.closed for origin in world.made] == [True, False]
+
+    run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("version", [2, 3, -1])
+def test_a_version_that_is_no_newer_changes_nothing(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        await world.orchestrator.apply_remote(3, remote("http://localhost:2"))
+        before = world.orchestrator.routes
+        answer = await world.orchestrator.apply_remote(version, b"not even JSON")
+        assert (answer.latest_version, answer.error) == (3, "")
+        assert world.orchestrator.routes is before
+
+    run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [b"{", b"[]", b"[" * 100_000, remote("nonsense"), remote("http://x", originRequest={"connectTimeout": "10s"})],
+)
+def test_a_pushed_configuration_that_cannot_be_used_is_refused_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch, config: bytes
+) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        before = world.orchestrator.routes
+        answer = await world.orchestrator.apply_remote(1, config)
+        assert answer.latest_version == LOCAL
+        assert answer.error
+        assert world.orchestrator.routes is before
+        assert world.applied == []
+
+    run(monkeypatch, scenario)
+
+
+def test_an_origin_that_cannot_start_keeps_the_old_ones_and_closes_the_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        world.broken = True
+        answer = await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
+        assert "the CA file is missing" in answer.error
+        assert [origin.closed for origin in world.made] == [False, True]
+        world.made.append(FakeOrigin())
+        with pytest.raises(ReloadRejected, match="the CA file is missing"):
+            await world.orchestrator.apply_local(ingress("http://localhost:3"), WarpRouting())
+        world.made.pop(2)
+
+    run(monkeypatch, scenario)
+
+
+def test_a_start_that_fails_names_the_rule_and_closes_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        world.broken = True
+        with pytest.raises(StartFailed, match=r"ingress\[1\] \(http://localhost:2\): the CA file is missing"):
+            await world.start("http://localhost:1", "http://localhost:2")
+        assert [origin.closed for origin in world.made] == [True, True]
+
+    run(monkeypatch, scenario)
+
+
+def test_no_rules_from_the_edge_answer_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        assert (await world.orchestrator.apply_remote(1, b"{}")).error == ""
+        assert str(world.orchestrator.routes.ingress.rules[0].service) == "http_status:503"
+
+    run(monkeypatch, scenario)
+
+
+def test_a_reload_swaps_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        await world.orchestrator.apply_local(ingress("http://localhost:5"), WarpRouting())
+        assert str(world.orchestrator.routes.ingress.rules[0].service) == "http://localhost:5"
+        assert world.applied == [LOCAL]
+        assert world.orchestrator.limiter.limit == 0
+
+    run(monkeypatch, scenario)
+
+
+def test_a_reload_does_not_replace_the_edges_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
+        with pytest.raises(ReloadRejected, match="version 1"):
+            await world.orchestrator.apply_local(ingress("http://localhost:3"), WarpRouting())
+
+    run(monkeypatch, scenario)
+
+
+def test_the_limit_of_the_command_line_overrides_every_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        assert world.orchestrator.limiter.limit == 7
+        await world.orchestrator.apply_remote(1, remote("http://x", **{"warp-routing": {"maxActiveFlows": 9}}))
+        assert world.orchestrator.limiter.limit == 7
+
+    run(monkeypatch, scenario, max_active_flows=7)
+
+
+def test_access_that_nothing_enforces_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    access = {"required": True, "teamName": "t", "audTag": ["x"]}
+
+    async def scenario(world: World) -> None:
+        with pytest.raises(StartFailed, match=r"ingress\[0\]: access is required"):
+            await world.start("http://localhost:1", access=access)
+        await world.start()
+        pushed = await world.orchestrator.apply_remote(1, remote("http://x", originRequest={"access": access}))
+        assert "access is required" in pushed.error
+
+    run(monkeypatch, scenario)
+
+
+def test_a_stage_that_enforces_access_stands_before_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gate:
+        enforces = frozenset({"access"})
+
+        async def admit(self, request: object, rule: object) -> None:
+            return None
+
+    async def scenario(world: World) -> None:
+        await world.start("http://localhost:1", access={"required": True, "teamName": "t", "audTag": ["x"]})
+        assert len(world.orchestrator.routes.routes[0].stages) == 1
+
+    run(monkeypatch, scenario, factories=(lambda rule: Gate(),))
+
+
+def test_the_edge_is_told_the_local_rules_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start("http://localhost:1")
+        told = json.loads(world.orchestrator.local_configuration((("retries", "5"),)))
+        assert told["__configuration_flags"] == {"retries": "5"}
+        assert told["ingress"] == [{"service": "http://localhost:1", "originRequest": {}}]
+
+    run(monkeypatch, scenario)
+
+
+def test_a_closed_orchestrator_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        await world.orchestrator.close()
+        assert "shutting down" in (await world.orchestrator.apply_remote(1, remote("http://x"))).error
+
+    run(monkeypatch, scenario)

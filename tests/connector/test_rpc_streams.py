@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, cast
+
+from connector.counters import Counters
+from connector.log import Log
+from connector.orchestrator import Applied
+from connector.rpc_streams import UDP_UNSUPPORTED, RpcStreams
+from protocol.edge_rpc import ConfigurationAnswered, EdgeRpcClient, UdpSessionAnswered, UdpSessionEndAnswered
+from protocol.streams import encode_rpc_opening
+from tests.connector.fakes import PathUnderTest
+from tests.support.clock import run_virtual
+
+
+class FakeOrchestrator:
+    def __init__(self) -> None:
+        self.pushed: list[tuple[int, bytes]] = []
+
+    async def apply_remote(self, version: int, config: bytes) -> Applied:
+        self.pushed.append((version, config))
+        return Applied(version) if config != b"bad" else Applied(-1, "it is bad")
+
+
+class World:
+    def __init__(self) -> None:
+        self.orchestrator = FakeOrchestrator()
+        self.counters = Counters()
+        rpc = RpcStreams(
+            orchestrator=cast("Any", self.orchestrator), counters=self.counters, timeout=5.0, log=Log("request")
+        )
+        self.under = PathUnderTest(serve_rpc=rpc.serve)
+
+    async def call(self, make: Callable[[EdgeRpcClient], None]) -> object:
+        client = EdgeRpcClient()
+        make(client)
+        stream = await self.under.edge.open_stream()
+        stream.send_nowait(encode_rpc_opening() + client.bytes_to_send())
+        while True:
+            data = await stream.receive()
+            assert data, "the stream ended without an answer"
+            for event in client.receive_data(data):
+                stream.finish()
+                return event
+            stream.send_nowait(client.bytes_to_send())
+
+
+def run(scenario: Callable[[World], Any]) -> None:
+    async def main() -> None:
+        world = World()
+        await scenario(world)
+        await world.under.settled()
+
+    run_virtual(main())
+
+
+def test_a_pushed_configuration_is_applied_and_answered() -> None:
+    async def scenario(world: World) -> None:
+        answer = await world.call(lambda client: client.update_configuration(7, b'{"ingress":[]}'))
+        assert answer == ConfigurationAnswered(7, "")
+        assert world.orchestrator.pushed == [(7, b'{"ingress":[]}')]
+        assert world.counters.server_call("config", "update_configuration").operations == 1
+
+    run(scenario)
+
+
+def test_a_refused_configuration_is_answered_with_the_version_in_force_and_why() -> None:
+    async def scenario(world: World) -> None:
+        assert await world.call(lambda client: client.update_configuration(7, b"bad")) == ConfigurationAnswered(
+            -1, "it is bad"
+        )
+
+    run(scenario)
+
+
+def test_a_udp_session_is_refused_with_a_sentence_and_its_end_accepted() -> None:
+    async def scenario(world: World) -> None:
+        session = uuid.uuid4()
+
+        def register(client: EdgeRpcClient) -> None:
+            client.register_udp_session(session, ip_address("10.0.0.1"), 53, 0.0)
+
+        answer = await world.call(register)
+        assert isinstance(answer, UdpSessionAnswered)
+        assert answer.error == UDP_UNSUPPORTED
+        ended = await world.call(lambda client: client.unregister_udp_session(session, "bye"))
+        assert isinstance(ended, UdpSessionEndAnswered)
+
+    run(scenario)
+
+
+def test_a_stream_that_stays_silent_is_ended_after_the_timeout() -> None:
+    async def scenario(world: World) -> None:
+        stream = await world.under.open(encode_rpc_opening(), finish=False)
+        started = asyncio.get_running_loop().time()
+        assert await stream.receive() == b""
+        assert asyncio.get_running_loop().time() - started == 5.0
+
+    run(scenario)
+
+
+def test_rpc_that_is_none_ends_its_stream_and_nothing_else() -> None:
+    async def scenario(world: World) -> None:
+        stream = await world.under.open(encode_rpc_opening() + b"\xff" * 40, finish=False)
+        while await stream.receive():
+            pass
+        assert (await world.under.ask()).body == b"hello"
+
+    run(scenario)
