@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DUPLICATE_CAUSE: Final = "EDUPCONN"
 
 _NANOSECONDS: Final = 1_000_000_000
-_LONGEST_RETRY: Final = 2**63 - 1
+_LONGEST_RETRY_SECONDS: Final = 9_000_000_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ def write_details(results: StructWriter, details: ConnectionDetails) -> None:
 def write_refusal(results: StructWriter, refusal: Refusal) -> None:
     """Write the results of a registerConnection that was refused."""
     content = results.struct(0, 1, 1).struct(0, 2, 1)
-    content.set_sint(0, 8, min(round(max(refusal.retry_after, 0.0) * _NANOSECONDS), _LONGEST_RETRY))
+    content.set_sint(0, 8, round(min(max(refusal.retry_after, 0.0), _LONGEST_RETRY_SECONDS) * _NANOSECONDS))
     content.set_flag(64, refusal.should_retry)
     content.set_text(0, refusal.cause)
 
