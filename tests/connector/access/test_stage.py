@@ -1,0 +1,258 @@
+"""The access stage: what passes, what a refusal looks like, and how keys are fetched."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from connector.access.key_cache import FETCH_INTERVAL, KEYS_FRESH, KEYS_STALE
+from connector.access.stage import MAX_REMEMBERED, AccessStage, AccessStages
+from ingress.origins.base import OriginRequest, RequestKind
+from tests.support.access import AUDIENCE, NOW, TEAM, Team
+
+if TYPE_CHECKING:
+    from connector.routes import Rejection
+    from ingress import Rule
+
+ACME = Team()
+
+
+class World:
+    """A clock that the test sets, and a key endpoint that counts."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.fetches: list[str] = []
+        self.answer: bytes | Exception = ACME.document()
+        self.stages = AccessStages(clock=lambda: self.now, fetch=self.fetch)
+
+    async def fetch(self, url: str) -> bytes:
+        self.fetches.append(url)
+        await asyncio.sleep(0)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def stage(self, *, environment: str = "", audience: str = AUDIENCE) -> AccessStage:
+        access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(audience,), environment=environment)
+        stage = self.stages(rule(access))
+        assert stage is not None
+        return stage
+
+
+def rule(access: object) -> Rule:
+    return cast("Rule", SimpleNamespace(settings=SimpleNamespace(access=access)))
+
+
+def request(*headers: tuple[bytes, bytes], kind: RequestKind = RequestKind.HTTP) -> OriginRequest:
+    return OriginRequest(kind=kind, method="GET", target="/", host="app.test", headers=list(headers))
+
+
+def with_token(token: bytes, *more: tuple[bytes, bytes]) -> OriginRequest:
+    return request((b"Cf-Access-Jwt-Assertion", token), *more)
+
+
+async def admit(stage: AccessStage, incoming: OriginRequest) -> Rejection | None:
+    return await stage.admit(incoming, rule(None))
+
+
+def test_a_good_token_sets_the_identity() -> None:
+    async def main() -> None:
+        incoming = with_token(ACME.token())
+        assert await admit(World().stage(), incoming) is None
+        assert incoming.identity is not None
+        assert incoming.identity.name == "dev@acme.example"
+
+    asyncio.run(main())
+
+
+def test_a_rule_without_access_has_no_stage() -> None:
+    world = World()
+    assert world.stages(rule(None)) is None
+    assert world.stages(rule(SimpleNamespace(required=False))) is None
+
+
+@pytest.mark.parametrize("kind", list(RequestKind))
+def test_no_token_is_a_403_for_every_kind(kind: RequestKind) -> None:
+    async def main() -> None:
+        rejection = await admit(World().stage(), request(kind=kind))
+        assert rejection is not None
+        assert rejection.status == 403
+        assert "no Access token" in rejection.reason
+
+    asyncio.run(main())
+
+
+def test_two_tokens_are_refused() -> None:
+    async def main() -> None:
+        good = ACME.token()
+        rejection = await admit(World().stage(), with_token(good, (b"cf-access-jwt-assertion", good)))
+        assert rejection is not None
+        assert rejection.status == 403
+
+    asyncio.run(main())
+
+
+def test_a_refusal_never_quotes_the_token() -> None:
+    async def main() -> None:
+        token = ACME.token(iss="https://evil.example")
+        rejection = await admit(World().stage(), with_token(token))
+        assert rejection is not None
+        assert token.decode() not in rejection.reason
+        assert "evil" not in rejection.reason
+
+    asyncio.run(main())
+
+
+def test_a_visitors_own_identity_header_never_reaches_the_origin() -> None:
+    async def main() -> None:
+        stage = World().stage()
+        forged = (b"cf-access-authenticated-user-email", b"admin@acme.example")
+        user = with_token(ACME.token(), forged)
+        assert await admit(stage, user) is None
+        assert [value for name, value in user.headers if name.lower() == forged[0]] == [b"dev@acme.example"]
+        service = with_token(ACME.token(sub="", email=None, common_name="id.access"), forged)
+        assert await admit(stage, service) is None
+        assert not [value for name, value in service.headers if name.lower() == forged[0]]
+
+    asyncio.run(main())
+
+
+def test_keys_are_fetched_once_for_all_rules_of_a_team() -> None:
+    async def main() -> None:
+        world = World()
+        stages = [world.stage(), world.stage()]
+        await asyncio.gather(*(admit(stage, with_token(ACME.token())) for stage in stages for _ in range(5)))
+        assert world.fetches == [f"https://{TEAM}.cloudflareaccess.com/cdn-cgi/access/certs"]
+
+    asyncio.run(main())
+
+
+def test_the_fed_environment_asks_elsewhere() -> None:
+    async def main() -> None:
+        world = World()
+        assert await admit(world.stage(environment="fed"), with_token(ACME.token())) is not None
+        assert world.fetches == [f"https://{TEAM}.fed.cloudflareaccess.com/cdn-cgi/access/certs"]
+
+    asyncio.run(main())
+
+
+def test_a_rotated_key_is_fetched_and_then_passes() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        assert await admit(stage, with_token(ACME.token())) is None
+        rotated = Team()
+        rotated.rsa.as_dict()["kid"] = "rsa-1"
+        new = rotated.token(key=rotated.ec, header={"kid": "ec-9"})
+        world.answer = ACME.document()[:-2] + b", " + rotated.document(rotated.ec)[10:].replace(b"ec-1", b"ec-9")
+        world.now += FETCH_INTERVAL
+        assert await admit(stage, with_token(new)) is None
+
+    asyncio.run(main())
+
+
+def test_unknown_keys_do_not_make_us_ask_again_and_again() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        for number in range(50):
+            stranger = ACME.token(header={"kid": f"made-up-{number}"})
+            assert await admit(stage, with_token(stranger)) is not None
+        assert len(world.fetches) == 1
+        world.now += FETCH_INTERVAL
+        assert await admit(stage, with_token(ACME.token(header={"kid": "made-up"}))) is not None
+        assert len(world.fetches) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("trouble", [OSError("refused"), TimeoutError(), b"<html>", b" " * 300_000])
+def test_a_cold_cache_without_its_endpoint_refuses(trouble: bytes | Exception) -> None:
+    async def main() -> None:
+        world = World()
+        world.answer = trouble
+        rejection = await admit(world.stage(), with_token(ACME.token()))
+        assert rejection is not None
+        assert "keys cannot be fetched" in rejection.reason
+
+    asyncio.run(main())
+
+
+def test_a_warm_cache_serves_without_its_endpoint_but_not_for_ever() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        lasting = ACME.token(exp=NOW + KEYS_STALE * 3)
+        assert await admit(stage, with_token(lasting)) is None
+        world.answer = OSError("down")
+        world.now += KEYS_FRESH + 1
+        other = ACME.token(exp=NOW + KEYS_STALE * 3, email="else@acme.example")
+        assert await admit(stage, with_token(other)) is None
+        assert len(world.fetches) == 2
+        world.now = NOW + KEYS_STALE + 1
+        third = ACME.token(exp=NOW + KEYS_STALE * 3, email="third@acme.example")
+        assert await admit(stage, with_token(third)) is not None
+
+    asyncio.run(main())
+
+
+def test_a_remembered_token_still_expires() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        token = ACME.token(exp=NOW + 10)
+        assert await admit(stage, with_token(token)) is None
+        world.now = NOW + 100
+        assert await admit(stage, with_token(token)) is not None
+
+    asyncio.run(main())
+
+
+def test_remembered_tokens_are_bounded() -> None:
+    async def main() -> None:
+        stage = World().stage()
+        token = ACME.token()
+        assert await admit(stage, with_token(token)) is None
+        identity = stage._remembered[token]
+        for number in range(MAX_REMEMBERED * 2):
+            stage._remembered[b"%d" % number] = identity
+        assert await admit(stage, with_token(ACME.token(email="else@acme.example"))) is None
+        assert len(stage._remembered) == MAX_REMEMBERED
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "evil.example/", "a@b", "-a", "a" * 64, "ü"])
+def test_a_team_name_that_is_no_label_stops_the_start(name: str) -> None:
+    access = SimpleNamespace(required=True, team_name=name, aud_tag=(AUDIENCE,), environment="")
+    with pytest.raises(ValueError, match="teamName"):
+        World().stages(rule(access))
+
+
+def test_cancelling_one_waiter_leaves_the_fetch_to_the_others() -> None:
+    async def main() -> None:
+        world = World()
+        gate = asyncio.Event()
+
+        async def slow(url: str) -> bytes:
+            await gate.wait()
+            return ACME.document()
+
+        stages = AccessStages(clock=lambda: NOW, fetch=slow)
+        access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(AUDIENCE,), environment="")
+        stage = stages(rule(access))
+        assert stage is not None
+        first = asyncio.ensure_future(admit(stage, with_token(ACME.token())))
+        second = asyncio.ensure_future(admit(stage, with_token(ACME.token())))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        gate.set()
+        assert await second is None
+        assert world.fetches == []
+
+    asyncio.run(main())
