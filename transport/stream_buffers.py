@@ -162,6 +162,11 @@ class BufferedStream(Stream):
         )
 
     @property
+    def is_aborted(self) -> bool:
+        """Whether the peer reset its sending side."""
+        return self._receive_state == _ABORTED
+
+    @property
     def buffered(self) -> int:
         """Bytes that arrived and were not taken yet."""
         return self._buffered

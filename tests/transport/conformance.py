@@ -7,9 +7,9 @@ A test module of an engine runs `CHECKS` over its own `MakePair`. A check opens 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from transport.seam import Connection, Stream
 
@@ -27,7 +27,22 @@ class MakePair(Protocol):
     ) -> AbstractAsyncContextManager[Pair]: ...
 
 
-Check: TypeAlias = Callable[[MakePair], Awaitable[None]]
+Check: TypeAlias = Callable[[MakePair], Coroutine[Any, Any, None]]
+_T = TypeVar("_T")
+
+
+def run(scenario: Coroutine[Any, Any, _T]) -> _T:
+    """As `asyncio.run`, but fail where a callback of the loop failed: asyncio merely logs that."""
+    failures: list[dict[str, Any]] = []
+
+    async def watched() -> _T:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+        return await scenario
+
+    result = asyncio.run(watched())
+    for failure in failures:
+        raise AssertionError(failure["message"]) from failure.get("exception")
+    return result
 
 
 async def open_both(opener: Connection, acceptor: Connection, first: bytes = b"?") -> tuple[Stream, Stream]:

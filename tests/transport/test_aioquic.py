@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.transport.aioquic_pair import make_aioquic_pair
+from tests.transport.conformance import run
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
 
@@ -17,7 +17,4 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("check", STREAM_CHECKS + CONNECTION_CHECKS, ids=lambda check: check.__name__)
 def test_aioquic_transport(check: Check) -> None:
-    async def run() -> None:
-        await check(make_aioquic_pair)
-
-    asyncio.run(run())
+    run(check(make_aioquic_pair))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.transport.conformance import Check, Pair, open_both
+from tests.transport.conformance import Check, Pair, open_both, run
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
 from transport.errors import ConnectionClosed
@@ -30,10 +30,7 @@ async def make_memory_pair(
 
 @pytest.mark.parametrize("check", STREAM_CHECKS + CONNECTION_CHECKS, ids=lambda check: check.__name__)
 def test_memory_transport(check: Check) -> None:
-    async def run() -> None:
-        await check(make_memory_pair)
-
-    asyncio.run(run())
+    run(check(make_memory_pair))
 
 
 def test_a_lost_connection_ends_one_side_and_leaves_the_other_waiting() -> None:
@@ -51,4 +48,4 @@ def test_a_lost_connection_ends_one_side_and_leaves_the_other_waiting() -> None:
         await asyncio.sleep(0)
         server.close()
 
-    asyncio.run(scenario())
+    run(scenario())

@@ -232,7 +232,11 @@ class AioquicConnection(BufferedConnection):
         if core.newly_opened:
             opened, core.newly_opened = core.newly_opened, []
             for stream in opened:
-                self.peer_opened(stream)
+                if stream.is_aborted:
+                    # Opened and reset before anyone looked: nothing that a user could act upon.
+                    stream.reset()
+                else:
+                    self.peer_opened(stream)
         while (event := core.next_event()) is not None:
             if isinstance(event, events.HandshakeCompleted):
                 self._handshake_completed()
@@ -244,9 +248,8 @@ class AioquicConnection(BufferedConnection):
         if end is not None and self.closed is None:
             idle = core.has_timed_out
             by_peer = core.was_closed_by_peer or idle
-            self._finish(
-                ConnectionClosedInfo(code=end.error_code, reason=end.reason_phrase, local=not by_peer, idle=idle)
-            )
+            code, reason = (0, "nothing was heard from the peer") if idle else (int(end.error_code), end.reason_phrase)
+            self._finish(ConnectionClosedInfo(code=code, reason=reason, local=not by_peer, idle=idle))
 
     def _handshake_completed(self) -> None:
         if not self.established.done():

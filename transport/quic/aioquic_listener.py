@@ -35,8 +35,9 @@ HALF_OPEN_LIMIT = 1024
 SMALLEST_INITIAL = 1200
 #: Connections that were closed here of which the farewell is kept, to repeat it to peers that missed it.
 FAREWELLS = 256
-#: How long a farewell is kept.
+#: How long a farewell is kept, and how often it is repeated (RFC 9000 10.2.1 wants that limited).
 FAREWELL_TIME = 1.0
+FAREWELL_REPEATS = 4
 
 
 class AioquicListener(Listener):
@@ -53,7 +54,7 @@ class AioquicListener(Listener):
         self._by_id: dict[bytes, AioquicConnection] = {}
         self._ids: dict[AioquicConnection, set[bytes]] = {}
         self._half_open: dict[AioquicConnection, asyncio.TimerHandle] = {}
-        self._farewells: dict[bytes, bytes] = {}
+        self._farewells: dict[bytes, list[bytes]] = {}  # as often as they will be repeated
         self._farewell_timers: set[asyncio.TimerHandle] = set()
 
     def __repr__(self) -> str:
@@ -179,7 +180,7 @@ class AioquicListener(Listener):
             self._keep_farewell(ids, farewell)
 
     def _keep_farewell(self, ids: set[bytes], farewell: bytes) -> None:
-        self._farewells.update(dict.fromkeys(ids, farewell))
+        self._farewells.update(dict.fromkeys(ids, [farewell] * FAREWELL_REPEATS))
 
         def drop() -> None:
             self._farewell_timers.discard(timer)
@@ -190,7 +191,6 @@ class AioquicListener(Listener):
         self._farewell_timers.add(timer)
 
     def _repeat_farewell(self, connection_id: bytes, address: Address) -> None:
-        # Each farewell is repeated once (RFC 9000 10.2.1 wants it limited).
-        farewell = self._farewells.pop(connection_id, None)
-        if farewell is not None and self._endpoint is not None:
-            self._endpoint.send([(farewell, address)])
+        repeats = self._farewells.get(connection_id)
+        if repeats and self._endpoint is not None:
+            self._endpoint.send([(repeats.pop(), address)])

@@ -133,11 +133,11 @@ class QuickAcks(QuicPacketRecovery):
             self._pto_count = 0
 
     def _sample_round_trip(self, sample: float, ack_delay: float, now: float) -> None:
-        sample = latest = max(sample, SHORTEST_ROUND_TRIP)
+        sample = max(sample, SHORTEST_ROUND_TRIP)
         self._rtt_min = min(self._rtt_min, sample)
-        if latest > self._rtt_min + ack_delay:
-            latest -= ack_delay
-        self._rtt_latest = latest
+        # RFC 9002 5.3 leaves samples below minimum and delay as they are; with a minimum that is cut off at a
+        # millisecond that would take the delay for the round trip of a short path.
+        self._rtt_latest = latest = max(sample - ack_delay, self._rtt_min)
         if self._rtt_initialized:
             self._rtt_variance += (abs(self._rtt_smoothed - latest) - self._rtt_variance) / 4
             self._rtt_smoothed += (latest - self._rtt_smoothed) / 8

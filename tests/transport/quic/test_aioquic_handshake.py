@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.transport.aioquic_pair import aioquic_pair, client_tls, credentials, dial, serve
-from tests.transport.conformance import PATIENCE, until
+from tests.transport.conformance import PATIENCE, run, until
 from tests.transport.relay import relay_to
 from transport.certificates import make_authority
 from transport.errors import ConnectFailed
@@ -31,7 +31,7 @@ def test_both_ends_agree_on_the_post_quantum_group() -> None:
                 assert isinstance(end.core.tls, HybridContext)
                 assert end.core.tls.is_hybrid
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_post_quantum_only_connects_to_an_edge_that_has_the_group() -> None:
@@ -40,7 +40,7 @@ def test_post_quantum_only_connects_to_an_edge_that_has_the_group() -> None:
             client = await dial(server.listener.address, tls=client_tls(post_quantum_only=True))
             client.close()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 async def _failure(address: Address, tls: ClientTls, **options: float) -> ConnectFailed:
@@ -61,7 +61,7 @@ def test_a_certificate_of_an_unknown_authority_is_untrusted(tmp_path: Path) -> N
             assert "quic.cftunnel.com" in failure.reason
             assert "self-signed" in failure.reason
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_the_system_does_not_trust_our_test_authority() -> None:
@@ -69,7 +69,7 @@ def test_the_system_does_not_trust_our_test_authority() -> None:
         async with serve() as server:
             assert (await _failure(server.listener.address, ClientTls())).untrusted
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_certificate_for_another_name_is_untrusted() -> None:
@@ -80,7 +80,7 @@ def test_a_certificate_for_another_name_is_untrusted() -> None:
             assert failure.untrusted
             assert "other.test" in failure.reason
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "cannot read"), (b"nothing here", "no certificate")])
@@ -95,7 +95,7 @@ def test_a_bad_file_of_authorities_is_said_at_once(tmp_path: Path, content: byte
         assert str(path) in failure.reason
         assert not failure.untrusted
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_another_application_protocol_is_named_as_the_cause() -> None:
@@ -105,7 +105,7 @@ def test_another_application_protocol_is_named_as_the_cause() -> None:
             failure = await _failure(server.listener.address, tls)
             assert "not the tunnel protocol" in failure.reason
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_nobody_listening_is_found_out_quickly() -> None:
@@ -118,7 +118,7 @@ def test_nobody_listening_is_found_out_quickly() -> None:
             assert not failure.untrusted
             assert str(address[1]) in failure.reason
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_silent_peer_is_given_up_after_the_handshake_timeout() -> None:
@@ -128,7 +128,7 @@ def test_a_silent_peer_is_given_up_after_the_handshake_timeout() -> None:
             failure = await _failure(sock.getsockname(), client_tls(), handshake_timeout=0.1)
             assert "did not answer within 0.1 s" in failure.reason
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_cancelled_connect_frees_its_port() -> None:
@@ -156,7 +156,7 @@ def test_a_cancelled_connect_frees_its_port() -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
                 again.bind(("127.0.0.1", port))
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_port_can_be_asked_for_and_is_told() -> None:
@@ -179,7 +179,7 @@ def test_a_port_can_be_asked_for_and_is_told() -> None:
                 )
             second.close()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_certificate_that_does_not_fit_its_key_is_refused_without_showing_it() -> None:
@@ -197,7 +197,7 @@ def test_a_certificate_that_does_not_fit_its_key_is_refused_without_showing_it()
             assert "PRIVATE" not in caught.value.reason
             assert "secret" not in caught.value.reason
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_an_address_in_use_is_said() -> None:
@@ -211,7 +211,7 @@ def test_an_address_in_use_is_said() -> None:
                     on_connection=lambda _: None,
                 )
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_unknown_congestion_control_is_refused() -> None:
@@ -225,7 +225,7 @@ def test_unknown_congestion_control_is_refused() -> None:
                 local_port=0,
             )
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_half_open_handshakes_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,4 +249,4 @@ def test_half_open_handshakes_are_bounded_and_forgotten(monkeypatch: pytest.Monk
             await until(lambda: "connections=0" in repr(server.listener), "the listener forgets a closed connection")
             assert repr(server.listener).endswith("ids=0>")
 
-    asyncio.run(scenario())
+    run(scenario())

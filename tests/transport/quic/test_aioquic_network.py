@@ -1,0 +1,282 @@
+"""What the network does to a connection: loss, silence, a NAT that forgets, paths that swallow large datagrams."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.transport.aioquic_pair import dial, serve
+from tests.transport.conformance import PATIENCE, open_both, read_all, run, send_all, until
+from tests.transport.relay import LossyFilter, Relay, relay_to
+from transport.errors import ConnectionClosed
+from transport.settings import QuicSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from transport.quic.aioquic_connection import AioquicConnection
+
+
+@asynccontextmanager
+async def relayed_pair(
+    settings: QuicSettings | None = None,
+) -> AsyncIterator[tuple[AioquicConnection, AioquicConnection, Relay]]:
+    async with serve(settings) as server, relay_to(server.listener.address) as relay:
+        client = await dial(relay.address, settings)
+        try:
+            yield client, await server.next(), relay
+        finally:
+            client.close()
+
+
+@pytest.mark.parametrize("control", ["bbr", "cubic", "reno"])
+def test_everything_arrives_through_loss_and_doubled_datagrams(control: str) -> None:
+    data = random.Random(5).randbytes(400_000)
+
+    async def scenario() -> None:
+        settings = QuicSettings(congestion_control=control, largest_packet_size=1232)
+        async with relayed_pair(settings) as (client, server, relay):
+            relay.filter = LossyFilter(loss=0.03, double=0.03, seed=6)
+            near, far = await open_both(client, server)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send_all(near, data))
+                group.create_task(send_all(far, data))
+                there = group.create_task(read_all(far))
+                back = group.create_task(read_all(near))
+            assert there.result() == data
+            assert back.result() == data
+            assert (client.statistics().packets_lost or 0) + (server.statistics().packets_lost or 0) > 0
+            await until(lambda: client.statistics().streams_open == 0, "the stream is forgotten")
+
+    run(scenario())
+
+
+def test_lost_aborts_are_repeated() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            near, far = await open_both(client, server)
+            aborted = asyncio.Event()
+            far.set_abort_callback(aborted.set)
+            relay.filter = lambda _data, _up: 0
+            near.reset(7)
+            near.stop(8)
+            await asyncio.sleep(0.02)
+            relay.filter = lambda _data, _up: 1
+            await asyncio.wait_for(aborted.wait(), PATIENCE)
+            await until(lambda: client.statistics().streams_open == 0, "both aborts were acknowledged")
+            await until(lambda: server.statistics().streams_open == 0, "both aborts were answered")
+
+    run(scenario())
+
+
+def test_a_connection_survives_a_nat_that_forgets() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            near, far = await open_both(client, server)
+            old = server.peer_address
+            received = asyncio.create_task(read_all(far))
+            for step in range(60):
+                await asyncio.wait_for(near.send(bytes(20_000)), PATIENCE)
+                if step % 20 == 10:
+                    relay.rebind()
+            near.finish()
+            assert len(await received) == 60 * 20_000
+            far.send_nowait(b"to the new address", finish=True)
+            assert await read_all(near) == b"to the new address"
+            assert server.peer_address != old
+            assert server.closed is None
+            # The new path is validated, and probed for larger datagrams no further.
+            await until(lambda: server.core._network_paths[0].is_validated, "the new path is validated")
+
+    run(scenario())
+
+
+def test_a_rebinding_while_idle_is_noticed_by_the_keepalive() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(keepalive=0.1, idle_timeout=1.0)
+        async with relayed_pair(settings) as (client, server, relay):
+            old = server.peer_address
+            relay.rebind()
+            await until(lambda: server.peer_address != old, "the server follows")
+            near, far = await open_both(server, client)
+            assert near.stream_id == far.stream_id == 1
+
+    run(scenario())
+
+
+def test_silence_ends_a_connection_as_idle() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(idle_timeout=0.3, keepalive=0.1)
+        async with relayed_pair(settings) as (client, server, relay):
+            near, _far = await open_both(client, server)
+            relay.filter = lambda _data, _up: 0
+            with pytest.raises(ConnectionClosed) as caught:
+                await asyncio.wait_for(near.receive(), PATIENCE)
+            assert caught.value.idle
+            assert not caught.value.local
+            info = await asyncio.wait_for(server.wait_closed(), PATIENCE)
+            assert info.idle
+
+    run(scenario())
+
+
+def test_the_keepalive_holds_an_idle_connection_and_nothing_else_does() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(idle_timeout=0.4, keepalive=0.1, largest_packet_size=1232)
+        async with relayed_pair(settings) as (client, server, _relay):
+            await asyncio.sleep(1.0)
+            assert client.closed is None
+            assert server.closed is None
+            assert client.statistics().bytes_sent < 8_000
+        async with relayed_pair(QuicSettings(idle_timeout=0.4, keepalive=0.0)) as (client, server, _relay):
+            assert (await asyncio.wait_for(client.wait_closed(), PATIENCE)).idle
+            assert (await asyncio.wait_for(server.wait_closed(), PATIENCE)).idle
+
+    run(scenario())
+
+
+def test_datagrams_grow_to_what_loopback_carries() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            await until(lambda: client.core.mtu.size == server.core.mtu.size == 16384, "the path was probed")
+            near, far = await open_both(client, server)
+            received = asyncio.create_task(read_all(far))
+            await send_all(near, bytes(300_000))
+            assert len(await received) == 300_000
+            assert relay.largest == 16384
+            # A datagram of the user may be as large, and no larger.
+            assert client.send_datagram(bytes(16_000))
+            assert await asyncio.wait_for(server.receive_datagram(), PATIENCE) == bytes(16_000)
+            assert not client.send_datagram(bytes(16_384))
+
+    run(scenario())
+
+
+def test_no_datagram_exceeds_what_the_path_carries() -> None:
+    async def scenario() -> None:
+        async with serve() as server, relay_to(server.listener.address) as relay:
+            relay.filter = lambda data, _up: int(len(data) <= 1472)
+            client = await dial(relay.address)
+            far_end = await server.next()
+            await until(lambda: client.core.mtu.size == far_end.core.mtu.size == 1452, "the path was probed")
+            near, far = await open_both(client, far_end)
+            received = asyncio.create_task(read_all(far))
+            await send_all(near, bytes(300_000))
+            assert len(await received) == 300_000
+            assert relay.largest == 1452
+            client.close()
+
+    run(scenario())
+
+
+def test_a_path_that_begins_to_swallow_large_datagrams_is_survived() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            await until(lambda: client.core.mtu.size == 16384, "the path was probed")
+            relay.filter = lambda data, _up: int(len(data) <= 1300)
+            near, far = await open_both(client, server)
+            received = asyncio.create_task(read_all(far))
+            await send_all(near, bytes(200_000))
+            assert len(await received) == 200_000
+            assert client.core.mtu.size == 1232
+
+    run(scenario())
+
+
+def test_the_peers_largest_datagram_is_respected() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(largest_packet_size=1232)
+        async with relayed_pair(settings) as (client, server, relay):
+            near, far = await open_both(client, server)
+            received = asyncio.create_task(read_all(far))
+            await send_all(near, bytes(100_000))
+            assert len(await received) == 100_000
+            assert relay.largest == 1232
+
+    run(scenario())
+
+
+def test_no_first_frame_of_a_stream_is_tiny() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(largest_packet_size=1232)
+        async with relayed_pair(settings) as (client, server, _relay):
+            first: list[int] = []
+            original = server.core._handlers[0x0A]
+
+            def watch(context: object, frame_type: int, buffer: object) -> None:
+                at = buffer.tell()  # type: ignore[attr-defined]
+                buffer.pull_uint_var()  # type: ignore[attr-defined]
+                first.append(buffer.pull_uint_var())  # type: ignore[attr-defined]
+                buffer.seek(at)  # type: ignore[attr-defined]
+                original(context, frame_type, buffer)
+
+            server.core._handlers[0x0A] = server.core._handlers[0x0B] = watch
+            server.set_stream_handler(lambda stream: stream.stop())
+            chance = random.Random(1)
+            for _ in range(20):
+                for _ in range(60):
+                    stream = await client.open_stream()
+                    stream.send_nowait(chance.randbytes(chance.randrange(200, 900)), finish=True)
+                    stream.stop()
+                await asyncio.sleep(0.005)
+            await until(lambda: client.statistics().streams_open == 0, "everything was sent")
+            assert len(first) == 1200
+            assert min(first) >= 8
+
+    run(scenario())
+
+
+def test_new_keys_are_followed() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, _relay):
+            near, far = await open_both(client, server)
+            for round_number in range(3):
+                client.core.request_key_update()
+                await near.send(b"new keys")
+                assert await asyncio.wait_for(far.receive(), PATIENCE) == b"new keys"
+                await far.send(b"and back")
+                assert await asyncio.wait_for(near.receive(), PATIENCE) == b"and back"
+                assert client.core._keys.key_phase == server.core._keys.key_phase == (round_number + 1) % 2
+
+    run(scenario())
+
+
+def test_the_window_of_a_fast_reader_grows_up_to_its_maximum() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(
+            initial_stream_window=65536,
+            stream_window=1 << 20,
+            initial_connection_window=98304,
+            connection_window=2 << 20,
+        )
+        async with relayed_pair(settings) as (client, server, _relay):
+            near, far = await open_both(client, server)
+            window = server.core.live_streams[0].window
+            received = asyncio.create_task(read_all(far))
+            for _ in range(160):
+                await asyncio.wait_for(near.send(bytes(65536)), PATIENCE)
+            near.finish()
+            assert len(await received) == 160 * 65536
+            assert window.size == 1 << 20
+            assert 98304 < server.core.connection_window.size <= 2 << 20
+
+    run(scenario())
+
+
+def test_a_farewell_that_was_lost_is_repeated() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            near, _far = await open_both(client, server)
+            relay.filter = lambda _data, up: int(up)
+            server.close(5, "bye")
+            await asyncio.sleep(0.01)
+            relay.filter = lambda _data, _up: 1
+            near.send_nowait(b"are you there?")
+            info = await asyncio.wait_for(client.wait_closed(), PATIENCE)
+            assert (info.code, info.reason) == (5, "bye")
+
+    run(scenario())
