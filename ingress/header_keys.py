@@ -22,7 +22,7 @@ class _FieldLines(Kind[tuple[tuple[bytes, bytes], ...]]):
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> tuple[tuple[bytes, bytes], ...] | None:
         if not isinstance(value, Mapping):
-            reader.faults.add(path, str(self.wrong(value)))
+            reader.faults.add(path, str(self.wrong(value, quote=False)))
             return None
         lines: list[tuple[bytes, bytes]] = []
         before = reader.faults.errors

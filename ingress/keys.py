@@ -147,7 +147,7 @@ class Section(Kind[T], Generic[T]):
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> T | None:
         if not isinstance(value, Mapping):
-            reader.faults.add(path, str(self.wrong(value)))
+            reader.faults.add(path, str(self.wrong(value, quote=False)))
             return None
         before = reader.faults.errors
         values = self.table.read(value, path, reader)

@@ -7,7 +7,7 @@ counts durations in whole seconds, matches keys without case and ignores what it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -56,9 +56,10 @@ class Kind(ABC, Generic[T]):
         """Return the value as a config would hold it, for the docs."""
         return self._show(value)
 
-    def wrong(self, value: object, *, hint: str = "") -> ValueError:
-        """Return the error for a value of another kind."""
-        return ValueError(f"expected {self.example}, found {describe(value)}{hint}")
+    def wrong(self, value: object, *, hint: str = "", quote: bool = True) -> ValueError:
+        """Return the error for a value of another kind; without `quote` a text, which may be a secret, is not shown."""
+        found = describe(value) if quote or not isinstance(value, str) else "a text"
+        return ValueError(f"expected {self.example}, found {found}{hint}")
 
     @abstractmethod
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> T | None: ...
@@ -239,7 +240,6 @@ class ListOf(Kind[tuple[T, ...]], Generic[T]):
     may_be_empty: bool = True
     "Only in the local config; what the edge sends may always be empty."
     limit: int = MAX_LIST
-    check: Callable[[Sequence[T], ConfigPath, Reader], None] | None = None
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> tuple[T, ...] | None:
         if not isinstance(value, list | tuple):
@@ -254,8 +254,6 @@ class ListOf(Kind[tuple[T, ...]], Generic[T]):
         before = reader.faults.errors
         items = [self.item.read(entry, (*path, index), reader) for index, entry in enumerate(value)]
         whole = tuple(entry for entry in items if entry is not None)
-        if reader.faults.errors == before and self.check is not None:
-            self.check(whole, path, reader)
         return None if reader.faults.errors != before else whole
 
     def _hint(self, value: object) -> str:

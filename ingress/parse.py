@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 #: Rules in the local config, and in what the edge sends.
 MAX_RULES, MAX_REMOTE_RULES = 10_000, 4096
+_WANTED = {
+    "stream": "streams such as tcp:// or ssh://",
+    "http": "HTTP services",
+    "any": "services that have an address",
+}
 _NO_RULES = "the config holds no ingress rules"
 
 
@@ -188,7 +193,7 @@ class _RuleParser:
             key = ORIGIN_REQUEST[name]
             place = (*self._path, "originRequest", name)
             if not key.reference and not _applies(key, service):
-                wanted = "streams such as tcp:// or ssh://" if key.applies_to == "stream" else "HTTP services"
+                wanted = _WANTED[key.applies_to]
                 self._faults.add(place, f"{name} works with {wanted} only, and this service is {redacted(service)}")
             elif name == "ipRules" and not isinstance(service, SocksService | BastionService):
                 self._faults.warn(place, "ipRules apply to the services socks-proxy and bastion only")

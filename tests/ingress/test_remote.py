@@ -123,6 +123,11 @@ def test_an_empty_list_of_ip_rules_does_not_take_those_of_the_top_level_away() -
     assert len(push({"ingress": rules, "originRequest": {"ipRules": [{"prefix": "10.0.0.0/8"}]}}).ip_rules) == 1
 
 
+def test_a_configuration_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(IngressError, match="expected a mapping"):
+        parse_remote_ingress([])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
