@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge.exchange import Broken, NoTunnel, open_exchange
 from edge.visitors.identity import VisitorIdentity
@@ -81,16 +81,15 @@ class VisitorConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor came."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a visitor's transport reads and writes")
-        self._socket = transport
-        peer = transport.get_extra_info("peername")
+        # Not asked with isinstance: uvloop's transports are no subclass.
+        socket = self._socket = cast("asyncio.Transport", transport)
+        peer = socket.get_extra_info("peername")
         self._identity = VisitorIdentity(str(peer[0]) if peer else "")
         self._set(_State.IDLE)
         if not self._server.joined(self):
-            transport.write(error_response(503, "Too many visitors are here at once."))
+            socket.write(error_response(503, "Too many visitors are here at once."))
             self._set(_State.CLOSING)
-            transport.close()
+            socket.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of a tunnel, a body, this request or a later one."""

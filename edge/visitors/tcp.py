@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge.exchange import Broken, Exchange, NoTunnel, open_exchange
 from edge.tasks import TaskSet
@@ -137,13 +137,12 @@ class TcpVisitor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor came: reach its destination before anything is read."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a visitor's transport reads and writes")
-        self._socket = transport
+        # Not asked with isinstance: uvloop's transports are no subclass.
+        socket = self._socket = cast("asyncio.Transport", transport)
         if self._owner.joined(self):
             self._task = self._owner.tasks.start(self._serve(), "edge tcp visitor")
         else:
-            reset_connection(transport)
+            reset_connection(socket)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the visitor."""
