@@ -108,8 +108,10 @@ class _Direction:
         self._delayed.clear()
 
     def _later(self, endpoint: UdpEndpoint, address: Address, datagrams: list[bytes], delay: float) -> None:
-        if self._waiting + len(datagrams) > MAX_DELAYED:
-            self.lost += len(datagrams)
+        room = MAX_DELAYED - self._waiting
+        self.lost += max(len(datagrams) - room, 0)
+        datagrams = datagrams[:room]
+        if not datagrams:
             return
         self._waiting += len(datagrams)
 

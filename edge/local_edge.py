@@ -129,9 +129,10 @@ class LocalEdge:
 
     async def _open(self) -> None:
         settings = self.settings
-        self._exit.push_async_callback(self.connectors.close)
         if settings.address is not None:
             await self._listen_for_connectors(*settings.address)
+        # Closed in reverse order: visitors first, then connectors with the reason, then what listens for them.
+        self._exit.push_async_callback(self.connectors.close)
         self._exit.push_async_callback(self._visitors.close)
         self.visitor_address = await self._visitors.start()
         for tcp_port in settings.tcp_ports:

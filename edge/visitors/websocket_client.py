@@ -1,7 +1,7 @@
 """The edge as a WebSocket client: how a TCP visitor's bytes reach a `tcp://` hostname (wire.md 8 b, RFC 6455).
 
-Pure. `WebSocketCarriage` makes masked binary frames of bytes and bytes of the connector's frames, in pieces of any
-size: no frame is ever held whole, so there is no limit on one.
+Pure. `WebSocketCarriage` makes masked binary frames of bytes, and bytes of the connector's frames in pieces of any
+size: no data frame is ever held whole, so there is no limit on one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+#: Payload of one frame that is sent: the reference cuts off what goes beyond its copy buffer (ingress.md).
+MAX_FRAME_BYTES = 16 * 1024
 #: Bytes of a control frame's payload (RFC 6455 5.5).
 MAX_CONTROL_BYTES = 125
 _NORMAL_CLOSURE = (1000).to_bytes(2, "big")
@@ -55,8 +57,11 @@ class WebSocketCarriage:
         self._closed = False
 
     def to_stream(self, data: bytes) -> bytes:
-        """Return `data` as one masked binary frame."""
-        return self._frame(_BINARY, data) if data else b""
+        """Return `data` as masked binary frames."""
+        if len(data) <= MAX_FRAME_BYTES:
+            return self._frame(_BINARY, data) if data else b""
+        starts = range(0, len(data), MAX_FRAME_BYTES)
+        return b"".join([self._frame(_BINARY, data[start : start + MAX_FRAME_BYTES]) for start in starts])
 
     def end(self) -> bytes:
         """Return a Close frame, once."""
@@ -115,10 +120,8 @@ class WebSocketCarriage:
         size = len(payload)
         if size < 126:
             head = bytes((0x80 | opcode, 0x80 | size))
-        elif size < 65536:
-            head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
         else:
-            head = bytes((0x80 | opcode, 0x80 | 127)) + size.to_bytes(8, "big")
+            head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
         key = self._random_bytes(4)
         return head + key + mask(payload, key)
 

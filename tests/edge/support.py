@@ -12,7 +12,7 @@ from edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
 from tests.support.scripted_connector import ACCOUNT, SECRET, TUNNEL_ID
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 TUNNEL = TunnelSettings(account_tag=ACCOUNT, tunnel_id=TUNNEL_ID, secret=SECRET)
 
@@ -32,10 +32,10 @@ def visitors(**changes: Any) -> VisitorSettings:
     return VisitorSettings(**changes)
 
 
-async def until(condition: Callable[[], bool], what: str = "a condition") -> None:
-    """Wait until something is so; the test's own deadline is the loop's patience."""
+async def until(condition: Callable[[], bool], what: str = "a condition", *, seconds: float = 5.0) -> None:
+    """Wait until something is so, and fail if it never is."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.001)
     except TimeoutError:
@@ -81,8 +81,3 @@ def _descriptors() -> set[str]:
         except OSError:
             continue
     return {entry for entry in found if "socket:" in entry}
-
-
-async def in_time(work: Awaitable[Any], seconds: float = 5.0) -> Any:
-    async with asyncio.timeout(seconds):
-        return await work

@@ -7,7 +7,7 @@ import os
 import pytest
 from websockets.frames import Opcode
 
-from edge.visitors.websocket_client import WebSocketCarriage, accept_value, mask, new_key
+from edge.visitors.websocket_client import MAX_FRAME_BYTES, WebSocketCarriage, accept_value, mask, new_key
 
 
 def frames_of(data: bytes) -> list[tuple[Opcode, bytes]]:
@@ -42,10 +42,14 @@ def server_frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
     return head + b"\x7f" + size.to_bytes(8, "big") + payload
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 125, 126, 65535, 65536, 300_001])
-def test_bytes_of_any_size_become_one_masked_binary_frame(size: int) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 125, 126, 16384, 16385, 300_001])
+def test_bytes_of_any_size_become_masked_binary_frames(size: int) -> None:
     data = os.urandom(size)
-    assert frames_of(WebSocketCarriage(os.urandom).to_stream(data)) == [(Opcode.BINARY, data)]
+    frames = frames_of(WebSocketCarriage(os.urandom).to_stream(data))
+    assert {opcode for opcode, _ in frames} == {Opcode.BINARY}
+    assert b"".join(payload for _, payload in frames) == data
+    assert max(len(payload) for _, payload in frames) <= MAX_FRAME_BYTES
+    assert len(frames) == -(-size // MAX_FRAME_BYTES)
 
 
 def test_nothing_becomes_no_frame() -> None:
