@@ -101,9 +101,7 @@ class Bbr:
 
     def on_persistent_congestion(self) -> None:
         """Fall back to one packet, as upon a retransmission timeout (5.6.4.4, OnEnterRTO)."""
-        self.recovery.save_state()
-        self.recovery.is_recovering = True
-        self.controls.collapse_cwnd(self.sampler.inflight)
+        self.recovery.on_persistent_congestion()
 
     # Steps
 

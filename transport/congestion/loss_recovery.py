@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from transport.congestion.bbr_state_machine import BbrStateMachine
     from transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
 
-#: Losses of one round remembered to recognise that all of them were spurious. A round with more is taken for real.
+#: Losses of one recovery remembered to recognise that all of them were spurious. More are taken for real.
 MAX_UNDO_PACKETS = 64
 
 
 class LossRecovery:
-    """The losses of the present round, and the state to return to if they were none."""
+    """The losses of the present recovery, and the state to return to if they were none."""
 
     __slots__ = (
         "_controls",
@@ -50,7 +50,7 @@ class LossRecovery:
         self.is_recovering = False
         self.loss_ranges = 0
         "Discontiguous ranges of packets lost since the last loss round ended."
-        self._last_lost_id = -1
+        self._last_lost_id = -2
         self._pending: list[int] = []
         self._undo_bw_shortterm = 0.0
         self._undo_inflight_shortterm = 0.0
@@ -65,12 +65,17 @@ class LossRecovery:
         return bool(self._pending)
 
     def note_loss(self, packet_id: int) -> None:
-        """Count one lost packet; the first of a round saves the state before it (5.5.10.2, NoteLoss)."""
-        if not self._model.is_loss_in_round:
-            self._model.is_loss_in_round = True
-            self._model.loss_round_delivered = self._sampler.delivered
-            self.save_state()
-            self._pending = [packet_id]
+        """Count one lost packet (5.5.10.2, NoteLoss); the first of a recovery saves the state before it.
+
+        The draft's pseudocode saves with the first loss of each round, but a probe that ends by loss begins a round in
+        the midst of the losses: their undo would restore what they already lowered. Its text saves once a recovery.
+        """
+        model = self._model
+        if not model.is_loss_in_round:
+            model.is_loss_in_round = True
+            model.loss_round_delivered = self._sampler.delivered
+        if self._begin_recovery():
+            self._pending.append(packet_id)
         elif self._pending:
             self._pending.append(packet_id)
             if len(self._pending) > MAX_UNDO_PACKETS:
@@ -78,16 +83,24 @@ class LossRecovery:
         if packet_id != self._last_lost_id + 1:
             self.loss_ranges += 1
         self._last_lost_id = packet_id
-        self.is_recovering = True
 
-    def save_state(self) -> None:
-        """Remember what a spurious loss must not change (5.5.11.1, SaveStateUponLoss)."""
+    def on_persistent_congestion(self) -> None:
+        """Fall back to one packet, as upon a retransmission timeout (5.6.4.4, OnEnterRTO)."""
+        self._begin_recovery()
+        self._controls.collapse_cwnd(self._sampler.inflight)
+
+    def _begin_recovery(self) -> bool:
+        if self.is_recovering:
+            self._controls.save_cwnd(is_modulated=True)
+            return False
         model = self._model
-        self._controls.save_cwnd(is_modulated=self.is_recovering or self._machine.state is State.PROBE_RTT)
+        self._controls.save_cwnd(is_modulated=self._machine.state is State.PROBE_RTT)
         self._machine.undo_state = None
         self._undo_bw_shortterm = model.bw_shortterm
         self._undo_inflight_shortterm = model.inflight_shortterm
         self._undo_inflight_longterm = model.inflight_longterm
+        self.is_recovering = True
+        return True
 
     def update_congestion_signals(self) -> None:
         """Once per round, slow down if it lost packets (5.5.10.3), or end the recovery if it did not."""
@@ -116,7 +129,7 @@ class LossRecovery:
         self.loss_ranges = 0
 
     def on_late_acks(self, is_acked: Callable[[int], bool]) -> None:
-        """Undo the response to this round's losses once `is_acked` was seen to hold for all of them (5.5.11.2)."""
+        """Undo the response to this recovery's losses once `is_acked` was seen to hold for all of them (5.5.11.2)."""
         pending = self._pending
         if not pending:
             return
