@@ -9,6 +9,7 @@ order and apart) in one pass, and answer None for anything else, right or wrong;
 from __future__ import annotations
 
 from struct import Struct as Layout
+from struct import error as struct_error
 from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,15 @@ _TEXT = 0x2_0000_0001
 _COMPOSITE = 0x7_0000_0001
 #: Tag of a list whose elements have no data and two pointers, without its count.
 _METADATA_TAG = 0x0002_0000
+_REQUEST_HALVES = (0, 2 << 16 | 1)
+_RESPONSE_HALVES = (0, 2 << 16)
 #: Terminator and padding after a text, by its length modulo 8.
 _PADDING = tuple(bytes(8 - n) for n in range(8))
+
+#: Most keys that the encoder remembers, and the longest. A visitor invents names for free: a full cache starts again.
+MAX_CACHED_KEYS = 1_024
+MAX_CACHED_KEY_BYTES = 80
+_keys: dict[bytes, tuple[bytes, int, int]] = {}
 
 
 def decode_request(data: bytes, frame: Frame, start: int) -> ConnectRequest:
@@ -163,46 +171,63 @@ def _fast_metadata(data: bytes, word: int, base: int, end: int) -> Metadata | No
 def encode_request(request: ConnectRequest, prefix: bytes) -> bytes:
     """Return `prefix` and the message for `request`, in one segment."""
     dest = request.dest.encode("utf-8", "surrogateescape")
-    return _encode(prefix, (_REQUEST_ROOT, int(request.type)), dest, request.metadata)
+    return _encode(prefix, (*_REQUEST_HALVES, int(request.type), 0), dest, request.metadata)
 
 
 def encode_response(response: ConnectResponse, prefix: bytes) -> bytes:
     """Return `prefix` and the message for `response`, in one segment."""
     error = response.error.encode("utf-8", "surrogateescape")
-    return _encode(prefix, (_RESPONSE_ROOT,), error, response.metadata)
+    return _encode(prefix, _RESPONSE_HALVES, error, response.metadata)
 
 
 def _encode(prefix: bytes, head: tuple[int, ...], text: bytes, metadata: Metadata) -> bytes:
     """Lay out: root pointer and data, two pointers, the list of pairs, then every text in order."""
     count = len(metadata)
-    list_words = 2 * count + 1 if count else 0
-    words = [0, *head]
+    # Words are built as 32-bit halves, which Python computes faster. `gap` is the offset that the next pointer needs to
+    # reach the next free word: it falls by one with each pointer and grows with each text.
+    halves = list(head)
     texts = [prefix, b""]
-    # `gap` is the offset that the next pointer needs to reach the next free word (from the word after it).
-    gap = list_words + 1
+    gap = 2 * count + 2 if count else 1
     if text:
         size = len(text)
-        words.append(gap << 2 | (size + 1) << 35 | _TEXT)
+        halves += (gap << 2 | 1, size + 1 << 3 | 2)
         texts += (text, _PADDING[size & 7])
-        gap += (size + 8) >> 3
+        gap += size + 8 >> 3
     else:
-        words.append(0)
+        halves += (0, 0)
     if count:
-        words += ((2 * count) << 35 | _COMPOSITE, count << 2 | _METADATA_TAG << 32)
-        gap -= 3
+        halves += (1, 2 * count << 3 | 7, count << 2, _METADATA_TAG)
+        gap -= 2
     else:
-        words.append(0)
-    for pair in metadata:
-        for value in pair:
-            if value:
-                size = len(value)
-                words.append(gap << 2 | (size + 1) << 35 | _TEXT)
-                texts += (value, _PADDING[size & 7])
-                gap += ((size + 8) >> 3) - 1
-            else:
-                words.append(0)
-                gap -= 1
-    # What is left in `gap` beyond its start for that place is the words of all texts.
-    words[0] = (len(words) - 1 + (gap + 1 if count else gap - 1)) << 32
-    texts[1] = pack(f"<{len(words)}Q", *words)
+        halves += (0, 0)
+    known = _keys.get
+    for key, value in metadata:
+        padded, span, key_high = known(key) or _remember(key)
+        size = len(value)
+        if size:
+            halves += (gap - 1 << 2 | 1, key_high, gap + span - 2 << 2 | 1, size + 1 << 3 | 2)
+            texts += (padded, value, _PADDING[size & 7])
+            gap += span + (size + 8 >> 3) - 2
+        else:
+            halves += (gap - 1 << 2 | 1, key_high, 0, 0)
+            texts.append(padded)
+            gap += span - 2
+    if not count:
+        gap -= 1
+    # Now `gap` is the words of all texts.
+    try:
+        texts[1] = pack(f"<{len(halves) + 2}I", 0, len(halves) // 2 + gap, *halves)
+    except struct_error:
+        raise ProtocolError("a header has more bytes than a message can hold") from None
     return b"".join(texts)
+
+
+def _remember(key: bytes) -> tuple[bytes, int, int]:
+    """Return `key` with its padding, the words it takes, and the high half of a pointer to it."""
+    size = len(key)
+    entry = key + _PADDING[size & 7], size + 8 >> 3, size + 1 << 3 | 2
+    if size <= MAX_CACHED_KEY_BYTES:
+        if len(_keys) >= MAX_CACHED_KEYS:
+            _keys.clear()
+        _keys[key] = entry
+    return entry

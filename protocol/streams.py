@@ -8,6 +8,7 @@ Called by the connector's and the local edge's stream handlers, once per stream.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import Generic, TypeVar
 
 from protocol import connect_codec as codec
@@ -26,6 +27,7 @@ MAX_OPENING_BYTES = 262_144
 _PREAMBLE = DATA_SIGNATURE + VERSION
 _PREAMBLE_BYTES = len(_PREAMBLE)
 _SIGNATURE_BYTES = len(DATA_SIGNATURE)
+_TABLE = Struct("<II").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,11 @@ class _Decoder(Generic[_Value]):
 
     def _whole(self, data: bytes) -> _Value | None:
         """The usual case: everything came at once, laid out as usual. No copies but the values'."""
-        if len(data) < 24 or data[:_SIGNATURE_BYTES] != DATA_SIGNATURE or data[8:12] != b"\0\0\0\0":
+        if len(data) < 24 or not data.startswith(DATA_SIGNATURE):
             return None
-        size = int.from_bytes(data[12:16], "little") * 8
-        end = 16 + size
-        if len(data) < end or size + 8 > self.max_bytes:
+        more_segments, words = _TABLE(data, _PREAMBLE_BYTES)
+        end = 16 + words * 8
+        if more_segments or len(data) < end or end - _PREAMBLE_BYTES > self.max_bytes:
             return None
         value = self._fast(data, 16, end)
         if value is not None:

@@ -121,3 +121,10 @@ def test_segment_tables_fill_whole_words(count: int, size: int) -> None:
 def test_empty_segments_are_skipped_over() -> None:
     raw = framed(words(far_pointer(2, 0)), b"", words(struct_pointer(0, 1, 0), 7))
     assert message(raw).root().uint(0, 8) == 7
+
+
+def test_null_lists_are_empty() -> None:
+    read = message(framed(words(struct_pointer(0, 0, 2), 0, 0))).root()
+    assert read.texts(0) == []
+    assert read.structs(1) == []
+    assert read.capability(0) is None

@@ -265,3 +265,19 @@ def test_later_fields_are_ignored_and_missing_ones_have_defaults() -> None:
     assert OpeningDecoder().feed(PREAMBLE + older) == ConnectRequest(dest="", type=ConnectionType.HTTP)
     null = framed(words(0))
     assert OpeningDecoder().feed(PREAMBLE + null) == ConnectRequest(dest="", type=ConnectionType.HTTP)
+
+
+def test_the_encoder_remembers_a_bounded_number_of_keys() -> None:
+    for i in range(3 * connect_codec.MAX_CACHED_KEYS):
+        metadata = ((b"HttpHeader:X-%d" % i, b"a"), (b"k" * (connect_codec.MAX_CACHED_KEY_BYTES + 1), b""))
+        response = ConnectResponse(metadata=metadata)
+        assert ConnectResponseDecoder().feed(encode_connect_response(response)) == response
+    assert 0 < len(connect_codec._keys) <= connect_codec.MAX_CACHED_KEYS
+    assert all(len(key) <= connect_codec.MAX_CACHED_KEY_BYTES for key in connect_codec._keys)
+
+
+def test_a_header_of_half_a_gibibyte_is_refused() -> None:
+    # Its size does not even fit in a pointer. Its pages are never touched.
+    response = ConnectResponse(metadata=((b"HttpHeader:X", bytes(1 << 29)),))
+    with pytest.raises(ProtocolError, match="than a message can hold"):
+        encode_connect_response(response)
