@@ -1,0 +1,75 @@
+"""The genuine connector, where one is named by PYCONNECTOR_CLOUDFLARED, gets along with the aioquic engine."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.transport.aioquic_pair import Server, credentials, serve
+from tests.transport.conformance import PATIENCE, run
+from transport.errors import StreamReset
+from transport.quic.aioquic_hybrid_group import HybridContext
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
+
+pytestmark = [
+    pytest.mark.reference,
+    pytest.mark.skipif(not BINARY, reason="PYCONNECTOR_CLOUDFLARED names no genuine cloudflared"),
+]
+
+
+@contextlib.asynccontextmanager
+async def genuine_connector(server: Server, directory: Path, *options: str) -> AsyncIterator[None]:
+    """Run one against `server`, with credentials that nobody issued."""
+    tunnel_id = str(uuid.uuid4())
+    secret = base64.b64encode(bytes(32)).decode()
+    (directory / "credentials.json").write_text(
+        json.dumps({"AccountTag": "0" * 32, "TunnelSecret": secret, "TunnelID": tunnel_id})
+    )
+    (directory / "config.yml").write_text(
+        f"tunnel: {tunnel_id}\ncredentials-file: {directory}/credentials.json\nprotocol: quic\n"
+        "ingress:\n- service: http_status:404\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        BINARY,
+        *("tunnel", "--config", f"{directory}/config.yml", "--edge", f"127.0.0.1:{server.listener.address[1]}"),
+        *("--cacert", credentials().ca_file, "--no-autoupdate", "--ha-connections", "1", *options, "run"),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.parametrize("options", [(), ("--post-quantum",)])
+def test_it_connects_registers_and_answers_streams(tmp_path: Path, options: tuple[str, ...]) -> None:
+    async def scenario() -> None:
+        async with serve() as server, genuine_connector(server, tmp_path, *options):
+            connection = await server.next()
+            assert isinstance(connection.core.tls, HybridContext)
+            assert connection.core.tls.is_hybrid
+            control = await asyncio.wait_for(connection.accept_stream(), PATIENCE)
+            assert control.stream_id == 0
+            assert len(await asyncio.wait_for(control.receive(), PATIENCE)) > 100
+            # Not a ConnectRequest: it refuses with a reset (wire.md 3).
+            data = await connection.open_stream()
+            data.send_nowait(bytes.fromhex("0A36CD12A13E") + b"01" + b"\xff" * 16)
+            with pytest.raises(StreamReset):
+                await asyncio.wait_for(data.receive(), PATIENCE)
+            assert connection.core.mtu.size >= 1232
+
+    run(scenario())

@@ -1,0 +1,112 @@
+"""What a stream buffers stays small in number as in bytes, and nothing is counted twice."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.transport.conformance import run
+from transport.memory import MemoryConnection, MemoryStream, memory_pair
+from transport.stream_buffers import JOINED_PIECE, SMALL_PIECE
+
+
+class CountingStream(MemoryStream):
+    """Counts the credit that goes back."""
+
+    __slots__ = ("consumed",)
+
+    def __init__(self, connection: MemoryConnection, stream_id: int) -> None:
+        super().__init__(connection, stream_id)
+        self.consumed = 0
+
+    def engine_consumed(self, count: int) -> None:
+        self.consumed += count
+
+
+def test_single_bytes_cost_no_object_each() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair()
+        stream = CountingStream(client, 0)
+        for index in range(50_000):
+            stream.data_received(bytes((index % 251,)), False)
+        assert len(stream._pieces) <= 50_000 // JOINED_PIECE + 2
+        assert sum(map(sys.getsizeof, stream._pieces)) < 100_000
+        taken = b""
+        while stream.buffered:
+            taken += stream.receive_nowait(777) or b""
+        assert taken == bytes(index % 251 for index in range(50_000))
+        assert stream.consumed == 50_000
+
+    run(scenario())
+
+
+def test_small_and_large_pieces_keep_their_order() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair()
+        stream = CountingStream(client, 0)
+        expected = b""
+        for round_number in range(20):
+            for size in (1, SMALL_PIECE - 1, SMALL_PIECE, 3, 5000):
+                piece = bytes(((round_number + size) % 256,)) * size
+                stream.data_received(piece, False)
+                expected += piece
+        stream.data_received(b"", True)
+        taken = b""
+        while piece := stream.receive_nowait(1500) or b"":
+            assert len(piece) <= 1500
+            taken += piece
+        assert taken == expected
+        assert stream.consumed == len(expected)
+
+    run(scenario())
+
+
+def test_dropped_and_late_bytes_give_their_credit_back_once() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair()
+        stream = CountingStream(client, 0)
+        stream.data_received(b"waiting", False)
+        assert stream.receive_nowait(3) == b"wai"
+        stream.stop()
+        assert stream.consumed == 7
+        stream.data_received(b"late", True)
+        assert stream.consumed == 11
+        reset = CountingStream(client, 4)
+        reset.data_received(b"waiting", False)
+        reset.peer_reset(1)
+        reset.peer_reset(2)
+        assert reset.consumed == 7
+        assert reset.is_aborted
+
+    run(scenario())
+
+
+def test_a_receive_needs_room_for_a_byte() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair()
+        stream = CountingStream(client, 0)
+        stream.data_received(b"x", False)
+        with pytest.raises(ValueError, match="at least 1"):
+            stream.receive_nowait(0)
+
+    run(scenario())
+
+
+def test_the_repr_says_where_a_stream_stands() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair()
+        stream = CountingStream(client, 8)
+        stream.data_received(b"abc", True)
+        stream.reset(1)
+        assert repr(stream) == "<CountingStream 8 receiving=ended sending=refused buffered=3>"
+
+    run(scenario())
+
+
+def test_streams_carry_no_dictionary() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair()
+        assert not hasattr(MemoryStream(client, 0), "__dict__")
+
+    run(scenario())
