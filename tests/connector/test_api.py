@@ -1,0 +1,291 @@
+"""The embedding API over real QUIC on loopback, with the local edge at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import urllib.request
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector import (
+    ConfigurationApplied,
+    Connector,
+    ConnectorConfig,
+    ConnectorError,
+    Event,
+    Refused,
+    Registered,
+    RegistrationRefused,
+    ReloadRejected,
+    StartFailed,
+)
+from connector.config import Credentials, EdgeConfig, LifecycleConfig
+from edge.local_edge import LocalEdge
+from edge.settings import EdgeSettings, TunnelSettings
+from ingress import parse_ingress
+from transport.settings import QuicSettings
+
+SECRET = b"a secret of the tests, 32 bytes."
+HELLO = [{"service": "http_status:418"}]
+
+
+def make_tunnel(number: int, *hostnames: str) -> TunnelSettings:
+    tunnel_id = uuid.UUID(int=number)
+    return TunnelSettings(account_tag="tests", tunnel_id=tunnel_id, secret=SECRET, hostnames=hostnames)
+
+
+def config(
+    edge: LocalEdge, rules: list[Any] = HELLO, *, number: int = 1, connections: int = 1, **more: Any
+) -> ConnectorConfig:
+    host, port = edge.quic_address
+    return ConnectorConfig(
+        credentials=Credentials(account_tag="tests", tunnel_id=uuid.UUID(int=number), secret=SECRET),
+        ingress=parse_ingress({"ingress": rules}),
+        edge=EdgeConfig(addresses=(f"{host}:{port}",), ca_file=str(edge.ca_path), quic=QuicSettings(engine="aioquic")),
+        lifecycle=LifecycleConfig(ha_connections=connections, grace_period=5.0),
+        **more,
+    )
+
+
+def run(scenario: Callable[[LocalEdge], Awaitable[None]], *tunnels: TunnelSettings) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), LocalEdge(EdgeSettings(tunnels=tunnels or (make_tunnel(1),))) as edge:
+            await scenario(edge)
+
+    asyncio.run(main())
+
+
+def get(edge: LocalEdge, host: str = "app.example", path: str = "/") -> Awaitable[int]:
+    def ask() -> int:
+        connection = HTTPConnection(*edge.visitor_address, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Host": host})
+            response = connection.getresponse()
+            response.read()
+            return response.status
+        finally:
+            connection.close()
+
+    return asyncio.to_thread(ask)
+
+
+def test_a_connector_registers_serves_and_drains() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        events: list[Event] = []
+        async with Connector(config(edge, connections=3), on_event=events.append) as connector:
+            await connector.wait_ready(3)
+            assert await get(edge) == 418
+            assert connector.statistics().total_requests == 1
+            assert [info.location for info in connector.connections] == ["local"] * 3
+            assert len([event for event in events if isinstance(event, Registered)]) == 3
+            started = asyncio.get_running_loop().time()
+            await connector.drain()
+            assert asyncio.get_running_loop().time() - started < 2
+            await connector.wait_closed()
+            assert connector.statistics().connected == 0
+
+    run(scenario)
+
+
+def test_several_connectors_live_in_one_process() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        first = Connector(config(edge, [{"service": "http_status:201"}], number=1))
+        second = Connector(config(edge, [{"service": "http_status:202"}], number=2))
+        async with first, second:
+            await asyncio.gather(first.wait_ready(), second.wait_ready())
+            assert (await get(edge, "one.example"), await get(edge, "two.example")) == (201, 202)
+            await first.drain()
+            assert await get(edge, "two.example") == 202
+            assert (first.counters.total_requests, second.counters.total_requests) == (1, 2)
+
+    run(scenario, make_tunnel(1, "one.example"), make_tunnel(2, "two.example"))
+
+
+def test_a_library_user_keeps_signals_the_root_logger_and_the_loop_policy() -> None:
+    def snapshot() -> tuple[object, ...]:
+        handlers = tuple(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        return handlers, tuple(logging.getLogger().handlers), logging.getLogger().level, asyncio.get_event_loop_policy()
+
+    async def scenario(edge: LocalEdge) -> None:
+        before = snapshot()
+        async with Connector(config(edge)) as connector:
+            await connector.wait_ready()
+            assert snapshot() == before
+        assert snapshot() == before
+
+    run(scenario)
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    def descriptors() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def scenario(edge: LocalEdge) -> None:
+        before, tasks = descriptors(), asyncio.all_tasks()
+        for leave in ("drain", "exit"):
+            async with Connector(config(edge, connections=2, metrics="127.0.0.1:0")) as connector:
+                await connector.wait_ready(2)
+                assert await get(edge) == 418
+                if leave == "drain":
+                    await connector.drain()
+        await asyncio.sleep(0.2)
+        assert descriptors() <= before + 1  # the executor's own
+        assert {task.get_name() for task in asyncio.all_tasks() - tasks if "edge" not in task.get_name()} == set()
+
+    run(scenario)
+
+
+def test_a_wrong_secret_is_told_to_who_waits() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        events: list[Event] = []
+        wrong = config(edge)
+        wrong = replace(wrong, credentials=replace(wrong.credentials, secret=b"wrong"))
+        async with Connector(wrong, on_event=events.append) as connector:
+            with pytest.raises(RegistrationRefused, match="Invalid tunnel secret"):
+                await connector.wait_ready()
+            assert any(isinstance(event, Refused) and event.permanent for event in events)
+
+    run(scenario)
+
+
+def test_an_untrusted_edge_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        base = config(edge)
+        async with Connector(replace(base, edge=replace(base.edge, ca_file=None))):
+            async with asyncio.timeout(10):
+                while "not trusted" not in caplog.text:
+                    await asyncio.sleep(0.05)
+
+    with caplog.at_level(logging.ERROR, "pyconnector"):
+        run(scenario)
+    assert "--cacert" in caplog.text
+
+
+def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        async with Connector(config(edge)) as connector:
+            await connector.wait_ready()
+            port = connector._edge_connections()[0].local_address[1]
+            for connection in edge.connectors.all():
+                connection.transport.close(reason="killed by the test")
+            async with asyncio.timeout(10):
+                while connector.tracker.connected:
+                    await connector.tracker.wait_change()
+            await connector.wait_ready()
+            assert connector._edge_connections()[0].local_address[1] == port
+            assert await get(edge) == 418
+
+    run(scenario)
+
+
+def test_a_reload_changes_the_rules_and_drops_no_request() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        events: list[Event] = []
+        release = asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            await release.wait()
+            writer.write(b"HTTP/1.1 203 Fine\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+
+        origin = await asyncio.start_server(slow, "127.0.0.1", 0)
+        port = origin.sockets[0].getsockname()[1]
+        async with Connector(
+            config(edge, [{"service": f"http://127.0.0.1:{port}"}]), on_event=events.append
+        ) as connector:
+            await connector.wait_ready()
+            under_way = asyncio.ensure_future(get(edge))
+            while not connector.statistics().active_requests:
+                await asyncio.sleep(0.01)
+            await connector.reload(config(edge, [{"service": "http_status:299"}]))
+            assert await get(edge) == 299
+            release.set()
+            assert await under_way == 203
+            assert ConfigurationApplied(version=-1) in events
+            broken = [{"service": "https://127.0.0.1:1", "originRequest": {"caPool": "/does/not/exist"}}]
+            with pytest.raises(ReloadRejected):
+                await connector.reload(config(edge, broken))
+            assert await get(edge) == 299
+        origin.close()
+        await origin.wait_closed()
+
+    run(scenario)
+
+
+def test_a_pushed_configuration_takes_over() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        events: list[Event] = []
+        async with Connector(config(edge), on_event=events.append) as connector:
+            await connector.wait_ready()
+            async with asyncio.timeout(10):
+                while connector.statistics().configuration_version != 0:
+                    await asyncio.sleep(0.02)
+            assert ConfigurationApplied(version=0) in events
+            assert await get(edge) == 299
+            with pytest.raises(ReloadRejected, match="version 0"):
+                await connector.reload(config(edge))
+
+    run(scenario, replace(make_tunnel(1), configuration=b'{"ingress":[{"service":"http_status:299"}]}'))
+
+
+def test_the_metrics_server_shows_readiness_and_rules() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        async with Connector(config(edge, metrics="127.0.0.1:0")) as connector:
+            url = "http://{}:{}".format(*connector.metrics_server.address)
+            await connector.wait_ready()
+            ready = await asyncio.to_thread(_read, f"{url}/ready")
+            assert b'"readyConnections":1' in ready
+            assert b"cloudflared_tunnel_total_requests" in await asyncio.to_thread(_read, f"{url}/metrics")
+            assert b"http_status:418" in await asyncio.to_thread(_read, f"{url}/config")
+
+    run(scenario)
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        data: bytes = response.read()
+    return data
+
+
+def test_what_cannot_start_is_one_sentence_and_leaves_nothing() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(StartFailed, match="cannot serve metrics"):
+                await Connector(config(edge, metrics=f"127.0.0.1:{taken.getsockname()[1]}")).start()
+        nowhere = replace(config(edge), edge=EdgeConfig(addresses=("does-not-exist.invalid:7844",)))
+        with pytest.raises(StartFailed, match="failed to resolve any edge address"):
+            await Connector(nowhere).start()
+        broken = [{"service": "https://127.0.0.1:1", "originRequest": {"caPool": "/does/not/exist"}}]
+        with pytest.raises(StartFailed, match=r"ingress\[0\]"):
+            await Connector(config(edge, broken)).start()
+
+    run(scenario)
+
+
+def test_waiting_for_a_connector_that_was_stopped_ends() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        connector = Connector(replace(config(edge), edge=EdgeConfig(addresses=("127.0.0.1:9",))))
+        await connector.start()
+        waiting = asyncio.ensure_future(connector.wait_ready())
+        await asyncio.sleep(0.05)
+        await connector.stop()
+        with pytest.raises(ConnectorError, match="not running"):
+            await waiting
+        with pytest.raises(ConnectorError, match="started once"):
+            await connector.start()
+
+    run(scenario)
