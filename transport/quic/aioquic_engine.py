@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -42,6 +43,7 @@ async def connect(
 ) -> Connection:
     """See `transport.quic.connect`. Cancel leaves neither a socket nor a task behind."""
     configuration = _client_configuration(tls, settings)
+    address = await _numeric(address)
     connections: list[AioquicConnection] = []
 
     def on_datagrams(datagrams: list[Datagram]) -> None:
@@ -66,7 +68,8 @@ async def connect(
             on_refused=on_refused,
         )
     except OSError as exc:
-        raise ConnectFailed(f"cannot send to {address_text(address)}: {exc.strerror or exc}") from exc
+        local = f" from {address_text((local_host or '*', local_port))}" if local_host or local_port else ""
+        raise ConnectFailed(f"cannot send to {address_text(address)}{local}: {exc.strerror or exc}") from exc
     core = Core(configuration=configuration, settings=settings, hybrid_only=tls.post_quantum_only)
     connection = AioquicConnection(core, (endpoint.address, address), settings, send=endpoint.send, on_closed=on_closed)
     connections.append(connection)
@@ -92,6 +95,21 @@ async def listen(
     listener = AioquicListener(_server_configuration(tls, settings), settings, on_connection)
     await listener.open(host, port)
     return listener
+
+
+async def _numeric(address: Address) -> Address:
+    """Return `address` as the system writes it where datagrams come from."""
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.inet_ntop(family, socket.inet_pton(family, host)), port
+    except OSError:
+        loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as exc:
+        raise ConnectFailed(f"cannot resolve {host}: {exc.strerror or exc}") from exc
+    return str(found[0][4][0]), port
 
 
 def _client_configuration(tls: ClientTls, settings: QuicSettings) -> QuicConfiguration:

@@ -96,6 +96,7 @@ class StreamCore(QuicConnection):
         """Forget `stream` once both directions are over and acknowledged."""
         if stream.is_over and self.live_streams.pop(stream.stream_id, None) is not None:
             self._credit_owed.pop(stream, None)
+            self._held_back.pop(stream, None)
             if self.is_peer_opened(stream.stream_id):
                 self.peer_stream_count -= 1
                 limit = self._local_max_streams_bidi

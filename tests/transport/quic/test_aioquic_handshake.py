@@ -169,7 +169,7 @@ def test_a_port_can_be_asked_for_and_is_told() -> None:
                 server.listener.address, tls=client_tls(), settings=QuicSettings(), local_host=None, local_port=port
             )
             assert second.local_address == ("127.0.0.1", port)
-            with pytest.raises(ConnectFailed):
+            with pytest.raises(ConnectFailed, match=rf"from \*:{server.listener.address[1]}: "):
                 await connect(
                     server.listener.address,
                     tls=client_tls(),
@@ -178,6 +178,44 @@ def test_a_port_can_be_asked_for_and_is_told() -> None:
                     local_port=server.listener.address[1],
                 )
             second.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_names_and_numbers_lead_to_the_same_edge(host: str) -> None:
+    if socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0][4][0] != "127.0.0.1":
+        pytest.skip(f"{host} is another address first on this machine")
+
+    async def scenario() -> None:
+        async with serve() as server:
+            client = await dial((host, server.listener.address[1]))
+            assert client.peer_address == server.listener.address
+            client.close()
+
+    run(scenario())
+
+
+def test_ipv6_works_however_the_address_is_written() -> None:
+    async def scenario() -> None:
+        try:
+            listener = await listen(
+                "::1", 0, tls=credentials().server, settings=QuicSettings(), on_connection=lambda _: None
+            )
+        except ConnectFailed as exc:
+            pytest.skip(f"no IPv6 on this machine: {exc.reason}")
+        client = await dial(("0:0:0:0:0:0:0:1", listener.address[1]))
+        assert client.peer_address[0] == "::1"
+        client.close()
+        await listener.close()
+        await listener.close()
+
+    run(scenario())
+
+
+def test_a_name_that_does_not_resolve_is_said() -> None:
+    async def scenario() -> None:
+        assert "cannot resolve nowhere.invalid" in (await _failure(("nowhere.invalid", 1), client_tls())).reason
 
     run(scenario())
 

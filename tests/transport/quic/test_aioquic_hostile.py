@@ -198,6 +198,23 @@ def test_reset_data_that_was_never_delivered_gives_its_credit_back() -> None:
     run(scenario())
 
 
+def test_streams_held_back_by_a_peer_without_credit_are_forgotten_with_their_end() -> None:
+    async def scenario() -> None:
+        no_credit = QuicSettings(
+            initial_stream_window=16384, stream_window=16384, initial_connection_window=0, connection_window=0
+        )
+        async with aioquic_pair(no_credit, QuicSettings()) as (client, server):
+            server.set_stream_handler(lambda stream: stream.send_nowait(bytes(1000)) and None)
+            client.core._local_next_stream_id_bidi = 4 * 50
+            inject(client, *(stream_frame(4 * number, b"x") for number in range(50)))
+            await until(lambda: len(server.core._held_back) == 50, "answers wait for credit")
+            inject(client, *(numbers(0x05, 4 * number, 0) + reset_frame(4 * number, 0, 1) for number in range(50)))
+            await until(lambda: not server.core.live_streams, "aborted streams are forgotten")
+            assert not server.core._held_back
+
+    run(scenario())
+
+
 def test_damaged_and_foreign_packets_are_ignored() -> None:
     async def scenario() -> None:
         chance = random.Random(3)
