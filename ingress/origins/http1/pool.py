@@ -8,6 +8,8 @@ from .connection import HttpConnection
 
 #: Idle connections kept per server name where keepAliveConnections is 0 (reference/ingress.md 5).
 DEFAULT_PER_KEY = 2
+#: Idle connections over all server names in that case, because visitors may bring any number of names.
+DEFAULT_TOTAL = 1024
 
 
 class Pool:
@@ -16,7 +18,7 @@ class Pool:
     def __init__(self, *, max_idle: int = 100, timeout: float = 90.0) -> None:
         self._loop = asyncio.get_running_loop()
         self._per_key = max_idle or DEFAULT_PER_KEY
-        self._total = max_idle or None
+        self._total = max_idle or DEFAULT_TOTAL
         self._timeout = timeout
         self._idle: dict[str, list[HttpConnection]] = {}
         self._count = 0
@@ -62,7 +64,7 @@ class Pool:
         connection.idle_since = self._loop.time()
         idle.append(connection)
         self._count += 1
-        if self._total is not None and self._count > self._total:
+        if self._count > self._total:
             min((waiting[0] for waiting in self._idle.values() if waiting), key=_since).abort()
         if self._timer is None and self._timeout > 0:
             self._timer = self._loop.call_later(self._timeout, self._sweep)

@@ -1,0 +1,204 @@
+"""From a rule's service and settings to its origin, with real TLS where names matter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingress.origins import OriginError, OriginResources, RequestKind, build_origin, channel
+from ingress.origins.bastion import BastionOrigin
+from ingress.origins.build import host_name
+from ingress.origins.hello import HelloOrigin
+from ingress.origins.http1 import HttpOrigin
+from ingress.origins.http2 import Http2Origin
+from ingress.origins.socks import SocksOrigin
+from ingress.origins.status import StatusOrigin
+from ingress.origins.stream import StreamOrigin
+from ingress.services import HttpService, UnixService, parse_service
+from ingress.settings import OriginSettings
+from tests.origins.support import OK_HI, get, read_all
+from tests.support.bodies import Body
+from tests.support.certificates import Authority
+from tests.support.raw_origin import raw_origin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.origins.conftest import Run
+    from tests.support.raw_origin import Peer
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "kind"),
+    [
+        ("http_status:404", {}, StatusOrigin),
+        ("hello_world", {}, HelloOrigin),
+        ("http://localhost", {}, HttpOrigin),
+        ("wss://localhost", {}, HttpOrigin),
+        ("https://localhost", {"http2_origin": True}, Http2Origin),
+        ("https://localhost", {"http2_origin": True, "match_sni_to_host": True}, HttpOrigin),
+        ("http://localhost", {"http2_origin": True}, HttpOrigin),
+        ("h2c://localhost", {}, Http2Origin),
+        ("unix:/run/app.sock", {}, HttpOrigin),
+        ("unix+tls:/run/app.sock", {}, HttpOrigin),
+        ("ssh://localhost", {}, StreamOrigin),
+        ("bastion", {}, BastionOrigin),
+        ("socks-proxy", {}, SocksOrigin),
+    ],
+)
+def test_every_service_has_its_origin(run: Run, service: str, settings: dict[str, bool], kind: type) -> None:
+    async def scene() -> None:
+        origin = build_origin(parse_service(service), OriginSettings(**settings))  # type: ignore[arg-type]
+        assert type(origin) is kind
+        await origin.start()
+        await origin.close()
+        await origin.close()
+
+    run(scene())
+
+
+async def serve(peer: Peer) -> None:
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            await peer.head()
+            await peer.send(OK_HI)
+
+
+async def ask(service: HttpService | UnixService, settings: OriginSettings, *hosts: str) -> None:
+    origin = build_origin(service, settings)
+    await origin.start()
+    try:
+        for host in hosts:
+            assert await read_all(await origin.serve(get(host=host), Body())) == b"hi"
+    finally:
+        await origin.close()
+
+
+def https(port: int) -> HttpService:
+    return HttpService("https", "127.0.0.1", port, f"https://127.0.0.1:{port}")
+
+
+def test_the_name_that_is_verified(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pool = str(authority.path)
+
+    async def scene() -> None:
+        async with raw_origin(serve, tls=authority.server("one.test", "two.test")) as server:
+            service = https(server.port)
+            await ask(service, OriginSettings(ca_pool=pool, origin_server_name="one.test"), "other.test")
+            with pytest.raises(OriginError, match=r"does not fit 127\.0\.0\.1: it is for one\.test, two\.test"):
+                await ask(service, OriginSettings(ca_pool=pool), "one.test")
+            with pytest.raises(OriginError, match="unknown authority"):
+                await ask(service, OriginSettings(origin_server_name="one.test"), "one.test")
+            await ask(service, OriginSettings(no_tls_verify=True), "whatever.test")
+
+    run(scene())
+
+
+def test_match_sni_to_host_verifies_each_host_and_never_mixes_connections(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    settings = OriginSettings(ca_pool=str(authority.path), match_sni_to_host=True, origin_server_name="ignored.test")
+
+    async def scene() -> None:
+        async with raw_origin(serve, tls=authority.server("one.test", "two.test")) as server:
+            service = https(server.port)
+            await ask(service, settings, "one.test", "two.test:8443", "one.test:80")
+            assert [peer.requests for peer in server.peers] == [2, 1]
+            with pytest.raises(OriginError, match=r"does not fit three\.test"):
+                await ask(service, settings, "one.test", "three.test")
+            named = OriginSettings(ca_pool=str(authority.path), match_sni_to_host=True, http_host_header="two.test")
+            await ask(service, named, "three.test")
+
+    run(scene())
+
+
+def test_unix_sockets_with_tls_verify_the_request_host_unless_told_otherwise(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    path = str(tmp_path / "app.sock")
+    pool = str(authority.path)
+
+    async def scene() -> None:
+        async with raw_origin(serve, path=path, tls=authority.server("one.test")):
+            service = UnixService(path, tls=True)
+            await ask(service, OriginSettings(ca_pool=pool), "one.test:443")
+            await ask(service, OriginSettings(ca_pool=pool, origin_server_name="one.test"), "two.test")
+            with pytest.raises(OriginError, match=r"does not fit two\.test: it is for one\.test"):
+                await ask(service, OriginSettings(ca_pool=pool), "two.test")
+
+    run(scene())
+
+
+def test_a_host_header_is_for_urls_only(run: Run, tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    settings = OriginSettings(http_host_header="inner.test")
+
+    async def scene() -> None:
+        async with raw_origin(serve, path=path) as by_path, raw_origin(serve) as by_port:
+            await ask(UnixService(path), settings, "one.test")
+            await ask(HttpService("http", "127.0.0.1", by_port.port, ""), settings, "one.test")
+            assert b"\r\nHost: one.test\r\n" in by_path.peers[0].received
+            assert b"X-Forwarded-Host" not in by_path.peers[0].received
+            assert b"\r\nHost: inner.test\r\n" in by_port.peers[0].received
+            assert b"\r\nX-Forwarded-Host: one.test\r\n" in by_port.peers[0].received
+
+    run(scene())
+
+
+def test_a_missing_pool_shows_at_the_start_and_plain_http_needs_none(run: Run) -> None:
+    async def scene() -> None:
+        settings = OriginSettings(ca_pool="/no/such/pool.pem")
+        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be read"):
+            await build_origin(https(443), settings).start()
+        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be read"):
+            await build_origin(https(443), OriginSettings(ca_pool="/no/such/pool.pem", no_tls_verify=True)).start()
+        await build_origin(HttpService("http", "localhost", 80, ""), settings).start()
+
+    run(scene())
+
+
+def test_extra_roots_are_trusted_by_every_origin(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        async with raw_origin(serve, tls=authority.server("127.0.0.1")) as server:
+            resources = OriginResources(extra_roots=authority.path.read_text())
+            origin = build_origin(https(server.port), OriginSettings(), resources=resources)
+            await origin.start()
+            assert await read_all(await origin.serve(get(), Body())) == b"hi"
+            await origin.close()
+
+    run(scene())
+
+
+def test_websockets_pass_over_tls_and_a_half_close_there_has_an_end(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "TLS_LINGER", 0.05)
+    authority = Authority(tmp_path)
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+        await peer.rest()
+
+    async def scene() -> None:
+        async with raw_origin(script, tls=authority.server("127.0.0.1")) as server:
+            origin = build_origin(https(server.port), OriginSettings(ca_pool=str(authority.path)))
+            response = await origin.serve(get(kind=RequestKind.WEBSOCKET), Body(b"bye"))
+            assert await response.receive() == b"hello"
+            assert await asyncio.wait_for(response.receive(), 2) == b""
+            await asyncio.wait_for(response.finish(), 1)
+            await origin.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("a.test", "a.test"), ("a.test:80", "a.test"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("::1", "::1"), ("", "")],
+)
+def test_the_name_in_a_host_field(host: str, name: str) -> None:
+    assert host_name(host) == name
