@@ -25,7 +25,7 @@ from protocol.registration import (
     UnregisterRequested,
 )
 from protocol.streams import RPC_SIGNATURE, encode_rpc_opening
-from transport.errors import TransportError
+from transport.errors import ConnectionClosed, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,8 @@ class EdgeConnection:
         try:
             info = await self.transport.wait_closed()
             if self.state != "closed":
-                _log.info("connection %s ended: %s", self.connection_id, info.reason or "no reason given")
+                # What a peer says is shown as a repr: it could hold line ends.
+                _log.info("connection %s ended: %r", self.connection_id, info.reason)
         finally:
             self.close("the edge stops")
             await self._tasks.cancel_all()
@@ -186,9 +187,10 @@ class EdgeConnection:
     async def _serve_control(self, stream: Stream) -> None:
         try:
             await self._converse(stream)
+        except ConnectionClosed:
+            return  # `run` tells of it
         except (TransportError, ProtocolError) as exc:
-            if self.state != "closed":
-                _log.warning("connection %s: the control stream failed: %s", self.connection_id, exc)
+            _log.warning("connection %s: the control stream failed: %r", self.connection_id, str(exc))
             self.close(f"control stream: {exc}"[:200])
             return
         if self.state == "refused":
@@ -241,7 +243,7 @@ class EdgeConnection:
             self.state = "refused"
             server.refuse(verdict)
             _log.warning(
-                "connection %s for tunnel %s was refused: %s", self.connection_id, registration.tunnel_id, verdict.cause
+                "connection %s for tunnel %s was refused: %r", self.connection_id, registration.tunnel_id, verdict.cause
             )
             return
         self.tunnel = verdict
@@ -278,17 +280,17 @@ class EdgeConnection:
         try:
             answer = await self.push_configuration(tunnel.configuration_version, tunnel.configuration)
         except PushFailed as exc:
-            _log.warning("connection %s did not take its configuration: %s", self.connection_id, exc)
+            _log.warning("connection %s did not take its configuration: %r", self.connection_id, str(exc))
             return
         if answer.error:
-            _log.warning("connection %s rejected its configuration: %s", self.connection_id, answer.error)
+            _log.warning("connection %s rejected its configuration: %r", self.connection_id, answer.error)
 
     async def _serve_rpc(self, stream: Stream) -> None:
         try:
             async with asyncio.timeout(RPC_TIMEOUT):
                 await self._answer_rpc(stream)
         except (TimeoutError, TransportError, ProtocolError) as exc:
-            _log.info("connection %s: an RPC stream failed: %s", self.connection_id, exc)
+            _log.info("connection %s: an RPC stream failed: %r", self.connection_id, str(exc))
         finally:
             self._rpc_streams -= 1
             stream.stop()

@@ -21,6 +21,8 @@ HostPort = tuple[str, int]
 
 _HOSTNAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
+_LOCATION = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
 
 class SettingsError(ValueError):
     """A setting that the edge cannot start with. Its text is one sentence for whoever wrote it."""
@@ -145,7 +147,7 @@ class EdgeSettings:
     fault_relay: bool = False
     "Put a relay before the QUIC socket that can lose, delay and duplicate packets."
     location: str = "local"
-    "The name of this edge that connectors log."
+    "The name of this edge, in connectors' logs and in Cf-Ray: letters, digits, `-` and `_`."
     max_connectors: int = 1000
     "QUIC connections at once."
     quic: QuicSettings = field(default_factory=lambda: QuicSettings(engine="aioquic"))
@@ -156,6 +158,8 @@ class EdgeSettings:
             raise SettingsError(
                 f"an edge that accepts any credentials may listen on loopback only, not on {self.address[0]}"
             )
+        if not _LOCATION.fullmatch(self.location):
+            raise SettingsError(f"{self.location!r} is no name for an edge: use letters, digits, - and _")
         seen: set[UUID] = set()
         for tunnel in self.tunnels:
             if tunnel.tunnel_id in seen:

@@ -146,7 +146,7 @@ class VisitorConnection(asyncio.Protocol):
             self._check_closing()
         elif self._state is _State.HEAD:
             self._refuse(BadRequest("The header of the request did not arrive in time.", 408))
-        elif self._unread:
+        elif self._unread and not (self._upload is not None and self._upload.is_draining):
             self._refuse(BadRequest("The body of the request did not arrive in time.", 408))
         else:
             self._refuse(BadRequest("The service behind the tunnel did not answer in time.", 524))
@@ -361,8 +361,11 @@ class VisitorConnection(asyncio.Protocol):
             self._socket.close()
 
     def _close(self) -> bool:
-        self._set(_State.CLOSING)
-        self._socket.close()
+        if self._reader.has_begun or self._reading_paused:
+            self._close_gently()
+        else:
+            self._set(_State.CLOSING)
+            self._socket.close()
         return False
 
 

@@ -187,7 +187,7 @@ class TcpVisitor(asyncio.Protocol):
                 exchange, carriage = await self._owner.open()
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
-            _log.warning("a visitor of TCP port %d was turned away: %s", self._owner.port, reason)
+            _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)
             reset_connection(self._socket)
             return
         two_way = self._two_way = TwoWay(self._socket, self._gate, exchange, self._owner.tasks, carriage)

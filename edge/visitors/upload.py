@@ -35,6 +35,11 @@ class Upload:
         return self._body.finished
 
     @property
+    def is_draining(self) -> bool:
+        """Whether it waits for the far end to take what was sent."""
+        return self._draining
+
+    @property
     def leftover(self) -> bytes:
         """What followed the body, once finished."""
         return self._body.leftover

@@ -1,4 +1,4 @@
-"""Ten thousand streams opened and abandoned, from either side: nothing stays behind."""
+"""Over ten thousand streams opened and abandoned, from either side: nothing stays behind."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from edge import ControlSettings, EdgeSettings, LocalEdge, SettingsError, TcpPor
 from edge.faults import Faults
 from protocol.registration import Registered
 from tests.edge.support import TUNNEL, memory_edge, run, until
+from tests.edge.test_control_api import ask
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import ACCOUNT, SECRET, ScriptedConnector, connected, echo
 from transport import quic
@@ -49,6 +50,32 @@ def test_a_request_crosses_quic(relayed: bool, tmp_path: Path) -> None:
         assert "stopped" in repr(edge)
 
     run(test)
+
+
+def test_faults_are_set_by_the_control_api() -> None:
+    async def test() -> None:
+        async with LocalEdge(EdgeSettings(tunnels=(TUNNEL,), fault_relay=True)) as edge:
+            connector = await dial(edge)
+            status, told = await ask(edge, "POST", "/faults", {"loss": 1.0, "seed": 7, "direction": "to_connector"})
+            assert (status, told["faults"]["loss"], told["faults"]["seed"]) == (200, 1.0, 7)
+            async with RawVisitor(edge.visitor_address) as visitor:
+                visitor.send(get())
+                await until(lambda: edge.relay is not None and edge.relay.counts()["to_connector"]["lost"] > 0)
+                assert (await ask(edge, "GET", "/faults"))[1]["packets"]["to_connector"]["lost"] > 0
+                assert (await ask(edge, "DELETE", "/faults"))[1]["faults"] is None
+                assert (await visitor.response()).status == 200
+            for wrong in [{"loss": 2}, {"loss": "1"}, {"loss": True}, {"seed": 1.5}, {"direction": 1}, {"lost": 1}, []]:
+                assert (await ask(edge, "POST", "/faults", wrong))[0] == 400
+            assert (await ask(edge, "PUT", "/faults", {}))[0] == 405
+            await connector.close()
+
+    run(test)
+
+
+def test_a_location_is_a_name() -> None:
+    for wrong in ("", "a b", "a\r\nX: y", "x" * 33):
+        with pytest.raises(SettingsError):
+            EdgeSettings(location=wrong)
 
 
 def test_stopping_cuts_everyone_off_and_stops_again_without_harm() -> None:
