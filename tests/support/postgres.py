@@ -61,40 +61,52 @@ def running_postgres() -> Iterator[int]:
             os.chown(folder, identity["user"], identity["group"])
         data = folder / "data"
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "HOME": str(folder)}
+        prepare: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            _USER,
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8"],
+            prepare,
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environment,
             cwd=folder,
-            **identity,
+            user=identity.get("user"),
+            group=identity.get("group"),
         )
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
+        serve: list[str | Path] = [
+            binaries / "postgres",
+            "-D",
+            data,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-F",
+        ]
+        serve += ["-c", "logging_collector=off", "-c", "max_connections=20"]
         server = subprocess.Popen(
-            [
-                binaries / "postgres",
-                "-D",
-                data,
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(port),
-                "-k",
-                folder,
-                "-F",
-                "-c",
-                "logging_collector=off",
-                "-c",
-                "max_connections=20",
-            ],
+            serve,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment,
             cwd=folder,
-            **identity,
+            user=identity.get("user"),
+            group=identity.get("group"),
         )
         try:
             _wait_until_ready(binaries, port, server, environment)
