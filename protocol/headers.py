@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLOW_ID_KEY",
+    "HOST_KEY",
+    "METHOD_KEY",
     "RATE_LIMITED",
+    "STATUS_KEY",
     "TRACE_KEY",
     "RequestHead",
     "canonical_name",

@@ -31,7 +31,7 @@ from tests.support.wire import broken_messages, framed, illegal_openings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECONDS = float(os.environ.get("PYCONNECTOR_FUZZ_SECONDS", "2"))
+SECONDS = float(os.environ.get("PYCONNECTOR_FUZZ_SECONDS", "1.5"))
 SEED = int(os.environ.get("PYCONNECTOR_SEED") or random.SystemRandom().getrandbits(32))
 
 REQUESTS = [bytes.fromhex(case["hex"]) for case in vectors("streams")["connect_requests"] if len(case["hex"]) < 4_000]
