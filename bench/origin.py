@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from typing import cast
 
 import httptools
 
@@ -31,8 +32,8 @@ class HttpOrigin(asyncio.Protocol):
         self.resume: asyncio.Event | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not checked: uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self.echo:
@@ -120,8 +121,8 @@ class EchoOrigin(asyncio.Protocol):
     """One TCP connection whose bytes come back."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not checked: uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)

@@ -123,5 +123,12 @@ class Origin(ABC):
     async def start(self) -> None:  # noqa: B027 - a hook that few kinds need
         """Prepare what must exist before the first request (a listener, a CA file). Raises OriginError."""
 
+    async def probe(self) -> None:  # noqa: B027
+        """Find out whether the service can be reached, without asking it anything. Cancel at any time.
+
+        Raises:
+            OriginError: it cannot.
+        """
+
     async def close(self) -> None:  # noqa: B027
         """Release pools and listeners. Requests being served go on to their end. Idempotent."""

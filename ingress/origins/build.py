@@ -14,10 +14,13 @@ from ingress.services import (
     StatusService,
     StreamService,
     UnixService,
+    redacted,
 )
 
+from .adjusted import AdjustedOrigin
 from .bastion import BastionOrigin
 from .dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
+from .failover import FailoverOrigin
 from .hello import HelloOrigin
 from .http1 import HttpOrigin
 from .http2 import Http2Origin
@@ -47,6 +50,15 @@ class OriginResources:
 def build_origin(service: Service, settings: OriginSettings, *, resources: OriginResources | None = None) -> Origin:
     """Return the origin of a rule, not started yet: `start` is where a missing CA file shows."""
     resources = resources or OriginResources()
+    origin = _origin(service, settings, resources)
+    if settings.backends or settings.retry_for or settings.health_check:
+        services = (service, *settings.backends)
+        others = [_origin(backend, settings, resources) for backend in settings.backends]
+        origin = FailoverOrigin([origin, *others], [redacted(each) for each in services], settings)
+    return AdjustedOrigin(origin, settings) if AdjustedOrigin.is_needed(settings) else origin
+
+
+def _origin(service: Service, settings: OriginSettings, resources: OriginResources) -> Origin:
     match service:
         case StatusService(status=status):
             return StatusOrigin(status)

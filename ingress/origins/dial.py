@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
-from .failures import unreachable
+from .failures import not_connected
 from .tls import TlsClient, TlsRefused, cut_off
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Dialer:
                 sock, factory, server_name=server_name or endpoint.host, shown=str(endpoint)
             )
         except TlsRefused as refusal:
-            raise unreachable(await self._explain(refusal, endpoint, server_name)) from refusal
+            raise not_connected(await self._explain(refusal, endpoint, server_name)) from refusal
 
     async def open_socket(self, endpoint: Endpoint) -> socket.socket:
         """Return a connected non-blocking socket that the caller must close. Cancel closes what was being opened.
@@ -126,9 +126,9 @@ class Dialer:
             async with asyncio.timeout(limit if limit > 0 else None):
                 sock = await self._open(endpoint)
         except TimeoutError as error:
-            raise unreachable(f"{endpoint} did not answer within {limit:g} s") from error
+            raise not_connected(f"{endpoint} did not answer within {limit:g} s") from error
         except OSError as error:
-            raise unreachable(cause_of(error, str(endpoint))) from error
+            raise not_connected(cause_of(error, str(endpoint))) from error
         if sock.family != socket.AF_UNIX:
             _tune(sock, self._settings.keepalive)
         return sock

@@ -23,6 +23,16 @@ def unreachable(cause: str) -> OriginError:
     return OriginError(UNREACHABLE + cause)
 
 
+def not_connected(cause: str) -> OriginError:
+    """No connection came to be: the service has seen nothing of the request."""
+    return OriginError(UNREACHABLE + cause, detail={"stage": "connect"})
+
+
+def never_sent(error: OriginError) -> bool:
+    """Whether `error` came before anything of the request could reach the service."""
+    return error.detail.get("stage") == "connect"
+
+
 def broke_protocol(cause: str) -> OriginError:
     """The service answered with something that no correct server sends."""
     return OriginError(BROKE_PROTOCOL + cause)

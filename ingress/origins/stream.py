@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from ingress.proxy_protocol import proxy_header, visitor_address
+
 from .base import ByteReader, Headers, Origin, OriginRequest, OriginResponse
 from .dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
 from .socks import relay_after_greeting
@@ -22,9 +24,14 @@ class StreamOrigin(Origin):
         self._endpoint = endpoint
         self._dialer = Dialer(dial_settings(settings), resolve=resolver)
         self._socks = settings.proxy_type == "socks"
+        self._proxy_protocol = settings.proxy_protocol
 
     def __repr__(self) -> str:
         return f"<StreamOrigin {self._endpoint}>"
+
+    async def probe(self) -> None:
+        """See `Origin.probe`."""
+        (await self._dialer.open_socket(self._endpoint)).close()
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Connect, then answer 101. Cancel closes the connection.
@@ -34,13 +41,30 @@ class StreamOrigin(Origin):
         """
         headers = accept(request)
         sock = await self._dialer.open_socket(self._endpoint)
-        return await carry_frames(headers, body, sock, socks=self._socks)
+        announcement = self._announcement(request, sock)
+        return await carry_frames(headers, body, sock, socks=self._socks, announcement=announcement)
+
+    def _announcement(self, request: OriginRequest, sock: socket.socket) -> bytes:
+        """The PROXY protocol header that names the visitor, where the rule asks for one. The edge tells no port."""
+        if not self._proxy_protocol:
+            return b""
+        address = visitor_address(request.headers)
+        peer = sock.getpeername()
+        source = (address, 0) if address is not None else None
+        return proxy_header(self._proxy_protocol, source, (peer[0].partition("%")[0], peer[1]))
 
 
-async def carry_frames(headers: Headers, body: ByteReader, sock: socket.socket, *, socks: bool) -> OriginResponse:
-    """Answer 101 and carry frames to a connected socket, with `socks` after a SOCKS greeting. Cancel closes it."""
+async def carry_frames(
+    headers: Headers, body: ByteReader, sock: socket.socket, *, socks: bool, announcement: bytes = b""
+) -> OriginResponse:
+    """Answer 101 and carry frames to a connected socket, with `socks` after a SOCKS greeting. Cancel closes it.
+
+    `announcement` is sent to the service before anything else.
+    """
     tunnel = WebSocketTunnel(headers)
     channel = await connect_tunnel(tunnel, tunnel.service, sock, hold=socks)
+    if announcement:
+        channel.write(announcement)
     if socks:
         tunnel.run(relay_after_greeting(tunnel, body, channel))
     else:

@@ -56,6 +56,11 @@ class HttpOrigin(Origin):
         if self._pool is not None:
             self._pool.close()
 
+    async def probe(self) -> None:
+        """See `Origin.probe`."""
+        dialer = self._dialer or self._make_dialer()
+        (await dialer.open_socket(self._endpoint)).close()
+
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Send the request on a connection of the pool or a new one. Cancel closes that connection.
 

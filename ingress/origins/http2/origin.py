@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingress.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
-from ingress.origins.failures import ended_abruptly, unreachable
+from ingress.origins.failures import ended_abruptly, not_connected
 
 from .connection import Http2Connection
 from .exchange import Exchange, Unprocessed
@@ -68,6 +68,11 @@ class Http2Origin(Origin):
         if self._fallback is not None:
             await self._fallback.close()
 
+    async def probe(self) -> None:
+        """See `Origin.probe`."""
+        dialer = self._dialer or self._make_dialer()
+        (await dialer.open_socket(self._endpoint)).close()
+
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Send the request on a shared connection. Cancel resets its stream.
 
@@ -95,7 +100,7 @@ class Http2Origin(Origin):
             except Unprocessed as lost:
                 # Safe to repeat whatever the method: the service did not see it. An upload's bytes are gone, though.
                 if has_body or attempt == 3:
-                    raise unreachable(f"{self._endpoint}: {lost}") from lost
+                    raise not_connected(f"{self._endpoint}: {lost}") from lost
         raise AssertionError("unreachable")
 
     async def _exchange(
