@@ -204,7 +204,11 @@ def test_streams_held_back_by_a_peer_without_credit_are_forgotten_with_their_end
             initial_stream_window=16384, stream_window=16384, initial_connection_window=0, connection_window=0
         )
         async with aioquic_pair(no_credit, QuicSettings()) as (client, server):
-            server.set_stream_handler(lambda stream: stream.send_nowait(bytes(1000)) and None)
+
+            def answer(stream: Stream) -> None:
+                stream.send_nowait(bytes(1000))
+
+            server.set_stream_handler(answer)
             client.core._local_next_stream_id_bidi = 4 * 50
             inject(client, *(stream_frame(4 * number, b"x") for number in range(50)))
             await until(lambda: len(server.core._held_back) == 50, "answers wait for credit")

@@ -13,6 +13,7 @@ from tests.transport.aioquic_pair import dial, serve
 from tests.transport.conformance import PATIENCE, open_both, read_all, run, send_all, until
 from tests.transport.relay import LossyFilter, Relay, relay_to
 from transport.errors import ConnectionClosed
+from transport.quic.aioquic_recovery import QuickAcks
 from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
@@ -245,7 +246,12 @@ def test_new_keys_are_followed() -> None:
     run(scenario())
 
 
-def test_the_window_of_a_fast_reader_grows_up_to_its_maximum() -> None:
+@pytest.mark.parametrize(("round_trip", "window_size"), [(60.0, 1 << 20), (0.0, 65536)])
+def test_windows_grow_where_the_reader_keeps_up_with_the_round_trip(
+    monkeypatch: pytest.MonkeyPatch, round_trip: float, window_size: int
+) -> None:
+    monkeypatch.setattr(QuickAcks, "round_trip", round_trip)
+
     async def scenario() -> None:
         settings = QuicSettings(
             initial_stream_window=65536,
@@ -257,12 +263,12 @@ def test_the_window_of_a_fast_reader_grows_up_to_its_maximum() -> None:
             near, far = await open_both(client, server)
             window = server.core.live_streams[0].window
             received = asyncio.create_task(read_all(far))
-            for _ in range(160):
+            for _ in range(100):
                 await asyncio.wait_for(near.send(bytes(65536)), PATIENCE)
             near.finish()
-            assert len(await received) == 160 * 65536
-            assert window.size == 1 << 20
-            assert 98304 < server.core.connection_window.size <= 2 << 20
+            assert len(await received) == 100 * 65536
+            assert window.size == window_size
+            assert server.core.connection_window.size == (2 << 20 if round_trip else 98304)
 
     run(scenario())
 
