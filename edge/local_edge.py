@@ -121,7 +121,7 @@ class LocalEdge:
         """
         if not self._running:
             raise RuntimeError("this edge is not running")
-        return await self._open_tcp_port(TcpPort(destination=destination, port=port, tunnel_id=tunnel_id))
+        return await self._open_tcp_port(TcpPort(destination=destination.lower(), port=port, tunnel_id=tunnel_id))
 
     def attach(self, connection: Connection) -> None:
         """Take a connection that came by another way than the edge's own listener: a test's, in memory."""

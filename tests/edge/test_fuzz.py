@@ -44,7 +44,7 @@ CUTS = st.lists(st.integers(0, 1000), max_size=12)
 
 def read_request(parts: list[bytes]) -> Any:
     reader = RequestReader()
-    found = []
+    found: list[Any] = []
     try:
         for part in parts:
             reader.feed(part)

@@ -145,7 +145,7 @@ def test_tunnels_and_ports_can_be_added_while_it_runs() -> None:
             async with RawVisitor(edge.visitor_address) as visitor:
                 assert (await visitor.request(get("/", "app.test"))).status == 200
                 assert (await visitor.request(get("/", "other.test"))).status == 530
-            assert 0 < await edge.add_tcp_port("app.test") < 65536
+            assert 0 < await edge.add_tcp_port("App.test") < 65536
             with pytest.raises(SettingsError):
                 await edge.add_tcp_port("no name")
             await connector.close()
