@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.frames import apply_mask
+from websockets.utils import apply_mask
 
 from ingress.origins.websocket import frames
 from ingress.origins.websocket.frames import Control, FrameDecoder, FrameError, Piece, unmask

@@ -81,7 +81,7 @@ class HttpOrigin(Origin):
             upload = Upload(body, length, waits_for_continue=head.expects_continue)
             head.wire += upload.opening()
         response = await self._exchange(head, upload, request)
-        if isinstance(response, Tunnel):
+        if upgrade and isinstance(response, Tunnel):
             response.carry(body)
         return response
 

@@ -114,7 +114,7 @@ class ResponseParser:
                 self.reusable = False
         elif self.head_complete:
             self._in_body(data)
-        if in_head and self._head_bytes > MAX_HEAD_BYTES:
+        if in_head and self._head_bytes > MAX_LINE_BYTES:
             self._check_head_size()
 
     def feed_eof(self) -> None:
@@ -186,7 +186,14 @@ class ResponseParser:
 
     def _check_head_size(self) -> None:
         """Body bytes may have come with the head: once it is whole, only its own fields count."""
-        if not self.head_complete or sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+        if self.head_complete:
+            sizes = [len(name) + len(value) + 4 for name, value in self.headers]
+            if sizes and max(sizes) > MAX_LINE_BYTES:
+                raise BrokenResponse(f"a header line is longer than {MAX_LINE_BYTES} bytes")
+            too_long = sum(sizes) > MAX_HEAD_BYTES
+        else:
+            too_long = self._head_bytes > MAX_HEAD_BYTES
+        if too_long:
             raise BrokenResponse(f"its head is longer than {MAX_HEAD_BYTES} bytes")
 
     def _broken(self, cause: str) -> BrokenResponse:
@@ -202,19 +209,17 @@ class ResponseParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer field is whole."""
-        if len(name) + len(value) > MAX_LINE_BYTES:
-            raise self._broken(f"a header line is longer than {MAX_LINE_BYTES} bytes")
-        value = value.rstrip(b" \t")
         if self.head_complete:
-            if name.lower() not in _NOT_IN_TRAILERS:
-                self.trailers.append((name, value))
-                self._after_head += len(name) + len(value)
-                if self._after_head > MAX_HEAD_BYTES:
-                    raise self._broken(f"its trailers are longer than {MAX_HEAD_BYTES} bytes")
-            return
-        if len(name) in _FRAMING_SIZES and self._is_framing(name, value):
-            return
-        self.headers.append((name, value))
+            self._trailer(name, value)
+        elif len(name) not in _FRAMING_SIZES or not self._is_framing(name, value):
+            self.headers.append((name, value.rstrip(b" \t")))
+
+    def _trailer(self, name: bytes, value: bytes) -> None:
+        self._after_head += len(name) + len(value)
+        if self._after_head > MAX_HEAD_BYTES:
+            raise self._broken(f"its trailers are longer than {MAX_HEAD_BYTES} bytes")
+        if name.lower() not in _NOT_IN_TRAILERS:
+            self.trailers.append((name, value.rstrip(b" \t")))
 
     def _is_framing(self, name: bytes, value: bytes) -> bool:
         """Note a field about the body's framing; True for one that is not handed on."""
@@ -225,7 +230,7 @@ class ResponseParser:
                 raise self._broken("its Content-Length is too large")
             return False
         if lowered == b"transfer-encoding":
-            self._encodings.append(value)
+            self._encodings.append(value.rstrip(b" \t"))
             return True
         if lowered == b"trailer":
             self._trailer_announced = True
