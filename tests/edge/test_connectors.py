@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from edge import connection as edge_connection
+from protocol.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer, UdpSessionEndAnswered
 from protocol.registration import LocalConfigurationAccepted, Refusal, Refused, Registered, Unregistered
-from tests.edge.support import memory_edge, run, until
+from protocol.streams import encode_rpc_opening
+from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, attached, connected
 from transport.errors import ConnectionClosed, StreamReset
@@ -236,6 +239,50 @@ def test_streams_that_a_connector_opens_are_bounded_and_judged() -> None:
                 await held[0].receive()
             async with RawVisitor(edge.visitor_address) as visitor:
                 assert (await visitor.request(get())).status == 200
+            await connector.close()
+
+    run(test)
+
+
+def test_a_udp_session_that_ended_is_acknowledged() -> None:
+    async def test() -> None:
+        async with memory_edge() as edge:
+            connector = await connected(edge)
+            client = EdgeRpcClient()
+            client.unregister_udp_session(uuid4(), "session idle")
+            stream = await connector.connection.open_stream()
+            await stream.send(encode_rpc_opening() + client.bytes_to_send())
+            events: list[object] = []
+            while not events:
+                events += client.receive_data(await stream.receive())
+            assert isinstance(events[0], UdpSessionEndAnswered)
+            stream.finish()
+            await connector.close()
+
+    run(test)
+
+
+def test_a_tunnel_with_a_configuration_is_remotely_managed_and_gets_it() -> None:
+    pushed: list[object] = []
+
+    async def script(exchange: Exchange) -> None:
+        server = EdgeRpcServer()
+        while data := await exchange.receive():
+            for event in server.receive_data(data):
+                if isinstance(event, ConfigurationPushed):
+                    pushed.append((event.version, event.config))
+                    server.answer_configuration(event.call, event.version)
+            await exchange.stream.send(server.bytes_to_send())
+
+    async def test() -> None:
+        tunnel = replace(TUNNEL, configuration=b'{"ingress": []}')
+        async with memory_edge(tunnels=(tunnel,)) as edge:
+            connector = attached(edge, script)
+            event = await connector.register()
+            assert isinstance(event, Registered)
+            assert event.details.remotely_managed
+            await until(lambda: bool(pushed))
+            assert pushed == [(0, b'{"ingress": []}')]
             await connector.close()
 
     run(test)

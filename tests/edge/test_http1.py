@@ -597,3 +597,29 @@ def test_the_number_of_visitors_is_bounded() -> None:
                 assert (await again.request(get())).status == 530
 
     run(test)
+
+
+def test_a_refused_visitor_who_does_not_go_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "LINGER", 0.05)
+
+    async def test() -> None:
+        async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:
+            assert (await visitor.request(b"nonsense\n")).status == 400
+            await until(lambda: not len(edge._visitors))
+
+    run(test)
+
+
+def test_bytes_after_the_last_request_do_not_spoil_its_response() -> None:
+    async def test() -> None:
+        async with memory_edge() as edge:
+            connector = await connected(edge)
+            async with RawVisitor(edge.visitor_address) as visitor:
+                last = get("/", "app.test", "Connection: close")
+                response = await visitor.request(last + b"x" * 1_000_000)
+                assert (response.status, response.field("Connection")) == (200, "close")
+                visitor.abort()
+            assert connector.streams == 1
+            await connector.close()
+
+    run(test)
