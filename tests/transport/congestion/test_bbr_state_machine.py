@@ -227,6 +227,13 @@ def test_after_a_probe_that_went_too_high_the_next_one_only_looks() -> None:
     assert step(bbr, 106.3, round_start=True) is State.PROBE_BW_REFILL
 
 
+def test_probe_after_one_that_went_well_does_not_stop_at_the_bound() -> None:
+    bbr = probing_bbr()
+    bbr.model.inflight_longterm = 80 * SIZE
+    assert bbr.sampler.inflight > bbr.model.inflight_longterm
+    assert step(bbr, 103.2, tx_in_flight=50 * SIZE) is State.PROBE_BW_UP
+
+
 def test_after_a_careful_probe_that_lost_too_much_no_other_follows() -> None:
     bbr = probing_bbr()
     bbr.machine.handle_inflight_too_high(tx_in_flight=120 * SIZE, is_app_limited=False, now=103.2)
@@ -263,6 +270,7 @@ def test_probe_rtt_waits_for_few_in_flight_then_for_a_fifth_of_a_second_and_a_ro
     machine, model = bbr.machine, bbr.model
     model.probe_rtt_expired = True
     model.round_start = False
+    bbr.controls.prior_cwnd = 300 * SIZE
     machine.check_probe_rtt(sample(), 106.0)
     assert state_of(bbr) is State.PROBE_RTT
     assert bbr.sampler.app_limited > 0
@@ -278,6 +286,7 @@ def test_probe_rtt_waits_for_few_in_flight_then_for_a_fifth_of_a_second_and_a_ro
     assert state_of(bbr) is State.PROBE_RTT
     machine.check_probe_rtt(sample(), 107.201)
     assert state_of(bbr) is State.PROBE_BW_CRUISE
+    assert bbr.controls.cwnd == 300 * SIZE
     assert model.probe_rtt_min_stamp == 107.201
 
 

@@ -152,6 +152,10 @@ def test_losses_are_counted_from_the_sending_of_each_packet() -> None:
     assert sample.newly_lost == 1000
     assert sampler.lost == 3000
     assert sampler.inflight == 1000
+    sampler.on_sent(5, 1000, now=10.3)
+    third = sampler.on_lost(5)
+    assert third is not None
+    assert third.lost == 1000
 
 
 def test_packet_counts_once_whatever_is_said_of_it_later() -> None:

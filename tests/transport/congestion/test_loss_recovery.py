@@ -115,6 +115,7 @@ def test_spurious_loss_in_a_probe_is_undone() -> None:
     assert bbr.model.inflight_longterm == math.inf
     assert bbr.controls.cwnd >= cwnd
     assert not bbr.recovery.can_undo
+    assert not bbr.model.is_loss_in_round
 
 
 def test_spurious_loss_that_ended_startup_is_undone() -> None:
