@@ -35,9 +35,7 @@ class ConnectionClosed(TransportError):
     `local` is True where this side closed it; `idle` is True where nothing was heard until the idle timeout.
     """
 
-    def __init__(
-        self, reason: str = "", *, code: int = 0, local: bool = False, idle: bool = False
-    ) -> None:
+    def __init__(self, reason: str = "", *, code: int = 0, local: bool = False, idle: bool = False) -> None:
         super().__init__(reason or ("closed by this side" if local else "closed by the peer"))
         self.reason = reason
         self.code = code
