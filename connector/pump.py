@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ingress.origins.base import OriginError
+from protocol.errors import ProtocolError
+from protocol.trailers import encode_data, encode_trailers
+
 if TYPE_CHECKING:
     from ingress.origins.base import OriginResponse
     from transport.seam import Stream
@@ -53,3 +57,34 @@ async def pump(stream: Stream, head: bytes, response: OriginResponse) -> None:
             await stream.drain()
         piece = following if following is not None else await response.receive()
     stream.finish()
+
+
+async def pump_framed(stream: Stream, head: bytes, response: OriginResponse) -> None:
+    """As `pump`, for an edge that takes trailers: the body in frames, the last of them its trailers.
+
+    Cancel leaves the stream unfinished: the caller resets it and aborts the response.
+
+    Raises:
+        OriginError: the origin broke off, or its trailers cannot be carried.
+        StreamReset, ConnectionClosed: the edge no longer wants it.
+    """
+    pending = head
+    while True:
+        piece = response.receive_nowait()
+        if piece is None:
+            if pending and stream.send_nowait(pending):
+                await stream.drain()
+            pending = b""
+            piece = await response.receive()
+        if not piece:
+            break
+        pending += encode_data(piece)
+        if len(pending) > JOIN_LIMIT:
+            if stream.send_nowait(pending):
+                await stream.drain()
+            pending = b""
+    try:
+        end = encode_trailers(response.trailers)
+    except ProtocolError as error:
+        raise OriginError(f"its trailers cannot be carried: {error}") from error
+    stream.send_nowait(pending + end, finish=True)

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from connector.log import Log, escape, fields
-from connector.pump import pump
+from connector.pump import pump, pump_framed
 from connector.tasks import TaskOwner
 from ingress import decode_path
 from ingress.origins.base import OriginError, OriginRequest, RequestKind
@@ -20,6 +20,7 @@ from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
 from protocol.errors import ProtocolError
 from protocol.headers import RATE_LIMITED, STATUS_KEY, TRACE_KEY, canonical_name, request_head, response_metadata
 from protocol.streams import OpeningDecoder, RpcOpening, encode_connect_response
+from protocol.trailers import TRAILERS_OFFER
 from transport.errors import TransportError
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class RequestPath:
         else:
             if route.is_stream:
                 counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
-            await self._relay(stream, response)
+            await self._relay(stream, response, takes_trailers=TRAILERS_OFFER in opening.metadata)
         finally:
             counters.concurrent_requests -= 1
 
@@ -229,10 +230,13 @@ class RequestPath:
         headers += self._added_headers
         return headers
 
-    async def _relay(self, stream: Stream, response: OriginResponse) -> None:
+    async def _relay(self, stream: Stream, response: OriginResponse, *, takes_trailers: bool) -> None:
+        framed = takes_trailers and not response.tunnel
         try:
             try:
                 metadata = response_metadata(response.status, response.headers)
+                if framed:
+                    metadata = (*metadata, TRAILERS_OFFER)
                 head = encode_connect_response(ConnectResponse(metadata=metadata))
             except ProtocolError as error:
                 self._counters.request_errors += 1
@@ -240,7 +244,7 @@ class RequestPath:
                 _answer_error(stream, f"the origin's answer cannot be carried: {error}")
                 response.abort()
                 return
-            await pump(stream, head, response)
+            await (pump_framed if framed else pump)(stream, head, response)
             await response.finish()
         except BaseException:
             response.abort()
