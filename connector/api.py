@@ -7,13 +7,14 @@ line is a thin caller of this.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from connector.access.stage import AccessStages
+from connector.access.stages import AccessStages
 from connector.backoff import Backoff
 from connector.counters import Counters
 from connector.dialing import quic_dialer
@@ -22,7 +23,6 @@ from connector.edge_connection import EdgeConnection, Identity, Plan, Services, 
 from connector.errors import ConnectorError, RegistrationRefused, StartFailed
 from connector.events import ConfigurationApplied, ConnectionInfo, Event
 from connector.log import Log, fields
-from connector.metrics import ConnectorCollector, make_registry
 from connector.metrics_server import MetricsServer
 from connector.orchestrator import Orchestrator
 from connector.request_path import RequestPath
@@ -84,9 +84,6 @@ class Connector:
             max_active_flows=config.max_active_flows,
             counters=self.counters,
             on_applied=self._applied,
-        )
-        self.registry: CollectorRegistry = make_registry(
-            ConnectorCollector(self.counters, self.tracker, self._edge_connections)
         )
         self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
         self._random = random.Random()
@@ -207,6 +204,13 @@ class Connector:
     def connections(self) -> tuple[ConnectionInfo, ...]:
         """Every connection, as it is now."""
         return tuple(info for _, info in sorted(self.tracker.connections.items()))
+
+    @functools.cached_property
+    def registry(self) -> CollectorRegistry:
+        """The Prometheus registry of this Connector, made when it is first asked for."""
+        from connector.metrics import ConnectorCollector, make_registry  # its library costs 5 MB and a start-up delay
+
+        return make_registry(ConnectorCollector(self.counters, self.tracker, self._edge_connections))
 
     def statistics(self) -> ConnectorStatistics:
         """Figures as they are now."""

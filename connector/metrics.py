@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from connector.tracker import ConnectionTracker
     from transport.seam import Connection
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 _Labels = dict[str, str]
 
 

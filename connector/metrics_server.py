@@ -13,9 +13,10 @@ from typing import TypeAlias
 from connector.discovery import split_host_port
 from connector.errors import StartFailed
 from connector.log import Log
-from connector.metrics import CONTENT_TYPE
 
 #: The address that stands for "the first free one of the usual ports".
+#: Of the Prometheus text format.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DEFAULT_ADDRESS = "localhost:0"
 #: Ports that are tried for the default address, before any free one.
 DEFAULT_PORTS = range(20241, 20246)

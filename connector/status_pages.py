@@ -6,7 +6,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from connector.metrics import exposition
 from connector.metrics_server import TEXT_TYPE, Answer, json_answer, metrics_answer
 
 if TYPE_CHECKING:
@@ -27,11 +26,16 @@ def status_pages(connector: Connector, orchestrator: Orchestrator) -> dict[str, 
         }
         return json_answer(value, status)
 
+    def metrics() -> Answer:
+        from connector.metrics import exposition  # only once somebody watches: the library is large
+
+        return metrics_answer(exposition(connector.registry))
+
     def config() -> Answer:
         return json_answer({"version": orchestrator.version, "config": orchestrator.shown_configuration()})
 
     return {
-        "/metrics": lambda: metrics_answer(exposition(connector.registry)),
+        "/metrics": metrics,
         "/ready": ready,
         "/healthcheck": lambda: (HTTPStatus.OK, TEXT_TYPE, b"OK\n"),
         "/config": config,

@@ -9,8 +9,6 @@ import os
 import ssl
 from dataclasses import dataclass
 
-import certifi
-
 from transport.errors import ConnectFailed
 
 #: Cloudflare's origin authorities (ECC, RSA) and the one of origin-pull.cloudflare.net.
@@ -96,7 +94,11 @@ fVQ6VpyjEXdiIXWUq/o=
 def system_roots() -> str:
     """Return the file of the system's authorities, or of certifi's where the system keeps none in one file."""
     found = ssl.get_default_verify_paths().cafile
-    return found if found and os.path.getsize(found) else certifi.where()
+    if found and os.path.getsize(found):
+        return found
+    import certifi
+
+    return certifi.where()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,20 @@ is a 403 with its reason in the log (docs/parity.md).
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from connector.access.key_cache import KeyCache, fetch_https
 from connector.routes import Rejection
-from ingress.access import TOKEN_HEADER, AccessDenied, AccessPolicy, Identity, UnknownKey, verify
+from ingress.access import TOKEN_HEADER, AccessDenied, Identity, UnknownKey, verify
 from ingress.access.token import CLOCK_SKEW
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
+    from connector.access.key_cache import KeyCache
     from ingress import Rule
+    from ingress.access import AccessPolicy
     from ingress.origins.base import OriginRequest
 
 #: Verified tokens remembered per rule, so that a page with fifty images costs one signature check.
@@ -79,36 +78,3 @@ def _replace_email(request: OriginRequest, identity: Identity) -> None:
     request.headers = [field for field in request.headers if field[0].lower() != _EMAIL_NAME]
     if identity.kind == "user" and "@" in identity.name and identity.name.isascii():
         request.headers.append((_EMAIL_HEADER, identity.name.encode()))
-
-
-class AccessStages:
-    """Makes the stage of each rule that requires access; rules of one team share its keys, also across reloads."""
-
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.time,  # noqa: TID251 - tokens carry dates, not durations
-        fetch: Callable[[str], Awaitable[bytes]] = fetch_https,
-    ) -> None:
-        self._clock = clock
-        self._fetch = fetch
-        self._caches: dict[str, KeyCache] = {}
-
-    def __call__(self, rule: Rule) -> AccessStage | None:
-        """Return the stage of `rule`, or None where it requires none.
-
-        Raises:
-            ValueError: its team name cannot be one.
-        """
-        access = rule.settings.access
-        if access is None or not access.required:
-            return None
-        policy = AccessPolicy.of(access)
-        cache = self._caches.get(policy.keys_url)
-        if cache is None:
-            cache = self._caches[policy.keys_url] = KeyCache(policy.keys_url, clock=self._clock, fetch=self._fetch)
-        return AccessStage(policy, cache, clock=self._clock)
-
-    async def close(self) -> None:
-        """Abandon fetches under way. Idempotent."""
-        await asyncio.gather(*(cache.close() for cache in self._caches.values()))

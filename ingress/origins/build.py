@@ -23,7 +23,6 @@ from .dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
 from .failover import FailoverOrigin
 from .hello import HelloOrigin
 from .http1 import HttpOrigin
-from .http2 import Http2Origin
 from .socks import SocksOrigin
 from .status import StatusOrigin
 from .stream import StreamOrigin
@@ -92,10 +91,10 @@ def _http(service: HttpService, settings: OriginSettings, resources: OriginResou
     )
     if service.h2c:
         make_dialer = _dialer(settings, resources, tls=False)
-        return Http2Origin(endpoint, settings, make_dialer=make_dialer, fallback=None, tls=False)
+        return _http2(endpoint, settings, make_dialer, fallback=None, tls=False)
     if is_tls and settings.http2_origin and not matches:  # matchSNItoHost and HTTP/2 exclude each other, as there
         make_dialer = _dialer(settings, resources, tls=True, alpn=ALPN_HTTP2)
-        return Http2Origin(endpoint, settings, make_dialer=make_dialer, fallback=plain, tls=True)
+        return _http2(endpoint, settings, make_dialer, fallback=plain, tls=True)
     return plain
 
 
@@ -107,8 +106,21 @@ def _unix(service: UnixService, settings: OriginSettings, resources: OriginResou
     plain = HttpOrigin(endpoint, settings, make_dialer=_dialer(settings, resources, tls=service.tls), name_of=name_of)
     if service.tls and settings.http2_origin and settings.origin_server_name:
         make_dialer = _dialer(settings, resources, tls=True, alpn=ALPN_HTTP2)
-        return Http2Origin(endpoint, settings, make_dialer=make_dialer, fallback=plain, tls=True)
+        return _http2(endpoint, settings, make_dialer, fallback=plain, tls=True)
     return plain
+
+
+def _http2(
+    endpoint: Endpoint,
+    settings: OriginSettings,
+    make_dialer: Callable[[], Dialer],
+    *,
+    fallback: Origin | None,
+    tls: bool,
+) -> Origin:
+    from .http2 import Http2Origin  # its library is loaded only where a rule needs it
+
+    return Http2Origin(endpoint, settings, make_dialer=make_dialer, fallback=fallback, tls=tls)
 
 
 def _dialer(

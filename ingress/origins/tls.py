@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import certifi
-from cryptography import x509
-
 from .base import OriginError
 from .cloudflare_roots import CLOUDFLARE_ORIGIN_ROOTS
 from .failures import quoted
@@ -134,6 +131,8 @@ class TlsContexts:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_default_certs()
         if not _system_has_roots(context):
+            import certifi
+
             context.load_verify_locations(cafile=certifi.where())
         context.load_verify_locations(cadata=CLOUDFLARE_ORIGIN_ROOTS + self._extra_roots)
         if pool:
@@ -161,6 +160,8 @@ def cut_off(sock: socket.socket) -> None:
 
 def names_in(certificate: bytes) -> tuple[str, ...]:
     """The DNS names and addresses that a DER certificate is for, fit to be shown."""
+    from cryptography import x509  # 10 MB that only an explanation is worth
+
     extensions = x509.load_der_x509_certificate(certificate).extensions
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]

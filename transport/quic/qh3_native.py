@@ -15,8 +15,6 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from qh3 import tls
 from qh3._hazmat import Buffer, QuicConnectionCore
 from qh3.quic.configuration import QuicConfiguration
@@ -104,6 +102,10 @@ def server_configuration(tls_settings: ServerTls, settings: QuicSettings) -> Con
     Raises:
         ConnectFailed: certificate and key cannot be read.
     """
+    # Not at the top: a client needs neither, and they cost 10 MB.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     configuration = _configuration(settings, tls_settings.alpn, is_client=False)
     try:
         certificate = x509.load_pem_x509_certificate(tls_settings.certificate_chain)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from connector.access.key_cache import FETCH_INTERVAL, KEYS_FRESH, KEYS_STALE
-from connector.access.stage import MAX_REMEMBERED, AccessStage, AccessStages
+from connector.access.stage import MAX_REMEMBERED, AccessStage
+from connector.access.stages import AccessStages
 from ingress.origins.base import OriginRequest, RequestKind
 from tests.support.access import AUDIENCE, NOW, TEAM, Team
 
