@@ -135,6 +135,8 @@ class BufferedConnection(Connection):
 
     def peer_opened(self, stream: BufferedStream) -> bool:
         """Hand a stream that the peer opened to the user; False where it was refused for lack of room."""
+        if self.closed is not None:
+            return False
         self.streams[stream.stream_id] = stream
         self.peer_streams += 1
         if self.peer_streams <= PEER_STREAMS:

@@ -93,6 +93,11 @@ class Core(ReceivingCore):
         super().handle_timer(now)
 
     @property
+    def is_unproven(self) -> bool:
+        """Whether no packet of the peer could be opened yet."""
+        return self._state is QuicConnectionState.FIRSTFLIGHT
+
+    @property
     def idle_period(self) -> float:
         """After how much silence the connection ends."""
         return self._idle_timeout()
@@ -142,8 +147,12 @@ class AioquicConnection(BufferedConnection):
     def refused(self) -> None:
         """The peer's host says that nobody listens. It counts while connecting only: later it may be forged."""
         if not self.established.done():
-            info = ConnectionClosedInfo(code=0, reason="nothing listens there", local=False, idle=False)
-            self._finish(info)
+            self._finish(ConnectionClosedInfo(code=0, reason="nothing listens there", local=False, idle=False))
+
+    def abandon_unless_proven(self) -> None:
+        """Forget a connection that began with a packet which nothing opened."""
+        if self.core.is_unproven and self.closed is None:
+            self._finish(ConnectionClosedInfo(code=0, reason="not a first packet", local=True, idle=False))
 
     # -- the loop's calls ----------------------------------------------------------------------------------------
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from transport.settings import QuicSettings
     from transport.udp import Datagram
 
-#: Connections whose handshake is under way; first packets beyond are not answered.
-HALF_OPEN_LIMIT = 1024
+#: Connections whose handshake is under way, at some 100 KB each; first packets beyond are not answered.
+HALF_OPEN_LIMIT = 256
 #: First packets are padded to this at least (RFC 9000 14.1).
 SMALLEST_INITIAL = 1200
 #: Connections that were closed here of which the farewell is kept, to repeat it to peers that missed it.
@@ -109,6 +109,8 @@ class AioquicListener(Listener):
                 batches.setdefault(connection, []).append(datagram)
         for connection, batch in batches.items():
             connection.datagrams_received(batch)
+            if connection in self._half_open:
+                connection.abandon_unless_proven()
 
     def _for_long_header(self, datagram: Datagram) -> AioquicConnection | None:
         """Return the connection of a handshake packet, making one for the first packet of a client."""

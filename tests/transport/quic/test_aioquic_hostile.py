@@ -252,6 +252,43 @@ def test_damaged_and_foreign_packets_are_ignored() -> None:
     run(scenario())
 
 
+def test_first_packets_that_nothing_opens_leave_nothing_behind() -> None:
+    async def scenario() -> None:
+        async with serve() as server, relay_to(server.listener.address) as relay:
+            made: list[bytes] = []
+            original = server.listener._make_connection
+
+            def watch(first_id: bytes, *rest: object) -> object:
+                made.append(first_id)
+                return original(first_id, *rest)  # type: ignore[arg-type]
+
+            server.listener._make_connection = watch  # type: ignore[method-assign,assignment]
+            chance = random.Random(2)
+            for _ in range(20):
+                first_id = chance.randbytes(8)
+                header = b"\xc3\x00\x00\x00\x01\x08" + first_id + b"\x00\x00\x44\xb0"
+                relay.send_to_listener(header + chance.randbytes(1200))
+            await until(lambda: len(made) == 20, "all were looked at")
+            await asyncio.sleep(0)
+            assert repr(server.listener).endswith("connections=0 half_open=0 ids=0>")
+
+    run(scenario())
+
+
+def test_a_user_may_close_from_the_handler_of_streams() -> None:
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            server.set_stream_handler(lambda _: server.close(9, "enough"))
+            for _ in range(5):
+                stream = await client.open_stream()
+                stream.send_nowait(b"x")
+            info = await asyncio.wait_for(client.wait_closed(), PATIENCE)
+            assert (info.code, info.reason) == (9, "enough")
+            assert server.statistics().streams_open == 0
+
+    run(scenario())
+
+
 def test_random_frames_end_a_connection_at_worst() -> None:
     async def scenario() -> None:
         chance = random.Random(4)

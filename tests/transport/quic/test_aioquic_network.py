@@ -233,6 +233,43 @@ def test_no_first_frame_of_a_stream_is_tiny() -> None:
     run(scenario())
 
 
+def test_many_connections_share_one_socket() -> None:
+    async def scenario() -> None:
+        async with serve() as server:
+            clients = await asyncio.gather(*(dial(server.listener.address) for _ in range(12)))
+            ends = {end.peer_address: end for end in [await server.next() for _ in clients]}
+
+            async def exchange(client: AioquicConnection, number: int) -> None:
+                near, far = await open_both(client, ends[client.local_address], b"%d" % number)
+                near.send_nowait(bytes(number * 1000), finish=True)
+                assert len(await read_all(far)) == number * 1000
+
+            await asyncio.gather(*(exchange(client, number) for number, client in enumerate(clients)))
+            for client in clients:
+                client.close()
+            await until(lambda: "connections=0" in repr(server.listener), "all are forgotten")
+            assert repr(server.listener).endswith("ids=0>")
+
+    run(scenario())
+
+
+def test_a_client_may_change_its_connection_id() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, _relay):
+            near, far = await open_both(client, server)
+            for number in range(20):
+                await until(lambda: bool(client.core._peer_cid_available), "spare ids arrive")
+                client.core.change_connection_id()
+                near.send_nowait(b"%02d" % number)
+                received = b""
+                while len(received) < 2:
+                    received += await asyncio.wait_for(far.receive(), PATIENCE)
+                assert received == b"%02d" % number
+            assert len(server.core._host_cids) <= 8
+
+    run(scenario())
+
+
 def test_new_keys_are_followed() -> None:
     async def scenario() -> None:
         async with relayed_pair() as (client, server, _relay):
