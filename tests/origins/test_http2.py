@@ -153,7 +153,7 @@ def test_a_reader_that_takes_nothing_stops_the_origin() -> None:
 
 @pytest.mark.parametrize(
     ("code", "sentence"),
-    [(ErrorCodes.INTERNAL_ERROR, "reset the stream with code 2"), (ErrorCodes.NO_ERROR, "no answer")],
+    [(ErrorCodes.INTERNAL_ERROR, "reset the stream with code 2"), (ErrorCodes.NO_ERROR, "no whole answer")],
 )
 def test_a_reset_before_the_head_is_an_error(code: ErrorCodes, sentence: str) -> None:
     def react(server: H2Server, event: events.Event) -> None:

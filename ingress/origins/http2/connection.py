@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from h2 import config, events
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
@@ -14,6 +13,7 @@ from h2.settings import SettingCodes, Settings
 from ingress.origins.failures import broke_protocol, unreachable
 
 from .exchange import Exchange, Unprocessed
+from .lasting import LastingConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ class Http2Connection(asyncio.Protocol):
     """The client's end. `on_change` is told whenever room, or the will to take more, may have changed."""
 
     def __init__(self, on_change: Callable[[Http2Connection], None]) -> None:
-        self._h2 = H2Connection(config.H2Configuration(client_side=True, header_encoding=None))
+        self._h2 = LastingConnection(config.H2Configuration(client_side=True, header_encoding=None))
         self._on_change = on_change
         self._transport: asyncio.Transport | None = None
         self._exchanges: dict[int, Exchange] = {}
@@ -97,17 +97,17 @@ class Http2Connection(asyncio.Protocol):
         self._heard = True
         try:
             received = self._h2.receive_data(data)
-            self._silence = 0 if received else self._silence + len(data)
-            if self._silence > MAX_SILENCE:
-                raise ProtocolError("no frame ends")
             for event in received:
                 self._take(event)
+            # Data of streams that were reset makes no events, but answers.
+            answered = self.flush()
+            self._silence = 0 if received or answered else self._silence + len(data)
+            if self._silence > MAX_SILENCE:
+                raise ProtocolError("no frame ends")
         except (ProtocolError, ValueError, IndexError) as error:
             # h2 raises its own errors for nearly everything; the other two come from its HPACK corner cases.
             self._fail_all(broke_protocol(f"its HTTP/2 is wrong ({type(error).__name__})"))
             self.close()
-            return
-        self.flush()
 
     def eof_received(self) -> None:
         """The service leaves."""
@@ -144,6 +144,7 @@ class Http2Connection(asyncio.Protocol):
             self.is_open = False
             raise Unprocessed("its HTTP/2 connection takes no more requests") from error
         exchange = self._exchanges[stream_id] = Exchange(stream_id, self)
+        exchange.upload_ended = finish
         self.flush()
         return exchange
 
@@ -171,6 +172,7 @@ class Http2Connection(asyncio.Protocol):
     def end(self, exchange: Exchange) -> None:
         """End the request's body."""
         if exchange.stream_id in self._exchanges and self._transport is not None:
+            exchange.upload_ended = True
             self._h2.end_stream(exchange.stream_id)
             self.flush()
 
@@ -197,11 +199,12 @@ class Http2Connection(asyncio.Protocol):
             self.flush()
             self._transport.close()
 
-    def flush(self) -> None:
-        """Hand the transport what h2 has to send."""
+    def flush(self) -> bool:
+        """Hand the transport what h2 has to send; False where that is nothing."""
         data = self._h2.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
+        return bool(data)
 
     def _flush_soon(self) -> None:
         if not self._flush_due:
@@ -266,14 +269,13 @@ class Http2Connection(asyncio.Protocol):
             exchange.failed(broke_protocol(cause))
 
     def _stream_reset(self, event: events.StreamReset) -> None:
-        self._resets += 1
+        self._resets += event.remote_reset
         if event.error_code == ErrorCodes.REFUSED_STREAM:
             self._over(event.stream_id, Unprocessed("it refused the stream"))
         elif event.error_code == ErrorCodes.NO_ERROR:
-            exchange = self._exchanges.get(event.stream_id)
-            # A complete response before the end of the request (RFC 9113 8.1): the rest of the upload is unwanted.
-            complete = exchange is not None and exchange.head.done()
-            self._over(event.stream_id, None if complete else unreachable("it gave no answer"))
+            # Behind a complete response it says that the rest of the upload is unwanted (RFC 9113 8.1), but then the
+            # exchange is over already.
+            self._over(event.stream_id, unreachable("it gave no whole answer"))
         else:
             self._over(event.stream_id, unreachable(f"it reset the stream with code {int(event.error_code or 0)}"))
         if self._resets > MAX_RESETS:
@@ -293,6 +295,8 @@ class Http2Connection(asyncio.Protocol):
             return
         if error is None:
             exchange.completed()
+            if not exchange.upload_ended and self._transport is not None:
+                self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)  # or it would stay half open for ever
         else:
             exchange.failed(error)
         self._wake_senders()

@@ -38,6 +38,7 @@ class Exchange(Inbox, OriginResponse):
         self.head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_abandoned: Callable[[], None] | None = None
         "Called when the response is over before its upload is."
+        self.upload_ended = False
         self._carrier: Carrier | None = carrier
         self._held = False
         self._owed = 0
@@ -65,13 +66,13 @@ class Exchange(Inbox, OriginResponse):
 
     def completed(self) -> None:
         """Nothing follows, and all was well."""
-        self._carrier = None
+        self._let_go()
         self.end()
         self._abandon_upload()
 
     def failed(self, error: Exception) -> None:
         """Nothing follows because of `error`: an `OriginError`, or `Unprocessed` before the head."""
-        self._carrier = None
+        self._let_go()
         if not self.head.done():
             self.head.set_exception(error)
             self.head.exception()  # read here in case nobody waits any more
@@ -96,13 +97,19 @@ class Exchange(Inbox, OriginResponse):
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
+    def _let_go(self) -> Carrier | None:
+        # What is owed counts against the whole connection: kept back for good, it would starve the other exchanges.
+        self._settle()
+        carrier, self._carrier = self._carrier, None
+        return carrier
+
     async def finish(self) -> None:
         """Give up what is unfinished of the exchange; most often nothing is. Never waits."""
         self.abort()
 
     def abort(self) -> None:
         """Reset the stream if it is still open, and forget what was not read. Idempotent."""
-        carrier, self._carrier = self._carrier, None
+        carrier = self._let_go()
         if carrier is not None:
             carrier.reset(self.stream_id)
         if not self.head.done():
