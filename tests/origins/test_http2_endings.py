@@ -17,8 +17,6 @@ from tests.origins.test_http2 import _saw, _until, request, scenario, whole
 from tests.support.bodies import Body
 
 if TYPE_CHECKING:
-    
-if TYPE_CHECKING:
     from tests.support.h2_origin import H2Server
 
 
