@@ -99,7 +99,7 @@ class RawOrigin:
             await script(peer)
         except asyncio.CancelledError:
             pass
-        except Exception as error:  # noqa: BLE001 - raised again when the server closes
+        except BaseException as error:  # noqa: BLE001 - raised again when the server closes; pytest's own are no Exception
             self.failures.append(error)
         finally:
             self.running.discard(task)
@@ -132,3 +132,18 @@ async def raw_origin(
         await server.wait_closed()
     if origin.failures:
         raise origin.failures[0]
+
+
+def answering(response: bytes) -> Script:
+    """A script that gives every request of a connection the same answer, until the client is gone."""
+
+    async def script(peer: Peer) -> None:
+        try:
+            while True:
+                await peer.reader.readuntil(b"\r\n\r\n")
+                peer.requests += 1
+                peer.writer.write(response)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+
+    return script
