@@ -171,6 +171,7 @@ class EdgeConnection:
             if self._path.active:
                 self._log.warning("The grace period is over: %d requests are broken off", self._path.active)
         await self._path.abort_all()
+        self._control.close()
         self.connection.close()
 
     async def push_local_configuration(self) -> None:

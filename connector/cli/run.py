@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from connector.cli.exits import FAILED
 from connector.cli.loops import run_loop
 from connector.cli.options import overrides_of
 from connector.cli.service import serve
 from connector.config import ConnectorConfig, find_config, load_config
 from connector.config.flags import FLAGS
-from connector.log import Log, LogSetup, fields
+from connector.errors import ConnectorError
+from connector.log import MASK, Log, LogSetup, fields
 from connector.metrics_server import DEFAULT_ADDRESS
 from connector.version import version
 
@@ -30,7 +32,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
 
     Raises:
         ConfigError: bad config or flags.
-        ConnectorError: failure at run time.
+        StartFailed: the log file cannot be opened.
     """
     path = path or find_config()
     overrides = overrides_of(given)
@@ -63,8 +65,17 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
     try:
         _say_settings(config, overrides)
         return run_loop(main)
+    except ConnectorError as error:
+        _log.critical("%s", error)
+        return FAILED
     finally:
         setup.close()
+
+
+def _shown(name: str, value: object) -> object:
+    if FLAGS[name].secret:
+        return MASK
+    return ",".join(value) if isinstance(value, tuple) else value
 
 
 def _say_settings(config: ConnectorConfig, overrides: Mapping[str, Any]) -> None:
@@ -73,8 +84,8 @@ def _say_settings(config: ConnectorConfig, overrides: Mapping[str, Any]) -> None
         **fields(python=platform.python_version(), os=platform.system(), config=config.file or "none"),
     )  # fmt: skip
     if overrides:
-        shown = {name: "*****" if FLAGS[name].secret else value for name, value in sorted(overrides.items())}
-        _log.info("Settings", **fields(**{name.replace("-", "_"): value for name, value in shown.items()}))
+        shown = {name: _shown(name, value) for name, value in sorted(overrides.items())}
+        _log.info("Settings", extra={"fields": shown})
     for problem in config.warnings:
         _log.warning("%s", problem)
     if overrides.get("token") and click.get_current_context(silent=True) is not None:

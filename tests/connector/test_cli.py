@@ -129,7 +129,7 @@ def test_credentials_that_cannot_be_used_are_one_sentence(tmp_path: Path) -> Non
 def test_an_edge_that_cannot_be_resolved_exits_1(tmp_path: Path) -> None:
     found = invoke("run", write_config(tmp_path), "--edge", "does-not-exist.invalid:1")
     assert found.exit_code == 1
-    assert found.stderr.splitlines()[-1].startswith("error: failed to resolve any edge address")
+    assert "FTL failed to resolve any edge address" in found.stderr.splitlines()[-1]
 
 
 def test_the_command_line_knows_every_flag_of_the_table() -> None:
@@ -334,7 +334,7 @@ def test_a_metrics_address_in_use_exits_1(tmp_path: Path) -> None:
             "run", write_config(tmp_path), "--edge", "127.0.0.1:9", "--metrics", f"127.0.0.1:{port}"
         ) as process:
             assert await process.code() == 1
-            assert process.lines[-1].startswith(f"error: cannot serve metrics on 127.0.0.1:{port}: ")
+            assert f"FTL cannot serve metrics on 127.0.0.1:{port}: " in process.lines[-1]
         taken.close()
         await taken.wait_closed()
 
