@@ -34,6 +34,8 @@ class Fault:
     suggestion: str = ""
     "What was probably meant: a key or a value to write in place of what is there."
     warning: bool = False
+    at_key: bool = False
+    "The last key of the path is at fault, whatever its value."
 
     @property
     def place(self) -> str:
@@ -68,12 +70,14 @@ class FaultList:
         self.faults: list[Fault] = []
         self.errors = 0
 
-    def add(self, path: ConfigPath, message: str, suggestion: str = "", *, warning: bool = False) -> None:
-        """Record a fault, or a warning."""
+    def add(
+        self, path: ConfigPath, message: str, suggestion: str = "", *, warning: bool = False, at_key: bool = False
+    ) -> None:
+        """Record a fault, or a warning; with `at_key` it is the key and not its value that is at fault."""
         if not warning:
             self.errors += 1
         if len(self.faults) < MAX_FAULTS or (not warning and self.errors == 1):
-            self.faults.append(Fault(path, message, suggestion, warning))
+            self.faults.append(Fault(path, message, suggestion, warning, at_key))
 
     def warn(self, path: ConfigPath, message: str, suggestion: str = "") -> None:
         """Record a warning."""

@@ -30,6 +30,10 @@ class _FieldLines(Kind[tuple[tuple[bytes, bytes], ...]]):
             place = (*path, str(name))
             try:
                 field = check_name(name if isinstance(name, str) else "").encode()
+            except ValueError as error:
+                reader.faults.add(place, str(error), at_key=True)
+                continue
+            try:
                 lines += [
                     (field, _field_value(text)) for text in (entry if isinstance(entry, list | tuple) else (entry,))
                 ]

@@ -76,7 +76,7 @@ class Table:
             place = (*path, str(name))
             if value is None:
                 if key.null_means == "fault" and not reader.remote:
-                    reader.faults.add(place, f"{key.name} is empty; expected {key.kind.example}")
+                    reader.faults.add(place, f"{key.name} is empty; expected {key.kind.example}", at_key=True)
                 continue
             if key.no_effect and not reader.remote:
                 reader.faults.warn(place, f"{key.name} has no effect: {key.no_effect}")
@@ -116,7 +116,8 @@ class Table:
             message = f"unknown key {quoted(name)}"
         hidden = isinstance(value, Mapping) and not SECURITY_KEYS.isdisjoint(value)
         guards = self.secure or hidden or name in SECURITY_KEYS or meant in SECURITY_KEYS | SECURITY_HOLDERS
-        reader.faults.add(place, message, meant, warning=reader.allow_unknown_keys and not guards)
+        warning = reader.allow_unknown_keys and not guards
+        reader.faults.add(place, message, meant, warning=warning, at_key=True)
 
     def suggest(self, name: str) -> str:
         """Return the key that `name` was probably meant to be, or ""."""

@@ -89,7 +89,8 @@ def read_ingress(config: object, reader: Reader) -> Ingress:
 def _check_defaults(values: dict[str, Any], reader: Reader) -> None:
     for name in values:
         if ORIGIN_REQUEST[name].only_in_rules:
-            reader.faults.add(("originRequest", name), f"{name} belongs to one rule; write it under its originRequest")
+            message = f"{name} belongs to one rule; write it under its originRequest"
+            reader.faults.add(("originRequest", name), message, at_key=True)
 
 
 def _warn_about_rules(rules: tuple[Rule, ...], defaults: dict[str, Any], faults: FaultList) -> None:
@@ -194,7 +195,8 @@ class _RuleParser:
             place = (*self._path, "originRequest", name)
             if not key.reference and not _applies(key, service):
                 wanted = _WANTED[key.applies_to]
-                self._faults.add(place, f"{name} works with {wanted} only, and this service is {redacted(service)}")
+                message = f"{name} works with {wanted} only, and this service is {redacted(service)}"
+                self._faults.add(place, message, at_key=True)
             elif name == "ipRules" and not isinstance(service, SocksService | BastionService):
                 self._faults.warn(place, "ipRules apply to the services socks-proxy and bastion only")
             elif name == "backends" and any(is_http(other) != is_http(service) for other in values[name]):

@@ -25,7 +25,7 @@ from connector.config.model import (
     LifecycleConfig,
     LogConfig,
 )
-from connector.config.problems import Path, Problem
+from connector.config.problems import Path, Problem, in_order
 from connector.config.rules import Rules, load_rules
 from connector.config.yaml_source import Source, read_source
 from connector.discovery import split_host_port
@@ -80,19 +80,16 @@ def check_config(
 ) -> tuple[Rules | None, list[Problem]]:
     """Return the rules of the config file `path` (None if they cannot be used) and everything that is wrong with it.
 
-    Credentials and the edge are not looked at.
+    Credentials and other files that it names are not looked at: it may be for another machine.
     """
     try:
         source = read_source(path)
     except ConfigError as error:
         return None, list(error.problems)
     loading = _Loading(source, overrides or {}, allow_unknown_keys)
-    rules = loading.rules()
-    if rules is not None and rules.ingress.is_default:
-        loading.problems = [problem for problem in loading.problems if not problem.warning]
-        loading.problems.append(source.problem(("ingress",), "the config holds no ingress rules"))
-        return None, loading.problems
-    return rules, loading.problems
+    rules = loading.rules(must_have_rules=True)
+    loading.settings()
+    return rules, in_order(loading.problems)
 
 
 @dataclass(slots=True)
@@ -106,24 +103,36 @@ class _Loading:
     problems: list[Problem] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
 
-    def rules(self) -> Rules | None:
+    def rules(self, *, must_have_rules: bool = False) -> Rules | None:
         """Read flags and rules; None where the rules cannot be used."""
         self.problems += self.source.warnings
         self.values = collect(self.source, self.overrides, self.problems, allow_unknown_keys=self.allow_unknown_keys)
-        return load_rules(self.source, self.values, self.problems, allow_unknown_keys=self.allow_unknown_keys)
+        return load_rules(
+            self.source,
+            self.values,
+            self.problems,
+            allow_unknown_keys=self.allow_unknown_keys,
+            must_have_rules=must_have_rules,
+        )
+
+    def settings(self) -> tuple[EdgeConfig, LifecycleConfig, LogConfig, tuple[tuple[str, str], ...]]:
+        """Return what the flags say, faults aside, and warn of those that do nothing. `rules` comes before."""
+        if unused := without_effect(self.values):
+            message = f"no effect in this connector: {', '.join(unused)}"
+            self.problems.append(Problem(message=message, file=self.source.file, warning=True))
+        self._check_choices()
+        return self._edge(), self._lifecycle(), self._log(), self._tags()
 
     def config(self, given: Credentials | None) -> ConnectorConfig:
         """Return the config, or raise ConfigError with all that is wrong."""
         rules = self.rules()
-        self._check_choices()
-        edge, lifecycle, log, tags = self._edge(), self._lifecycle(), self._log(), self._tags()
+        edge, lifecycle, log, tags = self.settings()
+        if edge.ca_file is not None and not FilePath(edge.ca_file).is_file():
+            self._fault("cacert", f"the file {edge.ca_file} does not exist")
         credentials = given or self._credentials()
         max_flows = self._positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
-        if unused := without_effect(self.values):
-            message = f"no effect in this connector: {', '.join(unused)}"
-            self.problems.append(Problem(message=message, file=self.source.file, warning=True))
         if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
-            raise ConfigError(self.problems)
+            raise ConfigError(in_order(self.problems))
         if credentials.endpoint:
             edge = replace(edge, region=credentials.endpoint)
         return ConnectorConfig(
@@ -159,8 +168,6 @@ class _Loading:
                 ipaddress.ip_address(bind)
             except ValueError:
                 self._fault("edge-bind-address", f'"{bind}" is no IP address')
-        if values.get("cacert") and not FilePath(values["cacert"]).expanduser().is_file():
-            self._fault("cacert", f"the file {values['cacert']} does not exist")
         defaults = QuicSettings()
         return EdgeConfig(
             addresses=values.get("edge", ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,3 +29,8 @@ class Problem:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         text = ": ".join(part for part in (place, place_of(self.path), self.message) if part)
         return f"{text}; did you mean {self.suggestion}?" if self.suggestion else text
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems as the file has them; those without a place come first."""
+    return sorted(problems, key=lambda problem: (problem.line, problem.column))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from connector.config.problems import Problem
 from ingress import (
     Ingress,
     IngressError,
@@ -25,11 +24,17 @@ from ingress.origin_keys import ORIGIN_REQUEST
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from connector.config.problems import Problem
     from connector.config.yaml_source import Source
     from ingress import Fault
 
 #: Flags that set a key of originRequest where the config has no rules.
 REQUEST_FLAGS = {key.flag: key.name for key in ORIGIN_REQUEST.keys if key.flag}
+
+_NO_RULES = {
+    False: "no ingress rules and no --url: every request will be answered with 503",
+    True: "the config holds no ingress rules",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +46,24 @@ class Rules:
 
 
 def load_rules(
-    source: Source, values: Mapping[str, Any], problems: list[Problem], *, allow_unknown_keys: bool = False
+    source: Source,
+    values: Mapping[str, Any],
+    problems: list[Problem],
+    *,
+    allow_unknown_keys: bool = False,
+    must_have_rules: bool = False,
 ) -> Rules | None:
-    """Return the rules of a config; None where faults were added to `problems`. `values` are its flags."""
+    """Return the rules of a config; None where faults were added to `problems`. `values` are its flags.
+
+    A config without any gets a rule that answers 503, with a warning, unless it `must_have_rules`.
+    """
     ingress = warp_routing = None
     try:
-        ingress = _ingress(source, values, problems, allow_unknown_keys)
+        ingress = _ingress(source, values, allow_unknown_keys)
         problems += _problems(source, ingress.warnings)
+        if ingress.is_default:
+            problems.append(source.problem(("ingress",), _NO_RULES[must_have_rules], warning=not must_have_rules))
+            ingress = None if must_have_rules else ingress
     except IngressError as error:
         problems += _problems(source, error.faults)
     try:
@@ -58,7 +74,7 @@ def load_rules(
     return Rules(ingress, warp_routing) if ingress is not None and warp_routing is not None else None
 
 
-def _ingress(source: Source, values: Mapping[str, Any], problems: list[Problem], allow_unknown_keys: bool) -> Ingress:
+def _ingress(source: Source, values: Mapping[str, Any], allow_unknown_keys: bool) -> Ingress:
     try:
         return parse_ingress(source.values, allow_unknown_keys=allow_unknown_keys)
     except NoIngressRules:
@@ -71,8 +87,6 @@ def _ingress(source: Source, values: Mapping[str, Any], problems: list[Problem],
             )
         )
     if single is None:
-        message = "no ingress rules and no --url: every request will be answered with 503"
-        problems.append(Problem(message=message, file=source.file, warning=True))
         return default_ingress()
     # Read again with what the config says of every origin: leaving its `access` out would open the service to all.
     service = str(single.rules[0].service)
@@ -102,7 +116,7 @@ def _problems(source: Source, faults: Iterable[Fault]) -> list[Problem]:
             fault.message,
             suggestion=fault.suggestion,
             warning=fault.warning,
-            key=fault.warning or fault.message.startswith("unknown key"),
+            key=fault.warning or fault.at_key,
         )
         for fault in faults
     ]

@@ -171,7 +171,11 @@ class _Builder:
         self._open: set[int] = set()
 
     def build(self, node: yaml.Node, path: Path, depth: int) -> Any:
-        self._source.places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        start = (node.start_mark.line + 1, node.start_mark.column + 1)
+        # A mapping or list begins where its first entry does: what is wrong with all of it is shown at its key.
+        self._source.places[path] = (
+            self._source.keys.get(path, start) if isinstance(node, yaml.CollectionNode) else start
+        )
         if not self._admit(node, path, depth):
             return None
         self._open.add(id(node))

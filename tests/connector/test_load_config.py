@@ -116,7 +116,7 @@ ingress:
   - service: http_status:404
 """,
     )
-    assert [line.split(": ")[0] for line in found] == ["config.yml:6:7", "config.yml:7:23", "config.yml:4:14"]
+    assert [line.split(": ")[0] for line in found] == ["config.yml:4:14", "config.yml:6:7", "config.yml:7:23"]
     assert any("noTLSVerify" in line for line in found)
 
 

@@ -1,5 +1,6 @@
 """Broken configs, each with the places and sentences that it must be told, in the comments at its top."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import yaml
 from ingress import IngressError, parse_ingress, parse_warp_routing
 
 FILES = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
-MARK = "# expect: "
+#: `# expect LINE:COLUMN: place: sentence`; tests/connector/test_broken_configs.py looks at line and column.
+MARK = re.compile(r"# expect \d+:\d+: (.*)")
 
 
 def test_there_are_enough_of_them() -> None:
@@ -19,7 +21,7 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_all_faults_are_told_at_once_with_their_places(file: Path) -> None:
     text = file.read_text()
-    expected = [line.removeprefix(MARK) for line in text.splitlines() if line.startswith(MARK)]
+    expected = [found[1] for line in text.splitlines() if (found := MARK.fullmatch(line))]
     assert faults_of(yaml.safe_load(text)) == expected
 
 
