@@ -33,6 +33,7 @@ from connector.tasks import TaskOwner
 from connector.tracker import ConnectionTracker
 from connector.version import architecture, version
 from ingress.origins import OriginResources
+from protocol.headers import canonical_name
 from protocol.registration import Refusal
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class Connector:
             timeout=self.config.lifecycle.rpc_timeout,
             log=log,
         )
-        headers = [(TAG_HEADER_PREFIX + name.encode(), value.encode()) for name, value in self.config.tags]
+        headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in self.config.tags]
         headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
         return RequestPath(
             orchestrator=self._orchestrator,

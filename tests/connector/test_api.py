@@ -289,3 +289,26 @@ def test_waiting_for_a_connector_that_was_stopped_ends() -> None:
             await connector.start()
 
     run(scenario)
+
+
+def test_tags_and_the_connectors_id_reach_the_origin() -> None:
+    async def scenario(edge: LocalEdge) -> None:
+        heads: list[bytes] = []
+
+        async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 204 Fine\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(origin, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        rules = [{"service": f"http://127.0.0.1:{port}"}]
+        async with Connector(config(edge, rules, tags=(("ROOM", "attic"),))) as connector:
+            await connector.wait_ready()
+            assert await get(edge) == 204
+            assert b"Cf-Warp-Tag-Room: attic\r\n" in heads[0]
+            assert b"Cf-Warp-Tag-Id: " + str(connector.connector_id).encode() in heads[0]
+        server.close()
+        await server.wait_closed()
+
+    run(scenario)
