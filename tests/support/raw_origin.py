@@ -63,6 +63,12 @@ class Peer:
             data = await asyncio.wait_for(self.reader.read(), PATIENCE)
             assert data == b"", f"unexpected bytes: {data[:80]!r}"
 
+    async def closed_after_rest(self) -> None:
+        """Take whatever still comes until the client is gone, however it went."""
+        with contextlib.suppress(ConnectionError):
+            while await asyncio.wait_for(self.reader.read(1 << 20), PATIENCE):
+                pass
+
     def end(self) -> None:
         self.writer.close()
 
