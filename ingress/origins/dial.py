@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from .failures import not_connected
-from .tls import TlsClient, TlsRefused, cut_off
+from .tls import TlsClient, TlsRefused
 
 if TYPE_CHECKING:
     from ingress.settings import OriginSettings
@@ -162,11 +162,7 @@ class Dialer:
 
 async def adopt(sock: socket.socket, factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Give a connected socket to a new protocol. Cancel closes the socket."""
-    try:
-        return await asyncio.get_running_loop().create_connection(factory, sock=sock)
-    except BaseException:
-        cut_off(sock)
-        raise
+    return await asyncio.get_running_loop().create_connection(factory, sock=sock)
 
 
 def literal_target(host: str, port: int) -> Target | None:

@@ -6,7 +6,6 @@ Verification is OpenSSL's own, names included. Nothing here decides that a certi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
@@ -74,7 +73,6 @@ class TlsClient:
                     ssl_handshake_timeout=None if sock.family == socket.AF_UNIX else NO_LIMIT,
                 )
         except BaseException as error:
-            cut_off(sock)
             if isinstance(error, ssl.CertificateError):
                 raise _unverified(error, server_name, shown) from error
             if isinstance(error, TimeoutError):
@@ -150,12 +148,6 @@ def _can_ask_for(context: ssl.SSLContext, server_name: str) -> bool:
     except (ValueError, TypeError, ssl.SSLError):  # too long, empty labels, NUL, not encodable
         return False
     return True
-
-
-def cut_off(sock: socket.socket) -> None:
-    """End a socket that a transport may own by now: the peer sees it at once, the owner closes it."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
 
 
 def names_in(certificate: bytes) -> tuple[str, ...]:

@@ -197,6 +197,23 @@ def test_a_refusing_address_starts_the_next_one_at_once(run: Run) -> None:
     run(scene())
 
 
+def test_when_two_addresses_connect_at_once_one_is_closed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "ATTEMPT_DELAY", 0)
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close) as origin:
+
+            async def twice(host: str, port: int) -> list[Target]:
+                return [(socket.AF_INET, ("127.0.0.1", origin.port))] * 3
+
+            for _ in range(10):
+                (await Dialer(resolve=twice).open_socket(Endpoint(host="twice", port=1))).close()
+            await asyncio.sleep(0.02)
+            assert len(origin.peers) > 10, "the race was real"
+
+    run(scene())  # which looks for descriptors left over
+
+
 def test_without_happy_eyeballs_addresses_are_tried_one_after_another(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

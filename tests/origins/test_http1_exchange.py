@@ -277,6 +277,25 @@ def test_a_final_answer_to_an_expectation_means_the_body_is_not_sent(run: Run) -
     run(scene())
 
 
+def test_after_a_final_answer_the_body_is_not_sent_later_either(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "CONTINUE_TIMEOUT", 0.02)
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nn")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(peer.reader.read(1), 0.06)
+        await peer.send(b"o")
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, _):
+            asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
+            assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"no"
+
+    run(scene())
+
+
 @pytest.mark.parametrize(
     ("length", "pieces", "cause"),
     [

@@ -174,6 +174,33 @@ def test_a_fast_origin_waits_for_a_reader_that_takes_nothing(run: Run) -> None:
     run(scene())
 
 
+def test_a_response_that_waits_to_be_read_does_not_hold_up_the_next_on_its_connection(run: Run) -> None:
+    size = INBOX_HIGH_WATER + 5000
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(OK_HEAD + b"Content-Length: %d\r\n\r\n" % size)
+        await peer.send(bytes(INBOX_HIGH_WATER))
+        await asyncio.sleep(0.05)
+        await peer.send(bytes(5000))  # the end comes with what makes the reading pause
+        await peer.head()
+        await peer.send(OK_HI)
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, server):
+            unread = await origin.serve(get(), Body())
+            assert isinstance(unread, Inbox)
+            assert origin._pool is not None
+            await until(lambda: unread.size == size)
+            assert origin._pool.idle_count == 1
+            assert await read_all(await asyncio.wait_for(origin.serve(get(), Body()), 1)) == b"hi"
+            assert len(await read_all(unread)) == size
+            assert len(server.peers) == 1
+
+    run(scene())
+
+
 def test_a_trickling_origin_cannot_fill_memory_with_tiny_pieces(run: Run) -> None:
     count = 3000
 

@@ -221,6 +221,11 @@ def test_data_after_a_large_body_is_refused_and_line_ends_only_end_reuse() -> No
         assert b"".join(parser.body) == b"xyyy"
 
 
+def test_a_length_that_no_file_has_is_refused_at_once() -> None:
+    with pytest.raises(BrokenResponse, match="its Content-Length is too large"):
+        ResponseParser().feed(OK + b"Content-Length: 9223372036854775808\r\n\r\n")
+
+
 def test_a_head_just_below_the_bounds_passes() -> None:
     line = b"X-A: " + b"a" * (module.MAX_LINE_BYTES - 7) + b"\r\n"
     assert len(read([OK + line * 3 + HI]).headers) == 4

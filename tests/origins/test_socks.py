@@ -19,6 +19,7 @@ from ingress.origins.destinations import parse_destination
 from ingress.origins.dial import Endpoint, Target
 from ingress.origins.socks import SocksOrigin
 from ingress.origins.stream import StreamOrigin
+from ingress.origins.tunnel import Tunnel
 from ingress.origins.websocket import frames
 from ingress.settings import OriginSettings
 from tests.origins.support import get, until
@@ -226,6 +227,28 @@ def test_socks_in_front_of_a_fixed_service_ignores_the_destination(run: Run) -> 
             client.say(b"x")
             assert await client.hear(1) == b"X"
             client.response.abort()
+
+    run(scene())
+
+
+def test_a_service_that_floods_before_the_greeting_is_bounded(run: Run) -> None:
+    async def flood(peer: Peer) -> None:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                peer.writer.write(bytes(1 << 20))
+            await peer.rest()
+
+    async def scene() -> None:
+        async with raw_origin(flood) as server:
+            body = Body(end=False)
+            origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
+            response = await origin.serve(upgrade(), body)
+            await asyncio.sleep(0.1)
+            assert isinstance(response, Tunnel)
+            assert response.channel is not None
+            assert 0 < sum(map(len, response.channel._held or ())) <= 256 * 1024
+            response.abort()
+            server.peers[0].writer.transport.abort()
 
     run(scene())
 

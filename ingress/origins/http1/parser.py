@@ -215,9 +215,6 @@ class ResponseParser:
             self.headers.append((name, value.rstrip(b" \t")))
 
     def _trailer(self, name: bytes, value: bytes) -> None:
-        self._after_head += len(name) + len(value)
-        if self._after_head > MAX_HEAD_BYTES:
-            raise self._broken(f"its trailers are longer than {MAX_HEAD_BYTES} bytes")
         if name.lower() not in _NOT_IN_TRAILERS:
             self.trailers.append((name, value.rstrip(b" \t")))
 
