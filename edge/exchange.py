@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.framed_body import FramedBody
 from protocol.errors import ProtocolError
 from protocol.streams import ConnectResponseDecoder, encode_connect_request
+from protocol.trailers import TRAILERS_OFFER
 from transport.errors import ConnectionClosed, TransportError
 
 if TYPE_CHECKING:
@@ -33,12 +35,15 @@ class Broken(Exception):
 class Exchange:
     """A stream that carries one visitor's request, until `close` or `abort`."""
 
-    __slots__ = ("_decoder", "_member", "leftover", "stream")
+    __slots__ = ("_decoder", "_member", "_takes_trailers", "body", "leftover", "stream")
 
-    def __init__(self, member: Member, stream: Stream) -> None:
+    def __init__(self, member: Member, stream: Stream, *, takes_trailers: bool = False) -> None:
         self._member: Member | None = member
         self._decoder = ConnectResponseDecoder()
+        self._takes_trailers = takes_trailers
         self.stream = stream
+        self.body: Stream | FramedBody = stream
+        "Where the response's body is read, behind what is in `leftover`."
         self.leftover = b""
         "Payload that arrived together with the response."
         member.in_flight += 1
@@ -58,11 +63,19 @@ class Exchange:
                 response = decoder.feed(data)
                 if response is not None:
                     self.leftover = decoder.leftover
+                    if self._takes_trailers and TRAILERS_OFFER in response.metadata:
+                        self.body = FramedBody(stream, self.leftover)
+                        self.leftover = b""
                     return response
         except TransportError as exc:
             raise Broken(f"The connector broke off before it answered: {exc}.") from exc
         except ProtocolError as exc:
             raise Broken(f"The connector's answer is malformed: {exc}.") from exc
+
+    @property
+    def trailers(self) -> list[tuple[bytes, bytes]]:
+        """The response's trailer fields, once its body is at its end."""
+        return self.body.trailers if isinstance(self.body, FramedBody) else []
 
     def close(self) -> None:
         """Both directions ended as they should. Idempotent."""
@@ -79,9 +92,16 @@ class Exchange:
 
 
 async def open_exchange(
-    tunnel: Tunnel | None, request: ConnectRequest, *, body: bytes = b"", finish: bool = False
+    tunnel: Tunnel | None,
+    request: ConnectRequest,
+    *,
+    body: bytes = b"",
+    finish: bool = False,
+    takes_trailers: bool = False,
 ) -> Exchange:
     """Open a stream for `request` on the best connection of `tunnel`, with the beginning of the body.
+
+    `takes_trailers` says that `request` offers to.
 
     Cancel leaves nothing behind.
 
@@ -100,5 +120,5 @@ async def open_exchange(
         except ConnectionClosed:
             tunnel.leave(member)  # its own task will notice too, a moment later
             continue
-        return Exchange(member, stream)
+        return Exchange(member, stream, takes_trailers=takes_trailers)
     raise NoTunnel

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 from edge.exchange import Broken, NoTunnel, open_exchange
+from edge.visitors.forwarding import connect_request, host_name
 from edge.visitors.identity import VisitorIdentity
 from edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_response
 from edge.visitors.request_body import request_body
@@ -20,9 +21,8 @@ from edge.visitors.response_head import BadResponse, Framing, final_head, switch
 from edge.visitors.sockets import WriteGate, reset_connection
 from edge.visitors.two_way import Plain, TwoWay
 from edge.visitors.upload import Upload
-from protocol.connect import ConnectionType, ConnectRequest
 from protocol.errors import ProtocolError
-from protocol.headers import RequestHead, request_metadata, response_head
+from protocol.headers import response_head
 
 if TYPE_CHECKING:
     from edge.exchange import Exchange
@@ -268,16 +268,14 @@ class VisitorConnection(asyncio.Protocol):
             if body.finished:
                 self._reader.leftover = body.leftover
         self._unread = body is not None and not body.finished
-        host = request.host.decode("ascii")
         headers = self._identity.add_to(request.headers, ray) if self._server.settings.identity else request.headers
-        head = RequestHead(request.method, host, request.target.decode("latin-1"), headers, request.body_length)
-        connect = ConnectRequest(
-            dest=f"http://{host}{head.target}",
-            type=ConnectionType.WEBSOCKET if request.websocket else ConnectionType.HTTP,
-            metadata=request_metadata(head),
+        exchange = await open_exchange(
+            self._server.tunnels.for_host(host_name(request.host)),
+            connect_request(request, headers),
+            body=first,
+            finish=not (request.websocket or self._unread),
+            takes_trailers=request.wants_trailers,
         )
-        tunnel = self._server.tunnels.for_host(_name_of(host))
-        exchange = await open_exchange(tunnel, connect, body=first, finish=not (request.websocket or self._unread))
         if body is not None and self._unread:
             self._begin_upload(request, exchange, body, asked=not first)
         return exchange
@@ -367,10 +365,3 @@ class VisitorConnection(asyncio.Protocol):
             self._set(_State.CLOSING)
             self._socket.close()
         return False
-
-
-def _name_of(host: str) -> str:
-    """Return the name in a Host value: lower case, without port and without the dot of the root."""
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower().rstrip(".")

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Bytes of a request line with all its header fields.
 MAX_HEAD_BYTES = 64 * 1024
 #: Header fields of one request; each costs some 40 bytes beyond its own on the way to the connector.
 MAX_FIELDS = 500
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -55,6 +59,9 @@ class VisitorRequest:
     keep_alive: bool
     expects_continue: bool
     version: str
+    "1.0, 1.1 or 2."
+    wants_trailers: bool = False
+    "Whether it said `TE: trailers`: only then trailer fields reach it."
 
 
 class RequestReader:
@@ -165,37 +172,49 @@ class RequestReader:
         if method == "CONNECT":
             raise BadRequest("This is no forward proxy: CONNECT is not served here.", 405)
         special: dict[bytes, list[bytes]] = {}
-        headers = self._end_to_end(special)
+        headers = end_to_end(self._fields, special)
         body_length = _framing(special, version)
         keep_alive, nominated, upgrades = _connection_options(special, version)
         if nominated:
             headers = [field for field in headers if field[0].lower() not in nominated]
         host, target = _address(self._url, special.get(b"host", []), method)
+        websocket = upgrades and method == "GET" and body_length == 0 and version == "1.1"
         return VisitorRequest(
             method=method,
             target=target,
             host=host,
             headers=headers,
             body_length=body_length,
-            websocket=upgrades and method == "GET" and body_length == 0 and version == "1.1",
+            websocket=websocket,
             keep_alive=keep_alive,
             expects_continue=_expects_continue(special, version) and body_length != 0,
             version=version,
+            wants_trailers=b"te" in special and version == "1.1" and not websocket and wants_trailers(special),
         )
 
-    def _end_to_end(self, special: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
-        """Return the fields meant for the far end; those that mean something here go into `special`."""
-        headers = []
-        for name, value in self._fields:
-            value = value.rstrip(b" \t")
-            lower = name.lower()
-            if lower in _SPECIAL:
-                special.setdefault(lower, []).append(value)
-            elif lower.startswith(b"cf-") and (lower in _EDGE_ONLY or lower.startswith(_EDGE_ONLY_PREFIXES)):
-                continue
-            else:
-                headers.append((name, value))
-        return headers
+
+def end_to_end(fields: Iterable[tuple[bytes, bytes]], special: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the fields meant for the far end; those that mean something here go into `special`, by lower-case name."""
+    headers = []
+    for name, value in fields:
+        value = value.rstrip(b" \t")
+        lower = name.lower()
+        if lower in _SPECIAL:
+            special.setdefault(lower, []).append(value)
+        elif lower.startswith(b"cf-") and (lower in _EDGE_ONLY or lower.startswith(_EDGE_ONLY_PREFIXES)):
+            continue
+        else:
+            headers.append((name, value))
+    return headers
+
+
+def wants_trailers(special: dict[bytes, list[bytes]]) -> bool:
+    """Return whether TE fields say that trailer fields are welcome (RFC 9110 10.1.4)."""
+    return any(
+        coding.partition(b";")[0].strip().lower() == b"trailers"
+        for value in special.get(b"te", ())
+        for coding in value.split(b",")
+    )
 
 
 def _framing(special: dict[bytes, list[bytes]], version: str) -> int | None:
@@ -248,7 +267,7 @@ def _address(url: bytes, hosts: list[bytes], method: str) -> tuple[bytes, bytes]
         host, url = absolute.groups()  # RFC 9112 3.2.2: it wins over Host
         if url[:1] != b"/":
             url = b"/" + url
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise BadRequest("The Host of the request is not the name of a host.")
     if url == b"*" and method == "OPTIONS":
         return host, url

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from edge.exchange import END_TIMEOUT, PIECE, Broken
-from edge.visitors.response_head import Framing
+from edge.visitors.response_head import Framing, trailer_section
+from protocol.errors import ProtocolError
 from transport.errors import TransportError
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ async def write_response(socket: asyncio.Transport, gate: WriteGate, exchange: E
     Raises:
         Broken: the stream broke off, or ended too early.
     """
-    stream = exchange.stream
     data: bytes | None = exchange.leftover
     try:
         if not data:
-            data = stream.receive_nowait(PIECE)
+            data = exchange.body.receive_nowait(PIECE)
         if head.framing is Framing.NONE:
             socket.write(head.data)
-            await _wait_for_end(exchange, data)
+            await wait_for_end(exchange, data)
         elif head.framing is Framing.LENGTH:
             await _write_length(socket, gate, exchange, head, data)
         else:
@@ -42,7 +42,7 @@ async def write_response(socket: asyncio.Transport, gate: WriteGate, exchange: E
 async def _write_length(
     socket: asyncio.Transport, gate: WriteGate, exchange: Exchange, head: ResponseHead, data: bytes | None
 ) -> None:
-    stream = exchange.stream
+    stream = exchange.body
     remaining = head.length
     if not data or not remaining:
         socket.write(head.data)
@@ -68,13 +68,13 @@ async def _write_length(
         data = None
         if gate.paused:
             await gate.wait()
-    await _wait_for_end(exchange, data)
+    await wait_for_end(exchange, data)
 
 
 async def _write_open_ended(
     socket: asyncio.Transport, gate: WriteGate, exchange: Exchange, head: ResponseHead, data: bytes | None
 ) -> None:
-    stream = exchange.stream
+    stream = exchange.body
     chunked = head.framing is Framing.CHUNKED
     pending = head.data
     while True:
@@ -91,14 +91,23 @@ async def _write_open_ended(
             await gate.wait()
         data = stream.receive_nowait(PIECE)
     if chunked or pending:
-        socket.write(pending + (b"0\r\n\r\n" if chunked else b""))
+        trailers = exchange.trailers
+        socket.write(pending + ((trailer_section(trailers) if trailers else b"0\r\n\r\n") if chunked else b""))
+    if stream is not exchange.stream:
+        await wait_for_end(exchange)
 
 
-async def _wait_for_end(exchange: Exchange, data: bytes | None) -> None:
-    """Wait a moment for the end of a stream whose response is whole, for cutting it off makes noise for nothing."""
+async def wait_for_end(exchange: Exchange, data: bytes | None = None) -> None:
+    """Wait a moment for the end of a stream whose response is whole, for cutting it off makes noise for nothing.
+
+    `data` is what was received last, None if nothing is known of what follows. Cancel at any time.
+    """
     try:
-        if data is None and exchange.stream.receive_nowait() is None:
+        if data is None and exchange.body.receive_nowait(PIECE) is None:
+            async with asyncio.timeout(END_TIMEOUT):
+                await exchange.body.receive(PIECE)
+        if exchange.body is not exchange.stream and exchange.stream.receive_nowait() is None:
             async with asyncio.timeout(END_TIMEOUT):
                 await exchange.stream.receive()
-    except (TransportError, TimeoutError):
+    except (TransportError, ProtocolError, TimeoutError):
         pass  # the visitor has all it needs

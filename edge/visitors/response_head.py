@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"trailer", b"te", b"upgrade")
 )
+_NOT_IN_TRAILERS = _HOP_BY_HOP | {b"content-length", b"host", b"content-encoding", b"content-type", b"set-cookie"}
 # Over QUIC the connector filters nothing (wire.md 7): what is between it and the edge ends here.
 _INTERNAL_PREFIXES = (b"cf-int-", b"cf-cloudflared-", b"cf-proxy-")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -55,7 +56,7 @@ def final_head(status: int, headers: Headers, request: VisitorRequest, *, keep_a
     """
     if not 200 <= status <= 999:
         raise BadResponse(f"The connector answered with status {status}, which is no final one.")
-    fields, length = _end_to_end(headers)
+    fields, length = end_to_end(headers)
     if request.method == "HEAD" or status in (204, 304):
         framing = Framing.NONE
         if status == 204:
@@ -83,11 +84,34 @@ def switching_head(headers: Headers) -> bytes:
     Raises:
         BadResponse: it holds what cannot be written.
     """
-    fields, _ = _end_to_end(headers)
+    fields, _ = end_to_end(headers)
     return _written(101, [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), *fields])
 
 
-def _end_to_end(headers: Headers) -> tuple[Headers, int | None]:
+def trailer_fields(trailers: Headers) -> Headers:
+    """Return the trailer fields that a visitor may get: none that speaks of framing, of a hop or of how to route."""
+    return [
+        field
+        for field in trailers
+        if (name := field[0].lower()) not in _NOT_IN_TRAILERS and not name.startswith(_INTERNAL_PREFIXES)
+    ]
+
+
+def trailer_section(trailers: Headers) -> bytes:
+    """Return what ends a chunked body, trailer fields included (RFC 9112 7.1.2).
+
+    Raises:
+        BadResponse: a field holds what cannot be written.
+    """
+    return b"0\r\n%b\r\n" % _block(trailer_fields(trailers))
+
+
+def end_to_end(headers: Headers) -> tuple[Headers, int | None]:
+    """Return the fields meant for the visitor, and the Content-Length.
+
+    Raises:
+        BadResponse: the Content-Length is not one number.
+    """
     fields: Headers = []
     lengths: set[bytes] = set()
     nominated = _NO_OPTIONS
@@ -110,8 +134,12 @@ def _end_to_end(headers: Headers) -> tuple[Headers, int | None]:
 
 
 def _written(status: int, fields: Headers) -> bytes:
+    return b"%b%b\r\n" % (status_line(status), _block(fields))
+
+
+def _block(fields: Headers) -> bytes:
     block = b"".join([b"%b: %b\r\n" % field for field in fields])
     # The connector may be anyone's: a line end inside a field would forge the visitor's next response.
     if block.count(b"\n") != len(fields) or block.count(b"\r") != len(fields) or b"\0" in block:
         raise BadResponse("A header field of the response holds a line end or a NUL.")
-    return b"%b%b\r\n" % (status_line(status), block)
+    return block
