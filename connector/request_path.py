@@ -286,18 +286,20 @@ class RequestPath:
         )
         try:
             response = await self._orchestrator.routes.private.serve(request, body)
-            try:
-                counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
-                await pump(stream, _ACK, response)
-                await response.finish()
-            except BaseException:
-                response.abort()
-                raise
         except OriginError as error:
             counters.request_errors += 1
             counters.connect_errors += 1
             self._log.error("%s", error, **fields(destination=escape(opening.dest)))
             _answer_error(stream, error.reason, status=error.status)
+        else:
+            counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
+            # Once the stream is acknowledged its bytes are the service's: what fails from here on resets it.
+            try:
+                await pump(stream, _ACK, response)
+                await response.finish()
+            except BaseException:
+                response.abort()
+                raise
         finally:
             limiter.release()
             counters.concurrent_requests -= 1

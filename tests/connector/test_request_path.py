@@ -460,6 +460,24 @@ def test_a_tcp_stream_goes_to_its_address_and_is_acknowledged_before_data() -> N
     run(scenario)
 
 
+def test_a_service_that_breaks_off_resets_its_tcp_stream_and_puts_no_words_of_ours_into_it() -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"SSH-2.0")
+        answer.open = True
+        under = PathUnderTest(private=FakeOrigin(lambda request, body: _later(answer)))
+        stream = await under.open(opening(ConnectionType.TCP, dest="10.0.0.1:22"), finish=False)
+        received = await stream.receive()
+        answer.end(OriginError("it broke the connection off"))
+        with pytest.raises(StreamReset):
+            received += await stream.receive()
+        await under.settled()
+        assert b"broke" not in received
+        assert answer.aborted
+        assert (under.counters.request_errors, under.counters.connect_errors) == (1, 0)
+
+    run(scenario)
+
+
 def test_a_flow_beyond_the_limit_is_refused_as_such() -> None:
     async def scenario() -> None:
         under = PathUnderTest()
