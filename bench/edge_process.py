@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from bench import load
+from bench import load, slow
 from bench.subject import ACCOUNT, SECRET, TUNNEL_ID
 from edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
 from edge.faults import Faults
@@ -61,6 +61,12 @@ class EdgeProcess:
             await asyncio.sleep(0.001)
         return {"monotonic": time.monotonic()}
 
+    async def do_drop(self) -> None:
+        """Close every connection, so that one whose process is gone is not waited for."""
+        for member in tuple(self._tunnel.members):
+            member.transport.close()
+        await self.do_wait(connections=0)
+
     async def do_faults(self, loss: float = 0.0, delay: float = 0.0, seed: int = 1) -> None:
         """Lose and delay packets from now on."""
         assert self._edge.relay is not None
@@ -78,13 +84,25 @@ class EdgeProcess:
 
     async def do_first_byte(self, seconds: float) -> dict[str, Any]:
         """Streamed responses."""
-        return _figures(await load.repeat(load.first_byte, self._tunnel, in_flight=1, seconds=seconds))
+        return _figures(await load.first_byte(self._tunnel, seconds=seconds))
 
     async def do_ping_pong(self, in_flight: int, seconds: float, destination: str | None = None) -> dict[str, Any]:
         """64 bytes to and fro."""
         return _figures(
             await load.ping_pong(self._tunnel, in_flight=in_flight, seconds=seconds, destination=destination)
         )
+
+    async def do_slow(self, case: str, streams: int, seconds: float, destination: str) -> dict[str, Any]:
+        """Slow exchanges, and how a quick neighbour fares beside them."""
+        work = []
+        for _ in range(streams):
+            if case == "upload":
+                work.append(slow.offered_upload(self._tunnel))
+            elif case == "download":
+                work.append(slow.slow_download(self._tunnel))
+            else:
+                work.append(slow.stalled_stream(self._tunnel, destination))
+        return _figures(await slow.beside(self._tunnel, work, seconds=seconds))
 
     async def do_hold(self, streams: int, destination: str) -> None:
         """Open TCP streams and keep them."""

@@ -73,7 +73,8 @@ async def repeat(unit: Unit, tunnel: Tunnel, *, in_flight: int, seconds: float =
     return outcome
 
 
-def _http(path: str, *more: tuple[bytes, bytes], method: bytes = b"GET") -> ConnectRequest:
+def http_request(path: str, *more: tuple[bytes, bytes], method: bytes = b"GET") -> ConnectRequest:
+    """What opens the stream of a request for the bench's hostname."""
     metadata = ((b"HttpMethod", method), (b"HttpHost", HOST.encode()), *_BROWSER, *more)
     return ConnectRequest(dest=f"http://{HOST}{path}", type=ConnectionType.HTTP, metadata=metadata)
 
@@ -92,7 +93,7 @@ async def _read_to_end(exchange: Exchange) -> int:
 
 def download(size: int) -> Unit:
     """GET `size` bytes."""
-    request = _http(f"/bytes/{size}")
+    request = http_request(f"/bytes/{size}")
 
     async def unit(tunnel: Tunnel) -> int:
         exchange = await open_exchange(tunnel, request, finish=True)
@@ -109,7 +110,7 @@ def download(size: int) -> Unit:
 
 def upload(size: int) -> Unit:
     """POST `size` bytes."""
-    request = _http("/sink", (b"HttpHeader:Content-Length", str(size).encode()), method=b"POST")
+    request = http_request("/sink", (b"HttpHeader:Content-Length", str(size).encode()), method=b"POST")
 
     async def unit(tunnel: Tunnel) -> int:
         exchange = await open_exchange(tunnel, request)
@@ -128,13 +129,25 @@ def upload(size: int) -> Unit:
     return unit
 
 
-async def first_byte(tunnel: Tunnel) -> int:
-    """The first piece of a streamed response; the rest is read outside of the measured time by nobody."""
-    exchange = await open_exchange(tunnel, _http("/stream"), finish=True)
-    try:
-        return await _read_to_end(exchange)
-    finally:
-        exchange.close()
+async def first_byte(tunnel: Tunnel, *, seconds: float) -> Outcome:
+    """Streamed responses, one after the other: the time to the first piece of body. The rest is read, and not timed."""
+    outcome = Outcome()
+    clock = time.perf_counter
+    started = clock()
+    while clock() - started < seconds:
+        begun = clock()
+        exchange = await open_exchange(tunnel, http_request("/stream"), finish=True)
+        try:
+            await exchange.response()
+            if not exchange.leftover and not await exchange.stream.receive():
+                raise RuntimeError("the response ended before its body began")
+            outcome.latencies.append(clock() - begun)
+            while await exchange.stream.receive():
+                pass
+        finally:
+            exchange.close()
+    outcome.elapsed = clock() - started
+    return outcome
 
 
 async def _reply(exchange: Exchange, size: int) -> None:

@@ -2,7 +2,7 @@
 
 Run as a process of its own (`python -m bench.origin`); it prints one JSON line with its ports and serves until killed.
 Paths: /bytes/N answers N bytes, POST reads the whole body and answers its length, /stream sends one chunk at once and
-the second when the peer goes, an Upgrade request echoes what follows. The TCP port echoes.
+the rest a moment later, an Upgrade request echoes what follows. The TCP port echoes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import cast
 
 import httptools
 
+#: How long a streamed response goes on after its first chunk.
+STREAM_SECONDS = 0.002
 _BODY = bytes(range(256)) * 4096
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -55,6 +57,15 @@ class HttpOrigin(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self.received += len(body)
+        if self.path == b"/slow":
+            # 1 MiB/s: after each piece, wait as long as it is worth.
+            self.transport.pause_reading()
+            loop = asyncio.get_running_loop()
+            loop.call_later(len(body) / 1_048_576, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def on_message_complete(self) -> None:
         if self.key is not None:
@@ -65,7 +76,8 @@ class HttpOrigin(asyncio.Protocol):
             self.transport.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             )
-            self.transport.write(b"8\r\ndata: 1\n\r\n0\r\n\r\n")
+            self.transport.write(b"8\r\ndata: 1\n\r\n")
+            asyncio.get_running_loop().call_later(STREAM_SECONDS, self.transport.write, b"0\r\n\r\n")
         else:
             text = str(self.received).encode()
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
