@@ -20,6 +20,8 @@ MAX_FRAME_BYTES = 16 * 1024
 #: Bytes of a control frame's payload (RFC 6455 5.5).
 MAX_CONTROL_BYTES = 125
 _NORMAL_CLOSURE = (1000).to_bytes(2, "big")
+#: What a Close frame says where the far end came to its end in good order: nothing, 1000 or 1001 (RFC 6455 7.4.1).
+_ORDERLY = frozenset({b"", _NORMAL_CLOSURE, (1001).to_bytes(2, "big")})
 
 
 def handshake_headers(key: bytes) -> list[tuple[bytes, bytes]]:
@@ -47,14 +49,14 @@ def mask(data: bytes, key: bytes) -> bytes:
 class WebSocketCarriage:
     """Frames towards the connector, bytes out of its frames. Implements `edge.visitors.two_way.Carriage`."""
 
-    __slots__ = ("_buffer", "_closed", "_fragmented", "_random_bytes", "_remaining")
+    __slots__ = ("_buffer", "_fragmented", "_must_close", "_random_bytes", "_remaining")
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._random_bytes = random_bytes
         self._buffer = b""  # less than a header, or a control frame that is not whole
         self._remaining = 0  # payload of the data frame at hand
         self._fragmented = False
-        self._closed = False
+        self._must_close = False
 
     def to_stream(self, data: bytes) -> bytes:
         """Return `data` as masked binary frames."""
@@ -64,17 +66,20 @@ class WebSocketCarriage:
         return b"".join([self._frame(_BINARY, data[start : start + MAX_FRAME_BYTES]) for start in starts])
 
     def end(self) -> bytes:
-        """Return a Close frame, once."""
-        if self._closed:
-            return b""
-        self._closed = True
-        return self._frame(_CLOSE, _NORMAL_CLOSURE)
+        """Return the Close frame that is owed, if the connector has closed.
+
+        A visitor who ends first still receives: that is the end of the stream without a Close frame, which would ask
+        the connector to close too (RFC 6455 5.5.1).
+        """
+        return self._frame(_CLOSE, _NORMAL_CLOSURE) if self._must_close else b""
 
     def from_stream(self, data: bytes) -> tuple[bytes, bytes, bool]:
-        """Return payload, replies (pong, Close), and whether the connector closed.
+        """Return payload, replies (pong), and whether the connector closed.
+
+        Its Close frame is answered when the visitor ends too, who may have more to say.
 
         Raises:
-            ValueError: these are no frames of a server.
+            ValueError: these are no frames of a server, or it closed because something went wrong.
         """
         payload: list[bytes] = []
         replies = b""
@@ -104,9 +109,12 @@ class WebSocketCarriage:
             control = view[begin:end]
             position = end
             if opcode == _CLOSE:
+                if control[:2] not in _ORDERLY:
+                    raise ValueError("a Close frame that tells of a failure")
                 self._buffer = b""
-                return b"".join(payload), replies + self.end(), True
-            if opcode == _PING and not self._closed:
+                self._must_close = True
+                return b"".join(payload), replies, True
+            if opcode == _PING:
                 replies = self._frame(_PONG, control)  # only the last needs an answer (RFC 6455 5.5.3)
         self._buffer = view[position:]
         return payload[0] if len(payload) == 1 else b"".join(payload), replies, False

@@ -77,16 +77,23 @@ def test_payload_comes_out_of_frames_in_pieces_of_any_size(step: int) -> None:
         replies += reply
     assert payload == b"a" * 10 + b"b" * 300 + b"c" * 70_000
     assert closed
-    answered = frames_of(replies)
-    assert (Opcode.PONG, b"again") in answered
-    assert answered[-1][0] is Opcode.CLOSE
-
-
-def test_a_close_frame_is_sent_once() -> None:
-    carriage = WebSocketCarriage(os.urandom)
+    assert (Opcode.PONG, b"again") in frames_of(replies)
+    # The visitor may still have something to say: the answer to the Close frame is its last word.
+    assert frames_of(carriage.to_stream(b"late")) == [(Opcode.BINARY, b"late")]
     assert frames_of(carriage.end()) == [(Opcode.CLOSE, b"\x03\xe8")]
-    assert carriage.end() == b""
-    assert carriage.from_stream(server_frame(8, b"")) == (b"", b"", True)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe9going away"])
+def test_a_close_frame_is_sent_in_answer_only(payload: bytes) -> None:
+    carriage = WebSocketCarriage(os.urandom)
+    assert carriage.end() == b"", "half a close: the visitor still receives"
+    assert carriage.from_stream(server_frame(8, payload)) == (b"", b"", True)
+    assert frames_of(carriage.end()) == [(Opcode.CLOSE, b"\x03\xe8")]
+
+
+def test_a_close_frame_that_tells_of_a_failure_is_one() -> None:
+    with pytest.raises(ValueError, match="failure"):
+        WebSocketCarriage(os.urandom).from_stream(server_frame(2, b"half of") + server_frame(8, b"\x03\xf3broken"))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PING_INTERVAL = 54.0
 #: Seconds in which a service may still answer after its visitor said close; then it is cut off.
 CLOSE_LINGER = 1.0
-#: Seconds a visitor has to answer our close frame.
+#: Seconds a visitor may be silent before it answers our close frame; it may have much to send still.
 CLOSE_TIMEOUT = 10.0
 #: Bytes read of the visitor at once.
 PIECE_BYTES = 64 * 1024
@@ -90,6 +90,11 @@ class WebSocketTunnel(Tunnel):
         self._close_code = code
         if not self._closing:
             self._set_deadline(CLOSE_LINGER)
+
+    def visitor_spoke(self) -> None:
+        """Data came although we closed: the service ended one direction only, and the other is in use."""
+        if self._deadline is not None and self._closing:
+            self._set_deadline(CLOSE_TIMEOUT)
 
     async def finish(self) -> None:
         """As `Tunnel.finish`. Cancel aborts."""
@@ -197,6 +202,7 @@ class FrameReader:
             if isinstance(item, frames.Piece):
                 if item.opcode == frames.BINARY and item.payload:
                     self._ready.append(item.payload)
+                    self._tunnel.visitor_spoke()
             elif item.opcode == frames.PING:
                 self._tunnel.answer_ping(item.payload)
             elif item.opcode == frames.CLOSE:

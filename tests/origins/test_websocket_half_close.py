@@ -1,0 +1,48 @@
+"""A service that ended its side of a WebSocket carriage is sent data for as long as its visitor has some."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingress.origins.base import RequestKind
+from ingress.origins.dial import Endpoint
+from ingress.origins.stream import StreamOrigin
+from ingress.origins.websocket import carriage, frames
+from ingress.settings import OriginSettings
+from tests.origins.support import get
+from tests.support.bodies import Body
+from tests.support.frames import masked
+from tests.support.raw_origin import Peer, raw_origin
+
+if TYPE_CHECKING:
+    from tests.origins.conftest import Run
+
+
+def test_a_visitor_who_is_still_sending_is_not_let_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carriage, "CLOSE_TIMEOUT", 0.2)
+    heard = asyncio.Queue[bytes]()
+
+    async def script(peer: Peer) -> None:
+        peer.half_close()
+        while data := await peer.some():
+            await heard.put(data)
+
+    async def scene() -> None:
+        body = Body(end=False)
+        async with raw_origin(script) as server:
+            origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings())
+            response = await origin.serve(get("/", kind=RequestKind.WEBSOCKET, length=None), body)
+            while await response.receive():
+                pass
+            finishing = asyncio.create_task(response.finish())
+            for _ in range(10):  # twice the timeout in all
+                body.put(masked(frames.BINARY, b"more"))
+                assert await heard.get() == b"more"
+                await asyncio.sleep(0.04)
+            body.put(masked(frames.CLOSE, b"\x03\xe8"))
+            await asyncio.wait_for(finishing, 1)
+
+    run(scene())
