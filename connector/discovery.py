@@ -50,24 +50,25 @@ def split_host_port(text: str) -> Address:
 
 
 async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto") -> list[Region]:
-    """Look up each given address; names that cannot be found are logged and left out. Cancel at any time.
+    """Look up each given address; those that cannot be used are logged and left out. Cancel at any time.
 
     Raises:
         StartFailed: none of them can be used.
     """
-    log = Log("discovery")
     regions: list[Region] = []
-    reasons: list[str] = []
+    unusable: dict[str, str] = {}
     for text in addresses:
         try:
             address = await _resolve(split_host_port(text), ip_version)
         except (ValueError, OSError, TimeoutError) as error:
-            reasons.append(f"{text}: {_reason(error)}")
-            log.exception("Cannot use an edge address", **fields(address=text, reason=_reason(error)))
+            unusable[text] = _reason(error)
         else:
             regions.append(Region([address]))
     if not regions:
-        raise StartFailed(f"failed to resolve any edge address ({'; '.join(reasons)})")
+        reasons = "; ".join(f"{text}: {reason}" for text, reason in unusable.items())
+        raise StartFailed(f"failed to resolve any edge address ({reasons})")
+    for text, reason in unusable.items():
+        Log("discovery").warning("Cannot use an edge address", **fields(address=text, reason=reason))
     return regions
 
 

@@ -60,7 +60,15 @@ def test_a_name_is_looked_up_once_and_bad_ones_are_left_out(caplog: pytest.LogCa
         assert [region.active() for region in regions] == [[("127.0.0.1", 5)]]
 
     asyncio.run(scenario())
-    assert "Cannot use an edge address" in caplog.text
+    (said,) = caplog.records
+    assert said.getMessage() == "Cannot use an edge address"
+    assert said.exc_info is None, "a traceback is no sentence"
+
+
+def test_where_none_can_be_used_the_error_says_why_and_nothing_else_does(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(StartFailed, match=r"a:x: .*no port.*; does-not-exist\.invalid: "):
+        asyncio.run(resolve_given(["a:x", "does-not-exist.invalid"]))
+    assert not caplog.records
 
 
 def test_an_address_of_the_other_family_is_left_out() -> None:
