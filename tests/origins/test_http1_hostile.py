@@ -257,5 +257,10 @@ def test_a_slow_origin_holds_the_visitor_back(run: Run) -> None:
 
 def _unsent() -> int:
     """Bytes that wait in the transport of the one connection being used."""
-    [connection] = [thing for thing in gc.get_objects() if type(thing) is HttpConnection and not thing.is_closed]
+    loop = asyncio.get_running_loop()
+    [connection] = [
+        thing
+        for thing in gc.get_objects()
+        if type(thing) is HttpConnection and thing._loop is loop and not thing.is_closed
+    ]
     return connection._transport.get_write_buffer_size()

@@ -114,6 +114,7 @@ def test_a_client_reaches_what_the_rules_allow(run: Run, host: str) -> None:
             client.say(connect_to(host, server.port))
             reply = await client.hear(10)
             assert reply[:8] == b"\x05\x00\x00\x01\x7f\x00\x00\x01"
+            await until(lambda: bool(server.peers))
             assert int.from_bytes(reply[8:]) == server.peers[0].writer.get_extra_info("peername")[1]
             assert await client.hear(11) == b"220 ready\r\n"
             client.say(b"hello")

@@ -196,7 +196,7 @@ def test_after_the_visitors_close_the_service_may_finish_but_not_forever(
             async with stream_origin(script) as (origin, server):
                 response = await origin.serve(upgrade(), Body(masked(frames.CLOSE, b"\x03\xe9"), end=False))
                 got = await rest(response)
-                assert got[0] == Frame(frames.BINARY, b"last words", True)
+                assert got[0].payload.startswith(b"last words")
                 assert got[-1] == Frame(frames.CLOSE, b"\x03\xe9", True)
                 await asyncio.wait_for(response.finish(), 1)
                 await until(lambda server=server: not server.running)  # type: ignore[misc]
@@ -301,9 +301,7 @@ def test_pings_of_a_visitor_who_does_not_read_are_not_piled_up(run: Run) -> None
             assert isinstance(response, Inbox)
             await until(lambda: response.size > INBOX_HIGH_WATER)
             before = response.size
-            for number in range(20_000):
-                body.put(masked(frames.PING, b"%d" % number))
-            body.put(masked(frames.BINARY, b"done"))
+            body.put(b"".join(masked(frames.PING, b"%d" % number) for number in range(20_000)))
             await until(lambda: not body.pieces)
             assert response.size == before
             data = b""
