@@ -27,7 +27,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "capnp": ("protocol/schemas.py",),
     "aioquic": ("transport/", "bench/"),
     "qh3": ("transport/", "bench/"),
-    "h2": ("transport/", "ingress/origins/"),
+    "h2": ("transport/", "ingress/origins/", "edge/"),
     "httptools": ("ingress/origins/", "edge/", "bench/"),
     "re2": ("ingress/",),
     "yaml": ("connector/", "ingress/schema.py"),

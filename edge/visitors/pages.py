@@ -31,6 +31,15 @@ def error_response(
     status: int, reason: str, *, ray: str = "", keep_alive: bool = False, head_only: bool = False
 ) -> bytes:
     """Return a whole response that says what went wrong. `head_only` leaves the body out, as HEAD wants it."""
+    fields, body = error_page(status, reason, ray=ray)
+    if not keep_alive:
+        fields.append((b"Connection", b"close"))
+    head = b"%b%b\r\n" % (status_line(status), b"".join([b"%b: %b\r\n" % field for field in fields]))
+    return head if head_only else head + body
+
+
+def error_page(status: int, reason: str, *, ray: str = "") -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the fields and the body of a page that says what went wrong."""
     body = _PAGE.format(
         status=status,
         phrase=html.escape(_PHRASES.get(status, "Error")),
@@ -38,14 +47,11 @@ def error_response(
         ray=f"<p><small>Ray {html.escape(ray)}</small></p>" if ray else "",
     ).encode("utf-8", "replace")
     fields = [
-        "Content-Type: text/html; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
+        (b"Content-Type", b"text/html; charset=utf-8"),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
     ]
     if ray:
-        fields.append(f"Cf-Ray: {ray}")
-    if not keep_alive:
-        fields.append("Connection: close")
-    head = status_line(status) + ("\r\n".join(fields) + "\r\n\r\n").encode("ascii")
-    return head if head_only else head + body
+        fields.append((b"Cf-Ray", ray.encode("ascii")))
+    return fields, body

@@ -187,7 +187,7 @@ class RequestReader:
             body_length=body_length,
             websocket=websocket,
             keep_alive=keep_alive,
-            expects_continue=_expects_continue(special, version) and body_length != 0,
+            expects_continue=expects_continue(special, version) and body_length != 0,
             version=version,
             wants_trailers=b"te" in special and version == "1.1" and not websocket and wants_trailers(special),
         )
@@ -249,7 +249,12 @@ def _connection_options(special: dict[bytes, list[bytes]], version: str) -> tupl
     return keep_alive, options - _NEVER_NOMINATED, upgrades
 
 
-def _expects_continue(special: dict[bytes, list[bytes]], version: str) -> bool:
+def expects_continue(special: dict[bytes, list[bytes]], version: str) -> bool:
+    """Return whether the visitor holds its body back until it is told to send it.
+
+    Raises:
+        BadRequest: it expects something else.
+    """
     values = special.get(b"expect")
     if not values or version == "1.0":
         return False

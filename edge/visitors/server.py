@@ -1,13 +1,13 @@
-"""The listener for visitors over HTTP/1.1, and what its connections share."""
+"""The listener for visitors over HTTP/1.1 and HTTP/2, and what their connections share."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge.tasks import TaskSet
-from edge.visitors.http1 import VisitorConnection
+from edge.visitors.first_bytes import FirstBytes
 from edge.visitors.identity import RayNumbers
 
 if TYPE_CHECKING:
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 #: Seconds between two looks at who took too long.
 SWEEP = 0.5
 BACKLOG = 1024
+
+
+class VisitorConnection(Protocol):
+    """One socket of a visitor, as the server sees it."""
+
+    def check_time(self, now: float) -> None:
+        """Act where the visitor or the connector took too long."""
+
+    def abort(self) -> None:
+        """Cut the visitor off."""
 
 
 class VisitorServer:
@@ -45,7 +55,7 @@ class VisitorServer:
         """
         loop = asyncio.get_running_loop()
         host, port = self.settings.address
-        self._server = await loop.create_server(lambda: VisitorConnection(self), host, port, backlog=BACKLOG)
+        self._server = await loop.create_server(lambda: FirstBytes(self), host, port, backlog=BACKLOG)
         self._sweep = loop.call_later(SWEEP, self._check_time)
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])

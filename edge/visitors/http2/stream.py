@@ -1,0 +1,216 @@
+"""One exchange of an HTTP/2 visitor: its request into a tunnel, the response back, trailers included."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from edge.exchange import PIECE, Broken, NoTunnel, open_exchange
+from edge.visitors.forwarding import connect_request, host_name
+from edge.visitors.http2.response import OPTIONS_FIELDS, error_answer, response_fields, trailer_block
+from edge.visitors.http2.upload import Upload
+from edge.visitors.request_parser import BadRequest
+from edge.visitors.response_body import wait_for_end
+from edge.visitors.response_head import BadResponse
+from protocol.errors import ProtocolError
+from protocol.headers import response_head
+from transport.errors import TransportError
+
+if TYPE_CHECKING:
+    from edge.exchange import Exchange
+    from edge.visitors.identity import VisitorIdentity
+    from edge.visitors.request_parser import VisitorRequest
+    from edge.visitors.server import VisitorServer
+    from protocol.connect import ConnectResponse
+
+    Headers = list[tuple[bytes, bytes]]
+
+
+class Carrier(Protocol):
+    """The connection, as its streams see it."""
+
+    async def send_fields(self, stream_id: int, fields: Headers, *, end: bool = False) -> None:
+        """Queue a header block, or trailers, once the socket takes more. Cancel: it is queued or not."""
+
+    async def send_data(self, stream_id: int, data: bytes) -> None:
+        """Send `data` as the visitor's windows and its socket allow. Cancel leaves part of it sent."""
+
+    def end(self, stream_id: int) -> None:
+        """End the response."""
+
+    def reset(self, stream_id: int, *, failed: bool) -> None:
+        """Reset the stream: because it failed, or because the rest of its request is not wanted."""
+
+    def flush(self) -> bool:
+        """Hand the socket what is queued; False where that is nothing."""
+
+    def acknowledge(self, stream_id: int, count: int) -> None:
+        """Give the visitor credit for `count` bytes of a stream."""
+
+    def over(self, stream: VisitorStream) -> None:
+        """The stream ended, however that came."""
+
+
+class VisitorStream:
+    """From the request's header to the last frame in either direction."""
+
+    def __init__(
+        self,
+        stream_id: int,
+        request: VisitorRequest | BadRequest,
+        carrier: Carrier,
+        server: VisitorServer,
+        *,
+        grpc: bool,
+    ) -> None:
+        """`grpc` says that faults are to be told in gRPC's own way."""
+        self.stream_id = stream_id
+        self.upload = Upload(lambda count: carrier.acknowledge(stream_id, count), server.tasks)
+        self.responding = False
+        "Whether the header of the response is out."
+        self._request = request
+        self._carrier = carrier
+        self._server = server
+        self._grpc = grpc
+        self._ray = server.rays.next_ray()
+        self._exchange: Exchange | None = None
+        self._clock: asyncio.Timeout | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<VisitorStream {self.stream_id} {'responding' if self.responding else 'waiting'}, {self.upload!r}>"
+
+    def start(self, identity: VisitorIdentity) -> None:
+        """Serve the request in a task of its own."""
+        self._task = self._server.tasks.start(self._run(identity), "edge visitor stream")
+
+    def abandon(self) -> None:
+        """The visitor wants no more of it, or is gone: the far end learns it at once. Idempotent."""
+        if self._exchange is not None:
+            self._exchange.abort()
+        self.upload.drop()
+        if self._task is not None:
+            self._task.cancel()
+
+    def data(self, data: bytes, cost: int) -> None:
+        """A piece of the request's body, with what it cost of the visitor's window."""
+        self.upload.feed(data, cost)
+        if self._clock is not None and not self._clock.expired():  # the time for an answer begins anew
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._server.settings.response_timeout)
+
+    # -- the task ------------------------------------------------------------------------------------------------
+
+    async def _run(self, identity: VisitorIdentity) -> None:
+        try:
+            fault = await self._serve(identity)
+            if fault is not None:
+                await self._tell(fault)
+        finally:
+            if self._exchange is not None:
+                self._exchange.abort()
+            self.upload.drop()
+            self._carrier.over(self)
+
+    async def _serve(self, identity: VisitorIdentity) -> BadRequest | None:
+        """Answer the request; return what is to be told instead where that failed before the answer began."""
+        request = self._request
+        if isinstance(request, BadRequest):
+            return request
+        if request.target == b"*":
+            # RFC 9110 9.3.7: it asks about this server, not about a service behind it.
+            await self._carrier.send_fields(self.stream_id, OPTIONS_FIELDS, end=True)
+            self._finished()
+            return None
+        try:
+            exchange, response = await self._ask(request, identity)
+            if response.error:
+                return BadRequest(self._server.explain(response.error), 502)
+            await self._pass_on(request, exchange, response)
+        except BadRequest as fault:
+            return fault
+        except NoTunnel:
+            return BadRequest("No tunnel is connected for this host.", 530)
+        except TimeoutError:
+            if self.upload.ended:
+                return BadRequest("The service behind the tunnel did not answer in time.", 524)
+            return BadRequest("The body of the request did not arrive in time.", 408)
+        except (Broken, BadResponse, ProtocolError, TransportError) as exc:
+            if not self.responding:
+                return BadRequest(str(exc), 502)
+            self._carrier.reset(self.stream_id, failed=True)
+        return None
+
+    async def _ask(self, request: VisitorRequest, identity: VisitorIdentity) -> tuple[Exchange, ConnectResponse]:
+        try:
+            async with asyncio.timeout(self._server.settings.response_timeout) as self._clock:
+                exchange = self._exchange = await self._open(request, identity)
+                return exchange, await exchange.response()
+        finally:
+            self._clock = None
+
+    async def _open(self, request: VisitorRequest, identity: VisitorIdentity) -> Exchange:
+        """Open a stream for the request, and let its body flow."""
+        headers = identity.add_to(request.headers, self._ray) if self._server.settings.identity else request.headers
+        try:
+            opening = connect_request(request, headers)
+        except ProtocolError as exc:
+            raise BadRequest(f"The request is malformed: {exc}.") from exc
+        first, finish = self.upload.take_opening()
+        exchange = await open_exchange(
+            self._server.tunnels.for_host(host_name(request.host)),
+            opening,
+            body=first,
+            finish=finish,
+            takes_trailers=request.wants_trailers,
+        )
+        self.upload.attach(exchange.stream)
+        return exchange
+
+    async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: ConnectResponse) -> None:
+        head = response_fields(*response_head(response), request.method)
+        await self._carrier.send_fields(self.stream_id, head.fields, end=not head.has_body)
+        self.responding = True
+        if head.has_body:
+            await self._send_body(exchange, head.length)
+        self._finished()
+        await wait_for_end(exchange)
+
+    async def _send_body(self, exchange: Exchange, length: int | None) -> None:
+        carrier, body = self._carrier, exchange.body
+        sent = 0
+        data: bytes | None = exchange.leftover or body.receive_nowait(PIECE)
+        while True:
+            if data is None:
+                carrier.flush()
+                data = await body.receive(PIECE)
+            if not data:
+                break
+            sent += len(data)
+            if length is not None and sent > length:
+                raise BadResponse("The connector sent more than the length that the response declares.")
+            await carrier.send_data(self.stream_id, data)
+            data = body.receive_nowait(PIECE)
+        if length is not None and sent != length:
+            raise Broken("The connector ended the response early.")
+        if trailers := trailer_block(exchange.trailers):
+            await carrier.send_fields(self.stream_id, trailers, end=True)
+        else:
+            carrier.end(self.stream_id)
+
+    async def _tell(self, fault: BadRequest) -> None:
+        if self._exchange is not None:
+            self._exchange.abort()
+        head_only = not isinstance(self._request, BadRequest) and self._request.method == "HEAD"
+        fields, body = error_answer(fault, ray=self._ray, grpc=self._grpc, head_only=head_only)
+        await self._carrier.send_fields(self.stream_id, fields, end=not body)
+        self.responding = True
+        if body:
+            await self._carrier.send_data(self.stream_id, body)
+            self._carrier.end(self.stream_id)
+        self._finished()
+
+    def _finished(self) -> None:
+        """The response is out. What the request still has to say is not wanted any more (RFC 9113 8.1)."""
+        if not self.upload.ended:
+            self._carrier.reset(self.stream_id, failed=False)
+        self._carrier.flush()
