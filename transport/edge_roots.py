@@ -114,11 +114,16 @@ def find_roots(ca_file: str | None) -> Roots:
     system's and Cloudflare's.
 
     Raises:
-        ConnectFailed: the file cannot be read, or holds no certificate.
+        ConnectFailed: the file cannot be read, holds no certificate, or one that is damaged.
     """
     roots = Roots(ca_file, b"") if ca_file else Roots(system_roots(), CLOUDFLARE_ROOTS)
     if b"-----BEGIN CERTIFICATE-----" not in _read(roots.path):
         raise ConnectFailed(f"there is no certificate in {roots.path}")
+    if ca_file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+        except ssl.SSLError as exc:  # an engine would say it in the middle of a handshake, and less clearly
+            raise ConnectFailed(f"a certificate in {ca_file} is damaged") from exc
     return roots
 
 

@@ -32,12 +32,15 @@ from connector.discovery import split_host_port
 from connector.errors import ConfigError
 from connector.log import LEVELS
 from ingress.durations import format_duration
+from transport.edge_roots import find_roots
+from transport.errors import ConnectFailed
 from transport.settings import QuicSettings
 
 #: Names a config file has in the default directories.
 FILE_NAMES = ("config.yml", "config.yaml")
 _TAG = re.compile(r"([a-zA-Z0-9!#$%&'*+\-.^_`|~]+)=([\x20-\x7e]+)")
-_CHOICES = {
+#: The words that some flags take.
+CHOICES = {
     "protocol": ("auto", "quic"),
     "quic-engine": ("auto", "aioquic", "qh3"),
     "congestion-control": ("auto", "bbr", "cubic", "reno"),
@@ -127,8 +130,8 @@ class _Loading:
         """Return the config, or raise ConfigError with all that is wrong."""
         rules = self.rules()
         edge, lifecycle, log, tags = self.settings()
-        if edge.ca_file is not None and not FilePath(edge.ca_file).is_file():
-            self._fault("cacert", f"the file {edge.ca_file} does not exist")
+        if edge.ca_file is not None:
+            self._check_authorities(edge.ca_file)
         credentials = given or self._credentials()
         max_flows = self._positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
         if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
@@ -273,8 +276,18 @@ class _Loading:
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
+    def _check_authorities(self, file: str) -> None:
+        """A file that vouches for nobody stops the start: every attempt to connect would fail."""
+        if not FilePath(file).is_file():
+            self._fault("cacert", f"the file {file} does not exist")
+            return
+        try:
+            find_roots(file)
+        except ConnectFailed as error:
+            self._fault("cacert", error.reason)
+
     def _check_choices(self) -> None:
-        for name, choices in _CHOICES.items():
+        for name, choices in CHOICES.items():
             value = self.values.get(name)
             if value is not None and value not in choices:
                 extra = " (HTTP/2 is not supported yet)" if (name, value) == ("protocol", "http2") else ""

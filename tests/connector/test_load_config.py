@@ -103,6 +103,12 @@ def test_a_fault_has_its_place_and_a_sentence(tmp_path: Path, text: str, expecte
     assert faults(tmp_path, text + RULES) == [expected]
 
 
+def test_a_file_of_authorities_that_holds_none_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate\n")
+    found = faults(tmp_path, f"cacert: {tmp_path}/ca.pem\n{RULES}")
+    assert found == ["config.yml:2:9: cacert: there is no certificate in ca.pem"]
+
+
 def test_faults_of_rules_have_their_place(tmp_path: Path) -> None:
     found = faults(
         tmp_path,

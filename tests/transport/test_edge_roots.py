@@ -48,6 +48,10 @@ def test_a_file_that_vouches_for_nobody_is_refused(tmp_path: Path) -> None:
         find_roots(str(tmp_path / "empty.pem"))
     with pytest.raises(ConnectFailed, match="cannot read"):
         read_roots(str(tmp_path / "missing.pem"))
+    pem = make_authority("one").certificate_pem
+    (tmp_path / "damaged.pem").write_bytes(pem[:200] + b"AAAA" + pem[204:])
+    with pytest.raises(ConnectFailed, match="damaged"):
+        find_roots(str(tmp_path / "damaged.pem"))
 
 
 def test_certifi_stands_in_where_the_system_has_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
