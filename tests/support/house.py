@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gc
 import os
@@ -19,6 +20,8 @@ from transport.settings import QuicSettings
 
 TUNNEL_ID = uuid.UUID("6ff42ae2-765d-4adf-8112-31c55c1551ef")
 SECRET = b"a secret of the tests, 32 bytes."
+#: As a credentials file has it.
+SECRET_TEXT = base64.b64encode(SECRET).decode()
 
 
 def tunnel(**more: Any) -> TunnelSettings:
