@@ -9,6 +9,7 @@ import pytest
 from ingress.origins.base import OriginError
 from ingress.origins.http1.connection import HttpConnection
 from ingress.origins.http1.pool import Pool
+from ingress.origins.http1.upload import Upload
 from ingress.settings import OriginSettings
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
 from tests.support.bodies import Body
@@ -125,7 +126,34 @@ def test_the_total_is_bounded_over_all_keys(run: Run) -> None:
 class _NoTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
     def abort(self) -> None: ...
+
+
+def test_a_body_that_proves_too_long_in_the_moment_of_the_answer_ends_the_connection(run: Run) -> None:
+    """The answer is read after the upload failed and before that was noticed: the request is not whole."""
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        for pieces in ((b"hello!",), (b"hello", b"!")):
+            pool = Pool()
+            connection = pool.new_connection("")
+            connection.connection_made(_NoTransport())
+            body = Body(end=False)
+            exchange = asyncio.create_task(connection.exchange(b"PUT / HTTP/1.1\r\n\r\n", Upload(body, 5)))
+            await asyncio.sleep(0.01)
+            for piece in pieces:
+                body.put(piece)
+            loop.call_soon(connection.data_received, OK_HI)
+            await asyncio.sleep(0.01)
+            assert pool.idle_count == 0
+            assert connection.is_closed
+            with contextlib.suppress(OriginError):
+                (await exchange).abort()
+            pool.close()
+
+    run(scene())
 
 
 @pytest.mark.parametrize("answer", [OK_HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi", OK_HI + b"\r\n"])

@@ -215,6 +215,8 @@ class HttpConnection(asyncio.Protocol):
         if task.cancelled():
             return
         error = task.exception()
+        if self._upload is None or not self._upload.is_sent_by(task):
+            return  # its exchange is over
         if error is not None:
             cause = error if isinstance(error, OriginError) else ended_abruptly(str(error) or type(error).__name__)
             self._fail(cause)

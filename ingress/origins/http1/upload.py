@@ -36,9 +36,9 @@ class Outlet(Protocol):
 
 
 class Upload:
-    """One body. `done` once every byte of it was handed to the transport."""
+    """One body. `done` once every byte of it, and no byte too many, was handed to the transport."""
 
-    __slots__ = ("_advanced", "_body", "_gate", "_left", "_task", "done")
+    __slots__ = ("_advanced", "_at_end", "_body", "_gate", "_left", "_task", "done")
 
     def __init__(self, body: ByteReader, length: int | None, *, waits_for_continue: bool = False) -> None:
         self._body = body
@@ -46,6 +46,7 @@ class Upload:
         self._gate = asyncio.Event() if waits_for_continue else None
         self._task: asyncio.Task[None] | None = None
         self._advanced = False
+        self._at_end = False
         self.done = False
 
     @property
@@ -59,12 +60,13 @@ class Upload:
             return b""
         pieces: list[bytes] = []
         size = 0
-        while size < OPENING_BYTES and not self.done:
+        while size < OPENING_BYTES and not self._at_end:
             data = _read_nowait(self._body)
             if data is None:
                 break
             pieces.append(self._framed(data))
             size += len(data)
+        self.done = self._at_end
         return b"".join(pieces)
 
     def start(self, outlet: Outlet, ended: Callable[[asyncio.Task[None]], None]) -> None:
@@ -76,6 +78,10 @@ class Upload:
         """The origin said that it wants the body."""
         if self._gate is not None:
             self._gate.set()
+
+    def is_sent_by(self, task: asyncio.Task[None]) -> bool:
+        """Whether `task` is the one that `start` made."""
+        return self._task is task
 
     def cancel(self) -> None:
         """Stop reading the body. Idempotent."""
@@ -104,6 +110,7 @@ class Upload:
                 data = await self._body.receive(PIECE_BYTES)
             self._advanced = True
             outlet.write(self._framed(data))
+            self.done = self._at_end  # not before: a connection whose upload is done serves the next request
 
     def _framed(self, data: bytes) -> bytes:
         """`data` as it goes on the wire; b"" ends a chunked body."""
@@ -111,13 +118,12 @@ class Upload:
         if left is None:
             if data:
                 return b"%x\r\n%b\r\n" % (len(data), data)
-            self.done = True
+            self._at_end = True
             return b"0\r\n\r\n"
         if not data:
             raise ended_abruptly(f"its body is {left} bytes shorter than its Content-Length")
         left = self._left = left - len(data)
-        if left == 0:
-            self.done = True
+        self._at_end = left == 0
         if left < 0 or (left == 0 and _read_nowait(self._body)):
             raise ended_abruptly("its body is longer than its Content-Length")
         return data
