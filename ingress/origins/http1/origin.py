@@ -43,13 +43,15 @@ class HttpOrigin(Origin):
         return f"<HttpOrigin {self._endpoint}, {self._pool or 'not started'}>"
 
     async def start(self) -> None:
-        """Load what TLS trusts. Cancel leaves it unstarted.
+        """Load what TLS trusts. Idempotent. Cancel leaves it unstarted.
 
         Raises:
             OriginError: caPool gives nothing.
         """
-        self._dialer = self._make_dialer()
-        self._pool = Pool(max_idle=self._settings.keepalive_connections, timeout=self._settings.keepalive_timeout)
+        if self._pool is None:
+            settings = self._settings
+            self._dialer = self._make_dialer()
+            self._pool = Pool(max_idle=settings.keepalive_connections, timeout=settings.keepalive_timeout)
 
     async def close(self) -> None:
         """Close idle connections; busy ones close after their exchange. Idempotent."""
