@@ -111,14 +111,16 @@ class Bbr:
         delivered = self.sampler.delivered
         model.update_latest_delivery_signals(sample, delivered)
         model.update_max_bw(sample, delivered)
-        if model.round_start:
-            self.controls.start_round()
-        self.recovery.update_congestion_signals()
+        if model.loss_round_start:
+            self.recovery.end_loss_round()
         model.update_ack_aggregation(
             sample.newly_acked, cwnd=self.controls.cwnd, now=now, full_bw_reached=machine.full_pipe.reached
         )
-        machine.full_pipe.check(sample, round_start=model.round_start)
-        self.recovery.check_startup_high_loss(sample)
+        if model.round_start:
+            self.controls.start_round()
+            machine.full_pipe.check(sample)
+        if model.loss_round_start:
+            self.recovery.check_startup_high_loss(sample)
         machine.check_startup_done()
         machine.check_drain_done(now)
         machine.update_probe_bw_cycle_phase(sample, now)

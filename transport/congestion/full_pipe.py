@@ -38,9 +38,9 @@ class FullPipeEstimator:
         """Return to before the first full pipe, as that finding was spurious (5.5.11.2)."""
         self.reached = False
 
-    def check(self, sample: RateSample, *, round_start: bool) -> None:
+    def check(self, sample: RateSample) -> None:
         """Judge the round that ends with this sample, unless the application held it down (CheckFullBWReached)."""
-        if self.now or not round_start or sample.is_app_limited:
+        if self.now or sample.is_app_limited:
             return
         if sample.delivery_rate >= self.baseline * p.FULL_BW_GROWTH:
             self.restart(sample.delivery_rate)

@@ -102,11 +102,9 @@ class LossRecovery:
         self.is_recovering = True
         return True
 
-    def update_congestion_signals(self) -> None:
-        """Once per round, slow down if it lost packets (5.5.10.3), or end the recovery if it did not."""
+    def end_loss_round(self) -> None:
+        """Slow down if the round lost packets (5.5.10.3, UpdateCongestionSignals); end the recovery if it did not."""
         model = self._model
-        if not model.loss_round_start:
-            return
         if model.is_loss_in_round:
             if not self._machine.state.is_probing:
                 model.adapt_lower_bounds(self._controls.cwnd)
@@ -117,9 +115,7 @@ class LossRecovery:
             self._controls.restore_cwnd()
 
     def check_startup_high_loss(self, sample: RateSample) -> None:
-        """End Startup if a full round of recovery lost over 2 % in at least 6 places (5.3.1.3)."""
-        if not self._model.loss_round_start:
-            return
+        """With the end of a loss round, end Startup if it lost over 2 % in at least 6 places (5.3.1.3)."""
         if (
             self._machine.state is State.STARTUP
             and self.loss_ranges >= p.STARTUP_FULL_LOSS_COUNT

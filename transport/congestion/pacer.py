@@ -8,6 +8,9 @@ from __future__ import annotations
 
 #: How much lateness of a timer the sender may make up for. Event loops on epoll round up to whole milliseconds.
 TIMER_LATENESS = 0.002
+#: Packets that may leave at once after silence, as an initial window may (RFC 9002 7.7): a short response waits for no
+#: clock then.
+IDLE_BURST = 10
 #: Sums of floating-point times are compared with this tolerance.
 CLOCK_ROUNDING = 1e-9
 
@@ -18,6 +21,7 @@ class Pacer:
     __slots__ = (
         "_departure",
         "_is_fresh",
+        "_is_idle",
         "_packet_time",
         "_quantum_time",
         "_reserved",
@@ -36,6 +40,7 @@ class Pacer:
         # Time of packets that were built but not yet paid for with their true size.
         self._reserved = 0.0
         self._is_fresh = True
+        self._is_idle = False
         self.is_holding = False
         "Whether the last question was answered with a time to wait for."
         self.was_asked = False
@@ -56,10 +61,11 @@ class Pacer:
         self._packet_time *= size / self._smss
         self._smss = size
 
-    def begin(self) -> None:
-        """Start an attempt to send: nothing is set aside yet."""
+    def begin(self, *, is_idle: bool = False) -> None:
+        """Start an attempt to send, `is_idle` with nothing in flight: nothing is set aside yet."""
         self._reserved = 0.0
         self._is_fresh = True
+        self._is_idle = is_idle
 
     def next_send_time(self, now: float) -> float | None:
         """Return None if a packet may leave now, else the time at which a whole burst may."""
@@ -67,9 +73,11 @@ class Pacer:
         if self._is_fresh:
             self._is_fresh = False
             # A sender that this clock held and that woke late catches up; one that was silent for want of data or
-            # window earns no burst.
-            earliest = now - TIMER_LATENESS if self.is_holding else now
-            self._departure = max(self._departure, earliest)
+            # window earns no burst, but after a full silence.
+            credit = TIMER_LATENESS if self.is_holding else 0.0
+            if self._is_idle:
+                credit = max(credit, IDLE_BURST * self._packet_time - self._quantum_time)
+            self._departure = max(self._departure, now - credit)
         departure = self._departure + self._reserved
         self.is_holding = departure + self._packet_time > now + self._quantum_time + CLOCK_ROUNDING
         return departure if self.is_holding else None

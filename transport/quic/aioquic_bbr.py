@@ -171,8 +171,8 @@ class BbrRecovery(QuickAcks):
         cc = self._bbr_cc
         cc.check_out_of_data()
         cc.settle()
-        cc.pacer.begin()
         in_flight = cc.bytes_in_flight
+        cc.pacer.begin(is_idle=not in_flight)
         room = cc.congestion_window - in_flight
         return in_flight + room - room % cc.largest_packet if room > 0 else in_flight
 

@@ -10,7 +10,7 @@ def test_three_rounds_without_a_quarter_more_are_full() -> None:
     pipe = FullPipeEstimator()
     for rate in (100, 124, 124, 124):
         assert not pipe.reached
-        pipe.check(sample(rate=rate), round_start=True)
+        pipe.check(sample(rate=rate))
     assert pipe.reached
     assert pipe.now
 
@@ -18,25 +18,17 @@ def test_three_rounds_without_a_quarter_more_are_full() -> None:
 def test_growth_by_a_quarter_starts_the_count_again() -> None:
     pipe = FullPipeEstimator()
     for rate in (100, 110, 110, 125, 130, 130):
-        pipe.check(sample(rate=rate), round_start=True)
+        pipe.check(sample(rate=rate))
     assert pipe.rounds == 2
     assert pipe.baseline == 125
     assert not pipe.now
 
 
-def test_only_the_end_of_a_round_counts() -> None:
-    pipe = FullPipeEstimator()
-    pipe.check(sample(rate=100), round_start=True)
-    for _ in range(10):
-        pipe.check(sample(rate=100), round_start=False)
-    assert pipe.rounds == 0
-
-
 def test_rounds_that_the_application_limited_do_not_count() -> None:
     pipe = FullPipeEstimator()
-    pipe.check(sample(rate=100), round_start=True)
+    pipe.check(sample(rate=100))
     for _ in range(10):
-        pipe.check(sample(rate=50, is_app_limited=True), round_start=True)
+        pipe.check(sample(rate=50, is_app_limited=True))
     assert pipe.rounds == 0
 
 

@@ -66,7 +66,6 @@ def test_startup_ends_by_loss_in_six_places(lost: tuple[int, ...], ends: bool) -
         bbr.on_packet_sent(packet_id, SIZE, 100.0)
     for packet_id in lost:
         bbr.on_packet_lost(packet_id, 100.1)
-    bbr.model.loss_round_start = True
     bbr.recovery.check_startup_high_loss(sample(lost=len(lost) * SIZE, tx_in_flight=20 * SIZE))
     assert (bbr.machine.full_pipe.reached) is ends
     assert bbr.recovery.loss_ranges == 0
@@ -74,19 +73,20 @@ def test_startup_ends_by_loss_in_six_places(lost: tuple[int, ...], ends: bool) -
 
 def test_startup_does_not_end_by_less_than_two_per_cent() -> None:
     bbr = Bbr(smss=SIZE, initial_cwnd=10 * SIZE, uniform=lambda: 0.5)
-    bbr.model.loss_round_start = True
     bbr.recovery.loss_ranges = 6
     bbr.recovery.check_startup_high_loss(sample(lost=6 * SIZE, tx_in_flight=300 * SIZE))
     assert not bbr.machine.full_pipe.reached
 
 
 def test_startup_does_not_end_before_a_full_round_of_recovery() -> None:
-    bbr = Bbr(smss=SIZE, initial_cwnd=10 * SIZE, uniform=lambda: 0.5)
-    bbr.model.loss_round_start = False
-    bbr.recovery.loss_ranges = 6
-    bbr.recovery.check_startup_high_loss(sample(lost=6 * SIZE, tx_in_flight=20 * SIZE))
-    assert not bbr.machine.full_pipe.reached
-    assert bbr.recovery.loss_ranges == 6
+    pipe = Pipe(rate=1_000_000.0, rtt=0.1)
+    pipe.run(seconds=0.45)
+    assert pipe.at(State.STARTUP)
+    lose(pipe.bbr, *in_flight(pipe)[:16:2], now=pipe.now)
+    left_at = pipe.now
+    pipe.run(until=lambda: not pipe.at(State.STARTUP))
+    assert pipe.now - left_at >= pipe.rtt
+    assert pipe.bbr.model.inflight_longterm < math.inf
 
 
 # A.18

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from transport.congestion.pacer import TIMER_LATENESS, Pacer
+from transport.congestion.pacer import IDLE_BURST, TIMER_LATENESS, Pacer
 
 
-def send(pacer: Pacer, now: float, *, size: int = 1000, most: int = 10_000) -> int:
+def send(pacer: Pacer, now: float, *, size: int = 1000, most: int = 10_000, is_idle: bool = False) -> int:
     """Make one attempt to send as an engine does: build while allowed, then register what was built."""
-    pacer.begin()
+    pacer.begin(is_idle=is_idle)
     built = 0
     while built < most and pacer.next_send_time(now) is None:
         pacer.reserve()
@@ -70,6 +70,15 @@ def test_silence_by_choice_earns_no_burst() -> None:
     assert send(pacer, 10.0, most=2) == 2
     assert not pacer.is_holding
     assert send(pacer, 20.0) == 4
+
+
+def test_after_full_silence_an_initial_window_may_leave_at_once() -> None:
+    # RFC 9002 7.7.
+    pacer = pacer_at(1_000_000, quantum=2000)
+    assert send(pacer, 20.0, is_idle=True) == IDLE_BURST
+    # The burst is paid for: as long after it as it takes at the rate, no more than a quantum may leave.
+    assert send(pacer, 20.0005, is_idle=True) == 0
+    assert send(pacer, 20.002) == 2
 
 
 def test_small_packets_cost_their_true_size() -> None:

@@ -136,7 +136,7 @@ def test_acknowledgments_count_when_the_next_attempt_to_send_begins() -> None:
 def test_pacing_follows_bbr_not_the_window() -> None:
     sender = Sender()
     sender.send(100.0)
-    sender.ack(0, 10, 100.1)
+    sender.ack(0, 9, 100.1)
     rate = 2.77 * 10 * SIZE / RTT
     # Two packets are the least quantum; then the clock holds.
     assert sender.send(100.1) == 2
@@ -145,6 +145,13 @@ def test_pacing_follows_bbr_not_the_window() -> None:
     assert wake == pytest.approx(100.1 + 2 * SIZE / rate)
     sender.recovery._pacer.update_rate(congestion_window=10**9, smoothed_rtt=0.001)
     assert sender.recovery._pacer.next_send_time(now=100.1) == pytest.approx(wake)
+
+
+def test_after_silence_a_short_response_leaves_at_once() -> None:
+    sender = Sender()
+    sender.send(100.0)
+    sender.ack(0, 10, 100.1)
+    assert sender.send(100.1) == 10
 
 
 def test_room_is_whole_datagrams() -> None:
