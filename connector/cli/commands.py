@@ -103,6 +103,14 @@ def rule_command(inherited: str | None, arguments: tuple[str, ...]) -> None:
     exit_with(lambda: show_rule(config, arguments[-1]))
 
 
+@ingress_group.command("schema")
+def schema_command() -> None:
+    """Print the JSON schema of a config file, for editors."""
+    from connector.cli.rules import show_schema
+
+    exit_with(show_schema)
+
+
 @click.command("version")
 def version_command() -> None:
     """Print the version."""

@@ -10,6 +10,7 @@ import click
 from connector.cli.exits import BAD_CONFIG, CLEAN
 from connector.cli.options import overrides_of
 from connector.config import Problem, check_config, find_config
+from connector.config.schema import file_schema
 from connector.errors import ConfigError
 from ingress import explain, split_request_url
 from ingress.services import redacted
@@ -59,6 +60,12 @@ def show_rule(path: str | None, url: str) -> int:
     _show(explanation.match.rule)
     for verdict in explanation.verdicts[:-1]:
         click.echo(f"Not rule #{verdict.index}: {verdict.reason}")
+    return CLEAN
+
+
+def show_schema() -> int:
+    """Print the JSON schema of a config file; return the exit code."""
+    click.echo(json.dumps(file_schema(), indent=2))
     return CLEAN
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ingress.origin_keys import ORIGIN_REQUEST
+
 
 class Kind(Enum):
     """The type of a flag's value; the text is how a message names it."""
@@ -35,6 +37,8 @@ class Flag:
     "Whether the config file may hold it."
     secret: bool = False
     has_effect: bool = True
+    meaning: str = ""
+    "What the docs say of it; `help` where that is shown."
 
 
 _T, _B, _I, _D, _L = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION, Kind.TEXTS
@@ -57,6 +61,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("loglevel", _T, "TUNNEL_LOGLEVEL", "LEVEL", "debug, info, warn, error or fatal. [default: info]"),
     ("logfile", _T, "TUNNEL_LOGFILE", "FILE", "Log there as well, as JSON lines."),
     ("log-directory", _T, "TUNNEL_LOGDIRECTORY", "DIRECTORY", "Log into a rotating file there."),
+    ("access-log", _T, "PYCONNECTOR_ACCESS_LOG", "FILE", "One line for each request there; - for standard output."),
     ("output", _T, "TUNNEL_MANAGEMENT_OUTPUT TUNNEL_LOG_OUTPUT", "FORMAT", "Log lines: default or json."),
     ("url", _T, "TUNNEL_URL", "URL", "Serve this one origin, where the config has no ingress rules."),
     ("unix-socket", _T, "TUNNEL_UNIX_SOCKET", "PATH", "Serve this one Unix socket."),
@@ -87,7 +92,6 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("post-quantum", _B, "TUNNEL_POST_QUANTUM", "", "Accept post-quantum key exchange only."),
     ("features", _L, "", "NAME", ""),
     ("tag", _L, "TUNNEL_TAG", "NAME=VALUE", "Add a Cf-Warp-Tag-NAME header to every request. Repeatable."),
-    ("label", _T, "", "LABEL", ""),
     ("max-active-flows", _I, "TUNNEL_MAX_ACTIVE_FLOWS", "N", "Private-network flows at once; 0 for no limit."),
     ("pidfile", _T, "TUNNEL_PIDFILE", "FILE", "Write the process id there once connected."),
 )
@@ -95,7 +99,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
 _UNUSED: dict[Kind, str] = {
     _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
-        api-ca-key api-url name quick-service proxy-dns-address icmpv4-src icmpv6-src""",
+        api-ca-key api-url name label quick-service proxy-dns-address icmpv4-src icmpv6-src""",
     _B: """no-autoupdate no-prechecks ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
         use-reconnect-token stdin-control ui management-diagnostics""",
     _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
@@ -104,9 +108,25 @@ _UNUSED: dict[Kind, str] = {
         metrics-update-freq heartbeat-interval dial-edge-timeout write-stream-timeout""",
     _L: "proxy-dns-upstream proxy-dns-bootstrap dns-resolver-addrs",
 }
+#: What the flags do that `--help` does not show; those of one origin are keys of originRequest.
+_MEANINGS = {
+    "credentials-contents": "Tunnel credentials (JSON) themselves.",
+    "socks5": "Speak SOCKS5 with the client of the one TCP origin.",
+    "rpc-timeout": "Time that the edge has to answer a call. [default: 5s]",
+    "quic-connection-level-flow-control-limit": "Unread bytes that one connection may hold. [default: 31457280]",
+    "quic-stream-level-flow-control-limit": "Unread bytes that one stream may hold. [default: 6291456]",
+    "features": "Further feature names to register with. Repeatable.",
+}
+#: Flags that set a key of originRequest where the config has no rules.
+REQUEST_FLAGS = {key.flag: key.name for key in ORIGIN_REQUEST.keys if key.flag}
 _ALIASES = {"credentials-file": ("cred-file",), "protocol": ("p",), "post-quantum": ("pq",), "features": ("F",)}
 _NOT_IN_FILE = frozenset({"output", "max-active-flows", "dns-resolver-addrs", "icmpv4-src", "icmpv6-src"})
 _SECRET = frozenset({"token", "credentials-contents"})
+
+
+def _of_one_origin(name: str) -> str:
+    key = ORIGIN_REQUEST[REQUEST_FLAGS[name]]
+    return key.meaning if key.no_effect else f"`{key.name}` of the one origin, where there are no rules."
 
 
 def _flags() -> list[Flag]:
@@ -120,6 +140,7 @@ def _flags() -> list[Flag]:
             aliases=_ALIASES.get(name, ()),
             in_file=name not in _NOT_IN_FILE,
             secret=name in _SECRET,
+            meaning=text or _MEANINGS.get(name) or _of_one_origin(name),
         )
         for name, kind, env, metavar, text in _USED
     ]

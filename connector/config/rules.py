@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from connector.config.flags import REQUEST_FLAGS
 from ingress import (
     Ingress,
     IngressError,
@@ -19,7 +20,6 @@ from ingress import (
     single_origin_ingress,
 )
 from ingress.durations import format_duration
-from ingress.origin_keys import ORIGIN_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from connector.config.problems import Problem
     from connector.config.yaml_source import Source
     from ingress import Fault
-
-#: Flags that set a key of originRequest where the config has no rules.
-REQUEST_FLAGS = {key.flag: key.name for key in ORIGIN_REQUEST.keys if key.flag}
 
 _NO_RULES = {
     False: "no ingress rules and no --url: every request will be answered with 503",

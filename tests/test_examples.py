@@ -1,0 +1,104 @@
+"""The examples do what they say: programs run, configs are valid, rules do what their comments claim."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from connector.cli import main
+from connector.config.schema import file_schema
+from connector.credentials import from_file
+from ingress import parse_ingress
+from ingress.rewrite import Redirect, TargetRewriter
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+CONFIGS = sorted(EXAMPLES.glob("*/config.yaml"))
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_demo_gets_a_request_through_and_ends() -> None:
+    done = run("demo.py", DEMO_ONCE="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "You asked for /first" in done.stdout
+
+
+def test_a_connector_in_another_program() -> None:
+    done = run("embed.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "before: 200 text/html" in done.stdout
+    assert "after:  204" in done.stdout
+    assert "2 requests over 2 connections" in done.stdout
+
+
+def test_two_tunnels_in_one_process() -> None:
+    done = run("two_tunnels.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["one.example 201", "two.example 202"]
+
+
+def test_made_up_credentials_are_readable_by_their_owner_alone_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    assert run("make_credentials.py", str(path)).returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    credentials = from_file(str(path))
+    assert len(credentials.secret) == 32
+    assert run("make_credentials.py", str(path)).returncode == 1
+    assert from_file(str(path)) == credentials
+
+
+def test_there_are_configs() -> None:
+    assert {path.parent.name for path in CONFIGS} >= {"access", "demo", "opt-in", "services"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)
+def test_every_example_config_is_valid_without_a_warning(path: Path) -> None:
+    found = CliRunner().invoke(main, ["ingress", "validate", str(path)])
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[-1] == "OK"
+    assert set(yaml.safe_load(path.read_text())) <= set(file_schema()["properties"])
+
+
+def test_the_example_of_the_issue_has_an_application_a_database_and_404() -> None:
+    config = yaml.safe_load((EXAMPLES / "demo" / "config.yaml").read_text())
+    schemes = [rule["service"].partition(":")[0] for rule in config["ingress"]]
+    assert schemes == ["http", "tcp", "http_status"]
+
+
+def test_the_opt_in_example_rewrites_as_its_comments_say() -> None:
+    ingress = parse_ingress(yaml.safe_load((EXAMPLES / "opt-in" / "config.yaml").read_text()))
+    rewriter = TargetRewriter.of(ingress.rules[0].settings)
+    assert rewriter.rewrite("/app/x?y=1") == "/x?y=1"
+    assert rewriter.rewrite("/app/old/page") == Redirect(308, "/app/new/page")
+
+
+def test_the_access_example_leaves_the_health_page_open_and_nothing_else() -> None:
+    ingress = parse_ingress(yaml.safe_load((EXAMPLES / "access" / "config.yaml").read_text()))
+    required = [rule.settings.access is not None and rule.settings.access.required for rule in ingress.rules]
+    assert required == [False, True, True, True]
+
+
+def test_the_rules_of_the_demo_can_be_explained() -> None:
+    config = str(EXAMPLES / "demo" / "config.yaml")
+    found = CliRunner().invoke(main, ["ingress", "rule", config, "https://db.localhost/"])
+    assert "Matched rule #1" in found.stdout
+    assert 'Not rule #0: the host "db.localhost" is not "app.localhost"' in found.stdout
+    assert json.loads(CliRunner().invoke(main, ["ingress", "validate", "--json", config]).stdout)["ok"] is True
