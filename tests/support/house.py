@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from connector import Connector, ConnectorConfig, Credentials
@@ -36,12 +37,29 @@ def config_for(
     edge: LocalEdge, rules: Iterable[Mapping[str, Any]], *, engine: str = "aioquic", connections: int = 1, **top: Any
 ) -> ConnectorConfig:
     """The config of a connector to `edge` with `rules`."""
-    host, port = edge.quic_address
+    return config_to(edge.quic_address, edge.ca_path, rules, engine=engine, connections=connections, **top)
+
+
+def config_to(
+    address: tuple[str, int],
+    ca_path: Path | None,
+    rules: Iterable[Mapping[str, Any]],
+    *,
+    engine: str = "aioquic",
+    connections: int = 1,
+    quic: Mapping[str, Any] | None = None,
+    **top: Any,
+) -> ConnectorConfig:
+    """The config of a connector to whatever edge listens at `address`."""
     return ConnectorConfig(
         credentials=credentials(),
         ingress=parse_ingress({"ingress": list(rules), **top}),
-        edge=EdgeConfig(addresses=(f"{host}:{port}",), ca_file=str(edge.ca_path), quic=QuicSettings(engine=engine)),
-        lifecycle=LifecycleConfig(ha_connections=connections, grace_period=5.0),
+        edge=EdgeConfig(
+            addresses=("{}:{}".format(*address),),
+            ca_file=str(ca_path) if ca_path else None,
+            quic=QuicSettings(engine=engine, **(quic or {})),
+        ),
+        lifecycle=LifecycleConfig(ha_connections=connections, grace_period=5.0, rpc_timeout=2.0),
     )
 
 
