@@ -265,6 +265,7 @@ class Connector:
             added_headers=headers,
             log=log,
             serve_rpc=rpc.serve,
+            index=index,
         )
 
     def _edge_connections(self) -> dict[int, Connection]:

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
+from connector.access_log import LOGGER as _access_log
+from connector.access_log import CountedReader, CountedResponse, Entry
 from connector.log import Log, escape, fields
 from connector.pump import pump, pump_framed
 from connector.tasks import TaskOwner
@@ -67,12 +69,14 @@ class RequestPath:
         added_headers: Headers,
         log: Log,
         serve_rpc: Callable[[Stream, bytes], Awaitable[None]],
+        index: int = 0,
     ) -> None:
         self._orchestrator = orchestrator
         self._counters = counters
         self._added_headers = added_headers
         self._log = log
         self._serve_rpc = serve_rpc
+        self._index = index
         self._tasks = TaskOwner(self._failed, self._wake_idle)
         self._opening_backlog = 0
         self._idle_waiter: asyncio.Future[None] | None = None
@@ -90,8 +94,11 @@ class RequestPath:
         """Serve `stream` from here on. Does not wait and does not raise."""
         if self.active >= MAX_STREAMS:
             self._counters.streams_refused += 1
-            _answer_error(stream, f"the connector already serves {MAX_STREAMS} streams on this connection")
+            entry = Entry(self._index) if _access_log.handlers else None
+            _fail(stream, entry, f"the connector already serves {MAX_STREAMS} streams on this connection")
             stream.stop()
+            if entry is not None:
+                entry.write()
             return
         self._tasks.spawn(self._serve(stream), name="edge stream")
 
@@ -117,33 +124,46 @@ class RequestPath:
     async def _serve(self, stream: Stream) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         stream.set_abort_callback(cast("Callable[[], None]", task.cancel))
+        entry: Entry | None = None
         try:
             opening, body, leftover = await self._read_opening(stream)
             if isinstance(opening, RpcOpening):
                 await self._serve_rpc(stream, leftover)
-            elif opening.type is ConnectionType.TCP:
-                await self._serve_tcp(stream, opening, body)
             else:
-                await self._serve_http(stream, opening, body)
+                if _access_log.handlers:
+                    entry = Entry(self._index, opening)
+                    body = CountedReader(body, entry)
+                if opening.type is ConnectionType.TCP:
+                    await self._serve_tcp(stream, opening, body, entry)
+                else:
+                    await self._serve_http(stream, opening, body, entry)
             stream.finish()
             stream.stop()
-        except ProtocolError as error:
-            self._log.warning("Refused a stream: %s", error)
+        except BaseException as error:
             _abort(stream)
-        except OriginError as error:
+            if entry is not None:
+                entry.broke_off(error)
+            if not self._is_expected(error, stream):
+                raise
+        finally:
+            stream.set_abort_callback(None)
+            if entry is not None:
+                entry.write()
+
+    def _is_expected(self, error: BaseException, stream: Stream) -> bool:
+        """Log and count how a stream broke off; False where it is nobody's usual act."""
+        if isinstance(error, ProtocolError):
+            self._log.warning("Refused a stream: %s", error)
+        elif isinstance(error, OriginError):
             # The head is out: the visitor can only be shown that the rest will not come.
             self._counters.request_errors += 1
             self._log.warning("The origin broke off: %s", error, **fields(streamID=stream.stream_id))
-            _abort(stream)
-        except TransportError as error:
+        elif isinstance(error, TransportError):
             if self._debug:
                 self._log.debug("The visitor left: %s", error, **fields(streamID=stream.stream_id))
-            _abort(stream)
-        except BaseException:
-            _abort(stream)
-            raise
-        finally:
-            stream.set_abort_callback(None)
+        else:
+            return False
+        return True
 
     async def _read_opening(self, stream: Stream) -> tuple[ConnectRequest | RpcOpening, ByteReader, bytes]:
         """Return what the stream declares itself to be, a reader of its payload, and what of it was read already."""
@@ -181,7 +201,7 @@ class RequestPath:
 
     # -- HTTP and WebSocket ----------------------------------------------------------------------------------------
 
-    async def _serve_http(self, stream: Stream, opening: ConnectRequest, body: ByteReader) -> None:
+    async def _serve_http(self, stream: Stream, opening: ConnectRequest, body: ByteReader, entry: Entry | None) -> None:
         counters = self._counters
         counters.total_requests += 1
         counters.concurrent_requests += 1
@@ -196,10 +216,12 @@ class RequestPath:
                 headers=self._headers(head.headers),
                 body_length=head.body_length if opening.type is ConnectionType.HTTP else None,
             )
+            if entry is not None:
+                entry.route, entry.request = route, request
             for stage in route.stages:
                 rejection = await stage.admit(request, route.rule)
                 if rejection is not None:
-                    self._reject(stream, rejection, request)
+                    self._reject(stream, entry, rejection, request)
                     return
             if self._debug:
                 self._log_request(request, route)
@@ -207,16 +229,16 @@ class RequestPath:
             response = await route.origin.serve(request, body)
         except ProtocolError as error:
             self._log.warning("Refused a request: %s", error)
-            _answer_error(stream, str(error), status=400)
+            _fail(stream, entry, str(error), status=400)
         except OriginError as error:
             counters.request_errors += 1
             counters.connect_errors += route.is_stream
             self._log.error("%s", error, **fields(rule=redacted(route.rule.service), host=escape(head.host)))
-            _answer_error(stream, error.reason, status=error.status)
+            _fail(stream, entry, error.reason, status=error.status)
         else:
             if route.is_stream:
                 counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
-            await self._relay(stream, response, takes_trailers=TRAILERS_OFFER in opening.metadata)
+            await self._relay(stream, entry, response, takes_trailers=TRAILERS_OFFER in opening.metadata)
         finally:
             counters.concurrent_requests -= 1
 
@@ -230,8 +252,12 @@ class RequestPath:
         headers += self._added_headers
         return headers
 
-    async def _relay(self, stream: Stream, response: OriginResponse, *, takes_trailers: bool) -> None:
+    async def _relay(
+        self, stream: Stream, entry: Entry | None, response: OriginResponse, *, takes_trailers: bool
+    ) -> None:
         framed = takes_trailers and not response.tunnel
+        if entry is not None:
+            response = CountedResponse(response, entry)
         try:
             try:
                 metadata = response_metadata(response.status, response.headers)
@@ -241,7 +267,7 @@ class RequestPath:
             except ProtocolError as error:
                 self._counters.request_errors += 1
                 self._log.error("The origin's answer cannot be carried: %s", error)
-                _answer_error(stream, f"the origin's answer cannot be carried: {error}")
+                _fail(stream, entry, f"the origin's answer cannot be carried: {error}")
                 response.abort()
                 return
             await (pump_framed if framed else pump)(stream, head, response)
@@ -252,8 +278,10 @@ class RequestPath:
         if response.status != 101:
             self._counters.responses[response.status] += 1
 
-    def _reject(self, stream: Stream, rejection: Rejection, request: OriginRequest) -> None:
+    def _reject(self, stream: Stream, entry: Entry | None, rejection: Rejection, request: OriginRequest) -> None:
         self._counters.request_errors += 1
+        if entry is not None:
+            entry.reject(rejection)
         self._log.warning("Refused a request: %s", rejection.reason, **fields(host=escape(request.host)))
         metadata = response_metadata(rejection.status, rejection.headers)
         stream.send_nowait(encode_connect_response(ConnectResponse(metadata=metadata)) + rejection.body, finish=True)
@@ -270,13 +298,13 @@ class RequestPath:
 
     # -- private network -------------------------------------------------------------------------------------------
 
-    async def _serve_tcp(self, stream: Stream, opening: ConnectRequest, body: ByteReader) -> None:
+    async def _serve_tcp(self, stream: Stream, opening: ConnectRequest, body: ByteReader, entry: Entry | None) -> None:
         counters, limiter = self._counters, self._orchestrator.limiter
         counters.total_requests += 1
         counters.tcp_total += 1
         if not limiter.acquire():
             counters.flows_limited += 1
-            _answer_error(stream, _LIMITED, metadata=(RATE_LIMITED,))
+            _fail(stream, entry, _LIMITED, metadata=(RATE_LIMITED,))
             return
         counters.concurrent_requests += 1
         counters.tcp_active += 1
@@ -290,9 +318,11 @@ class RequestPath:
             counters.request_errors += 1
             counters.connect_errors += 1
             self._log.error("%s", error, **fields(destination=escape(opening.dest)))
-            _answer_error(stream, error.reason, status=error.status)
+            _fail(stream, entry, error.reason, status=error.status)
         else:
             counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
+            if entry is not None:
+                response = CountedResponse(response, entry)
             # Once the stream is acknowledged its bytes are the service's: what fails from here on resets it.
             try:
                 await pump(stream, _ACK, response)
@@ -342,11 +372,13 @@ def _abort(stream: Stream) -> None:
     stream.stop()
 
 
-def _answer_error(stream: Stream, text: str, *, status: int = 502, metadata: Metadata = ()) -> None:
+def _fail(stream: Stream, entry: Entry | None, text: str, *, status: int = 502, metadata: Metadata = ()) -> None:
     """Say in a ConnectResponse why there is no response (wire.md 7).
 
     The reference sends no status; an edge that looks for one finds it where it is not the usual 502.
     """
+    if entry is not None:
+        entry.status, entry.error = status, text
     if status >= 502 and not metadata:
         text = _UNREACHABLE + text
     if status != 502:

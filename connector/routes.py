@@ -59,6 +59,8 @@ class Route:
     stages: tuple[Stage, ...]
     is_stream: bool
     "Whether the service is a byte stream and not HTTP."
+    index: int = 0
+    "Its place among the rules."
 
 
 class Routes:
@@ -123,6 +125,7 @@ def _route(index: int, rule: Rule, resources: OriginResources, factories: Sequen
         origin=build_origin(rule.service, rule.settings, resources=resources),
         stages=stages,
         is_stream=isinstance(rule.service, StreamService | BastionService | SocksService),
+        index=index,
     )
 
 

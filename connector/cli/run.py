@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 from collections.abc import Callable, Coroutine, Mapping
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from connector.access_log_output import AccessLogSetup
 from connector.cli.exits import FAILED
 from connector.cli.loops import run_loop
 from connector.cli.options import overrides_of
@@ -32,7 +34,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
 
     Raises:
         ConfigError: bad config or flags.
-        StartFailed: the log file cannot be opened.
+        StartFailed: a log file cannot be opened.
     """
     path = path or find_config()
     overrides = overrides_of(given)
@@ -61,15 +63,15 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
     else:
         config = read_config()
         main = functools.partial(serve, config, read_config)
-    setup = LogSetup(config.log)
-    try:
-        _say_settings(config, overrides)
-        return run_loop(main)
-    except ConnectorError as error:
-        _log.critical("%s", error)
-        return FAILED
-    finally:
-        setup.close()
+    with contextlib.ExitStack() as stack:
+        stack.callback(LogSetup(config.log).close)
+        stack.callback(AccessLogSetup(config.log).close)
+        try:
+            _say_settings(config, overrides)
+            return run_loop(main)
+        except ConnectorError as error:
+            _log.critical("%s", error)
+            return FAILED
 
 
 def _shown(name: str, value: object) -> object:

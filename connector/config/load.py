@@ -212,6 +212,7 @@ class _Loading:
             output=self.values.get("output", "default"),
             file=self.values.get("logfile"),
             directory=self.values.get("log-directory"),
+            access=self.values.get("access-log"),
         )
 
     def _tags(self) -> tuple[tuple[str, str], ...]:

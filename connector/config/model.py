@@ -65,6 +65,8 @@ class LogConfig:
     output: str = "default"
     file: str | None = None
     directory: str | None = None
+    access: str | None = None
+    "Where the access log goes: a file, or `-` for standard output; None for nowhere."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

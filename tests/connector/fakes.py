@@ -105,10 +105,11 @@ class PathUnderTest:
         is_stream: bool = False,
         serve_rpc: Callable[[Stream, bytes], Awaitable[None]] | None = None,
         attach: bool = True,
+        service: str = "http://localhost:1",
     ) -> None:
         self.origin = origin or FakeOrigin()
         self.counters = Counters()
-        rules = parse_ingress({"ingress": [{"service": "http://localhost:1"}]})
+        rules = parse_ingress({"ingress": [{"service": service}]})
         route = Route(rules.rules[0], self.origin, stages, is_stream)
         routes = SimpleNamespace(ingress=rules, routes=(route,), private=private or FakeOrigin())
         self.orchestrator = SimpleNamespace(routes=routes, limiter=FlowLimiter())
@@ -119,6 +120,7 @@ class PathUnderTest:
             added_headers=[(b"Cf-Warp-Tag-Room", b"attic"), (b"Cf-Warp-Tag-Id", b"me")],
             log=Log("request"),
             serve_rpc=serve_rpc or self._serve_rpc,
+            index=3,
         )
         self.edge: MemoryConnection
         self.connection: MemoryConnection

@@ -1,0 +1,398 @@
+"""The access log: what a record says, what it can never say, and that it costs nothing while it is off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import stat
+import timeit
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from connector import request_path
+from connector.access_log import LOGGER, MAX_FIELD_CHARS
+from connector.access_log_output import AccessLogSetup, JsonLinesFormatter, ReadableFormatter
+from connector.config import LogConfig
+from connector.errors import StartFailed
+from connector.routes import Rejection
+from ingress.access import Identity
+from ingress.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
+from protocol.connect import ConnectionType
+from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
+from tests.support.clock import run_virtual
+
+if TYPE_CHECKING:
+    from ingress import Rule
+
+
+class Records(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def fields(self) -> list[dict[str, Any]]:
+        return [vars(record)["fields"] for record in self.records]
+
+    def only(self) -> dict[str, Any]:
+        assert len(self.fields) == 1
+        return self.fields[0]
+
+
+@pytest.fixture
+def log() -> Iterator[Records]:
+    records = Records()
+    LOGGER.addHandler(records)
+    yield records
+    LOGGER.removeHandler(records)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await scenario()
+
+    run_virtual(main())
+
+
+def answering(answer: OriginResponse | Exception, *, reads: bool = False) -> FakeOrigin:
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        while reads and await body.receive():
+            pass
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return FakeOrigin(serve)
+
+
+@dataclass
+class Gate:
+    """A stage that names or refuses whoever comes."""
+
+    answer: Identity | Rejection
+    enforces: frozenset[str] = frozenset()
+
+    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+        if isinstance(self.answer, Rejection):
+            return self.answer
+        request.identity = self.answer
+        return None
+
+
+async def ask(under: PathUnderTest, data: bytes = b"", **request: Any) -> None:
+    await under.ask(data, **request)
+    await under.settled()
+
+
+def test_one_record_says_who_asked_for_what_and_how_it_ended(log: Records) -> None:
+    async def scenario() -> None:
+        identity = Identity(kind="user", name="dev@acme.example", subject="7", expires=0.0)
+        answer = FakeResponse(b"hello ", b"world", status=201)
+        under = PathUnderTest(answering(answer, reads=True), stages=(Gate(identity),))
+        await ask(under, b"12345", method=b"POST", headers=[(b"Content-Length", b"5")])
+
+    run(scenario)
+    assert log.only() == {
+        "connIndex": 3, "kind": "http", "method": "POST", "host": "app.example", "path": "/path", "rule": 0,
+        "service": "http://localhost:1", "status": 201, "bytesIn": 5, "bytesOut": 11, "durationMs": 0.0,
+        "identityKind": "user", "identity": "dev@acme.example",
+    }  # fmt: skip
+
+
+def test_the_duration_lasts_to_the_end_of_the_response(log: Records) -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"first")
+        answer.open = True
+        under = PathUnderTest(answering(answer))
+        stream = await under.open(opening())
+        await asyncio.sleep(2.5)
+        assert log.records == []
+        answer.end()
+        await read_answer(stream)
+        await under.settled()
+
+    run(scenario)
+    assert log.only()["durationMs"] == pytest.approx(2500)
+
+
+def test_a_refusal_gives_its_reason_and_no_identity(log: Records) -> None:
+    async def scenario() -> None:
+        under = PathUnderTest(stages=(Gate(Rejection(status=403, reason="access refused: no token")),))
+        await ask(under, headers=[(b"Cf-Access-Jwt-Assertion", b"sesame"), (b"Cookie", b"sesame")])
+
+    run(scenario)
+    found = log.only()
+    assert (found["status"], found["refused"]) == (403, "access refused: no token")
+    assert "identity" not in found
+
+
+def test_nothing_of_query_headers_cookies_and_tokens_is_written(log: Records) -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"x", headers=[(b"Set-Cookie", b"sesame")])
+        names = (b"Cookie", b"Authorization", b"Cf-Access-Jwt-Assertion", b"User-Agent", b"Sesame")
+        for target in ("/a?k=sesame", "/a?sesame", "/a??b=sesame#sesame"):
+            await ask(PathUnderTest(answering(answer)), dest=f"http://app.example{target}",
+                      headers=[(name, b"sesame") for name in names])  # fmt: skip
+        await ask(PathUnderTest(), dest="http://u:sesame@app.example/a?sesame", headers=[(b"Bad Name", b"sesame")])
+        await ask(PathUnderTest(), headers=[(b"Content-Length", b"sesame")])
+
+    run(scenario)
+    assert len(log.records) == 5
+    assert [found["path"] for found in log.fields[:3]] == ["/a"] * 3
+    for record in log.records:
+        for text in (str(record.msg), JsonLinesFormatter().format(record), repr(vars(record))):
+            assert "sesame" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        (OriginError("it refused the connection"), 502, "it refused the connection"),
+        (OriginError("all are down", status=503), 503, "all are down"),
+    ],
+)
+def test_an_origin_that_fails_is_said(log: Records, answer: Exception, status: int, error: str) -> None:
+    run(lambda: ask(PathUnderTest(answering(answer))))
+    assert (log.only()["status"], log.only()["error"]) == (status, error)
+
+
+def test_an_origin_that_breaks_off_leaves_its_status_and_the_reason(log: Records) -> None:
+    async def scenario() -> None:
+        answer = FakeResponse(b"half")
+        answer.failure = OriginError("it broke the connection off")
+        under = PathUnderTest(answering(answer))
+        await under.open(opening())
+        await asyncio.sleep(0.1)
+        await under.settled()
+
+    run(scenario)
+    found = log.only()
+    assert (found["status"], found["bytesOut"]) == (200, 4)
+    assert found["error"] == "the origin broke off: it broke the connection off"
+
+
+def test_a_visitor_who_leaves_is_said(log: Records) -> None:
+    async def scenario() -> None:
+        async def never(request: OriginRequest, body: ByteReader) -> OriginResponse:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        under = PathUnderTest(FakeOrigin(never))
+        stream = await under.open(opening())
+        await asyncio.sleep(0.1)
+        stream.reset()
+        stream.stop()
+        await under.settled()
+
+    run(scenario)
+    assert log.only()["error"].startswith("cut off: the visitor left")
+    assert "status" not in log.only()
+
+
+def test_a_request_that_cannot_be_read_leaves_a_record_too(log: Records) -> None:
+    run(lambda: ask(PathUnderTest(), headers=[(b"Content-Length", b"1"), (b"Content-Length", b"2")]))
+    found = log.only()
+    assert (found["status"], found["error"]) == (400, "two Content-Length fields differ")
+    assert (found["method"], found["host"]) == ("GET", "app.example")
+
+
+def test_a_stream_beyond_the_bound_leaves_a_record(log: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_path, "MAX_STREAMS", 0)
+    run(lambda: ask(PathUnderTest()))
+    assert "already serves 0 streams" in log.only()["error"]
+
+
+def test_a_websocket_and_a_tcp_stream_leave_one_record_each_when_they_end(log: Records) -> None:
+    async def scenario() -> None:
+        tunnel = FakeResponse(b"bytes", status=101)
+        tunnel.tunnel = True
+        under = PathUnderTest(answering(tunnel, reads=True), private=answering(FakeResponse(b"abc"), reads=True))
+        await ask(under, b"hi", kind=ConnectionType.WEBSOCKET)
+        await ask(under, b"query", kind=ConnectionType.TCP, dest="10.0.0.1:5432")
+        under.orchestrator.limiter.limit, under.orchestrator.limiter.active = 1, 1
+        await ask(under, kind=ConnectionType.TCP, dest="10.0.0.1:5432")
+
+    run(scenario)
+    websocket, tcp, limited = log.fields
+    assert (websocket["kind"], websocket["status"]) == ("websocket", 101)
+    assert (websocket["bytesIn"], websocket["bytesOut"]) == (2, 5)
+    assert (tcp["kind"], tcp["destination"], tcp["bytesIn"], tcp["bytesOut"]) == ("tcp", "10.0.0.1:5432", 5, 3)
+    assert "method" not in tcp
+    assert "too many active flows" in limited["error"]
+
+
+def test_a_service_with_a_password_is_shown_without_it(log: Records) -> None:
+    async def scenario() -> None:
+        under = PathUnderTest(service="http://user:sesame@localhost:1")
+        await ask(under)
+
+    run(scenario)
+    assert log.only()["service"] == "http://localhost:1"
+
+
+# -- what visitors and edges put into it ---------------------------------------------------------------------------
+
+HOSTILE = 'a b=c" status=200 identity=admin\\n\r\nfake line\x1b[31m\u2028\u202e\udcff\x00'
+
+
+def test_nothing_that_is_sent_ends_a_line_or_makes_a_field(log: Records) -> None:
+    async def scenario() -> None:
+        failing = answering(OriginError(HOSTILE))
+        await ask(PathUnderTest(failing), dest="http://h/a b=c%22\u2028\u202e'\"status=200", method=b"X-Y")
+        await ask(PathUnderTest(), host=HOSTILE.encode("utf-8", "surrogateescape"))
+        await ask(PathUnderTest(), kind=ConnectionType.TCP, dest="1.2.3.4:5 status=200\r\nx")
+
+    run(scenario)
+    assert len(log.records) == 3
+    for record in log.records:
+        for line in (ReadableFormatter().format(record), JsonLinesFormatter().format(record), record.getMessage()):
+            assert line.isprintable()
+            assert line.isascii()
+        fields = vars(record)["fields"]
+        assert parsed(record.getMessage()) == {name: str(value) for name, value in fields.items()}
+        loaded = json.loads(JsonLinesFormatter().format(record))
+        assert {name: loaded[name] for name in fields} == fields
+
+
+def parsed(line: str) -> dict[str, str]:
+    """Take a readable line apart as a reader would: unquoted up to the space, quoted as JSON."""
+    fields, rest = {}, line
+    while rest:
+        name, _, rest = rest.partition("=")
+        if rest.startswith('"'):
+            value, end = json.JSONDecoder().raw_decode(rest)
+        else:
+            value, end = rest.partition(" ")[0], len(rest.partition(" ")[0])
+        assert name not in fields
+        fields[name], rest = value, rest[end + 1 :]
+    return fields
+
+
+def test_every_field_is_bounded(log: Records) -> None:
+    async def scenario() -> None:
+        long = "\u2028" * 5000
+        under = PathUnderTest(answering(OriginError(long)))
+        await ask(under, dest="http://h/" + "p" * 10_000, host=b"h" * 5000, method=b"M" * 5000)
+        await ask(PathUnderTest(), kind=ConnectionType.TCP, dest=long)
+
+    run(scenario)
+    for record in log.records:
+        for value in vars(record)["fields"].values():
+            assert len(str(value)) <= MAX_FIELD_CHARS + 3
+        assert len(ReadableFormatter().format(record)) < 8192
+    assert log.fields[0]["path"] == "/" + "p" * (MAX_FIELD_CHARS - 1) + "..."
+
+
+# -- off -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_handler_of_its_own_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers of parents do not count, and no entry is even made."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("an entry was made")
+
+    for name in ("Entry", "CountedReader", "CountedResponse"):
+        monkeypatch.setattr(request_path, name, fail)
+    parent, records = logging.getLogger("pyconnector"), Records()
+    parent.addHandler(records)
+    try:
+        run(lambda: ask(PathUnderTest()))
+    finally:
+        parent.removeHandler(records)
+    assert [record for record in records.records if record.name == LOGGER.name] == []
+
+
+def test_records_do_not_reach_the_handlers_of_parents(log: Records, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    run(lambda: ask(PathUnderTest()))
+    assert len(log.records) == 1
+    assert [record for record in caplog.records if record.name == LOGGER.name] == []
+
+
+def test_the_level_of_the_other_logs_does_not_matter(log: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = logging.getLogger("pyconnector")
+    monkeypatch.setattr(parent, "level", logging.CRITICAL)
+    LOGGER.manager._clear_cache()  # type: ignore[attr-defined]
+    run(lambda: ask(PathUnderTest()))
+    assert len(log.records) == 1
+
+
+def test_while_off_it_costs_one_look_at_an_attribute() -> None:
+    """Some 20 ns a request: the bound leaves room for a busy machine."""
+    assert not LOGGER.handlers
+    timer = timeit.Timer("if log.handlers: raise AssertionError", globals={"log": LOGGER})
+    assert min(timer.repeat(5, 20_000)) / 20_000 < 500e-9
+
+
+# -- where the command line puts it --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def set_up(config: LogConfig) -> Iterator[None]:
+    setup = AccessLogSetup(config)
+    try:
+        yield
+    finally:
+        setup.close()
+        setup.close()
+    assert LOGGER.handlers == []
+
+
+def test_a_file_gets_readable_lines_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with set_up(LogConfig(access=str(path))):
+        run(lambda: ask(PathUnderTest()))
+        run(lambda: ask(PathUnderTest()))
+    lines = path.read_text().splitlines()
+    assert len(lines) == 2
+    time, _, rest = lines[0].partition(" ")
+    assert time.endswith("Z")
+    assert len(time) == len("2026-11-24T10:00:00.000Z")
+    assert rest.startswith("connIndex=3 kind=http method=GET host=app.example path=/path rule=0")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_json_lines_where_the_log_is_json(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with set_up(LogConfig(access=str(path), output="json")):
+        run(lambda: ask(PathUnderTest()))
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["status"] == 200
+    assert json.loads(line)["time"].endswith("Z")
+
+
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with set_up(LogConfig(access=str(path))):
+        run(lambda: ask(PathUnderTest()))
+        path.rename(tmp_path / "access.log.1")
+        run(lambda: ask(PathUnderTest()))
+    assert len(path.read_text().splitlines()) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with set_up(LogConfig(access="-")):
+        run(lambda: ask(PathUnderTest()))
+    assert "kind=http" in capsys.readouterr().out
+
+
+def test_nothing_is_set_up_without_the_flag() -> None:
+    with set_up(LogConfig()):
+        assert LOGGER.handlers == []
+
+
+def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match=r"cannot open the access log .*: Is a directory"):
+        AccessLogSetup(LogConfig(access=str(tmp_path)))
+    assert LOGGER.handlers == []
