@@ -1,0 +1,213 @@
+"""TLS towards services: what is trusted, whose name is expected, and the sentence for each refusal."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingress.origins.base import OriginError
+from ingress.origins.dial import Dialer, Endpoint
+from ingress.origins.tls import TlsClient, TlsContexts
+from tests.origins.test_dial import close_at_once, failure_of, wait_for_close
+from tests.support.certificates import Authority
+from tests.support.raw_origin import raw_origin
+
+if TYPE_CHECKING:
+    from tests.origins.conftest import Run
+    from tests.support.raw_origin import Peer
+
+
+def tls_dialer(authority: Authority | None, *, verify: bool = True, timeout: float = 5.0) -> Dialer:
+    context = TlsContexts().client(ca_pool=str(authority.path) if authority else "", verify=verify)
+    return Dialer(tls=TlsClient(context=context, timeout=timeout))
+
+
+def test_a_certificate_of_the_pool_is_trusted_for_its_names(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=authority.server("app.test", "127.0.0.1")) as origin:
+            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+            for name in ("app.test", ""):
+                transport, _ = await tls_dialer(authority).connect(endpoint, asyncio.Protocol, server_name=name)
+                assert transport.get_extra_info("ssl_object") is not None
+                transport.close()
+                await asyncio.sleep(0.01)
+
+    run(scene())
+
+
+def test_a_wrong_name_is_refused_with_the_names_of_the_certificate(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=authority.server("one.test", "*.two.test", "10.1.2.3")) as origin:
+            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+            shown = f"the certificate of 127.0.0.1:{origin.port}"
+            names = "it is for one.test, *.two.test, 10.1.2.3 (originServerName tells which to expect)"
+            dialer = tls_dialer(authority)
+            assert await failure_of(dialer, endpoint, "app.test") == f"{shown} does not fit app.test: {names}"
+            assert await failure_of(dialer, endpoint) == f"{shown} does not fit 127.0.0.1: {names}"
+
+    run(scene())
+
+
+def test_many_names_and_nasty_names_stay_one_short_line(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    names = ["evil\n2024 INFO all fine.test", *[f"{'x' * 60}.{n}.test" for n in range(30)]]
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=authority.server(*names)) as origin:
+            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+            sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
+            assert sentence.isprintable()
+            assert len(sentence) < 1200
+            assert "…" in sentence
+
+    run(scene())
+
+
+def test_expired_and_unknown_certificates_are_told_apart(run: Run, tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "A Stranger")
+
+    async def scene() -> None:
+        async with (
+            raw_origin(wait_for_close, tls=authority.server("app.test", days=-1)) as expired,
+            raw_origin(wait_for_close, tls=stranger.server("app.test")) as unknown,
+        ):
+            endpoint = Endpoint(host="127.0.0.1", port=expired.port)
+            sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
+            assert sentence == f"the certificate of {endpoint} has expired"
+            endpoint = Endpoint(host="127.0.0.1", port=unknown.port)
+            sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
+            assert sentence.startswith(f"the certificate of {endpoint} was issued by an unknown authority (")
+            assert sentence.endswith("caPool names a file with authorities to trust")
+
+    run(scene())
+
+
+def test_no_verification_takes_any_certificate(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=authority.server("other.test", days=-1)) as origin:
+            dialer = tls_dialer(None, verify=False)
+            transport, _ = await dialer.connect(
+                Endpoint(host="127.0.0.1", port=origin.port), asyncio.Protocol, server_name="app.test"
+            )
+            transport.close()
+
+    run(scene())
+
+
+def test_a_plain_server_and_a_closing_one_are_told_apart(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def plain(peer: Peer) -> None:
+        await peer.some()
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await peer.closed()
+
+    async def scene() -> None:
+        async with raw_origin(plain) as speaking, raw_origin(close_at_once) as closing:
+            endpoint = Endpoint(host="127.0.0.1", port=speaking.port)
+            assert await failure_of(tls_dialer(authority), endpoint, "a.test") == f"{endpoint} does not speak TLS"
+            endpoint = Endpoint(host="127.0.0.1", port=closing.port)
+            assert await failure_of(tls_dialer(authority), endpoint, "a.test") == (
+                f"{endpoint} closed the connection during the TLS handshake"
+            )
+
+    run(scene())
+
+
+def test_the_tls_timeout_ends_the_handshake_and_cancelling_does_too(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def silent(peer: Peer) -> None:
+        await peer.rest()
+
+    async def scene() -> None:
+        async with raw_origin(silent) as origin:
+            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+            assert await failure_of(tls_dialer(authority, timeout=0.05), endpoint, "a.test") == (
+                f"the TLS handshake with {endpoint} took longer than 0.05 s"
+            )
+            task = asyncio.create_task(tls_dialer(authority).connect(endpoint, asyncio.Protocol, server_name="a.test"))
+            while len(origin.peers) < 2:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async with asyncio.timeout(0.1):
+                while origin.running:
+                    await asyncio.sleep(0.001)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 70 + ".test", "a\0b", ".test", "bü\udc80.test"])
+def test_a_name_that_tls_cannot_carry_is_a_failure_like_another(run: Run, tmp_path: Path, name: str) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=authority.server("app.test")) as origin:
+            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+            sentence = await failure_of(tls_dialer(authority), endpoint, name)
+            assert sentence.isprintable()
+
+    run(scene())
+
+
+def test_tls_over_a_unix_socket_verifies_too(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        path = str(tmp_path / "app.sock")
+        async with raw_origin(wait_for_close, path=path, tls=authority.server("app.test")):
+            transport, _ = await tls_dialer(authority).connect(
+                Endpoint(path=path), asyncio.Protocol, server_name="app.test"
+            )
+            transport.close()
+            assert "does not fit other.test: it is for app.test" in await failure_of(
+                tls_dialer(authority), Endpoint(path=path), "other.test"
+            )
+
+    run(scene())
+
+
+def test_a_pool_that_gives_nothing_stops_the_start(tmp_path: Path) -> None:
+    contexts = TlsContexts()
+    with pytest.raises(OriginError, match=r"caPool .* cannot be read: No such file"):
+        contexts.client(ca_pool=str(tmp_path / "none.pem"))
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing here\n")
+    with pytest.raises(OriginError, match="holds no certificate in PEM form"):
+        contexts.client(ca_pool=str(empty))
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    with pytest.raises(OriginError, match="holds no certificate that can be read"):
+        contexts.client(ca_pool=str(broken), verify=True)
+
+
+def test_a_pool_may_hold_comments_in_any_encoding(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pool = tmp_path / "pool.pem"
+    pool.write_bytes(b"# Z\xc3\xbcrich \xff\n" + authority.path.read_bytes() + b"\xe9\n")
+    assert authority.certificate.serial_number in {
+        int(str(certificate["serialNumber"]), 16)
+        for certificate in TlsContexts().client(ca_pool=str(pool)).get_ca_certs()
+    }
+
+
+def test_contexts_are_made_once_and_trust_the_system(tmp_path: Path) -> None:
+    contexts = TlsContexts()
+    first = contexts.client()
+    assert contexts.client() is first
+    assert contexts.client(verify=False) is not first
+    issuers = str(first.get_ca_certs())
+    assert "CloudFlare Origin SSL Certificate Authority" in issuers
+    assert "CloudFlare Origin SSL ECC Certificate Authority" in issuers
