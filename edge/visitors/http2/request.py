@@ -1,7 +1,7 @@
 """A request of an HTTP/2 visitor (RFC 9113 8.3), judged as strictly as one of HTTP/1.1. Pure.
 
 The library has made sure already that pseudo-fields come first and once, that names are lower-case, that no field
-belongs to a connection, and that the body is as long as Content-Length says.
+belongs to a connection, and that a body that comes is as long as Content-Length says.
 """
 
 from __future__ import annotations
@@ -74,9 +74,12 @@ def is_grpc(fields: Iterable[tuple[bytes, bytes]]) -> bool:
 def _body_length(lengths: list[bytes] | None, *, ended: bool) -> int | None:
     if lengths and (len(lengths) != 1 or not _DIGITS.fullmatch(lengths[0])):
         raise BadRequest("The Content-Length of the request is not one number.")
+    length = int(lengths[0]) if lengths else None
     if ended:
+        if length:
+            raise BadRequest("The request has no body, but a Content-Length.")
         return 0
-    return int(lengths[0]) if lengths else None
+    return length
 
 
 def _target(path: bytes, method: bytes) -> bytes:

@@ -1,0 +1,349 @@
+"""What HTTP/2 visitors may not do without end, and what time ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
+
+from edge.visitors.http2 import connection
+from edge.visitors.http2.budget import Budget
+from edge.visitors.http2.connection import MAX_IDLE_FRAMES, MAX_RESETS, MAX_SILENCE, MAX_UNSENT
+from edge.visitors.http2.engine import CONNECTION_WINDOW, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST, STREAM_WINDOW
+from tests.edge.support import until
+from tests.edge.test_http2_visitors import failing, hello, scenario, streaming_echo
+
+if TYPE_CHECKING:
+    from edge import LocalEdge
+    from tests.support.h2_visitor import H2Visitor
+    from tests.support.scripted_connector import Exchange
+
+
+async def never(exchange: Exchange) -> None:
+    await asyncio.Event().wait()
+
+
+async def cut_off_with(visitor: H2Visitor, code: ErrorCodes) -> None:
+    await visitor.until(lambda: visitor.lost)
+    assert visitor.goaway == code
+
+
+# -- budgets -------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_allows_a_burst_and_then_a_rate() -> None:
+    budget = Budget(3, 2.0)
+    assert [budget.spend(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [budget.spend(100.5), budget.spend(100.5)] == [True, False]
+    assert [budget.spend(900.0) for _ in range(4)] == [True, True, True, False]
+
+
+# -- what is announced ---------------------------------------------------------------------------------------------
+
+
+def test_the_bounds_are_announced() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        await visitor.until(lambda: bool(visitor.settings_seen))
+        assert visitor.settings_seen[SettingCodes.MAX_CONCURRENT_STREAMS] == MAX_CONCURRENT_STREAMS == 256
+        assert visitor.settings_seen[SettingCodes.MAX_HEADER_LIST_SIZE] == MAX_HEADER_LIST == 64 * 1024
+        assert visitor.settings_seen[SettingCodes.INITIAL_WINDOW_SIZE] == STREAM_WINDOW
+        await visitor.until(lambda: visitor.h2.outbound_flow_control_window == CONNECTION_WINDOW)
+
+    scenario(hello, play)
+
+
+# -- what costs the visitor less than the edge ---------------------------------------------------------------------
+
+
+def test_one_stream_too_many_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        for _ in range(MAX_CONCURRENT_STREAMS):
+            visitor.open()
+        member = edge.tunnels.all()[0].members[0]
+        await until(lambda: member.in_flight == MAX_CONCURRENT_STREAMS, "all streams at the connector")
+        visitor.h2.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 1000
+        visitor.h2.remote_settings.acknowledge()
+        visitor.open()
+        await visitor.until(lambda: visitor.lost)
+        assert visitor.goaway not in (None, ErrorCodes.NO_ERROR)
+        await until(lambda: member.in_flight == 0, "no exchange is left")
+
+    scenario(never, play)
+
+
+def test_a_header_beyond_the_limit_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        answer = await visitor.ask((b"x", b"y" * (MAX_HEADER_LIST - 1000)))
+        assert answer.status == 200
+        visitor.open((b"x", b"y" * MAX_HEADER_LIST))
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    scenario(hello, play)
+
+
+def test_a_small_block_that_stands_for_a_large_header_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.open((b"x", b"y" * 3000))
+        block = visitor.h2.encoder.encode([(b":method", b"GET"), *[(b"x", b"y" * 3000)] * 40])
+        assert len(block) < 1000
+        visitor.transport.write(HeadersFrame(3, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    scenario(never, play)
+
+
+def test_requests_that_are_taken_back_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_RESETS", 50)
+    assert MAX_RESETS == 1000
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        member = edge.tunnels.all()[0].members[0]
+        opened = 0
+        while visitor.goaway is None and opened < 1000:
+            for _ in range(20):
+                visitor.h2.reset_stream(visitor.open(), ErrorCodes.CANCEL)
+            opened += 20
+            visitor.flush()
+            await asyncio.sleep(0)
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
+        await until(lambda: member.in_flight == 0, "no exchange is left")
+
+    scenario(never, play)
+
+
+def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_RESETS", 1)
+    monkeypatch.setattr(connection, "RESETS_A_SECOND", 0.0)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        for _ in range(10):
+            stream_id = visitor.open(method=b"POST", end=False)
+            log = visitor.streams[stream_id]
+            await visitor.until(lambda log=log: bool(log.fields))  # type: ignore[misc]
+            visitor.reset(stream_id)
+        assert (await visitor.ask()).status == 200
+
+    scenario(streaming_echo, play)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        PingFrame(0, b"12345678"),
+        SettingsFrame(0, {}),
+        PriorityFrame(1, stream_weight=3),
+        DataFrame(1, b""),
+        DataFrame(1, b"", pad_length=3, flags=["PADDED"]),
+    ],
+    ids=lambda frame: type(frame).__name__ + ("Padded" if "PADDED" in frame.flags else ""),
+)
+def test_frames_without_content_without_end_end_the_connection(frame: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_IDLE_FRAMES", 100)
+    monkeypatch.setattr(connection, "IDLE_FRAMES_A_SECOND", 10.0)
+    assert MAX_IDLE_FRAMES == 2000
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.open(method=b"POST", end=False)
+        visitor.transport.write(frame.serialize() * 50)
+        await asyncio.sleep(0.02)
+        assert not visitor.lost
+        visitor.transport.write(frame.serialize() * 500)
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    scenario(never, play)
+
+
+def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_IDLE_FRAMES", 10_000_000)
+    ping = PingFrame(0, b"12345678").serialize()
+    assert MAX_UNSENT == 1024 * 1024
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        await visitor.until(lambda: bool(visitor.settings_seen))
+        visitor.transport.pause_reading()
+        for _ in range(1000):
+            if len(edge._visitors) == 0:
+                break
+            if visitor.transport.get_write_buffer_size() < 1_000_000:
+                visitor.transport.write(ping * 4000)
+            await asyncio.sleep(0.001)
+        assert len(edge._visitors) == 0
+
+    scenario(never, play, receive_buffer=4096)
+
+
+@pytest.mark.parametrize("claim", [2**24 - 1, 20_000])
+def test_a_frame_that_claims_to_be_larger_than_allowed_is_not_gathered(claim: int) -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.transport.write(claim.to_bytes(3, "big") + b"\0\0\0\0\0\1")
+        sent = 0
+        while not visitor.lost and sent < 8 * MAX_SILENCE:
+            visitor.transport.write(bytes(16_384))
+            sent += 16_384
+            await asyncio.sleep(0.001)
+        await visitor.until(lambda: visitor.lost)
+        assert visitor.goaway in (ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.FRAME_SIZE_ERROR)
+
+    scenario(never, play)
+
+
+def test_a_header_that_never_ends_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.transport.write(HeadersFrame(1, b"\x82").serialize())
+        for _ in range(1000):
+            if visitor.lost:
+                break
+            visitor.transport.write(ContinuationFrame(1, b"\x82").serialize() * 10)
+            await asyncio.sleep(0.001)
+        await visitor.until(lambda: visitor.lost)
+        assert visitor.goaway not in (None, ErrorCodes.NO_ERROR)
+
+    scenario(never, play)
+
+
+def test_what_comes_on_a_stream_that_was_given_up_is_no_fault() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        stream_id = visitor.open(method=b"POST", end=False)
+        answer = await visitor.answer(stream_id)
+        assert answer.status == 502
+        # The visitor has not seen yet that the rest is unwanted.
+        for _ in range(MAX_SILENCE // 16_384 * 3):
+            visitor.transport.write(DataFrame(stream_id, bytes(16_384)).serialize())
+        for _ in range(20):
+            assert (await visitor.ask()).status == 502
+        assert not visitor.lost
+
+    scenario(failing, play)
+
+
+def test_credit_of_bodies_that_nobody_wants_comes_back() -> None:
+    size = STREAM_WINDOW // 2
+    rounds = 3 * CONNECTION_WINDOW // size
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.request.dest.endswith("/end"):
+            await hello(exchange)
+            return
+        over = asyncio.Event()
+        exchange.stream.set_abort_callback(over.set)
+        await over.wait()
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        for _ in range(rounds):
+            stream_id = visitor.open(method=b"POST", end=False)
+            await visitor.send(stream_id, bytes(size))
+            visitor.reset(stream_id)
+        assert (await visitor.ask(path=b"/end")).status == 200
+
+    scenario(script, play)
+
+
+# -- time ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_idle_connection_is_closed_politely() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        assert (await visitor.ask()).status == 200
+        await cut_off_with(visitor, ErrorCodes.NO_ERROR)
+
+    scenario(hello, play, idle_timeout=0.1)
+
+
+def test_a_connection_at_work_is_not_idle() -> None:
+    async def script(exchange: Exchange) -> None:
+        await asyncio.sleep(1.2)
+        await hello(exchange)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        assert (await visitor.ask()).status == 200
+
+    scenario(script, play, idle_timeout=0.1)
+
+
+def test_a_visitor_who_says_goodbye_still_gets_what_is_under_way() -> None:
+    proceed = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.answer(200, [], b"one ")
+        await proceed.wait()
+        await exchange.stream.send(b"two")
+        exchange.stream.finish()
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        stream_id = visitor.open()
+        log = visitor.streams[stream_id]
+        await visitor.until(lambda: bytes(log.body) == b"one ")
+        visitor.transport.write(GoAwayFrame(0).serialize())
+        await asyncio.sleep(0.01)
+        proceed.set()
+        await visitor.answer(stream_id)
+        assert (bytes(log.body), log.ended) == (b"one two", True)
+        await cut_off_with(visitor, ErrorCodes.NO_ERROR)
+
+    scenario(script, play)
+
+
+def test_a_service_that_does_not_answer_is_waited_for_so_long() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        assert (await visitor.ask()).status == 524
+        stream_id = visitor.open(method=b"POST", end=False)
+        answer = await visitor.answer(stream_id)
+        assert (answer.status, answer.ended) == (408, True)
+        grpc = await visitor.ask((b"content-type", b"application/grpc"))
+        assert grpc.field(b"grpc-status") == b"14"
+        assert not visitor.lost
+
+    scenario(never, play, response_timeout=0.1)
+
+
+def test_an_upload_that_goes_on_is_waited_for() -> None:
+    async def script(exchange: Exchange) -> None:
+        body = await exchange.body()
+        await exchange.answer(200, [], body)
+        exchange.stream.finish()
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        stream_id = visitor.open(method=b"POST", end=False)
+        for _ in range(8):
+            await visitor.send(stream_id, b"x")
+            await asyncio.sleep(0.1)
+        visitor.h2.end_stream(stream_id)
+        visitor.flush()
+        answer = await visitor.answer(stream_id)
+        assert (answer.status, bytes(answer.body)) == (200, b"x" * 8)
+
+    scenario(script, play, response_timeout=0.5)
+
+
+def test_an_edge_that_stops_cuts_its_visitors_off() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.open()
+        member = edge.tunnels.all()[0].members[0]
+        await until(lambda: member.in_flight == 1, "an exchange")
+        await edge.stop()
+        await visitor.until(lambda: visitor.lost)
+
+    scenario(never, play)
+
+
+def test_a_stray_reset_of_a_stream_that_is_over_is_no_fault() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        assert (await visitor.ask()).status == 200
+        visitor.transport.write(RstStreamFrame(1, 8).serialize())
+        assert (await visitor.ask()).status == 200
+
+    scenario(hello, play)
