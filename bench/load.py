@@ -61,11 +61,12 @@ async def repeat(unit: Unit, tunnel: Tunnel, *, in_flight: int, seconds: float =
             left -= 1
             begun = clock()
             try:
-                outcome.bytes_moved += await unit(tunnel)
+                moved = await unit(tunnel)
             except Exception:  # noqa: BLE001 - a failure of the connector under test is a figure, not an end
                 outcome.failures += 1
                 await asyncio.sleep(0.01)
             else:
+                outcome.bytes_moved += moved
                 outcome.latencies.append(clock() - begun)
 
     await asyncio.gather(*(loop() for _ in range(in_flight)))

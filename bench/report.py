@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.process import cpu_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from bench.rows import Figure
@@ -30,12 +31,11 @@ class Report:
         self._samples: Samples = {}
         self._units: dict[tuple[str, str], str] = {}
 
-    def add(self, subject: str, rows: dict[str, list[Figure]]) -> None:
-        """Take the rows of one round of `subject`."""
-        for row, figures in rows.items():
-            for name, value, unit in figures:
-                self._units[row, name] = unit
-                self._samples.setdefault(row, {}).setdefault(name, {}).setdefault(subject, []).append(value)
+    def add(self, subject: str, row: str, figures: Iterable[Figure]) -> None:
+        """Take the figures of one run of `row` with `subject`."""
+        for name, value, unit in figures:
+            self._units[row, name] = unit
+            self._samples.setdefault(row, {}).setdefault(name, {}).setdefault(subject, []).append(value)
 
     def table(self) -> str:
         """A Markdown table of medians, with the ratio to the last subject where there are several."""
@@ -55,14 +55,14 @@ class Report:
                 lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
-    def write(self, path: Path) -> None:
-        """Write every sample with what it was measured on."""
+    def write(self, path: Path, facts: dict[str, Any]) -> None:
+        """Write every sample with `facts`: what it was measured on."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"about": about(), "samples": self._samples}, indent=1) + "\n")
+        path.write_text(json.dumps({"about": facts, "samples": self._samples}, indent=1) + "\n")
 
 
-def about() -> dict[str, Any]:
-    """Commit, versions, processor and command line of this run."""
+def about(peer: str | None = None) -> dict[str, Any]:
+    """Commit, versions, processor and command line of this run; `peer` is what a peer says it is."""
     packages = {}
     for name in ("aioquic", "qh3", "uvloop", "pycapnp", "cryptography", "httptools"):
         try:
@@ -77,6 +77,7 @@ def about() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "packages": packages,
+        "peer": peer,
         "command": "python -m bench " + " ".join(sys.argv[1:]),
     }
 

@@ -1,15 +1,20 @@
-"""What is measured of one subject: each row is a name, the load, and the figures taken from it."""
+"""What is measured: each section sets its subjects up, measures them in turn, and reports rows of figures.
+
+Subjects of one section are connected at the same time and measured in alternating slices, so that what else the machine
+does in the meantime falls on all of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.stage import set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from bench.stage import Stage
     from bench.subject import Subject
@@ -19,19 +24,31 @@ DOWN = UP = 10 * MIB
 
 #: One figure: name, value, unit.
 Figure = tuple[str, float, str]
+#: Takes a subject's name, a row's name, and the figures of one run.
+Report: TypeAlias = "Callable[[str, str, Iterable[Figure]], None]"
+Section: TypeAlias = "Callable[[Sequence[Subject], Plan, Report], Awaitable[None]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How thorough a run is."""
 
+    rounds: int = 3
     seconds: float = 3.0
+    starts: int = 5
     held: tuple[int, ...] = (1000, 10_000)
     loss: tuple[float, ...] = (0.0, 0.001, 0.01, 0.03)
     edge_engine: str = "aioquic"
 
 
-QUICK = Plan(seconds=1.0, held=(1000,), loss=(0.01,))
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of load on a clean path."""
+
+    name: str
+    command: dict[str, Any]
+    figures: Callable[[dict[str, Any]], Iterator[Figure]]
+    needs_tcp: bool = False
 
 
 def _per_unit(figures: dict[str, Any]) -> Iterator[Figure]:
@@ -50,69 +67,99 @@ def _per_megabyte(figures: dict[str, Any]) -> Iterator[Figure]:
     yield "failures", figures["failures"], ""
 
 
-async def _steady(stage: Stage, plan: Plan) -> dict[str, list[Figure]]:
-    """The rows that share one connection on a clean path."""
-    seconds = plan.seconds
-    await stage.edge.ask(do="download", size=1024, in_flight=16, seconds=0.5)
-    rows: dict[str, list[Figure]] = {}
-    for in_flight in (1, 16, 64):
-        figures = await stage.measured(do="download", size=1024, in_flight=in_flight, seconds=seconds)
-        rows[f"HTTP 1 KiB, {in_flight} in flight"] = list(_per_unit(figures))
-    for in_flight in (1, 4):
-        figures = await stage.measured(do="download", size=DOWN, in_flight=in_flight, seconds=seconds)
-        rows[f"10 MiB down, {in_flight} in flight"] = list(_per_megabyte(figures))
-        figures = await stage.measured(do="upload", size=UP, in_flight=in_flight, seconds=seconds)
-        rows[f"10 MiB up, {in_flight} in flight"] = list(_per_megabyte(figures))
-    for in_flight in (1, 32):
-        figures = await stage.measured(
-            do="ping_pong", in_flight=in_flight, seconds=seconds, destination=stage.tcp_destination
-        )
-        rows[f"TCP 64 B ping-pong, {in_flight} in flight"] = list(_per_unit(figures))
-        figures = await stage.measured(do="ping_pong", in_flight=in_flight, seconds=seconds)
-        rows[f"WebSocket 64 B, {in_flight} in flight"] = list(_per_unit(figures))
-    figures = await stage.measured(do="first_byte", seconds=seconds)
-    rows["streamed response, first byte"] = list(_per_unit(figures))
-    return rows
+def _first_byte(figures: dict[str, Any]) -> Iterator[Figure]:
+    for figure in _per_unit(figures):
+        if figure[0] != "rate":  # how fast the origin ends its stream
+            yield figure
 
 
-async def _memory(stage: Stage, plan: Plan) -> dict[str, list[Figure]]:
-    """Resident memory of a fresh connector, idle and with held streams. Comes before the load of other rows."""
-    idle = stage.resident()
-    rows = {"resident memory, idle": [("resident", idle / 1e6, "MB")]}
-    held = 0
-    for streams in plan.held:
-        await stage.edge.ask(do="hold", streams=streams - held, destination=stage.tcp_destination)
-        held = streams
-        await asyncio.sleep(0.5)
-        per_stream = (stage.resident() - idle) / streams
-        rows[f"resident memory per held stream, {streams} held"] = [("resident", per_stream / 1e3, "kB")]
-    await stage.edge.ask(do="release")
-    return rows
+_REQUESTS = [
+    Row(f"HTTP 1 KiB, {n} in flight", {"do": "download", "size": 1024, "in_flight": n}, _per_unit) for n in (1, 16, 64)
+]
+_REQUESTS.append(Row("streamed response, first byte", {"do": "first_byte"}, _first_byte))
+_TRANSFERS = [
+    Row(f"10 MiB {way}, {n} in flight", {"do": f"{way}load", "size": size, "in_flight": n}, _per_megabyte)
+    for n in (1, 4)
+    for way, size in (("down", DOWN), ("up", UP))
+]
+_MESSAGES = [
+    Row(f"{kind} 64 B ping-pong, {n} in flight", {"do": "ping_pong", "in_flight": n}, _per_unit, kind == "TCP")
+    for n in (1, 32)
+    for kind in ("TCP", "WebSocket")
+]
 
 
-async def clean_path(subject: Subject, plan: Plan) -> dict[str, list[Figure]]:
-    """Start, memory and steady rows: two fresh connectors."""
-    async with set_up(subject, connections=1, edge_engine=plan.edge_engine) as stage:
-        rows = {"start to registered": [("time", stage.start_seconds * 1e3, "ms")]}
-        await asyncio.sleep(1.0)
-        rows |= await _memory(stage, plan)
-    async with set_up(subject, connections=1, edge_engine=plan.edge_engine) as stage:
-        rows |= await _steady(stage, plan)
-    return rows
+async def starts(subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
+    """From the start of the process to its first registration. The first start of each is not counted."""
+    async with contextlib.AsyncExitStack() as stack:
+        stages = [await _prepared(stack, subject, plan, start=False) for subject in subjects]
+        for turn in range(plan.rounds * plan.starts + 1):
+            for stage in stages:
+                await stage.start(1)
+                figures = (("time", stage.start_seconds * 1e3, "ms"), ("CPU", stage.start_cpu * 1e3, "ms"))
+                if turn:
+                    report(stage.subject.name, "start to registered", figures)
+                await stage.stop()
+                await stage.edge.ask(do="drop")
 
 
-async def lossy_path(subject: Subject, plan: Plan) -> dict[str, list[Figure]]:
-    """30 ms RTT and random loss, 10 MiB down: a fresh connection for each loss rate."""
-    rows: dict[str, list[Figure]] = {}
-    for loss in plan.loss:
-        async with set_up(subject, connections=1, edge_engine=plan.edge_engine, relay=True) as stage:
-            await stage.edge.ask(do="faults", delay=0.015, loss=loss, seed=7)
-            figures = await stage.measured(do="download", size=DOWN, in_flight=1, count=1)
-            rows[f"30 ms RTT, {loss:.1%} loss, 10 MiB down"] = list(_per_megabyte(figures))
-    return rows
+async def memory(subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
+    """Resident memory of fresh connectors, idle and with held streams."""
+    for _ in range(plan.rounds):
+        for subject in subjects:
+            async with set_up(subject, connections=1, edge_engine=plan.edge_engine) as stage:
+                await asyncio.sleep(1.0)
+                idle = stage.resident()
+                report(subject.name, "resident memory, idle", [("resident", idle / 1e6, "MB")])
+                held = 0
+                for streams in plan.held:
+                    await stage.edge.ask(do="hold", streams=streams - held, destination=stage.tcp_destination)
+                    held = streams
+                    await asyncio.sleep(0.5)
+                    per_stream = (stage.resident() - idle) / streams
+                    row = f"resident memory per held stream, {streams} held"
+                    report(subject.name, row, [("resident", per_stream / 1e3, "kB")])
 
 
-SECTIONS: dict[str, Callable[[Subject, Plan], Awaitable[dict[str, list[Figure]]]]] = {
-    "clean": clean_path,
+async def lossy_path(subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
+    """30 ms RTT and random loss, 10 MiB down: a fresh connection for each run."""
+    for turn in range(plan.rounds):
+        for loss in plan.loss:
+            for subject in subjects:
+                async with set_up(subject, connections=1, edge_engine=plan.edge_engine, relay=True) as stage:
+                    await stage.edge.ask(do="faults", delay=0.015, loss=loss, seed=7 + turn)
+                    figures = await stage.measured(do="download", size=DOWN, in_flight=1, count=1)
+                    report(subject.name, f"30 ms RTT, {loss:.1%} loss, 10 MiB down", _per_megabyte(figures))
+
+
+def _steady(rows: Sequence[Row]) -> Section:
+    """A section of rows that share one connection per subject."""
+
+    async def section(subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stages = [await _prepared(stack, subject, plan) for subject in subjects]
+            for stage in stages:
+                await stage.edge.ask(do="download", size=1024, in_flight=16, seconds=min(0.5, plan.seconds))
+            for row in rows:
+                for _ in range(plan.rounds):
+                    for stage in stages:
+                        command = row.command | {"seconds": plan.seconds}
+                        if row.needs_tcp:
+                            command["destination"] = stage.tcp_destination
+                        report(stage.subject.name, row.name, row.figures(await stage.measured(**command)))
+
+    return section
+
+
+async def _prepared(stack: contextlib.AsyncExitStack, subject: Subject, plan: Plan, *, start: bool = True) -> Stage:
+    return await stack.enter_async_context(set_up(subject, connections=1, edge_engine=plan.edge_engine, start=start))
+
+
+SECTIONS: dict[str, Section] = {
+    "start": starts,
+    "memory": memory,
+    "requests": _steady(_REQUESTS),
+    "transfers": _steady(_TRANSFERS),
+    "messages": _steady(_MESSAGES),
     "loss": lossy_path,
 }

@@ -61,13 +61,43 @@ class Child:
 
 
 class Stage:
-    """One subject, connected and ready to be measured."""
+    """Edge, origin and files for one subject, which runs between `start` and `stop`."""
 
-    def __init__(self, edge: Child, subject: Running, ports: dict[str, int]) -> None:
+    def __init__(self, subject: Subject, edge: Child, ports: dict[str, int], folder: Path, command: list[str]) -> None:
+        self.subject = subject
         self.edge = edge
-        self.pid = subject.pid
         self.tcp_destination = f"127.0.0.1:{ports['tcp']}"
         self.start_seconds = 0.0
+        self.start_cpu = 0.0
+        self._command = command
+        self._log = folder / "connector.log"
+        self._running: Running | None = None
+
+    async def start(self, connections: int) -> None:
+        """Start the subject and wait until its connections are registered. Cancel leaves it to `stop`."""
+        begun = time.monotonic()
+        self._running = await Running.start(self._command, log=self._log)
+        try:
+            first = await self.edge.ask(do="wait", connections=1)
+            self.start_seconds = first["monotonic"] - begun
+            self.start_cpu = cpu_seconds(self.pid)
+            if connections > 1:
+                await self.edge.ask(do="wait", connections=connections)
+        except RuntimeError as error:
+            said = self._log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{self.subject.name}: {error}\n{said}") from error
+
+    async def stop(self) -> None:
+        """End the subject. Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    @property
+    def pid(self) -> int:
+        """The subject's process."""
+        assert self._running is not None
+        return self._running.pid
 
     async def measured(self, **command: Any) -> dict[str, Any]:
         """Run a load command; its figures with the CPU seconds the connector spent meanwhile."""
@@ -83,9 +113,9 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def set_up(
-    subject: Subject, *, connections: int = 4, edge_engine: str = "aioquic", relay: bool = False
+    subject: Subject, *, connections: int = 4, edge_engine: str = "aioquic", relay: bool = False, start: bool = True
 ) -> AsyncIterator[Stage]:
-    """Start everything for `subject`; the stage is registered when the block begins."""
+    """Start everything for `subject`; with `start` it is registered when the block begins."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyconnector-bench-")))
         origin, ports = await Child.start("bench.origin")
@@ -97,16 +127,8 @@ async def set_up(
         command = subject.command(
             folder, edges=[(host, port)] * (connections if subject.peer else 1), connections=connections
         )
-        log = folder / "connector.log"
-        begun = time.monotonic()
-        running = await Running.start(command, log=log)
-        stack.push_async_callback(running.stop)
-        stage = Stage(edge, running, ports)
-        try:
-            first = await edge.ask(do="wait", connections=1)
-            stage.start_seconds = first["monotonic"] - begun
-            if connections > 1:
-                await edge.ask(do="wait", connections=connections)
-        except RuntimeError as error:
-            raise RuntimeError(f"{subject.name}: {error}\n{log.read_text(errors='replace')[-2000:]}") from error
+        stage = Stage(subject, edge, ports, folder, command)
+        stack.push_async_callback(stage.stop)
+        if start:
+            await stage.start(connections)
         yield stage

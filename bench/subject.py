@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,13 @@ class Subject:
         engine = ["--quic-engine", self.engine, "--congestion-control", self.congestion_control]
         return [sys.executable, "-m", "connector", "run", config, *addresses, *common, *engine]
 
+    def version(self) -> str:
+        """What it says it is, in one line."""
+        command = [self.peer] if self.peer else [sys.executable, "-m", "connector"]
+        # Also fills the bytecode cache, which a user's second start finds and this one's first should not lack.
+        answer = subprocess.run([*command, "version"], capture_output=True, text=True, check=True, env=environment())
+        return answer.stdout.strip().partition("\n")[0]
+
 
 def write_files(folder: Path, *, ca_pem: bytes, http_port: int) -> None:
     """Write the config, the credentials and the edge's CA: the same for every subject."""
@@ -57,6 +65,15 @@ def write_files(folder: Path, *, ca_pem: bytes, http_port: int) -> None:
     )
 
 
+def environment() -> dict[str, str]:
+    """This process's environment without what would configure a connector or keep Python from its bytecode cache."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TUNNEL_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
+
+
 class Running:
     """A subject's process, until `stop`."""
 
@@ -67,9 +84,8 @@ class Running:
     @classmethod
     async def start(cls, command: list[str], *, log: Path) -> Running:
         """Start `command` with its output in `log`. Cancel leaves nothing running."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNNEL_")}
         with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, env=environment)
+            process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, env=environment())
         return cls(process)
 
     @property
