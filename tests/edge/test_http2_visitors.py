@@ -534,6 +534,64 @@ def test_responses_without_a_body_end_with_their_header(method: bytes, status: i
     scenario(script, play)
 
 
+def test_a_response_that_is_empty_ends_with_its_header() -> None:
+    async def script(exchange: Exchange) -> None:
+        if exchange.headers("Te"):
+            exchange.stream.send_nowait(framed_head() + encode_trailers([]), finish=True)
+        else:
+            await exchange.answer(200)
+            exchange.stream.finish()
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        assert (await visitor.ask((b"te", b"trailers"))).header_ended
+        assert (await visitor.ask()).ended
+
+    scenario(script, play)
+
+
+def test_a_grpc_status_in_the_header_is_the_end_although_that_comes_later() -> None:
+    async def script(exchange: Exchange) -> None:
+        exchange.stream.send_nowait(framed_head((b"Grpc-Status", b"12")))
+        await asyncio.sleep(0.02)
+        exchange.stream.send_nowait(encode_trailers([]), finish=True)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        answer = await visitor.ask((b"te", b"trailers"))
+        assert (answer.field(b"grpc-status"), answer.header_ended) == (b"12", True)
+
+    scenario(script, play)
+
+
+def test_a_header_does_not_wait_for_a_late_body() -> None:
+    proceed = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        exchange.stream.send_nowait(framed_head())
+        await proceed.wait()
+        exchange.stream.send_nowait(encode_data(b"late") + encode_trailers([]), finish=True)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        stream_id = visitor.open((b"te", b"trailers"))
+        log = visitor.streams[stream_id]
+        await visitor.until(lambda: bool(log.fields))
+        assert not log.body
+        proceed.set()
+        assert bytes((await visitor.answer(stream_id)).body) == b"late"
+
+    scenario(script, play)
+
+
+def test_trailers_without_a_body_follow_the_header() -> None:
+    async def script(exchange: Exchange) -> None:
+        exchange.stream.send_nowait(framed_head() + encode_trailers([(b"grpc-status", b"0")]), finish=True)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        answer = await visitor.ask((b"te", b"trailers"))
+        assert (answer.header_ended, answer.trailers) == (False, [(b"grpc-status", b"0")])
+
+    scenario(script, play)
+
+
 def test_an_answer_before_the_end_of_the_upload_frees_the_visitor() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(413, [], b"too much")
@@ -583,10 +641,15 @@ def test_a_connector_that_breaks_off_is_a_reset_or_a_page() -> None:
         if exchange.request.dest.endswith("/late"):
             await exchange.answer(200, [], b"one")
             await asyncio.sleep(0.01)
-        exchange.stream.reset()
+        if exchange.request.dest.endswith("/short"):
+            await exchange.answer(200, [(b"Content-Length", b"5")])
+            exchange.stream.finish()
+        else:
+            exchange.stream.reset()
 
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         assert (await visitor.ask()).status == 502
+        assert (await visitor.ask(path=b"/short")).status == 502
         answer = await visitor.ask(path=b"/late")
         assert (bytes(answer.body), answer.reset) == (b"one", ErrorCodes.INTERNAL_ERROR)
 

@@ -27,6 +27,7 @@ class StreamLog:
     informational: list[int] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     trailers: Fields | None = None
+    header_ended: bool = False
     ended: bool = False
     reset: int | None = None
 
@@ -171,6 +172,7 @@ class H2Visitor(asyncio.Protocol):
         log = self.streams.get(getattr(event, "stream_id", 0) or 0, StreamLog())
         if isinstance(event, events.ResponseReceived):
             log.fields = [(bytes(name), bytes(value)) for name, value in event.headers]
+            log.header_ended = event.stream_ended is not None
         elif isinstance(event, events.InformationalResponseReceived):
             log.informational.append(int(dict(event.headers)[b":status"]))
         elif isinstance(event, events.DataReceived):

@@ -32,6 +32,8 @@ class ResponseFields:
     length: int | None
     "What Content-Length says of the body; None where it says nothing."
     has_body: bool
+    ends_grpc: bool
+    "Whether gRPC's status is in the header itself: then no body follows, and the end is there soon."
 
 
 def response_fields(status: int, headers: Headers, method: str) -> ResponseFields:
@@ -48,7 +50,12 @@ def response_fields(status: int, headers: Headers, method: str) -> ResponseField
     fields = [(b":status", b"%d" % status), *_lowered(kept)]
     if length is not None:
         fields.append((b"content-length", b"%d" % length))
-    return ResponseFields(fields, length, method != "HEAD" and status not in (204, 304))
+    return ResponseFields(
+        fields,
+        length,
+        has_body=method != "HEAD" and status not in (204, 304),
+        ends_grpc=any(name == b"grpc-status" for name, _ in fields),
+    )
 
 
 def trailer_block(trailers: Headers) -> Headers:

@@ -168,17 +168,26 @@ class VisitorStream:
 
     async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: ConnectResponse) -> None:
         head = response_fields(*response_head(response), request.method)
-        await self._carrier.send_fields(self.stream_id, head.fields, end=not head.has_body)
-        self.responding = True
+        first: bytes | None = b""
         if head.has_body:
-            await self._send_body(exchange, head.length)
+            first = exchange.leftover or exchange.body.receive_nowait(PIECE)
+            if first is None and head.ends_grpc:
+                first = await exchange.body.receive(PIECE)
+            if first == b"" and head.length:
+                raise Broken("The connector ended the response early.")
+        # What has no body ends with its header: of an empty frame behind it gRPC clients take offence.
+        ends = first == b"" and not exchange.trailers
+        await self._carrier.send_fields(self.stream_id, head.fields, end=ends)
+        self.responding = True
+        if not ends:
+            await self._send_body(exchange, head.length, first)
         self._finished()
         await wait_for_end(exchange)
 
-    async def _send_body(self, exchange: Exchange, length: int | None) -> None:
+    async def _send_body(self, exchange: Exchange, length: int | None, data: bytes | None) -> None:
+        """Send the body, of which `data` was received already, and the trailers."""
         carrier, body = self._carrier, exchange.body
         sent = 0
-        data: bytes | None = exchange.leftover or body.receive_nowait(PIECE)
         while True:
             if data is None:
                 carrier.flush()

@@ -197,7 +197,11 @@ class Http2Connection(asyncio.Protocol):
             if self._h2.state_machine.state.name != "CLOSED":
                 self._h2.close_connection()
             self.flush()
-            self._transport.close()
+            # Over TLS a plain close waits for the service's own, perhaps for half a minute.
+            if self._transport.get_write_buffer_size():
+                self._transport.close()
+            else:
+                self._transport.abort()
 
     def flush(self) -> bool:
         """Hand the transport what h2 has to send; False where that is nothing."""
