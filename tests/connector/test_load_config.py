@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.config import ConnectorConfig, check_config, load_config
+from connector.config import ConnectorConfig, check_config, find_config, load_config
 from connector.config.flag_values import from_environment
 from connector.errors import ConfigError
 from ingress.services import BastionService, HelloService, HttpService, UnixService
@@ -55,6 +55,7 @@ def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
     assert (config.lifecycle.ha_connections, config.lifecycle.retries, config.lifecycle.grace_period) == (4, 5, 30.0)
     assert config.edge.addresses == ()
     assert config.edge.quic.connection_window == 30 * 1024 * 1024
+    assert config.edge.quic.stream_window == 6 * 1024 * 1024
     assert config.metrics is None
 
 
@@ -219,3 +220,18 @@ def test_checking_a_config_needs_no_credentials_but_wants_rules(tmp_path: Path) 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such config file"):
         load_config(str(tmp_path / "none.yml"))
+
+
+def test_the_first_config_file_of_the_usual_places_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.credentials.DEFAULT_DIRECTORIES", (str(tmp_path / "one"), str(tmp_path / "two")))
+    assert find_config() is None
+    for name in ("two/config.yaml", "two/config.yml", "one/config.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(RULES)
+        assert find_config() == str(path)
+
+
+def test_a_zero_in_the_file_counts(tmp_path: Path) -> None:
+    config = load(tmp_path, "grace-period: 0s\nretries: 0\n" + RULES)
+    assert (config.lifecycle.grace_period, config.lifecycle.retries) == (0.0, 0)
