@@ -45,6 +45,11 @@ class ControlStream:
     def __repr__(self) -> str:
         return f"<ControlStream {self._stream.stream_id} {self._ended or 'open'}>"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the conversation is over, and every call fails."""
+        return bool(self._ended)
+
     async def read(self) -> str:
         """Hand answers to those who wait for them until the edge ends the conversation; return why it ended.
 

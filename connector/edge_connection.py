@@ -189,7 +189,9 @@ class EdgeConnection:
             await self._measured("update_local_configuration", control.update_local_configuration(config))
         except RegistrationFailed as error:
             counters.config_push_errors += 1
-            self._log.warning("The edge did not take the local configuration: %s", error)
+            # Where the connection is lost, that is said once, by whoever tries again.
+            say = self._log.debug if control.has_ended else self._log.warning
+            say("The edge did not take the local configuration: %s", error)
 
     async def _serve(self, connection: Connection, tasks: TaskOwner) -> Ended:
         try:

@@ -18,7 +18,7 @@ from connector.errors import RegistrationRefused, StartFailed
 from connector.events import Event, Reconnecting, Refused
 from edge import EdgeSettings, LocalEdge
 from protocol.registration import Refusal, Registration
-from tests.support.house import config_for, config_to, tunnel
+from tests.support.house import Eager, config_for, config_to, tunnel
 from tests.support.leaks import run_clean
 from tests.support.scripted_edge import scripted_edge
 
@@ -26,7 +26,7 @@ RULES = [{"service": "http_status:204"}]
 
 
 @asynccontextmanager
-async def attempt(config: ConnectorConfig) -> AsyncIterator[tuple[Connector, list[Event]]]:
+async def attempt(config: ConnectorConfig, *, eager: bool = False) -> AsyncIterator[tuple[Connector, list[Event]]]:
     """A connector that has failed to connect once and waits to try again."""
     events: list[Event] = []
     failed = asyncio.Event()
@@ -36,7 +36,9 @@ async def attempt(config: ConnectorConfig) -> AsyncIterator[tuple[Connector, lis
         if isinstance(event, Reconnecting):
             failed.set()
 
-    async with Connector(config, on_event=observe) as connector:
+    connector = Connector(config, on_event=observe)
+    connector._random = Eager() if eager else connector._random
+    async with connector:
         await failed.wait()
         yield connector, events
 
@@ -179,7 +181,7 @@ def test_it_comes_up_later(engine: str, tmp_path: Path) -> None:
         async with LocalEdge(settings) as edge:
             address = edge.quic_address
         config = config_to(address, edge.ca_path, RULES, engine=engine, quic={"handshake_timeout": 0.3})
-        async with attempt(config) as (connector, _), LocalEdge(replace(settings, address=address)):
+        async with attempt(config, eager=True) as (connector, _), LocalEdge(replace(settings, address=address)):
             async with asyncio.timeout(15):
                 await connector.wait_ready()
 

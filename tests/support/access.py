@@ -17,7 +17,8 @@ AUDIENCE = "5d3c0a9f" * 8
 class Team:
     """Two signing keys and the document that publishes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: float = NOW) -> None:
+        self.now = now
         self.rsa = jwk.RSAKey.generate_key(2048, {"kid": "rsa-1", "use": "sig"})
         self.ec = jwk.ECKey.generate_key("P-256", {"kid": "ec-1", "use": "sig"})
 
@@ -36,9 +37,9 @@ class Team:
         payload: dict[str, Any] = {
             "iss": ISSUER,
             "aud": [AUDIENCE],
-            "exp": NOW + 3600,
-            "iat": NOW,
-            "nbf": NOW,
+            "exp": self.now + 3600,
+            "iat": self.now,
+            "nbf": self.now,
             "type": "app",
             "sub": "7335d417-61da-459d-899c-0a01c76a2f94",
             "email": "dev@acme.example",

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import gc
 import os
+import random
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,13 @@ async def open_house(
             async with asyncio.timeout(15):
                 await connector.wait_ready(connections)
             yield House(edge, connector)
+
+
+class Eager(random.Random):
+    """Randomness that waits hardly at all; give it to `Connector._random` where a test is about coming back."""
+
+    def random(self) -> float:
+        return 0.02
 
 
 def open_descriptors() -> int:
