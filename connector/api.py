@@ -10,7 +10,7 @@ import asyncio
 import functools
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ class Connector:
     """Carries requests from an edge to local services until it is drained or left.
 
     `on_event` is told what happens (`connector.events`), from the event loop. `stage_factories` make what stands
-    between a rule and its origin beside the access check (`connector.routes.Stage`).
+    between a rule and its origin beside the access check (`connector.routes.Stage`). `fetch_access_keys` is given the
+    URL of a team's keys and returns the document, in place of asking the team over HTTPS; it raises where it cannot.
     """
 
     def __init__(
@@ -72,13 +73,14 @@ class Connector:
         *,
         on_event: Callable[[Event], None] | None = None,
         stage_factories: Sequence[StageFactory] = (),
+        fetch_access_keys: Callable[[str], Awaitable[bytes]] | None = None,
     ) -> None:
         self.config = config
         self.connector_id = uuid.uuid4()
         self.counters = Counters()
         self.tracker = ConnectionTracker()
         self._on_event = on_event
-        self._access = AccessStages()
+        self._access = AccessStages(fetch=fetch_access_keys)
         self._orchestrator = Orchestrator(
             resources=OriginResources(),
             factories=(self._access, *stage_factories),

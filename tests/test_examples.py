@@ -55,6 +55,21 @@ def test_two_tunnels_in_one_process() -> None:
     assert done.stdout.splitlines() == ["one.example 201", "two.example 202"]
 
 
+def test_a_private_tool_is_for_its_friends_alone() -> None:
+    done = run("private_tool.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "nobody: 403",
+        "somebody who only claims to be dev: 403",
+        "a colleague: 403 ask for access first",
+        "dev: 200 hello dev@example.com",
+    ]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4, done.stderr
+    assert "identityKind=user identity=dev@example.com" in lines[3]
+    assert "secret" not in done.stderr
+
+
 def test_made_up_credentials_are_readable_by_their_owner_alone_and_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "credentials.json"
     assert run("make_credentials.py", str(path)).returncode == 0

@@ -6,13 +6,11 @@ Cold and unreachable: refuse. Warm and unreachable: serve with what was there, f
 from __future__ import annotations
 
 import asyncio
-import http.client
 import logging
-import urllib.request
 from typing import TYPE_CHECKING
 
+from connector.access.key_fetch import FETCH_TIMEOUT, fetch_https
 from ingress.access import AccessDenied, AccessKeys, KeyFault, parse_keys
-from ingress.access.keys import MAX_KEYS_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,34 +21,8 @@ KEYS_FRESH = 3600.0
 KEYS_STALE = 24 * 3600.0
 #: Seconds between two fetches of one document, whatever visitors send.
 FETCH_INTERVAL = 10.0
-#: Seconds that one fetch may take.
-FETCH_TIMEOUT = 5.0
 
 _log = logging.getLogger("pyconnector.access")
-
-
-async def fetch_https(url: str) -> bytes:
-    """Return at most `MAX_KEYS_BYTES` + 1 bytes of the document at `url`, following no redirect.
-
-    Cancel: the request goes on in its thread until it answers or times out, and its outcome is dropped.
-
-    Raises:
-        OSError: unreachable, refused, not 200, or its certificate is not trusted.
-    """
-    return await asyncio.to_thread(_fetch, url)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def _fetch(url: str) -> bytes:
-    opener = urllib.request.build_opener(_NoRedirect)
-    with opener.open(url, timeout=FETCH_TIMEOUT) as response:
-        if response.status != 200:
-            raise OSError(f"the key endpoint answered {response.status}")
-        return bytes(response.read(MAX_KEYS_BYTES + 1))
 
 
 class KeyCache:
@@ -69,7 +41,7 @@ class KeyCache:
 
     def current(self) -> AccessKeys | None:
         """The keys if they are there and fresh, else None: then `await keys()`."""
-        if self._keys is not None and self._clock() - self._fetched_at < KEYS_FRESH:
+        if self._keys is not None and _is_within(self._clock() - self._fetched_at, KEYS_FRESH):
             return self._keys
         return None
 
@@ -89,7 +61,7 @@ class KeyCache:
 
     async def _refresh(self) -> None:
         if self._pending is None:
-            if self._asked_at is not None and self._clock() - self._asked_at < FETCH_INTERVAL:
+            if self._asked_at is not None and _is_within(self._clock() - self._asked_at, FETCH_INTERVAL):
                 return
             self._asked_at = self._clock()
             loop = asyncio.get_running_loop()
@@ -101,8 +73,12 @@ class KeyCache:
             document = await asyncio.wait_for(self._fetch(self.url), FETCH_TIMEOUT * 2)
             self._keys = parse_keys(document)
             self._fetched_at = self._clock()
-        except (OSError, http.client.HTTPException, ValueError, KeyFault) as error:
+        except TimeoutError:
+            _log.warning("Access keys could not be fetched from %s: it takes too long", self.url)
+        except (OSError, KeyFault) as error:
             _log.warning("Access keys could not be fetched from %s: %s", self.url, error)
+        except Exception as error:  # noqa: BLE001 - an embedding program's fetch may raise anything; the keys at hand decide
+            _log.warning("Access keys could not be fetched from %s: %s", self.url, type(error).__name__)
         finally:
             self._pending = None
 
@@ -111,3 +87,8 @@ class KeyCache:
         if self._pending is not None:
             self._pending.cancel()
             await asyncio.gather(self._pending, return_exceptions=True)
+
+
+def _is_within(elapsed: float, limit: float) -> bool:
+    """Whether `elapsed` seconds are fewer than `limit`; not where the wall clock was set back meanwhile."""
+    return 0 <= elapsed < limit

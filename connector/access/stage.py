@@ -6,7 +6,7 @@ is a 403 with its reason in the log (docs/parity.md).
 
 from __future__ import annotations
 
-import logging
+import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,7 @@ _TOKEN_NAME = TOKEN_HEADER.lower()
 #: The edge's word on who it is; behind a verified token only the token's own word counts.
 _EMAIL_HEADER = b"Cf-Access-Authenticated-User-Email"
 _EMAIL_NAME = _EMAIL_HEADER.lower()
-
-_log = logging.getLogger("pyconnector.access")
+_NOT_ALNUM = re.compile(rb"[^a-z0-9]")
 
 
 class AccessStage:
@@ -73,8 +72,18 @@ class AccessStage:
         return identity
 
 
+def _poses_as_ours(name: bytes) -> bool:
+    """Whether an origin that takes `_` for `-`, as CGI does, would read `name` as the e-mail or the token."""
+    if len(name) == len(_EMAIL_NAME):
+        return _NOT_ALNUM.sub(b"-", name.lower()) == _EMAIL_NAME
+    if len(name) == len(_TOKEN_NAME):
+        lower = name.lower()
+        return lower != _TOKEN_NAME and _NOT_ALNUM.sub(b"-", lower) == _TOKEN_NAME
+    return False
+
+
 def _replace_email(request: OriginRequest, identity: Identity) -> None:
     """Let the origin see the verified address and no other; a service token has none."""
-    request.headers = [field for field in request.headers if field[0].lower() != _EMAIL_NAME]
+    request.headers = [field for field in request.headers if not _poses_as_ours(field[0])]
     if identity.kind == "user" and "@" in identity.name and identity.name.isascii():
         request.headers.append((_EMAIL_HEADER, identity.name.encode()))

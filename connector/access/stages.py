@@ -37,7 +37,8 @@ class AccessStages:
         if access is None or not access.required:
             return None
         # Only here, because the JOSE library costs every connector without `access` a tenth of a second and 10 MB.
-        from connector.access.key_cache import KeyCache, fetch_https
+        from connector.access.key_cache import KeyCache
+        from connector.access.key_fetch import fetch_https
         from connector.access.stage import AccessStage
         from ingress.access import AccessPolicy
 

@@ -122,6 +122,21 @@ def test_a_visitors_own_identity_header_never_reaches_the_origin() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [b"Cf_Access_Authenticated_User_Email", b"CF-ACCESS_authenticated-user.email", b"Cf_Access_Jwt_Assertion"],
+)
+def test_names_that_cgi_takes_for_ours_never_reach_the_origin(name: bytes) -> None:
+    async def main() -> None:
+        incoming = with_token(ACME.token(), (name, b"admin@acme.example"), (b"X_Other_Header_As_Long_As_Those.", b"1"))
+        assert await admit(World().stage(), incoming) is None
+        assert [header for header, _ in incoming.headers] == [
+            b"Cf-Access-Jwt-Assertion", b"X_Other_Header_As_Long_As_Those.", b"Cf-Access-Authenticated-User-Email",
+        ]  # fmt: skip
+
+    asyncio.run(main())
+
+
 def test_keys_are_fetched_once_for_all_rules_of_a_team() -> None:
     async def main() -> None:
         world = World()
@@ -171,7 +186,7 @@ def test_unknown_keys_do_not_make_us_ask_again_and_again() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("trouble", [OSError("refused"), TimeoutError(), b"<html>", b" " * 300_000])
+@pytest.mark.parametrize("trouble", [OSError("refused"), TimeoutError(), KeyError("x"), b"<html>", b" " * 300_000])
 def test_a_cold_cache_without_its_endpoint_refuses(trouble: bytes | Exception) -> None:
     async def main() -> None:
         world = World()
@@ -197,6 +212,20 @@ def test_a_warm_cache_serves_without_its_endpoint_but_not_for_ever() -> None:
         world.now = NOW + KEYS_STALE + 1
         third = ACME.token(exp=NOW + KEYS_STALE * 3, email="third@acme.example")
         assert await admit(stage, with_token(third)) is not None
+
+    asyncio.run(main())
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_fetching() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        world.answer = OSError("down")
+        world.now = NOW + 24 * 3600
+        assert await admit(stage, with_token(ACME.token())) is not None
+        world.now = NOW
+        world.answer = ACME.document()
+        assert await admit(stage, with_token(ACME.token())) is None
 
     asyncio.run(main())
 

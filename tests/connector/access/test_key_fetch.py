@@ -1,0 +1,206 @@
+"""The fetch of a team's keys against real TLS servers on loopback: what is taken, and everything that is not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from connector.access.key_cache import KeyCache
+from connector.access.key_fetch import fetch_https
+from ingress.access import AccessDenied
+from ingress.access.keys import MAX_KEYS_BYTES
+from tests.support.access import Team
+from tests.support.certificates import Authority
+from tests.support.raw_origin import Peer, RawOrigin, Script, answering, raw_origin
+
+ACME = Team()
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """An authority that this process trusts, as an administrator would make it: by the environment."""
+    made = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def endpoint(script: Script, tls: ssl.SSLContext | None) -> AsyncIterator[tuple[str, RawOrigin]]:
+    async with raw_origin(_quiet(script), tls=tls) as server:
+        yield f"https://localhost:{server.port}/cdn-cgi/access/certs", server
+
+
+def _quiet(script: Script) -> Script:
+    async def quiet(peer: Peer) -> None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+            await script(peer)
+
+    return quiet
+
+
+def response(body: bytes, *, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), more, body)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(main())
+
+
+def refused(authority: Authority, script: Script, match: str, *, timeout: float = 5.0) -> None:
+    async def test() -> None:
+        async with endpoint(script, authority.server("localhost")) as (url, _):
+            with pytest.raises(OSError, match=match):
+                await fetch_https(url, timeout=timeout)
+
+    run(test)
+
+
+def test_the_document_of_a_trusted_endpoint_serves_a_verifier(authority: Authority) -> None:
+    async def test() -> None:
+        async with endpoint(answering(response(ACME.document())), authority.server("localhost")) as (url, server):
+            assert await fetch_https(url) == ACME.document()
+            cache = KeyCache(url, clock=time.time, fetch=fetch_https)
+            keys = await cache.keys()
+            assert set(keys.by_id) == {"rsa-1", "ec-1"}
+            assert [peer.requests for peer in server.peers] == [1, 1]
+            await cache.close()
+
+    run(test)
+
+
+def test_a_chunked_document_is_taken_too(authority: Authority) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    document = ACME.document()
+
+    async def test() -> None:
+        chunks = head + b"".join(b"1\r\n%c\r\n" % byte for byte in document) + b"0\r\n\r\n"
+        async with endpoint(answering(chunks), authority.server("localhost")) as (url, _):
+            assert await fetch_https(url) == document
+
+    run(test)
+
+
+def test_a_document_too_large_is_read_no_further_than_its_bound(authority: Authority) -> None:
+    async def test() -> None:
+        sent = 0
+
+        async def endless(peer: Peer) -> None:
+            nonlocal sent
+            await peer.head()
+            peer.writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not peer.writer.is_closing():
+                peer.writer.write(b" " * 65_536)
+                sent += 65_536
+                await peer.writer.drain()
+                await asyncio.sleep(0)
+
+        async with endpoint(endless, authority.server("localhost")) as (url, _):
+            assert len(await fetch_https(url)) == MAX_KEYS_BYTES + 1
+            cache = KeyCache(url, clock=time.time, fetch=fetch_https)
+            with pytest.raises(AccessDenied, match="cannot be fetched"):
+                await cache.keys()
+            await cache.close()
+        assert sent < 64 * 1024 * 1024  # what buffers on the way hold, and not the gigabytes of a whole test's time
+
+    run(test)
+
+
+def test_an_untrusted_certificate_is_refused_before_anything_is_asked(authority: Authority, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = Authority(other, "Somebody Else")
+
+    async def test() -> None:
+        for tls, why in (
+            (stranger.server("localhost"), "unable to get local issuer|self.signed"),
+            (authority.server("elsewhere.example"), "Hostname mismatch"),
+            (authority.server("localhost", days=-1), "expired"),
+        ):
+            async with endpoint(answering(response(ACME.document())), tls) as (url, server):
+                with pytest.raises(OSError, match=why):
+                    await fetch_https(url)
+                assert sum(peer.requests for peer in server.peers) == 0
+
+    run(test)
+
+
+def test_no_redirect_is_followed(authority: Authority) -> None:
+    async def test() -> None:
+        tls = authority.server("localhost")
+        async with endpoint(answering(response(ACME.document())), tls) as (target, elsewhere):
+            for status in (b"301 Moved", b"302 Found", b"307 Temporary", b"308 Permanent"):
+                moved = response(b"", status=status, more=b"Location: %b\r\n" % target.encode())
+                async with endpoint(answering(moved), tls) as (url, _):
+                    with pytest.raises(OSError, match=f"answered {status[:3].decode()}"):
+                        await fetch_https(url)
+            assert elsewhere.peers == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"404 Not Found", b"500 Oops", b"206 Partial Content"])
+def test_any_other_status_than_200_is_refused(authority: Authority, status: bytes) -> None:
+    refused(authority, answering(response(b"", status=status)), f"answered {status[:3].decode()}")
+
+
+def test_what_is_no_http_is_refused(authority: Authority) -> None:
+    refused(authority, answering(b"SSH-2.0-x\r\n\r\n"), "does not speak HTTP")
+
+
+def test_a_document_cut_short_is_refused(authority: Authority) -> None:
+    async def cut(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+
+    refused(authority, cut, "cut short")
+
+
+def test_an_endpoint_that_says_nothing_is_given_up(authority: Authority) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.closed_after_rest()
+
+    refused(authority, silent, "timed out", timeout=0.3)
+
+
+def test_an_endpoint_that_drips_is_given_up(authority: Authority) -> None:
+    async def drip(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            await peer.send(b" ")
+            await asyncio.sleep(0.05)
+
+    started = time.monotonic()
+    refused(authority, drip, "takes too long", timeout=0.3)
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "file:///etc/hostname", "data:,x", "ftp://127.0.0.1:9/"])
+def test_nothing_but_https_is_fetched(url: str) -> None:
+    async def test() -> None:
+        with pytest.raises(OSError, match="unknown url type"):
+            await fetch_https(url)
+
+    run(test)
+
+
+def test_an_endpoint_that_is_not_there_is_refused() -> None:
+    async def test() -> None:
+        async with raw_origin(answering(b"")) as server:
+            port = server.port
+        with pytest.raises(OSError, match="refused"):
+            await fetch_https(f"https://localhost:{port}/")
+
+    run(test)
