@@ -18,12 +18,11 @@ from connector.log import Log, fields
 from ingress.durations import format_duration
 
 if TYPE_CHECKING:
-    from protocol.registration import ConnectionDetails
-
     from connector.address_book import AddressBook
     from connector.backoff import Backoff
     from connector.events import Event
     from connector.tracker import ConnectionTracker
+    from protocol.registration import ConnectionDetails
     from transport.seam import Connection
 
 #: Longest time that a connection waits for the one before it to register.
@@ -145,6 +144,13 @@ class Supervisor:
         return not self._draining.is_set()
 
     async def _keep(self, slot: _Slot) -> None:
+        try:
+            await self._attempts(slot)
+        except asyncio.CancelledError:
+            self._emit(Disconnected(index=slot.index, reason="the connector stops"))
+            raise
+
+    async def _attempts(self, slot: _Slot) -> None:
         while not self._draining.is_set():
             address = self._book.take(slot.index)
             if address is None:

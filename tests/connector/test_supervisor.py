@@ -13,7 +13,7 @@ import pytest
 from connector.address_book import AddressBook, Region
 from connector.backoff import Backoff
 from connector.edge_connection import Ended, EndKind, Plan
-from connector.events import Event, Reconnecting, Refused, Registered
+from connector.events import Disconnected, Event, Reconnecting, Refused, Registered
 from connector.supervisor import MAX_RETRY_AFTER_SECONDS, PERMANENT_REFUSAL_SECONDS, Supervisor, sentence
 from connector.tracker import ConnectionTracker
 from protocol.registration import ConnectionDetails, Refusal
@@ -147,7 +147,7 @@ def test_connection_0_starts_alone_and_the_others_follow_in_order() -> None:
     assert [plan.index for _, plan in world.plans] == [0, 0, 1, 2, 3]
     # 0.1 s until the failure, 2 s of waiting, then 50 ms for each registration
     assert world.starts == [0, 2.1, 2.15, 2.2, 2.25]
-    assert world.tracker.connected == 4
+    assert sorted(event.index for event in world.events if isinstance(event, Registered)) == [0, 1, 2, 3]
 
 
 def test_a_connection_with_troubles_holds_the_next_up_for_a_second_only() -> None:
@@ -258,3 +258,14 @@ def test_each_ending_is_one_sentence() -> None:
     assert sentence(refused("", should_retry=True)).endswith("it gave no reason")
     assert sentence(LOST) == "Lost the connection to the edge: gone"
     assert sentence(Ended(kind=EndKind.UNREGISTERED, reason="no answer")) == "Registration failed: no answer"
+
+
+def test_connections_that_are_cut_off_count_as_closed() -> None:
+    world = World({0: [UP], 1: [UP], 2: [Step(UNREACHABLE)]}, count=3)
+
+    async def scenario() -> None:
+        await world.run_for(0.5)
+
+    run_virtual(scenario())
+    assert (world.tracker.connected, world.tracker.running) == (0, 0)
+    assert [event.index for event in world.events if isinstance(event, Disconnected)].count(0) == 1
