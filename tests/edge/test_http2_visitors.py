@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from edge import LocalEdge
+    from transport.memory import MemoryLimits
 
 
 def scenario(
@@ -35,6 +36,7 @@ def scenario(
     settings: dict[int, int] | None = None,
     hold: bool = False,
     receive_buffer: int | None = None,
+    limits: MemoryLimits | None = None,
     **visitor_settings: object,
 ) -> list[Exchange]:
     """Play with one visitor at an edge whose connector follows `script`; returns the exchanges that it saw."""
@@ -46,7 +48,7 @@ def scenario(
 
     async def test() -> None:
         async with memory_edge(visitors=visitors(**visitor_settings)) as edge:
-            connector = await connected(edge, recorded)
+            connector = await connected(edge, recorded, limits=limits)
             connecting = h2_visitor(edge.visitor_address, settings=settings, hold=hold, receive_buffer=receive_buffer)
             async with await connecting as visitor:
                 await play(visitor, edge)
@@ -298,6 +300,38 @@ def test_a_visitor_who_takes_nothing_holds_back_its_own_stream_alone() -> None:
         assert len(log.body) == total
 
     scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 40_000}, hold=True)
+
+
+def test_a_visitor_whose_windows_are_open_but_who_reads_nothing_holds_back_the_connector() -> None:
+    sent: list[int] = []
+    total = 48 * 1024 * 1024
+    proceed = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.answer(200)
+        await proceed.wait()
+        for _ in range(total // 65_536):
+            await exchange.stream.send(bytes(65_536))
+            sent.append(65_536)
+        exchange.stream.finish()
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.h2.increment_flow_control_window(2**30)
+        stream_id = visitor.open()
+        log = visitor.streams[stream_id]
+        await visitor.until(lambda: bool(log.fields))
+        visitor.transport.pause_reading()
+        proceed.set()
+        before = -1
+        while before != sum(sent):
+            before = sum(sent)
+            await asyncio.sleep(0.1)
+        assert 0 < sum(sent) < total // 2
+        visitor.transport.resume_reading()
+        await visitor.answer(stream_id)
+        assert len(log.body) == total
+
+    scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**30}, receive_buffer=65_536)
 
 
 def test_a_window_that_opens_with_the_settings_is_used() -> None:
