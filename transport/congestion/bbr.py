@@ -65,7 +65,7 @@ class Bbr:
     def on_rtt(self, rtt: float) -> None:
         """Take in the RTT of the newest acknowledged packet."""
         self.sampler.on_rtt(rtt)
-        if not self.controls.has_seen_rtt:
+        if not self.machine.full_pipe.reached:
             self.controls.init_pacing_rate(rtt)
 
     def on_ack_end(self, now: float) -> None:

@@ -16,10 +16,10 @@ class Controls:
     """The control parameters, and how the model sets them after each batch of acknowledgments."""
 
     __slots__ = (
+        "_initial_rtt",
         "_limited_before",
         "_limited_now",
         "cwnd",
-        "has_seen_rtt",
         "initial_cwnd",
         "model",
         "pacing_rate",
@@ -35,7 +35,7 @@ class Controls:
         "The last cwnd that neither loss recovery nor ProbeRTT had cut."
         self._limited_now = False
         self._limited_before = False
-        self.has_seen_rtt = False
+        self._initial_rtt = math.inf
         self.pacing_rate = p.STARTUP_PACING_GAIN * initial_cwnd / p.INITIAL_RTT_GUESS
         self.send_quantum = 0
         self.set_send_quantum()
@@ -46,10 +46,15 @@ class Controls:
     # Pacing (5.6.2, 5.6.3)
 
     def init_pacing_rate(self, rtt: float) -> None:
-        """Replace the guess of the first flight once an RTT is known."""
-        self.has_seen_rtt = True
-        self.pacing_rate = p.STARTUP_PACING_GAIN * self.initial_cwnd / max(rtt, p.INITIAL_RTT_GUESS)
-        self.set_send_quantum()
+        """Replace the guess of the first flight once an RTT is known, and raise it with each lower one.
+
+        The first RTT of a QUIC connection holds what both ends took to compute the handshake.
+        """
+        if rtt < self._initial_rtt:
+            rate = p.STARTUP_PACING_GAIN * self.initial_cwnd / max(rtt, p.INITIAL_RTT_GUESS)
+            self.pacing_rate = rate if math.isinf(self._initial_rtt) else max(rate, self.pacing_rate)
+            self._initial_rtt = rtt
+            self.set_send_quantum()
 
     def set_pacing_rate(self, gain: float, *, full_bw_reached: bool) -> None:
         """Pace at 1 % below `gain` times the bandwidth; until the pipe was full, only ever faster."""

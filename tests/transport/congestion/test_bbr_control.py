@@ -59,7 +59,18 @@ def test_first_pacing_rate_is_the_initial_window_in_a_millisecond_then_in_the_fi
     assert controls.pacing_rate == pytest.approx(2.77 * 10_000 / 0.001)
     controls.init_pacing_rate(0.1)
     assert controls.pacing_rate == pytest.approx(2.77 * 10_000 / 0.1)
-    assert controls.has_seen_rtt
+
+
+def test_first_pacing_rate_rises_with_a_lower_round_trip_and_never_falls() -> None:
+    _, controls = made()
+    controls.init_pacing_rate(0.4)
+    controls.init_pacing_rate(0.1)
+    assert controls.pacing_rate == pytest.approx(2.77 * 10_000 / 0.1)
+    controls.init_pacing_rate(0.2)
+    assert controls.pacing_rate == pytest.approx(2.77 * 10_000 / 0.1)
+    controls.pacing_rate = 10**6
+    controls.init_pacing_rate(0.09)
+    assert controls.pacing_rate == 10**6
 
 
 def test_pacing_is_one_per_cent_below_the_bandwidth() -> None:

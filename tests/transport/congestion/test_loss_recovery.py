@@ -188,6 +188,13 @@ def test_expired_packets_are_no_loss() -> None:
     assert not bbr.recovery.is_recovering
 
 
+def test_round_trip_after_the_pipe_was_full_leaves_the_pacing_rate_alone() -> None:
+    pipe = cruising_pipe()
+    before = pipe.bbr.controls.pacing_rate
+    pipe.bbr.on_rtt(0.0001)
+    assert pipe.bbr.controls.pacing_rate == before
+
+
 def test_repr_shows_the_state() -> None:
     assert repr(cruising_pipe().bbr.recovery) == "<LossRecovery recovering=False ranges=0 pending=0>"
     assert "Startup" in repr(Bbr(smss=SIZE, initial_cwnd=10 * SIZE, uniform=lambda: 0.5))
