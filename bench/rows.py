@@ -126,8 +126,11 @@ async def lossy_path(subjects: Sequence[Subject], plan: Plan, report: Report) ->
     for turn in range(plan.rounds):
         for loss in plan.loss:
             for subject in subjects:
-                async with set_up(subject, connections=1, edge_engine=plan.edge_engine, relay=True) as stage:
+                # Not started before: the connection would know a path without delay, and paths do not grow so long.
+                engine = plan.edge_engine
+                async with set_up(subject, connections=1, edge_engine=engine, relay=True, start=False) as stage:
                     await stage.edge.ask(do="faults", delay=0.015, loss=loss, seed=7 + turn)
+                    await stage.start(1)
                     figures = await stage.measured(do="download", size=DOWN, in_flight=1, count=1)
                     report(subject.name, f"30 ms RTT, {loss:.1%} loss, 10 MiB down", _per_megabyte(figures))
 

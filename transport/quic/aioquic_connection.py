@@ -2,12 +2,15 @@
 
 Everything is driven by three calls of the loop: datagrams arrived, something is to be sent, the timer fired. What
 several streams want to send in one turn of the loop leaves together at its end.
+
+Time is `time.monotonic`: loops other than asyncio's own round theirs to milliseconds, too coarse for round trips.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aioquic.quic import events
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 #: A keep-alive is not sent more often than this many probe timeouts apart (the reference does the same).
 KEEPALIVE_PROBES = 1.5
+#: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
+TIMER_STEP = 0.001
 
 
 _HAS_HYBRID_GROUP = is_available()
@@ -141,7 +146,7 @@ class AioquicConnection(BufferedConnection):
 
     def connect(self) -> None:
         """Send the first flight of a client."""
-        self.core.connect(self.peer_address, self._loop.time())
+        self.core.connect(self.peer_address, monotonic())
         self.transmit()
 
     def refused(self) -> None:
@@ -158,7 +163,7 @@ class AioquicConnection(BufferedConnection):
 
     def datagrams_received(self, datagrams: Sequence[Datagram]) -> None:
         """Take in what arrived for this connection."""
-        core, now = self.core, self._loop.time()
+        core, now = self.core, monotonic()
         for data, address in datagrams:
             self._bytes_received += len(data)
             core.receive_datagram(data, address, now)
@@ -191,7 +196,7 @@ class AioquicConnection(BufferedConnection):
             self._arm_timer()
 
     def _flush(self) -> None:
-        datagrams = self.core.datagrams_to_send(self._loop.time())
+        datagrams = self.core.datagrams_to_send(monotonic())
         if datagrams:
             if self.core.end is not None:
                 self.farewell = datagrams[-1][0]
@@ -208,11 +213,11 @@ class AioquicConnection(BufferedConnection):
                 return  # it finds out when it fires; most timers only ever move away
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self._loop.call_at(at, self._on_timer)
+        self._timer = self._loop.call_later(max(at - monotonic(), TIMER_STEP), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        now, at = self._loop.time(), self.core.get_timer()
+        now, at = monotonic(), self.core.get_timer()
         if at is not None and now >= at:
             self.core.handle_timer(now)
             self.transmit()
@@ -220,14 +225,14 @@ class AioquicConnection(BufferedConnection):
             self._arm_timer()
 
     def _on_keepalive(self) -> None:
-        now = self._loop.time()
+        now = monotonic()
         interval = self._keepalive_interval()
         idle = now - self.core.last_received
         if idle >= interval:
             self.core.send_ping(0)
             self.schedule_transmit()
             idle = 0.0
-        self._keepalive = self._loop.call_at(now + interval - idle, self._on_keepalive)
+        self._keepalive = self._loop.call_later(interval - idle, self._on_keepalive)
 
     def _keepalive_interval(self) -> float:
         core = self.core
