@@ -1,4 +1,4 @@
-"""A local edge: accepts connectors over QUIC, serves visitors over HTTP/1.1 and TCP, and plays tricks on request."""
+"""A local edge: accepts connectors over QUIC, serves visitors over HTTP and TCP, and plays tricks on request."""
 
 from edge.local_edge import LocalEdge
 from edge.settings import (

@@ -41,7 +41,7 @@ class LocalEdge:
     quic_address: HostPort
     "Where connectors reach it."
     visitor_address: HostPort
-    "Where visitors reach it over HTTP/1.1."
+    "Where visitors reach it over HTTP/1.1 and HTTP/2."
     control_address: HostPort | None
     "Where the control API listens; None without one."
     ca_pem: bytes

@@ -99,7 +99,7 @@ class TcpPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisitorSettings:
-    """How visitors are served over HTTP/1.1. Times in seconds."""
+    """How visitors are served over HTTP/1.1 and HTTP/2. Times in seconds."""
 
     address: HostPort = ("127.0.0.1", 0)
     identity: bool = True
