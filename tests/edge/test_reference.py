@@ -21,6 +21,7 @@ from edge import EdgeSettings, LocalEdge, TunnelSettings
 from edge.configuration import push_to_tunnel
 from protocol.registration import Refusal
 from tests.edge.support import run, until
+from tests.support.h2_visitor import h2_visitor
 from tests.support.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def test_http_websocket_and_tcp_through_its_own_config(tmp_path: Path) -> None:
             await until(lambda: tunnel.local_configuration is not None, "its configuration", seconds=15)
             assert tunnel.learned_hostnames == ("app.test", "ws.test", "db.test")
             await _http(edge)
+            await _trailers_are_offered_in_vain(edge)
             await _websocket(edge)
             await _tcp(edge, ports)
             await _configuration(edge)
@@ -158,6 +160,20 @@ async def _http(edge: LocalEdge) -> None:
         head = b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: %d\r\n\r\n" % len(data)
         assert (await visitor.request(head + data)).body.endswith(data)
         assert (await visitor.request(get("/", "other.test"))).status == 404
+
+
+async def _trailers_are_offered_in_vain(edge: LocalEdge) -> None:
+    async with RawVisitor(edge.visitor_address) as visitor:
+        response = await visitor.request(get("/", "app.test", "TE: trailers"))
+        assert response.body.startswith(b"GET / HTTP/1.1\r\nHost: app.test\r\n")
+        assert b"pyconnector" not in response.body.lower()
+    async with await h2_visitor(edge.visitor_address) as visitor2:
+        fields = [(b"te", b"trailers"), (b"content-length", b"11")]
+        answer = await visitor2.ask(*fields, method=b"POST", body=b"over HTTP/2")
+        assert (answer.status, answer.trailers) == (200, None)
+        assert answer.body.startswith(b"POST / HTTP/1.1\r\nHost: app.test\r\n")
+        assert answer.body.endswith(b"over HTTP/2")
+        assert b"pyconnector" not in answer.body.lower()
 
 
 async def _websocket(edge: LocalEdge) -> None:
