@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
@@ -19,9 +20,10 @@ class H2Server(asyncio.Protocol):
         self.react = react
         self.seen: list[Any] = []
         self.lost = asyncio.get_running_loop().create_future()
-        made.append(self)
+        self.made = made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made.append(self)
         self.transport = cast("asyncio.Transport", transport)
         self.h2.initiate_connection()
         self.flush()
@@ -47,10 +49,12 @@ class H2Server(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def h2_server(react: Callable[[H2Server, events.Event], None]) -> AsyncIterator[tuple[int, list[H2Server]]]:
+async def h2_server(
+    react: Callable[[H2Server, events.Event], None], *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[H2Server]]]:
     """Serve on loopback for the block; yields the port and the connections as they come."""
     made: list[H2Server] = []
-    server = await asyncio.get_running_loop().create_server(lambda: H2Server(react, made), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: H2Server(react, made), "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], made
     finally:

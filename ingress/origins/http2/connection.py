@@ -16,6 +16,7 @@ from .exchange import Exchange, Unprocessed
 from .lasting import LastingConnection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from ingress.origins.base import Headers
@@ -74,8 +75,10 @@ class Http2Connection(asyncio.Protocol):
     # -- asyncio calls these ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
+        """Say hello, unless the service chose to speak something else."""
         self._transport = cast("asyncio.Transport", transport)
+        if not speaks_http2(transport):
+            return
         h2 = self._h2
         # As initial values: what is merely assigned would wait for a second SETTINGS frame.
         values = {
@@ -316,3 +319,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _wake_senders(self) -> None:
         self._room.set()
+
+
+def speaks_http2(transport: asyncio.BaseTransport) -> bool:
+    """Whether a service chose HTTP/2 by ALPN; without TLS there was no choice."""
+    session: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return session is None or session.selected_alpn_protocol() == "h2"

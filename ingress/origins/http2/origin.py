@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingress.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
 from ingress.origins.failures import ended_abruptly, not_connected
 
-from .connection import Http2Connection
+from .connection import Http2Connection, speaks_http2
 from .exchange import Exchange, Unprocessed
 from .headers import encode_headers
 
@@ -165,8 +164,7 @@ class Http2Origin(Origin):
             lambda: Http2Connection(self._changed_on),
             server_name=self._settings.origin_server_name,
         )
-        session: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        if self._tls and (session is None or session.selected_alpn_protocol() != "h2"):
+        if self._tls and not speaks_http2(transport):
             # Not asked again for each request: a service does not change its mind without a restart.
             self._speaks_http1 = True
             transport.abort()
