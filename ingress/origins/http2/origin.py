@@ -93,12 +93,14 @@ class Http2Origin(Origin):
             if connection is None:
                 assert self._fallback is not None
                 return await self._fallback.serve(request, body)
+            exchange = None
             try:
                 exchange = connection.begin(headers, finish=not has_body)
                 return await self._exchange(connection, exchange, request, body if has_body else None)
             except Unprocessed as lost:
-                # Safe to repeat whatever the method: the service did not see it. An upload's bytes are gone, though.
-                if has_body or attempt == 3:
+                # Safe to repeat whatever the method: the service did not see it. Bytes of an upload that had begun
+                # are gone, though.
+                if (has_body and exchange is not None) or attempt == 3:
                     raise not_connected(f"{self._endpoint}: {lost}") from lost
         raise AssertionError("unreachable")
 
