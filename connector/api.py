@@ -26,7 +26,6 @@ from connector.log import Log, fields
 from connector.metrics_server import MetricsServer
 from connector.orchestrator import Orchestrator
 from connector.request_path import RequestPath
-from connector.rpc_streams import RpcStreams
 from connector.status_pages import status_pages
 from connector.supervisor import Supervisor
 from connector.tasks import TaskOwner
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from connector.config.model import ConnectorConfig
     from connector.routes import StageFactory
-    from transport.seam import Connection
+    from transport.seam import Connection, Stream
 
 #: Header that tells origins which connector a request came through (ingress.md 7).
 ID_HEADER = b"Cf-Warp-Tag-Id"
@@ -253,12 +252,18 @@ class Connector:
 
     def _make_path(self, index: int) -> RequestPath:
         log = Log("request", {"connIndex": index})
-        rpc = RpcStreams(
-            orchestrator=self._orchestrator,
-            counters=self.counters,
-            timeout=self.config.lifecycle.rpc_timeout,
-            log=log,
-        )
+
+        async def serve_rpc(stream: Stream, leftover: bytes) -> None:
+            from connector.rpc_streams import RpcStreams  # with its codecs only where an edge calls, few do
+
+            rpc = RpcStreams(
+                orchestrator=self._orchestrator,
+                counters=self.counters,
+                timeout=self.config.lifecycle.rpc_timeout,
+                log=log,
+            )
+            await rpc.serve(stream, leftover)
+
         headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in self.config.tags]
         headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
         return RequestPath(
@@ -266,7 +271,7 @@ class Connector:
             counters=self.counters,
             added_headers=headers,
             log=log,
-            serve_rpc=rpc.serve,
+            serve_rpc=serve_rpc,
             index=index,
         )
 

@@ -12,7 +12,6 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -176,6 +175,8 @@ def _file_handler(config: LogConfig) -> logging.Handler:
         return logging.FileHandler(path, encoding="utf-8")
     directory = Path(config.directory or ".").expanduser()
     directory.mkdir(mode=0o744, parents=True, exist_ok=True)
+    from logging.handlers import RotatingFileHandler  # with pickle and queues: only for those who want files
+
     return RotatingFileHandler(
         directory / "pyconnector.log", maxBytes=ROTATE_BYTES, backupCount=ROTATE_KEPT, encoding="utf-8"
     )

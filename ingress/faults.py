@@ -9,7 +9,6 @@ A fault's `path` holds keys and list indexes from the top of the config; the con
 from __future__ import annotations
 
 import datetime
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -138,6 +137,8 @@ def closest(word: str, known: Iterable[str]) -> str:
     if len(word) > MAX_KEY_TO_COMPARE:
         return ""
     plain = {_plain(name): name for name in known}
+    import difflib  # only for those who made a slip
+
     found = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.72)
     return plain[found[0]] if found else ""
 

@@ -7,12 +7,11 @@ catch-all has the IDNA lookup form of its name, if there is one and it differs (
 from __future__ import annotations
 
 import re
-import unicodedata
-
-import idna
 
 #: Rule hostnames that match every request.
 ANY_HOST = ("", "*")
+#: Names of these characters alone are mapped to themselves, unless they hold an encoded label.
+_PLAIN = re.compile(r"[a-z0-9*._-]*")
 #: Looked for after mapping: a forbidden character and a combining mark may have become an allowed one.
 _NOT_STD3 = re.compile(r"[\x00-,./:-`{-\x7f]")
 
@@ -60,6 +59,18 @@ def lookup_form(hostname: str) -> str:
 
 
 def _to_ascii(hostname: str) -> str:
+    if _PLAIN.fullmatch(hostname) and "xn--" not in hostname:
+        for label in hostname.split("."):
+            _check_label(label)
+        return hostname
+    return _mapped_to_ascii(hostname)
+
+
+def _mapped_to_ascii(hostname: str) -> str:
+    import unicodedata  # tables of 1 MB, like those of idna, that names in plain ASCII do without
+
+    import idna
+
     labels = []
     for label in idna.uts46_remap(hostname, std3_rules=False).split("."):
         decoded = _decode_label(label) if label.startswith("xn--") else label
@@ -73,6 +84,8 @@ def _to_ascii(hostname: str) -> str:
 
 
 def _decode_label(label: str) -> str:
+    import idna
+
     decoded = label[4:].encode().decode("punycode")
     if decoded.isascii() or idna.uts46_remap(decoded, std3_rules=False) != decoded:
         raise ValueError("the label does not decode to a valid name")
@@ -88,6 +101,8 @@ def _check_label(label: str) -> None:
     if octets.startswith(b"-") or octets.endswith(b"-"):
         raise ValueError("a label may not begin or end with a hyphen")
     if not label.isascii():
+        import idna
+
         idna.check_initial_combiner(label)
         for index, char in enumerate(label):
             if char in "\u200c\u200d" and not idna.valid_contextj(label, index):

@@ -20,7 +20,7 @@ SECURITY_KEYS = frozenset({"access", "ipRules"})
 SECURITY_HOLDERS = frozenset({"originRequest"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Key:
     """One config key."""
 
@@ -44,7 +44,7 @@ class Key:
     "The command line flag that sets it where there are no rules."
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Table:
     """The keys that one mapping may hold."""
 
@@ -57,8 +57,8 @@ class Table:
     "Keys that belong somewhere else, with where."
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_name", {key.name: key for key in self.keys})
-        object.__setattr__(self, "_by_fold", {key.name.lower(): key for key in self.keys if key.reference})
+        self._by_name = {key.name: key for key in self.keys}
+        self._by_fold = {key.name.lower(): key for key in self.keys if key.reference}
 
     _by_name: dict[str, Key] = field(init=False, repr=False, compare=False, default_factory=dict)
     _by_fold: dict[str, Key] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -131,7 +131,7 @@ class Table:
         return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Section(Kind[T], Generic[T]):
     """A mapping with keys of its own, made into a value by `build`.
 

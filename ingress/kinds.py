@@ -74,6 +74,9 @@ class Kind(ABC, Generic[T]):
         return "" if value in ("", (), None) else str(value)
 
 
+# Kinds are not frozen and know no ==: they are made once, and generating that for each of them costs every start 2 ms.
+
+
 class Scalar(Kind[T]):
     """A kind whose values have one fault at most: `_parse` raises ValueError with a sentence."""
 
@@ -88,7 +91,7 @@ class Scalar(Kind[T]):
     def _parse(self, value: object, *, remote: bool) -> T: ...
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Text(Scalar[str]):
     """One line of text. A bare number in YAML is taken as its digits, as the reference does."""
 
@@ -124,7 +127,7 @@ def _is_control(char: str) -> bool:
     return char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Choice(Text):
     """One of some words."""
 
@@ -143,7 +146,7 @@ class Choice(Text):
         return {"enum": list(self.words)}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Flag(Scalar[bool]):
     """A truth value; in YAML also the words of YAML 1.1 (`yes`, `off`)."""
 
@@ -167,7 +170,7 @@ class Flag(Scalar[bool]):
         return "true" if value else "false"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Whole(Scalar[int]):
     """A whole number between two bounds."""
 
@@ -191,7 +194,7 @@ class Whole(Scalar[int]):
         return {"type": "integer"} | {name: bound for name, bound in bounds.items() if abs(bound) < 1 << 62}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Duration(Scalar[float]):
     """Seconds: a text like `30s` in YAML, a whole number of seconds in the edge's JSON."""
 
@@ -230,7 +233,7 @@ class Duration(Scalar[float]):
         return format_duration(value)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ListOf(Kind[tuple[T, ...]], Generic[T]):
     """A list of values of one kind. All its faults are found, not only the first."""
 

@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-import re2
-
 from ingress.faults import quoted
 
 #: Bytes of memory that one compiled expression may use, its caches included.
@@ -53,6 +51,8 @@ def compile_re2(text: str, *, limit: int = MAX_PATTERN, latin1: bool = False) ->
     """
     if len(text) > limit:
         raise ValueError(f"the expression is longer than {limit} characters")
+    import re2  # 3 MB that rules without a path need not carry
+
     options = re2.Options()
     options.max_mem = PATTERN_MEMORY
     options.log_errors = False

@@ -66,8 +66,9 @@ _HOP_NAMES: Final = frozenset(
 _RESPONSE_HOP_NAMES: Final = frozenset({b"HttpHeader:Transfer-Encoding", b"HttpHeader:Trailer"})
 
 _is_method = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-# What the reference's HTTP client takes for Host, and bytes beyond ASCII.
-_is_host = re.compile(r"[-!$%&'()*+,.:;=\[\]_~0-9A-Za-z\u0080-\U0010ffff]*").fullmatch
+# What the reference's HTTP client takes for Host, and bytes beyond ASCII; said by what it is not, because a class that
+# reaches to the end of Unicode takes 2 ms to compile.
+_is_host = re.compile(r"[^\x00-\x20\x7f\"#/<>?@\\^`{|}]*").fullmatch
 _url_authority = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//[^/?#]*").match
 _is_length = re.compile(rb"[0-9]{1,18}").fullmatch
 _unfit_for_target = re.compile(r"[\x00-\x20\x7f]").search

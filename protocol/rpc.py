@@ -8,8 +8,7 @@ with Abort. What a peer can make this side hold is bounded: one message, some an
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from protocol import rpc_messages as rpc
 from protocol.errors import ProtocolError
@@ -29,8 +28,7 @@ MAX_UNSENT_BYTES: Final = 4_194_304
 _BOOTSTRAP_EXPORT: Final = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(NamedTuple):
     """The peer calls a method of ours and waits for `answer`."""
 
     answer: int
@@ -39,8 +37,7 @@ class Called:
     params: Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """A call of ours ended: with results, or with why there are none."""
 
     question: int
@@ -48,8 +45,7 @@ class Returned:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The conversation is over; open questions were answered with `Returned` before this."""
 
     reason: str

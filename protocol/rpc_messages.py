@@ -7,7 +7,6 @@ occur. Used by `rpc`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -43,22 +42,19 @@ class ExceptionType(IntEnum):
     UNIMPLEMENTED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
+class Bootstrap(NamedTuple):
     """Ask for the peer's main capability."""
 
     question: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedCap:
+class ImportedCap(NamedTuple):
     """A target by the number under which its owner exported it."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class PromisedAnswer:
+class PromisedAnswer(NamedTuple):
     """A target that is the answer, perhaps still to come, of an earlier question."""
 
     question: int
@@ -66,8 +62,7 @@ class PromisedAnswer:
     "False where it is a field inside of that answer."
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Invoke a method."""
 
     question: int
@@ -78,15 +73,13 @@ class Call:
     params: Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A call came to nothing."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(NamedTuple):
     """A call's results, or the capability that was asked for."""
 
     payload: Struct
@@ -105,8 +98,7 @@ class Results:
         return table[entry].uint(4, 4) if table[entry].uint(0, 2) in {1, 2} else None
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(NamedTuple):
     """Answer a question."""
 
     answer: int
@@ -114,39 +106,34 @@ class Return:
     finish_needed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The asker is done with a question; one without an answer yet is cancelled by it."""
 
     question: int
     release_result_caps: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give back `count` references to an exported capability."""
+class Release(NamedTuple):
+    """Give back references to an exported capability."""
 
     id: int
-    count: int
+    references: int
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(NamedTuple):
     """The peer ends the whole conversation."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unimplemented:
+class Unimplemented(NamedTuple):
     """The peer did not know what to do with a message of ours."""
 
     question: int | None
     "Which question that was; None if it was none."
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(NamedTuple):
     """A message that must be answered with Unimplemented."""
 
     kind: int

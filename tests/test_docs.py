@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -142,7 +143,8 @@ def test_every_sentence_in_troubleshooting_is_one_that_the_product_says() -> Non
 @pytest.mark.parametrize(("command", "page"), [("edge", "edge.md"), ("run", "cli.md")])
 def test_every_option_is_documented(command: str, page: str) -> None:
     text = text_of(ROOT / "docs" / page)
-    for parameter in main.commands[command].params:
+    documented = main.commands[command]
+    for parameter in documented.get_params(click.Context(documented)):
         for option in parameter.opts:
             if option.startswith("--") and option != "--help":
                 assert option in text or f"`{option[2:]}`" in text, f"{page} does not name {option}"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from connector.cli.exits import exit_with
-from connector.cli.options import flag_options
+from connector.cli.options import FlagCommand, FlagGroup
 from connector.version import version as own_version
 
 _CONFIG = click.option("--config", "config_path", metavar="FILE", help="The config file.")
@@ -22,13 +22,12 @@ def main() -> None:
     """Carry traffic from an edge to services on this machine, over connections that this machine opens."""
 
 
-@click.command("run")
+@click.command("run", cls=FlagCommand)
 @click.argument("config", required=False, metavar="[CONFIG.yaml]")
 @_CONFIG
 @_ALLOW
 @click.option("--local", is_flag=True, help="Start a local edge too and connect to it; no credentials are needed.")
 @click.option("--local-visitors", metavar="HOST:PORT", help="Where that edge serves visitors. [default: 127.0.0.1:0]")
-@flag_options
 def run_command(config: str | None, config_path: str | None, **given: Any) -> None:
     """Connect to the edge and serve. Without CONFIG.yaml the usual places are looked at for a config file.
 
@@ -117,10 +116,9 @@ def version_command() -> None:
     click.echo(f"pyconnector {own_version()}")
 
 
-@click.group("tunnel", hidden=True)
+@click.group("tunnel", cls=FlagGroup, hidden=True)
 @_CONFIG
 @_ALLOW
-@flag_options
 @click.pass_context
 def tunnel_group(context: click.Context, /, config_path: str | None, **given: Any) -> None:
     """The reference's spelling: `tunnel --config FILE run`."""
@@ -128,11 +126,10 @@ def tunnel_group(context: click.Context, /, config_path: str | None, **given: An
     context.meta["given"] = given
 
 
-@tunnel_group.command("run")
+@tunnel_group.command("run", cls=FlagCommand)
 @click.argument("tunnel", required=False)
 @_CONFIG
 @_ALLOW
-@flag_options
 @click.pass_context
 def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_path: str | None, **given: Any) -> None:
     """Connect to the edge and serve, as `run` does."""

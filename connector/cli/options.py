@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from connector.config.flag_values import from_environment
 from connector.config.flags import FLAGS, Flag, Kind
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+
+class FlagCommand(click.Command):
+    """A command with an option for every flag of the table; those without a help text are accepted and not shown.
+
+    The hundred options are made when the command is parsed, because three commands have them and one is run.
+    """
+
+    _has_flags = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """See `click.Command`."""
+        if not self._has_flags:
+            self._has_flags = True
+            self.params += [_option(flag) for flag in FLAGS.values()]
+        return super().get_params(ctx)
 
 
-def flag_options(function: _F) -> _F:
-    """Add an option for every flag of the table; those without a help text are accepted and not shown."""
-    for flag in reversed(FLAGS.values()):
-        function = _option(flag)(function)
-    return function
+class FlagGroup(FlagCommand, click.Group):
+    """A group with the same options."""
 
 
 def overrides_of(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -31,7 +42,7 @@ def overrides_of(given: Mapping[str, Any], environ: Mapping[str, str] | None = N
     return found
 
 
-def _option(flag: Flag) -> Callable[[_F], _F]:
+def _option(flag: Flag) -> click.Option:
     names = [f"--{flag.name}", *(f"--{alias}" if len(alias) > 1 else f"-{alias}" for alias in flag.aliases)]
     text = flag.help
     if text and flag.env:
@@ -41,4 +52,4 @@ def _option(flag: Flag) -> Callable[[_F], _F]:
         attributes |= {"is_flag": True, "default": False}
     else:
         attributes |= {"type": str, "metavar": flag.metavar or flag.kind.name, "multiple": flag.kind is Kind.TEXTS}
-    return click.option(*names, flag.name.replace("-", "_"), **attributes)
+    return click.Option([*names, flag.name.replace("-", "_")], **attributes)

@@ -18,14 +18,9 @@ from ingress.services import (
 )
 
 from .adjusted import AdjustedOrigin
-from .bastion import BastionOrigin
 from .dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
-from .failover import FailoverOrigin
-from .hello import HelloOrigin
 from .http1 import HttpOrigin
-from .socks import SocksOrigin
 from .status import StatusOrigin
-from .stream import StreamOrigin
 from .tls import TlsClient, TlsContexts
 
 if TYPE_CHECKING:
@@ -53,6 +48,8 @@ def build_origin(service: Service, settings: OriginSettings, *, resources: Origi
     if settings.backends or settings.retry_for or settings.health_check:
         services = (service, *settings.backends)
         others = [_origin(backend, settings, resources) for backend in settings.backends]
+        from .failover import FailoverOrigin  # few rules need it
+
         origin = FailoverOrigin([origin, *others], [redacted(each) for each in services], settings)
     return AdjustedOrigin(origin, settings) if AdjustedOrigin.is_needed(settings) else origin
 
@@ -61,17 +58,36 @@ def _origin(service: Service, settings: OriginSettings, resources: OriginResourc
     match service:
         case StatusService(status=status):
             return StatusOrigin(status)
-        case HelloService():
-            return HelloOrigin(settings.http_host_header)
         case HttpService():
             return _http(service, settings, resources)
         case UnixService():
             return _unix(service, settings, resources)
+        case _:
+            return _rarer(service, settings, resources)
+
+
+def _rarer(
+    service: HelloService | StreamService | BastionService | SocksService,
+    settings: OriginSettings,
+    resources: OriginResources,
+) -> Origin:
+    """Kinds whose modules (WebSocket frames, SOCKS, a page) are loaded only where a rule needs them."""
+    match service:
+        case HelloService():
+            from .hello import HelloOrigin
+
+            return HelloOrigin(settings.http_host_header)
         case StreamService(host=host, port=port):
+            from .stream import StreamOrigin
+
             return StreamOrigin(Endpoint(host=host, port=port), settings, resolver=resources.resolver)
         case BastionService():
+            from .bastion import BastionOrigin
+
             return BastionOrigin(settings, resolver=resources.resolver)
         case SocksService():
+            from .socks import SocksOrigin
+
             return SocksOrigin(settings, resolver=resources.resolver)
 
 

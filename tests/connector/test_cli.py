@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -134,7 +135,7 @@ def test_an_edge_that_cannot_be_resolved_exits_1(tmp_path: Path) -> None:
 
 def test_the_command_line_knows_every_flag_of_the_table() -> None:
     command = main.commands["run"]
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = {option for parameter in command.get_params(click.Context(command)) for option in parameter.opts}
     assert {f"--{name}" for name in FLAGS} <= options
     given = {"retries": "3", "edge": ("a:1",), "bastion": False, "token": None, "local": True}
     assert overrides_of(given, {"TUNNEL_EDGE": "b:2", "TUNNEL_LOGLEVEL": "warn"}) == {
