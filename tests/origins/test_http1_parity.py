@@ -48,6 +48,25 @@ def test_redirects_are_not_followed_and_cookies_not_kept(run: Run) -> None:
     assert b"Cookie" not in heads[1]
 
 
+def test_a_request_without_a_host_is_for_the_service_itself(run: Run) -> None:
+    heads: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        heads.append(await peer.head())
+        await peer.send(OK_HI)
+        await peer.closed()
+
+    async def scene() -> None:
+        async with http_origin(script) as (origin, server):
+            asked = get("/")
+            asked.host = ""
+            await read_all(await origin.serve(asked, Body()))
+            assert heads[0].startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % server.port)
+            await origin.close()
+
+    run(scene())
+
+
 def test_proxy_variables_change_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -97,6 +97,7 @@ def test_a_websocket_asks_for_its_upgrade() -> None:
         b"GET / HTTP/1.1\r\nHost: app.test\r\nSec-Websocket-Key: a2V5\r\nSec-Websocket-Protocol: chat\r\n"
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Version: 13\r\n\r\n"
     )
+    assert b"\r\nContent-Length: 0\r\n" in wire(request(method="POST", kind=RequestKind.WEBSOCKET), None)
 
 
 def test_a_host_header_of_the_config_moves_the_visitors_host() -> None:

@@ -71,6 +71,8 @@ class HttpOrigin(Origin):
         """
         if request.kind is RequestKind.TCP:
             raise OriginError("A TCP stream cannot be sent to an HTTP service")
+        if not request.host and not self._endpoint.path:
+            request.host = str(self._endpoint)  # as the reference: an origin wants some Host (RFC 9112 3.2)
         upgrade = request.kind is RequestKind.WEBSOCKET
         length = 0 if upgrade else request.body_length
         if length is None and self._settings.disable_chunked_encoding:

@@ -247,6 +247,10 @@ class ResponseParser:
         self.status = status
         self.head_complete = True
         self.reusable = parser.should_keep_alive()
+        says_close = not self.reusable and self._says_close(version)
+        if says_close and version == "1.1":
+            # Said to us and settled here; the reference hands it on no further either.
+            self.headers = [field for field in self.headers if field[0].lower() != b"connection"]
         encodings = self._encodings
         if encodings and (version == "1.0" or [value.lower() for value in encodings] != [b"chunked"]):
             raise self._broken("its Transfer-Encoding is not chunked alone, or not allowed in HTTP/1.0")
@@ -254,7 +258,7 @@ class ResponseParser:
             self.headers = [field for field in self.headers if field[0].lower() != b"trailer"]
         if self._head_only:
             self.complete = self._spent = True
-            self.reusable = not self._says_close(version)
+            self.reusable = not says_close
         elif not encodings and status not in (101, 204, 304):
             self._left = _UNTIL_CLOSE if self._length is None else self._length
 

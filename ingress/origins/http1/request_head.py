@@ -81,7 +81,7 @@ def encode_head(request: OriginRequest, *, body_length: int | None, host_header:
         lines.append(b"User-Agent: " + agent)
     if upgrade:
         body_length = 0
-    elif body_length is None:
+    if body_length is None:
         lines.append(b"Transfer-Encoding: chunked")
     elif body_length or method in _EXPECT_BODY:
         lines.append(b"Content-Length: %d" % body_length)
