@@ -122,6 +122,7 @@ def test_what_is_sent_ahead_without_end_is_not_read() -> None:
                 for _ in range(50):
                     await asyncio.sleep(0.001)
                 (connection,) = edge._visitors._connections
+                assert isinstance(connection, http1.VisitorConnection)
                 assert len(connection._reader.leftover) < http1.MAX_WAITING + 512 * 1024
                 assert visitor.writer.transport.get_write_buffer_size() > 1_000_000
                 release.set()
