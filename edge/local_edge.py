@@ -156,7 +156,7 @@ class LocalEdge:
             self.quic_address = await self.relay.start()
 
     async def _open_tcp_port(self, settings: TcpPort) -> int:
-        visitors = TcpVisitors(settings, self.tunnels, self.settings.visitors.address[0])
+        visitors = TcpVisitors(settings, self._visitors)
         try:
             port = await visitors.start()
         except OSError as exc:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from edge.exchange import Broken, Exchange, NoTunnel, open_exchange
 from edge.tasks import TaskSet
+from edge.visitors.identity import VisitorIdentity
 from edge.visitors.sockets import WriteGate, reset_connection
 from edge.visitors.two_way import Carriage, Plain, TwoWay
 from edge.visitors.websocket_client import WebSocketCarriage, accept_value, handshake_headers, new_key
@@ -21,7 +22,8 @@ from protocol.headers import RequestHead, request_metadata, response_head
 
 if TYPE_CHECKING:
     from edge.settings import TcpPort
-    from edge.tunnels import Tunnel, Tunnels
+    from edge.tunnels import Tunnel
+    from edge.visitors.server import VisitorServer
 
 #: Seconds until the far end must have answered.
 CONNECT_TIMEOUT = 30.0
@@ -35,12 +37,13 @@ _log = logging.getLogger("pyconnector.edge")
 class TcpVisitors:
     """The listener of one port and its visitors."""
 
-    def __init__(self, settings: TcpPort, tunnels: Tunnels, host: str) -> None:
+    def __init__(self, settings: TcpPort, http: VisitorServer) -> None:
+        """`http` serves the same edge's other visitors: what holds for them holds here."""
         self.settings = settings
         self.tasks = TaskSet()
         self.port = settings.port
-        self._tunnels = tunnels
-        self._host = host
+        self._http = http
+        self._tunnels = http.tunnels
         self._visitors: set[TcpVisitor] = set()
         self._server: asyncio.Server | None = None
 
@@ -55,7 +58,7 @@ class TcpVisitors:
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: TcpVisitor(self), self._host, self.settings.port, backlog=BACKLOG
+            lambda: TcpVisitor(self), self._http.settings.address[0], self.settings.port, backlog=BACKLOG
         )
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
@@ -77,8 +80,8 @@ class TcpVisitors:
         """A visitor is gone."""
         self._visitors.discard(visitor)
 
-    async def open(self) -> tuple[Exchange, Carriage]:
-        """Reach the destination. Cancel leaves nothing open.
+    async def open(self, address: str) -> tuple[Exchange, Carriage]:
+        """Reach the destination for the visitor at `address`. Cancel leaves nothing open.
 
         Raises:
             NoTunnel: nobody is there to serve it.
@@ -91,11 +94,14 @@ class TcpVisitors:
             return exchange, Plain()
         name = self.settings.destination
         key = new_key(os.urandom)
-        head = RequestHead("GET", name, "/", handshake_headers(key))
+        headers = handshake_headers(key)
+        if self._http.settings.identity:
+            headers = VisitorIdentity(address).add_to(headers, self._http.rays.next_ray())
+        head = RequestHead("GET", name, "/", headers)
         request = ConnectRequest(dest=f"http://{name}/", type=ConnectionType.WEBSOCKET, metadata=request_metadata(head))
         exchange = await open_exchange(self._tunnels.for_host(name), request)
-        status, headers = await _answer(exchange)
-        accepted = [value for header, value in headers if header == b"Sec-Websocket-Accept"]
+        status, answered = await _answer(exchange)
+        accepted = [value for header, value in answered if header == b"Sec-Websocket-Accept"]
         if status != 101 or accepted != [accept_value(key)]:
             exchange.abort()
             raise Broken(f"The service behind {name} takes no WebSocket, as a TCP visitor needs it (status {status}).")
@@ -184,7 +190,8 @@ class TcpVisitor(asyncio.Protocol):
     async def _serve(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                exchange, carriage = await self._owner.open()
+                peer = self._socket.get_extra_info("peername")
+                exchange, carriage = await self._owner.open(str(peer[0]) if peer else "")
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
             _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)

@@ -6,6 +6,7 @@ Only rules that ask for one of these have it; all others are served by their ori
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from .memory import MemoryResponse
 if TYPE_CHECKING:
     from ingress.error_page import ErrorPage
     from ingress.settings import OriginSettings
+
+
+_log = logging.getLogger("pyconnector.origins")
 
 
 class AdjustedOrigin(Origin):
@@ -95,6 +99,7 @@ class AdjustedOrigin(Origin):
         except OriginError as error:
             if error.status < 500:
                 raise  # the visitor's own fault: the page speaks of the origin
+            _log.error("%s", error)  # the visitor sees the page alone
             status, headers, content = self._page.response(self._page_content)
             return MemoryResponse(status, headers, b"" if request.method == "HEAD" else content)
 

@@ -93,7 +93,8 @@ class FailoverOrigin(Origin):
                         raise
                     failure = error
                 else:
-                    self._record(index, ok=True)
+                    if self._check is None:  # else only checks speak for a service: it may serve some pages and be ill
+                        self._record(index, ok=True)
                     offered.settle()
                     return response
             delay = next(delays, None)

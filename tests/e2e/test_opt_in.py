@@ -1,0 +1,459 @@
+"""The keys that the reference has not, each with the upstream issue's own example: through edge and connector."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import InvalidStatus
+
+from ingress import parse_ingress
+from ingress.origins.adjusted import AdjustedOrigin
+from ingress.origins.failover import FailoverOrigin
+from tests.support.house import House, open_house
+from tests.support.leaks import nothing_left, run_clean
+from tests.support.raw_origin import Peer, Script, answering, raw_origin
+from tests.support.raw_visitor import RawVisitor, Response, get
+
+
+def saying(text: bytes, *fields: bytes) -> bytes:
+    head = b"".join(field + b"\r\n" for field in fields)
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (head, len(text), text)
+
+
+def noting(heads: list[str], answer: bytes) -> Script:
+    """A script that answers every request of a connection, and keeps its head."""
+
+    async def script(peer: Peer) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                heads.append((await peer.reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+                peer.writer.write(answer)
+
+    return script
+
+
+def rules_of(text: str, ports: dict[str, int]) -> list[dict[str, Any]]:
+    """The rules of an example, its services on the ports that the test has."""
+    for written, port in ports.items():
+        assert written in text, written
+        text = text.replace(written, f"127.0.0.1:{port}")
+    rules: list[dict[str, Any]] = yaml.safe_load(text)["ingress"]
+    return rules
+
+
+async def ask(house: House, path: str = "/", host: str = "app.test", *lines: str) -> Response:
+    async with RawVisitor(house.edge.visitor_address) as visitor:
+        return await visitor.request(get(path, host, *lines))
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def targets(heads: list[str]) -> list[str]:
+    return [head.split(" ")[1] for head in heads]
+
+
+def fields_of(head: str) -> list[str]:
+    return head.split("\r\n")[1:-2]
+
+
+# -- paths ---------------------------------------------------------------------------------------------------------
+
+
+def test_563_a_service_under_a_path_and_subdirectories_to_services_of_their_own(engine: str) -> None:
+    text = r"""
+    ingress:
+      - hostname: nas.test
+        service: http://192.168.178.1
+        originRequest:
+          addPathPrefix: /nas
+      - hostname: subdomain.domain.com
+        path: ^/subdir1/
+        service: http://localhost:3001
+        originRequest: {stripPathPrefix: /subdir1}
+      - hostname: subdomain.domain.com
+        path: ^/subdir2/(.*)$
+        service: http://localhost:3002
+        originRequest:
+          rewritePath: [{match: ^/subdir2/(.*)$, replace: /$1}]
+      - service: http_status:404
+    """
+
+    async def test() -> None:
+        nas: list[str] = []
+        one: list[str] = []
+        two: list[str] = []
+        async with (
+            raw_origin(noting(nas, saying(b"nas"))) as first,
+            raw_origin(noting(one, saying(b"one"))) as second,
+            raw_origin(noting(two, saying(b"two"))) as third,
+        ):
+            ports = {"192.168.178.1": first.port, "localhost:3001": second.port, "localhost:3002": third.port}
+            async with open_house(rules_of(text, ports), engine=engine) as house:
+                assert (await ask(house, "/films%2F?page=2", "nas.test")).body == b"nas"
+                assert (await ask(house, "/subdir1/a%20b?c=%2F", "subdomain.domain.com")).body == b"one"
+                assert (await ask(house, "/subdir2/a/b?c", "subdomain.domain.com")).body == b"two"
+                assert (await ask(house, "/subdir3/", "subdomain.domain.com")).status == 404
+        assert (targets(nas), targets(one), targets(two)) == (["/nas/films%2F?page=2"], ["/a%20b?c=%2F"], ["/a/b?c"])
+
+    run_clean(test)
+
+
+def test_408_rewrites_and_redirects_like_those_of_nginx() -> None:
+    text = r"""
+    ingress:
+      - service: http://localhost:8080
+        originRequest:
+          rewritePath:
+            - {match: '^/\.well-known/host-meta$', replace: "/public.php?service=host-meta"}
+            - {match: '^/\.well-known/webfinger$', replace: "/public.php?service=webfinger"}
+            - {match: '^/\.well-known/carddav$', replace: /remote.php/dav/, redirect: 301}
+    """
+
+    async def test() -> None:
+        heads: list[str] = []
+        async with raw_origin(noting(heads, saying(b"ok"))) as origin:
+            async with open_house(rules_of(text, {"localhost:8080": origin.port})) as house:
+                await ask(house, "/.well-known/host-meta")
+                await ask(house, "/.well-known/webfinger?resource=acct:a@b")
+                await ask(house, "/index.php")
+                moved = await ask(house, "/.well-known/carddav")
+        assert (moved.status, moved.field("Location"), moved.body) == (301, "/remote.php/dav/", b"")
+        assert targets(heads) == [
+            "/public.php?service=host-meta",
+            "/public.php?service=webfinger&resource=acct:a@b",
+            "/index.php",
+        ]
+
+    run_clean(test)
+
+
+# -- headers -------------------------------------------------------------------------------------------------------
+
+
+def test_795_and_1499_headers_are_changed_both_ways(engine: str) -> None:
+    text = """
+    ingress:
+      - hostname: "*.example.com"
+        service: http://localhost:8000
+        originRequest:
+          requestHeaders:
+            set: {Authorization: Bearer ABCDS, X-API-Key: your-api-key}
+            remove: [User-Agent, Cf-Connecting-Ip]
+          responseHeaders:
+            add: {Link: [a, b]}
+            remove: [Server]
+      - service: http_status:404
+    """
+
+    async def test() -> None:
+        heads: list[str] = []
+        async with raw_origin(noting(heads, saying(b"ok", b"Server: secret/1.0", b"X-Kept: 1"))) as origin:
+            async with open_house(rules_of(text, {"localhost:8000": origin.port}), engine=engine) as house:
+                lines = ("Authorization: Basic visitor", "User-Agent: curl", "x-api-key: forged")
+                answer = await ask(house, "/", "a.example.com", *lines)
+        names = [name.lower() for name, _ in answer.fields]
+        assert "server" not in names
+        assert [value for name, value in answer.fields if name == "Link"] == ["a", "b"]
+        assert answer.field("X-Kept") == "1"
+        (head,) = heads
+        sent = fields_of(head)
+        assert "Authorization: Bearer ABCDS" in sent
+        assert "X-Api-Key: your-api-key" in sent or "X-API-Key: your-api-key" in sent
+        for gone in ("basic visitor", "curl", "forged", "cf-connecting-ip"):
+            assert gone not in head.lower(), gone
+
+    run_clean(test)
+
+
+def test_header_rules_hold_for_websockets_and_error_pages_too() -> None:
+    options = {
+        "requestHeaders": {"set": {"X-Env": "home"}},
+        "responseHeaders": {"set": {"X-Frame-Options": "DENY"}, "remove": ["Server"]},
+        "errorPage": {"status": 503, "body": "<h1>Back at nine</h1>"},
+    }
+
+    async def test() -> None:
+        seen: list[str | None] = []
+
+        async def echo(connection: ServerConnection) -> None:
+            assert connection.request is not None
+            seen.append(connection.request.headers.get("X-Env"))
+            async for message in connection:
+                await connection.send(message)
+
+        async with serve(echo, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            rules = [
+                {"hostname": "up.test", "service": f"http://127.0.0.1:{port}", "originRequest": options},
+                {"service": f"http://127.0.0.1:{closed_port()}", "originRequest": options},
+            ]
+            async with open_house(rules) as house:
+                address, visitors = house.edge.visitor_address
+                async with connect("ws://up.test/", host=address, port=visitors, proxy=None) as client:
+                    assert client.response is not None
+                    assert client.response.headers["X-Frame-Options"] == "DENY"
+                    assert "Server" not in client.response.headers
+                    await client.send("hi")
+                    assert await client.recv() == "hi"
+                with pytest.raises(InvalidStatus) as refused:
+                    async with connect("ws://down.test/", host=address, port=visitors, proxy=None):
+                        pass
+                assert refused.value.response.status_code == 503
+                page = await ask(house, "/", "down.test")
+                assert (page.status, page.body) == (503, b"<h1>Back at nine</h1>")
+                assert page.field("X-Frame-Options") == "DENY"
+        assert seen == ["home"]
+
+    run_clean(test)
+
+
+# -- several services ----------------------------------------------------------------------------------------------
+
+
+def test_434_three_backends_for_one_hostname_take_turns(engine: str) -> None:
+    text = """
+    ingress:
+      - hostname: service.domain.com
+        service: http://backend-01.lan
+        originRequest:
+          backends:
+            - http://backend-02.lan
+            - http://backend-03.lan
+          balance: round-robin
+      - service: http_status:404
+    """
+
+    async def test() -> None:
+        async with (
+            raw_origin(answering(saying(b"1"))) as one,
+            raw_origin(answering(saying(b"2"))) as two,
+            raw_origin(answering(saying(b"3"))) as three,
+        ):
+            ports = {"backend-01.lan": one.port, "backend-02.lan": two.port, "backend-03.lan": three.port}
+            rules = rules_of(text, ports)
+            async with open_house(rules, engine=engine) as house:
+                answers = [(await ask(house, "/", "service.domain.com")).body for _ in range(6)]
+                assert answers == [b"1", b"2", b"3"] * 2
+                # A reload starts its own round, and drops nobody.
+                same = replace(house.connector.config, ingress=parse_ingress({"ingress": rules}))
+                asking = [asyncio.ensure_future(ask(house, "/", "service.domain.com")) for _ in range(9)]
+                await house.connector.reload(same)
+                asking += [asyncio.ensure_future(ask(house, "/", "service.domain.com")) for _ in range(9)]
+                answers = [answer.body for answer in await asyncio.gather(*asking)]
+                assert set(answers) == {b"1", b"2", b"3"}
+
+    run_clean(test)
+
+
+def test_725_a_sick_replica_is_left_out_and_comes_back() -> None:
+    text = """
+    ingress:
+      - hostname: foo.example.org
+        service: http://vm01:8000
+        originRequest:
+          backends: [http://vm02:8000]
+          healthCheck: {path: /health, interval: 100ms, timeout: 1s, unhealthyAfter: 2, healthyAfter: 3}
+      - service: http_status:404
+    """
+
+    async def test() -> None:
+        sick = asyncio.Event()
+
+        async def vm01(peer: Peer) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    head = await peer.reader.readuntil(b"\r\n\r\n")
+                    ill = sick.is_set() and head.startswith(b"GET /health ")
+                    peer.writer.write(b"HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n" if ill else saying(b"vm01"))
+
+        async with raw_origin(vm01) as one, raw_origin(answering(saying(b"vm02"))) as two:
+            rules = rules_of(text, {"vm01:8000": one.port, "vm02:8000": two.port})
+            async with open_house(rules) as house:
+
+                async def served_by(name: bytes) -> None:
+                    async with asyncio.timeout(10):
+                        while (await ask(house, "/page", "foo.example.org")).body != name:
+                            await asyncio.sleep(0.01)
+
+                await served_by(b"vm01")
+                sick.set()
+                await served_by(b"vm02")
+                sick.clear()
+                await served_by(b"vm01")
+
+    run_clean(test)
+
+
+@contextlib.asynccontextmanager
+async def listening(port: int, *scripts: Script) -> Any:
+    """A service that comes up late, on a port that was told before."""
+    async with raw_origin(*scripts) as inside:
+
+        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await inside.accept(reader, writer)
+
+        server = await asyncio.start_server(carry, "127.0.0.1", port)
+        try:
+            yield
+        finally:
+            server.close()
+            await server.wait_closed()
+
+
+def test_451_requests_wait_while_a_service_restarts(engine: str) -> None:
+    text = "{ingress: [{service: 'http://localhost:8080', originRequest: {retryFor: 10s}}]}"
+
+    async def test() -> None:
+        posted: list[bytes] = []
+
+        async def service(peer: Peer) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    head = await peer.reader.readuntil(b"\r\n\r\n")
+                    if head.startswith(b"POST"):
+                        posted.append(await peer.exactly(5))
+                    peer.writer.write(saying(b"back"))
+
+        port = closed_port()
+        async with open_house(rules_of(text, {"localhost:8080": port}), engine=engine) as house:
+            getting = asyncio.ensure_future(ask(house))
+            async with RawVisitor(house.edge.visitor_address) as visitor:
+                visitor.send(b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello")
+                posting = asyncio.ensure_future(visitor.response())
+                while house.connector.statistics().active_requests < 2:
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(0.12)  # at least one refusal each
+                assert not getting.done()
+                assert not posting.done()
+                async with listening(port, service):
+                    assert (await getting).body == b"back"
+                    assert (await posting).body == b"back"
+        assert posted == [b"hello"], "sent once"
+
+    run_clean(test)
+
+
+def test_451_a_visitor_who_leaves_while_it_waits_is_forgotten() -> None:
+    async def test() -> None:
+        rules = [{"service": f"http://127.0.0.1:{closed_port()}", "originRequest": {"retryFor": "1h"}}]
+        async with open_house(rules) as house, nothing_left():
+            async with RawVisitor(house.edge.visitor_address) as visitor:
+                visitor.send(get())
+                while house.connector.statistics().active_requests < 1:
+                    await asyncio.sleep(0.005)
+                visitor.abort()
+                async with asyncio.timeout(5):
+                    while house.connector.statistics().active_requests:
+                        await asyncio.sleep(0.005)
+
+    run_clean(test)
+
+
+# -- PROXY protocol ------------------------------------------------------------------------------------------------
+
+
+def announced_v1(data: bytes) -> tuple[str, bytes]:
+    line, _, rest = data.partition(b"\r\n")
+    _, family, source, _, _, _ = line.decode().split(" ")
+    assert (line[:6], family) == (b"PROXY ", "TCP4")
+    return source, rest
+
+
+def announced_v2(data: bytes) -> tuple[str, bytes]:
+    assert data.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21\x11")
+    (length,) = struct.unpack("!H", data[14:16])
+    return socket.inet_ntoa(data[16:20]), data[16 + length :]
+
+
+@pytest.mark.parametrize(("version", "announced"), [("v1", announced_v1), ("v2", announced_v2)])
+def test_369_sshd_is_told_the_clients_address(
+    version: str, announced: Callable[[bytes], tuple[str, bytes]], engine: str
+) -> None:
+    text = "{ingress: [{service: 'ssh://localhost:22', originRequest: {proxyProtocol: v2}}]}".replace("v2", version)
+
+    async def test() -> None:
+        received: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def sshd(peer: Peer) -> None:
+            await received.put(await peer.rest())
+            await peer.send(b"SSH-2.0-test\r\n")
+
+        async with raw_origin(sshd) as origin:
+            async with open_house(rules_of(text, {"localhost:22": origin.port}), engine=engine) as house:
+                port = await house.edge.add_tcp_port("ssh.test")
+                async with RawVisitor(("127.0.0.1", port)) as visitor:
+                    visitor.send(b"SSH-2.0-client\r\n")
+                    visitor.writer.write_eof()
+                    assert await visitor.reader.read() == b"SSH-2.0-test\r\n"
+                assert announced(await received.get()) == ("127.0.0.1", b"SSH-2.0-client\r\n")
+
+    run_clean(test)
+
+
+# -- error page ----------------------------------------------------------------------------------------------------
+
+
+def test_an_error_page_stands_in_for_a_service_that_is_down(
+    engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = tmp_path / "down.html"
+    page.write_text("<h1>back soon</h1>")
+
+    async def test() -> None:
+        async with raw_origin(answering(b"HTTP/1.1 500 Own\r\nContent-Length: 3\r\n\r\nown")) as origin:
+            rules: list[dict[str, Any]] = [
+                {"hostname": "up.test", "service": f"http://127.0.0.1:{origin.port}"},
+                {"service": f"http://127.0.0.1:{closed_port()}"},
+            ]
+            top: dict[str, Any] = {"originRequest": {"errorPage": {"status": 503, "file": str(page)}}}
+            async with open_house(rules, engine=engine, **top) as house:
+                down = await ask(house)
+                assert (down.status, down.body) == (503, b"<h1>back soon</h1>")
+                assert down.field("Content-Type") == "text/html; charset=utf-8"
+                async with RawVisitor(house.edge.visitor_address) as visitor:
+                    head = await visitor.request(b"HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n", head_only=True)
+                    assert (head.status, head.field("Content-Length")) == (503, "18")
+                own = await ask(house, "/", "up.test")
+                assert (own.status, own.body) == (500, b"own"), "what a service says itself goes through"
+
+    run_clean(test)
+    assert re.search(r"Unable to reach the origin service.*refused", caplog.text), "the log still says why"
+
+
+# -- none of them --------------------------------------------------------------------------------------------------
+
+
+def test_a_config_with_none_of_these_keys_takes_the_direct_path() -> None:
+    async def test() -> None:
+        heads: list[str] = []
+        async with raw_origin(noting(heads, saying(b"ok"))) as origin:
+            service = f"http://127.0.0.1:{origin.port}"
+            with_all = {"originRequest": {"addPathPrefix": "/x", "retryFor": "1s"}}
+            rules: list[dict[str, Any]] = [
+                {"hostname": "plain.test", "service": service},
+                {"service": service} | with_all,
+            ]
+            async with open_house(rules) as house:
+                plain, adjusted = (route.origin for route in house.connector._orchestrator.routes.routes)
+                assert not isinstance(plain, AdjustedOrigin | FailoverOrigin)
+                assert isinstance(adjusted, AdjustedOrigin)
+                assert (await ask(house, "/a%2Fb", "plain.test")).body == b"ok"
+        assert targets(heads) == ["/a%2Fb"]
+
+    run_clean(test)
