@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector.access_log_output import AccessLogSetup
 from connector.cli.exits import FAILED
 from connector.cli.loops import run_loop
 from connector.cli.options import overrides_of
@@ -65,7 +64,10 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         main = functools.partial(serve, config, read_config)
     with contextlib.ExitStack() as stack:
         stack.callback(LogSetup(config.log).close)
-        stack.callback(AccessLogSetup(config.log).close)
+        if config.log.access:
+            from connector.access_log_output import AccessLogSetup  # log files that come and go: for those who want one
+
+            stack.callback(AccessLogSetup(config.log).close)
         try:
             _say_settings(config, overrides)
             return run_loop(main)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.api import Connector
 from connector.cli.exits import CLEAN
+from connector.cli.loops import settle
 from connector.errors import ConfigError, ReloadRejected
 from connector.events import Event, Registered
 from connector.log import Log
@@ -149,6 +150,7 @@ class _Announcer:
             _log.error("Cannot announce that the connector is ready: %s", error)
         if self._on_registered is not None:
             self._on_registered()
+        settle()
 
 
 def _notify_systemd(message: bytes) -> None:

@@ -1,0 +1,99 @@
+"""What a plain connector loads, and what the command line does with the garbage collector."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.local_edge import LocalEdge
+from edge.settings import EdgeSettings, TunnelSettings
+from tests.connector.configs import ACCOUNT, RULES, SECRET, TUNNEL_ID, write_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Runs the command line to its first registration, then tells which modules that took and how the collector is set.
+PROGRAM = """
+import gc, json, os, sys
+from connector.cli import service
+
+def registered():
+    frozen = gc.get_freeze_count()
+    print(json.dumps({"modules": list(sys.modules), "enabled": gc.isenabled(), "frozen": frozen}), flush=True)
+    os._exit(0)
+
+service.settle, settle = lambda: (settle(), registered()), service.settle
+from connector.__main__ import start
+start()
+"""
+#: Large, and of use only to some: an Access rule, an HTTP/2 origin, a scrape of the metrics, the edge's side, an
+#: expression in a rule, WebSocket or SOCKS towards a TCP service, rotating log files, a name beyond ASCII, a slip.
+RARELY_NEEDED = [
+    "joserfc", "h2", "prometheus_client", "capnp", "dns", "re2", "idna", "difflib", "importlib.metadata",
+    "logging.handlers", "edge", "protocol.edge_rpc", "protocol.datagrams", "ingress.origins.websocket",
+    "ingress.origins.socks", "ingress.origins.hello", "ingress.origins.http2",
+]  # fmt: skip
+
+
+def started(directory: Path, engine: str) -> dict[str, object]:
+    """What the program says once its connector is registered with an edge that runs here."""
+    config = write_config(directory, f"tunnel: {TUNNEL_ID}\n{RULES}")
+
+    async def scenario() -> str:
+        tunnel = TunnelSettings(account_tag=ACCOUNT, tunnel_id=TUNNEL_ID, secret=SECRET)
+        async with LocalEdge(EdgeSettings(tunnels=(tunnel,), control=None)) as edge:
+            host, port = edge.quic_address
+            flags = ["--edge", f"{host}:{port}", "--cacert", str(edge.ca_path), "--loglevel", "error"]
+            command = [sys.executable, "-c", PROGRAM, "run", str(config), *flags, "--quic-engine", engine]
+            process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE)
+            try:
+                output, _ = await asyncio.wait_for(process.communicate(), 30)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        return output.decode()
+
+    found: dict[str, object] = json.loads(asyncio.run(scenario()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("engine", "others"),
+    [("aioquic", ["qh3"]), ("qh3", ["aioquic", "cryptography", "transport.congestion"])],
+)
+def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, others: list[str]) -> None:
+    if engine == "qh3":
+        pytest.importorskip("qh3")
+    found = started(tmp_path, engine)
+    loaded = found["modules"]
+    assert isinstance(loaded, list)
+    assert f"transport.quic.{engine}_connection" in loaded
+    # aioquic itself needs this one: it is not ours to leave out.
+    of_the_engine = {"idna"} if engine == "aioquic" else set()
+    assert sorted(({*RARELY_NEEDED, *others} - of_the_engine) & set(loaded)) == []
+    # What was loaded for good is out of the collector's sight, which looks at everything else.
+    assert found["enabled"] is True
+    assert isinstance(found["frozen"], int)
+    assert found["frozen"] > 10_000
+
+
+def test_a_program_that_embeds_a_connector_keeps_its_own_garbage_collector() -> None:
+    code = "import gc, connector; connector.Connector; print(gc.isenabled(), gc.get_freeze_count())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.split() == ["True", "0"]
+
+
+def test_every_name_of_the_package_leads_somewhere() -> None:
+    import connector
+
+    for name in connector.__all__:
+        assert getattr(connector, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Conector'"):
+        connector.Conector  # noqa: B018
