@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from connector.cli.early_signals import early_signals
 from connector.cli.exits import exit_with
 from connector.cli.options import FlagCommand, FlagGroup
 from connector.version import version as own_version
@@ -34,9 +35,10 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
     SIGTERM and SIGINT let requests under way end (--grace-period); a second one stops at once. SIGHUP reads the
     rules anew.
     """
-    from connector.cli.run import run
+    with early_signals():
+        from connector.cli.run import run
 
-    exit_with(lambda: run(config or config_path, given))
+        exit_with(lambda: run(config or config_path, given))
 
 
 @click.command("edge")
@@ -64,9 +66,10 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
 @click.option("--loglevel", default="info", show_default=True)
 def edge_command(**given: Any) -> None:
     """Run a local edge: accepts connectors and serves visitors by Host."""
-    from connector.cli.local import run_edge
+    with early_signals():
+        from connector.cli.local import run_edge
 
-    exit_with(lambda: run_edge(given))
+        exit_with(lambda: run_edge(given))
 
 
 @click.group("ingress")
@@ -133,11 +136,12 @@ def tunnel_group(context: click.Context, /, config_path: str | None, **given: An
 @click.pass_context
 def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_path: str | None, **given: Any) -> None:
     """Connect to the edge and serve, as `run` does."""
-    from connector.cli.run import run
-
     outer = {name: value for name, value in context.meta["given"].items() if value not in (None, (), False)}
     inner = {name: value for name, value in given.items() if value not in (None, (), False)}
-    exit_with(lambda: run(config_path or context.obj, {**outer, **inner}, tunnel=tunnel))
+    with early_signals():
+        from connector.cli.run import run
+
+        exit_with(lambda: run(config_path or context.obj, {**outer, **inner}, tunnel=tunnel))
 
 
 for _command in (run_command, edge_command, ingress_group, version_command, tunnel_group):

@@ -286,6 +286,32 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_are_understood_before_anything_runs(tmp_path: Path, number: signal.Signals) -> None:
+    """The config is a pipe that says nothing: it is read before there is an event loop."""
+
+    async def scenario() -> None:
+        pipe = tmp_path / "config.yml"
+        os.mkfifo(pipe)
+        async with running("run", pipe, TUNNEL_TOKEN=token()) as process, asyncio.timeout(20):
+            while (writer := opened_for_writing(pipe)) is None:
+                await asyncio.sleep(0.01)
+            process.process.send_signal(signal.SIGHUP)
+            assert await process.end(number) == 0
+            assert process.lines == []
+            os.close(writer)
+
+    asyncio.run(scenario())
+
+
+def opened_for_writing(pipe: Path) -> int | None:
+    """Return a file descriptor once somebody reads the pipe."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 def test_a_wrong_secret_and_an_untrusted_edge_are_one_sentence_each(tmp_path: Path) -> None:
     async def scenario() -> None:
         wrong = write_credentials(tmp_path, TunnelSecret="d3Jvbmc=")
