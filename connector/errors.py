@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protocol.registration import Refusal
-
     from connector.config.problems import Problem
+    from protocol.registration import Refusal
 
 
 class ConnectorError(Exception):

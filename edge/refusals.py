@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from protocol.registration import Refusal
+if TYPE_CHECKING:
+    from protocol.registration import Refusal
 
 #: Scripted refusals that may wait.
 MAX_SCRIPTED = 1000
