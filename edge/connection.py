@@ -107,7 +107,7 @@ class EdgeConnection:
             info = await self.transport.wait_closed()
             if self.state != "closed":
                 # What a peer says is shown as a repr: it could hold line ends.
-                _log.info("connection %s ended: %r", self.connection_id, info.reason)
+                _log.info("connection %s ended%s", self.connection_id, f": {info.reason!r}" if info.reason else "")
         finally:
             self.close("the edge stops")
             await self._tasks.cancel_all()
