@@ -29,7 +29,11 @@ class NoTunnel(Exception):
 
 
 class Broken(Exception):
-    """The connector or the connection to it failed. The text is one sentence for the visitor."""
+    """The connector or the connection to it failed. The text is one sentence for the visitor, who is shown `status`."""
+
+    def __init__(self, reason: str, status: int = 502) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class Exchange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -68,7 +69,7 @@ def normalise_url(text: str) -> str:
     text = text.strip()
     if not text:
         raise ValueError("the URL should not be empty")
-    if address := _bare_address(text):
+    if "://" not in text and (address := _bare_address(re.split(r"[/?#]", text, maxsplit=1)[0])):
         return f"http://{address}"
     with_scheme = text if "://" in text else f"http://{text}"
     url = parse_url(unquote(with_scheme))

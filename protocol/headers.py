@@ -39,6 +39,7 @@ __all__ = [
     "RequestHead",
     "canonical_name",
     "content_length",
+    "error_status",
     "lookup",
     "parse_serialized_headers",
     "request_head",
@@ -283,6 +284,12 @@ def response_head(response: ConnectResponse) -> tuple[int, list[tuple[bytes, byt
     if len(status) != 3 or not status.isdigit() or status < b"100":
         raise ProtocolError(f"the status {shown(status)} of an answer has not three digits")
     return int(status), headers
+
+
+def error_status(response: ConnectResponse) -> int:
+    """Return the status that goes with a connector's error; 502 where it gave none, or one that is no error."""
+    status = lookup(response.metadata, STATUS_KEY)
+    return int(status) if len(status) == 3 and status.isdigit() and b"400" <= status < b"600" else 502
 
 
 def lookup(metadata: Metadata, key: bytes) -> bytes:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Account that a tunnel of `run --local` belongs to.
 LOCAL_ACCOUNT = "local"
+#: What visitors of a TCP port ask for where a rule takes every name.
+ANY_TCP_HOST = "tcp.invalid"
 
 
 def run_edge(given: Mapping[str, Any]) -> int:
@@ -100,7 +102,7 @@ class LocalRun:
         visitors = VisitorSettings(address=self.visitors)
         edge = await _started(EdgeSettings(tunnels=(tunnel,), visitors=visitors, control=None))
         try:
-            ports = [(rule, await edge.add_tcp_port(rule.hostname)) for rule in config.ingress.rules if _is_tcp(rule)]
+            ports = [(rule, await edge.add_tcp_port(_tcp_host(rule))) for rule in config.ingress.rules if _is_tcp(rule)]
             dialled = config.with_edge(_text(edge.quic_address), ca_file=str(edge.ca_path))
             return await serve(dialled, read_config, lambda: _say_what_to_open(edge, config, ports))
         except SettingsError as error:
@@ -128,11 +130,17 @@ def _say_what_to_open(edge: LocalEdge, config: ConnectorConfig, ports: list[tupl
         host = "" if rule.hostname in ("", "*") else f"-H 'Host: {rule.hostname.replace('*', 'any', 1)}' "
         click.echo(f"  curl {host}http://{address}{path}    -> {redacted(rule.service)}")
     for rule, port in ports:
-        click.echo(f"  {edge.visitor_address[0]}:{port} (TCP)    -> {rule.hostname} -> {redacted(rule.service)}")
+        name = f"{rule.hostname} -> " if rule.hostname else ""
+        click.echo(f"  {edge.visitor_address[0]}:{port} (TCP)    -> {name}{redacted(rule.service)}")
 
 
 def _is_tcp(rule: Rule) -> bool:
-    return isinstance(rule.service, StreamService) and rule.hostname not in ("", "*") and "*" not in rule.hostname
+    return isinstance(rule.service, StreamService) and "*" not in rule.hostname
+
+
+def _tcp_host(rule: Rule) -> str:
+    """The name that a TCP port asks for; one that no other rule has where the rule takes every name."""
+    return rule.hostname or ANY_TCP_HOST
 
 
 def _text(address: HostPort) -> str:

@@ -22,7 +22,7 @@ from edge.visitors.sockets import WriteGate, reset_connection
 from edge.visitors.two_way import Plain, TwoWay
 from edge.visitors.upload import Upload
 from protocol.errors import ProtocolError
-from protocol.headers import response_head
+from protocol.headers import error_status, response_head
 
 if TYPE_CHECKING:
     from edge.exchange import Exchange
@@ -246,7 +246,7 @@ class VisitorConnection(asyncio.Protocol):
             exchange = self._exchange = await self._open(request, ray)
             response = await exchange.response()
             if response.error:
-                raise Broken(self._server.explain(response.error))
+                raise Broken(self._server.explain(response.error), error_status(response))
             return await self._pass_on(request, exchange, response)
         except NoTunnel:
             return self._fail(request, 530, "No tunnel is connected for this host.", ray)
@@ -256,7 +256,7 @@ class VisitorConnection(asyncio.Protocol):
                 return False
             if self._upload_fault is not None:
                 return self._fail(request, self._upload_fault.status, self._upload_fault.reason, ray)
-            return self._fail(request, 502, str(exc), ray)
+            return self._fail(request, exc.status if isinstance(exc, Broken) else 502, str(exc), ray)
 
     async def _open(self, request: VisitorRequest, ray: str) -> Exchange:
         """Open a stream for the request, and let its body flow."""

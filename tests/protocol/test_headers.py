@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
 from protocol.errors import ProtocolError
 from protocol.headers import (
+    STATUS_KEY,
     RequestHead,
     canonical_name,
     content_length,
+    error_status,
     lookup,
     request_head,
     request_metadata,
@@ -295,3 +297,21 @@ def test_lookup_takes_the_last() -> None:
     metadata = ((b"FlowID", b"a"), (b"x", b"y"), (b"FlowID", b"b"))
     assert lookup(metadata, b"FlowID") == b"b"
     assert lookup(metadata, b"flowid") == b""
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status"),
+    [
+        ((), 502),
+        (((STATUS_KEY, b"403"),), 403),
+        (((STATUS_KEY, b"599"),), 599),
+        (((STATUS_KEY, b"200"),), 502),
+        (((STATUS_KEY, b"101"),), 502),
+        (((STATUS_KEY, b"600"),), 502),
+        (((STATUS_KEY, b"4e2"),), 502),
+        (((STATUS_KEY, b"0403"),), 502),
+        (((STATUS_KEY, b""),), 502),
+    ],
+)
+def test_an_error_has_a_status_that_is_an_error(metadata: Metadata, status: int) -> None:
+    assert error_status(ConnectResponse(error="no", metadata=metadata)) == status

@@ -13,7 +13,7 @@ from edge.visitors.request_parser import BadRequest
 from edge.visitors.response_body import wait_for_end
 from edge.visitors.response_head import BadResponse
 from protocol.errors import ProtocolError
-from protocol.headers import response_head
+from protocol.headers import error_status, response_head
 from transport.errors import TransportError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class VisitorStream:
         try:
             exchange, response = await self._ask(request, identity)
             if response.error:
-                return BadRequest(self._server.explain(response.error), 502)
+                return BadRequest(self._server.explain(response.error), error_status(response))
             await self._pass_on(request, exchange, response)
         except BadRequest as fault:
             return fault
