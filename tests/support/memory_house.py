@@ -1,0 +1,67 @@
+"""The whole house without QUIC: a local edge and one edge connection of ours, joined in memory, rules and origins real.
+
+For tests in virtual time: nothing here uses a thread, and sockets on loopback deliver before the clock can jump.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from connector.counters import Counters
+from connector.edge_connection import EdgeConnection, Identity, Plan, Services
+from connector.events import Event, Registered
+from connector.log import Log
+from connector.orchestrator import Orchestrator
+from connector.request_path import RequestPath
+from connector.rpc_streams import RpcStreams
+from edge import EdgeSettings, LocalEdge
+from ingress import WarpRouting, parse_ingress
+from ingress.origins import OriginResources
+from tests.support.house import credentials, tunnel
+from transport.memory import memory_pair
+
+
+@contextlib.asynccontextmanager
+async def memory_house(rules: Iterable[Mapping[str, Any]]) -> AsyncIterator[LocalEdge]:
+    """Start both ends; the connection is registered when the block begins."""
+    counters, registered = Counters(), asyncio.Event()
+    orchestrator = Orchestrator(resources=OriginResources(), counters=counters, on_applied=lambda version: None)
+    rpc = RpcStreams(orchestrator=orchestrator, counters=counters, timeout=5.0, log=Log("request"))
+    ours, theirs = memory_pair()
+
+    async def dial(plan: Plan) -> Any:
+        return ours
+
+    def make_path(index: int) -> RequestPath:
+        return RequestPath(
+            orchestrator=orchestrator, counters=counters, added_headers=[], log=Log("request"), serve_rpc=rpc.serve
+        )
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Registered):
+            registered.set()
+
+    identity = Identity(credentials=credentials(), client_id=uuid.uuid4(), version="1", arch="tests")
+    services = Services(
+        identity=identity, dial=dial, make_path=make_path, orchestrator=orchestrator, counters=counters, emit=emit
+    )
+    await orchestrator.start(parse_ingress({"ingress": list(rules)}), WarpRouting())
+    try:
+        async with LocalEdge(EdgeSettings(address=None, tunnels=(tunnel(),), control=None)) as edge:
+            edge.attach(theirs)
+            running = asyncio.create_task(
+                EdgeConnection(Plan(index=0, address=("192.0.2.1", 7844)), services).run(), name="edge connection"
+            )
+            try:
+                async with asyncio.timeout(5):
+                    await registered.wait()
+                yield edge
+            finally:
+                running.cancel()
+                await asyncio.wait((running,))
+    finally:
+        await orchestrator.close()
