@@ -231,16 +231,23 @@ class RequestPath:
             self._log.warning("Refused a request: %s", error)
             _fail(stream, entry, str(error), status=400)
         except OriginError as error:
-            counters.request_errors += 1
             counters.connect_errors += route.is_stream
-            self._log.error("%s", error, **fields(rule=redacted(route.rule.service), host=escape(head.host)))
+            self._origin_failed(error.reason, route, head.host)
             _fail(stream, entry, error.reason, status=error.status)
         else:
+            if response.failure:  # the visitor is shown a page in place of it
+                self._origin_failed(response.failure, route, head.host)
+                if entry is not None:
+                    entry.error = response.failure
             if route.is_stream:
                 counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
             await self._relay(stream, entry, response, takes_trailers=TRAILERS_OFFER in opening.metadata)
         finally:
             counters.concurrent_requests -= 1
+
+    def _origin_failed(self, reason: str, route: Route, host: str) -> None:
+        self._counters.request_errors += 1
+        self._log.error("%s", reason, **fields(rule=redacted(route.rule.service), host=escape(host)))
 
     def _route(self, host: str, target: str) -> Route:
         routes = self._orchestrator.routes

@@ -6,7 +6,7 @@ Only rules that ask for one of these have it; all others are served by their ori
 from __future__ import annotations
 
 import asyncio
-import logging
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,6 @@ from .memory import MemoryResponse
 if TYPE_CHECKING:
     from ingress.error_page import ErrorPage
     from ingress.settings import OriginSettings
-
-
-_log = logging.getLogger("pyconnector.origins")
 
 
 class AdjustedOrigin(Origin):
@@ -70,6 +67,7 @@ class AdjustedOrigin(Origin):
             OriginError: as the origin, unless there is a page for it; with status 414 where rewriting made the target
                 too long.
         """
+        request = dataclasses.replace(request)  # the log tells what was asked for
         response = self._redirect(request) or await self._ask(request, body)
         if self._response_rules is not None:
             response.headers = self._response_rules.apply(response.headers)
@@ -99,9 +97,10 @@ class AdjustedOrigin(Origin):
         except OriginError as error:
             if error.status < 500:
                 raise  # the visitor's own fault: the page speaks of the origin
-            _log.error("%s", error)  # the visitor sees the page alone
             status, headers, content = self._page.response(self._page_content)
-            return MemoryResponse(status, headers, b"" if request.method == "HEAD" else content)
+            response = MemoryResponse(status, headers, b"" if request.method == "HEAD" else content)
+            response.failure = error.reason
+            return response
 
 
 def _read_page(page: ErrorPage) -> bytes:

@@ -68,6 +68,8 @@ class OriginResponse(ABC):
     trailers: Headers
     #: True where both directions live on as one tunnel (101, TCP): the end of the body is then half a close.
     tunnel: bool = False
+    #: Why the service could not serve, where this response stands in for its own (an error page).
+    failure: str = ""
 
     @abstractmethod
     async def receive(self, limit: int = 65_536) -> bytes:

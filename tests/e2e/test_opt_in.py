@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,32 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from ingress import parse_ingress
+from connector.access_log import LOGGER
 from ingress.origins.adjusted import AdjustedOrigin
 from ingress.origins.failover import FailoverOrigin
 from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left, run_clean
+from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, Script, answering, raw_origin
 from tests.support.raw_visitor import RawVisitor, Response, get
+
+
+class Records(logging.Handler):
+    """What the access log said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.fields.append(vars(record)["fields"])
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    handler = Records()
+    LOGGER.addHandler(handler)
+    yield handler
+    LOGGER.removeHandler(handler)
 
 
 def saying(text: bytes, *fields: bytes) -> bytes:
@@ -223,148 +242,6 @@ def test_header_rules_hold_for_websockets_and_error_pages_too() -> None:
     run_clean(test)
 
 
-# -- several services ----------------------------------------------------------------------------------------------
-
-
-def test_434_three_backends_for_one_hostname_take_turns(engine: str) -> None:
-    text = """
-    ingress:
-      - hostname: service.domain.com
-        service: http://backend-01.lan
-        originRequest:
-          backends:
-            - http://backend-02.lan
-            - http://backend-03.lan
-          balance: round-robin
-      - service: http_status:404
-    """
-
-    async def test() -> None:
-        async with (
-            raw_origin(answering(saying(b"1"))) as one,
-            raw_origin(answering(saying(b"2"))) as two,
-            raw_origin(answering(saying(b"3"))) as three,
-        ):
-            ports = {"backend-01.lan": one.port, "backend-02.lan": two.port, "backend-03.lan": three.port}
-            rules = rules_of(text, ports)
-            async with open_house(rules, engine=engine) as house:
-                answers = [(await ask(house, "/", "service.domain.com")).body for _ in range(6)]
-                assert answers == [b"1", b"2", b"3"] * 2
-                # A reload starts its own round, and drops nobody.
-                same = replace(house.connector.config, ingress=parse_ingress({"ingress": rules}))
-                asking = [asyncio.ensure_future(ask(house, "/", "service.domain.com")) for _ in range(9)]
-                await house.connector.reload(same)
-                asking += [asyncio.ensure_future(ask(house, "/", "service.domain.com")) for _ in range(9)]
-                answers = [answer.body for answer in await asyncio.gather(*asking)]
-                assert set(answers) == {b"1", b"2", b"3"}
-
-    run_clean(test)
-
-
-def test_725_a_sick_replica_is_left_out_and_comes_back() -> None:
-    text = """
-    ingress:
-      - hostname: foo.example.org
-        service: http://vm01:8000
-        originRequest:
-          backends: [http://vm02:8000]
-          healthCheck: {path: /health, interval: 100ms, timeout: 1s, unhealthyAfter: 2, healthyAfter: 3}
-      - service: http_status:404
-    """
-
-    async def test() -> None:
-        sick = asyncio.Event()
-
-        async def vm01(peer: Peer) -> None:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                while True:
-                    head = await peer.reader.readuntil(b"\r\n\r\n")
-                    ill = sick.is_set() and head.startswith(b"GET /health ")
-                    peer.writer.write(b"HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n" if ill else saying(b"vm01"))
-
-        async with raw_origin(vm01) as one, raw_origin(answering(saying(b"vm02"))) as two:
-            rules = rules_of(text, {"vm01:8000": one.port, "vm02:8000": two.port})
-            async with open_house(rules) as house:
-
-                async def served_by(name: bytes) -> None:
-                    async with asyncio.timeout(10):
-                        while (await ask(house, "/page", "foo.example.org")).body != name:
-                            await asyncio.sleep(0.01)
-
-                await served_by(b"vm01")
-                sick.set()
-                await served_by(b"vm02")
-                sick.clear()
-                await served_by(b"vm01")
-
-    run_clean(test)
-
-
-@contextlib.asynccontextmanager
-async def listening(port: int, *scripts: Script) -> Any:
-    """A service that comes up late, on a port that was told before."""
-    async with raw_origin(*scripts) as inside:
-
-        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await inside.accept(reader, writer)
-
-        server = await asyncio.start_server(carry, "127.0.0.1", port)
-        try:
-            yield
-        finally:
-            server.close()
-            await server.wait_closed()
-
-
-def test_451_requests_wait_while_a_service_restarts(engine: str) -> None:
-    text = "{ingress: [{service: 'http://localhost:8080', originRequest: {retryFor: 10s}}]}"
-
-    async def test() -> None:
-        posted: list[bytes] = []
-
-        async def service(peer: Peer) -> None:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                while True:
-                    head = await peer.reader.readuntil(b"\r\n\r\n")
-                    if head.startswith(b"POST"):
-                        posted.append(await peer.exactly(5))
-                    peer.writer.write(saying(b"back"))
-
-        port = closed_port()
-        async with open_house(rules_of(text, {"localhost:8080": port}), engine=engine) as house:
-            getting = asyncio.ensure_future(ask(house))
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                visitor.send(b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhello")
-                posting = asyncio.ensure_future(visitor.response())
-                while house.connector.statistics().active_requests < 2:
-                    await asyncio.sleep(0.005)
-                await asyncio.sleep(0.12)  # at least one refusal each
-                assert not getting.done()
-                assert not posting.done()
-                async with listening(port, service):
-                    assert (await getting).body == b"back"
-                    assert (await posting).body == b"back"
-        assert posted == [b"hello"], "sent once"
-
-    run_clean(test)
-
-
-def test_451_a_visitor_who_leaves_while_it_waits_is_forgotten() -> None:
-    async def test() -> None:
-        rules = [{"service": f"http://127.0.0.1:{closed_port()}", "originRequest": {"retryFor": "1h"}}]
-        async with open_house(rules) as house, nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                visitor.send(get())
-                while house.connector.statistics().active_requests < 1:
-                    await asyncio.sleep(0.005)
-                visitor.abort()
-                async with asyncio.timeout(5):
-                    while house.connector.statistics().active_requests:
-                        await asyncio.sleep(0.005)
-
-    run_clean(test)
-
-
 # -- PROXY protocol ------------------------------------------------------------------------------------------------
 
 
@@ -410,7 +287,7 @@ def test_369_sshd_is_told_the_clients_address(
 
 
 def test_an_error_page_stands_in_for_a_service_that_is_down(
-    engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: Records
 ) -> None:
     page = tmp_path / "down.html"
     page.write_text("<h1>back soon</h1>")
@@ -432,8 +309,23 @@ def test_an_error_page_stands_in_for_a_service_that_is_down(
                 own = await ask(house, "/", "up.test")
                 assert (own.status, own.body) == (500, b"own"), "what a service says itself goes through"
 
+                assert house.connector.statistics().request_errors == 2
+
     run_clean(test)
     assert re.search(r"Unable to reach the origin service.*refused", caplog.text), "the log still says why"
+    asked = [(fields["path"], fields["status"], "refused" in str(fields.get("error"))) for fields in records.fields]
+    assert asked == [("/", 503, True), ("/", 503, True), ("/", 500, False)]
+
+
+def test_the_access_log_has_the_path_that_was_asked_for(records: Records) -> None:
+    async def test() -> None:
+        async with raw_origin(answering(saying(b"ok"))) as origin:
+            rules = [{"service": f"http://127.0.0.1:{origin.port}", "originRequest": {"addPathPrefix": "/nas"}}]
+            async with open_house(rules) as house:
+                await ask(house, "/films")
+
+    run_clean(test)
+    assert [fields["path"] for fields in records.fields] == ["/films"]
 
 
 # -- none of them --------------------------------------------------------------------------------------------------
