@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the end of a connection is waited for after this side closed it.
 CLOSE_TIMEOUT = 2.0
+#: Seconds between looks at whether a drained connection's streams were delivered.
+DELIVERY_INTERVAL = 0.01
 #: What every registration says this connector can do (wire.md 5.3), but for what nothing here implements.
 FEATURES = ("allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof")
 #: Feature names that the edge must no longer be told.
@@ -167,9 +169,11 @@ class EdgeConnection:
             async with asyncio.timeout(grace_period):
                 await self._unregister(self._control)
                 await self._path.wait_idle()
+                await _delivered(self.connection)
         except TimeoutError:
-            if self._path.active:
-                self._log.warning("The grace period is over: %d requests are broken off", self._path.active)
+            left = max(self._path.active, self.connection.statistics().streams_open - 1)
+            if left > 0:
+                self._log.warning("The grace period is over: %d requests are broken off", left)
         await self._path.abort_all()
         self._control.close()
         self.connection.close()
@@ -279,6 +283,15 @@ class EdgeConnection:
 
     def _failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
         self._log.error("%s failed: %s", task.get_name(), error, exc_info=error)
+
+
+async def _delivered(connection: Connection) -> None:
+    """Wait until the edge has acknowledged every stream to its end, but for the control stream.
+
+    Closing forgets what is still queued or was lost: answers whose requests count as served here. Cancel at any time.
+    """
+    while connection.statistics().streams_open > 1:  # noqa: ASYNC110 - the seam has no event for it, and this is rare
+        await asyncio.sleep(DELIVERY_INTERVAL)
 
 
 def features(asked_for: tuple[str, ...], *, post_quantum: bool) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def _descriptors() -> list[str]:
     for number in os.listdir(f"{_PROC}/fd"):
         with contextlib.suppress(OSError):  # the listing's own, gone by now
             found.append(os.readlink(f"{_PROC}/fd/{number}").partition(":")[0])
-    return found
+    return [kind for kind in found if kind != "/dev/null"]  # which uvloop opens once, for bad times
 
 
 def resident_bytes() -> int:
