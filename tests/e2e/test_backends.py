@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import pytest
+
 from ingress import parse_ingress
 from tests.e2e.test_opt_in import ask, closed_port, rules_of, saying
 from tests.support.access import AUDIENCE, TEAM, Team
@@ -178,5 +180,42 @@ def test_access_is_asked_before_any_backend_and_its_refusals_are_no_failures() -
                 token = team.token().decode()
                 passed = await ask(house, "/", "app.test", f"Cf-Access-Jwt-Assertion: {token}")
                 assert (passed.status, passed.body) == (200, b"ok")
+
+    run_clean(test)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_streams_go_to_the_next_service_too_with_the_visitors_address(version: str) -> None:
+    async def test() -> None:
+        received: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def second(peer: Peer) -> None:
+            await received.put(await peer.rest())
+            await peer.send(b"bye")
+
+        async with raw_origin(second) as origin:
+            options = {"backends": [f"tcp://127.0.0.1:{origin.port}"], "proxyProtocol": version}
+            rules = [{"service": f"tcp://127.0.0.1:{closed_port()}", "originRequest": options}]
+            async with open_house(rules) as house:
+                port = await house.edge.add_tcp_port("db.test")
+                async with RawVisitor(("127.0.0.1", port)) as visitor:
+                    visitor.send(b"hello")
+                    visitor.writer.write_eof()
+                    assert await visitor.reader.read() == b"bye"
+        announced, payload = (await received.get()).split(b"hello", 1)
+        assert payload == b""
+        assert announced.startswith(b"PROXY TCP4 127.0.0.1 " if version == "v1" else b"\r\n\r\n\0\r\nQUIT\n\x21\x11")
+
+    run_clean(test)
+
+
+def test_a_stream_rule_without_any_service_that_answers_is_a_refusal_even_with_an_error_page_at_the_top() -> None:
+    async def test() -> None:
+        rules = [{"service": f"tcp://127.0.0.1:{closed_port()}"}]
+        async with open_house(rules, originRequest={"errorPage": {"status": 200, "body": "down"}}) as house:
+            port = await house.edge.add_tcp_port("db.test")
+            async with RawVisitor(("127.0.0.1", port)) as visitor:
+                with pytest.raises(ConnectionResetError):
+                    await visitor.reader.read()
 
     run_clean(test)
