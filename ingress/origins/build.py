@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,17 @@ def build_origin(service: Service, settings: OriginSettings, *, resources: Origi
     """Return the origin of a rule, not started yet: `start` is where a missing CA file shows."""
     resources = resources or OriginResources()
     origin = _origin(service, settings, resources)
+    # Keys of the top level reach every rule. What is about HTTP means nothing to a stream, well where it connects.
+    is_stream = isinstance(service, StreamService | BastionService | SocksService)
+    if is_stream and settings.health_check is not None:
+        settings = dataclasses.replace(settings, health_check=dataclasses.replace(settings.health_check, path=""))
     if settings.backends or settings.retry_for or settings.health_check:
         services = (service, *settings.backends)
         others = [_origin(backend, settings, resources) for backend in settings.backends]
         from .failover import FailoverOrigin  # few rules need it
 
         origin = FailoverOrigin([origin, *others], [redacted(each) for each in services], settings)
-    return AdjustedOrigin(origin, settings) if AdjustedOrigin.is_needed(settings) else origin
+    return origin if is_stream or not AdjustedOrigin.is_needed(settings) else AdjustedOrigin(origin, settings)
 
 
 def _origin(service: Service, settings: OriginSettings, resources: OriginResources) -> Origin:

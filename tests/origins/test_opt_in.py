@@ -14,7 +14,7 @@ import pytest
 from ingress import parse_ingress
 from ingress.origins import build_origin
 from ingress.origins.base import Origin, OriginError, RequestKind
-from ingress.origins.failover import MAX_REPLAY
+from ingress.origins.failover import MAX_REPLAY, FailoverOrigin
 from tests.origins.support import OK_HI, get, read_all
 from tests.support.bodies import Body
 from tests.support.raw_origin import Peer, RawOrigin, raw_origin
@@ -293,6 +293,33 @@ def test_a_body_is_kept_only_so_far() -> None:
                 response.abort()
 
     asyncio.run(main())
+
+
+def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:
+    async def scenario(server: RawOrigin) -> None:
+        top = {
+            "errorPage": {"body": "down"},
+            "rewritePath": [{"match": "^/", "replace": "/x", "redirect": 301}],
+            "healthCheck": {"path": "/health", "interval": "100ms"},
+        }
+        config = {"originRequest": top, "ingress": [{"service": f"tcp://127.0.0.1:{server.port}"}]}
+        rule = parse_ingress(config).rules[0]
+        origin = build_origin(rule.service, rule.settings)
+        assert isinstance(origin, FailoverOrigin)
+        await origin.start()
+        while not server.peers:
+            await asyncio.sleep(0.005)
+        response = await origin.serve(get(kind=RequestKind.WEBSOCKET, length=None), Body(end=False))
+        assert response.status == 101
+        response.abort()
+        await origin.close()
+        assert not any(peer.received for peer in server.peers), "a check connects, and says nothing"
+
+    async def listen(peer: Peer) -> None:
+        with contextlib.suppress(ConnectionError):
+            await peer.some()
+
+    play(scenario, listen)
 
 
 def test_a_rule_without_opt_in_keys_is_served_directly() -> None:
