@@ -11,13 +11,15 @@ from __future__ import annotations
 from struct import Struct as Layout
 from struct import error as struct_error
 from struct import pack, unpack_from
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
 from protocol.errors import ProtocolError
 from protocol.reader import Message, Struct
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from protocol.framing import Frame
 
 _TYPES = (ConnectionType.HTTP, ConnectionType.WEBSOCKET, ConnectionType.TCP)
@@ -42,7 +44,10 @@ _PADDING = tuple(bytes(8 - n) for n in range(8))
 #: Most keys that the encoder remembers, and the longest. A visitor invents names for free: a full cache starts again.
 MAX_CACHED_KEYS = 1_024
 MAX_CACHED_KEY_BYTES = 80
-_keys: dict[bytes, tuple[bytes, int, int]] = {}
+#: A key with its padding, the words it takes, and the high half of a pointer to it.
+Key: TypeAlias = tuple[bytes, int, int]
+_Name = TypeVar("_Name")
+_keys: dict[bytes, Key] = {}
 
 
 def decode_request(data: bytes, frame: Frame, start: int) -> ConnectRequest:
@@ -92,7 +97,7 @@ def fast_request(data: bytes, start: int, end: int) -> ConnectRequest | None:
     metadata = _fast_metadata(data, pairs, start + 32, end)
     if text is None or metadata is None:
         return None
-    return ConnectRequest(dest=text.decode("utf-8", "surrogateescape"), type=_TYPES[number], metadata=metadata)
+    return ConnectRequest(text.decode("utf-8", "surrogateescape"), _TYPES[number], metadata)
 
 
 def fast_response(data: bytes, start: int, end: int) -> ConnectResponse | None:
@@ -106,7 +111,7 @@ def fast_response(data: bytes, start: int, end: int) -> ConnectResponse | None:
     metadata = _fast_metadata(data, pairs, start + 24, end)
     if text is None or metadata is None:
         return None
-    return ConnectResponse(error=text.decode("utf-8", "surrogateescape"), metadata=metadata)
+    return ConnectResponse(text.decode("utf-8", "surrogateescape"), metadata)
 
 
 def _fast_text(data: bytes, word: int, base: int, end: int) -> bytes | None:
@@ -171,16 +176,31 @@ def _fast_metadata(data: bytes, word: int, base: int, end: int) -> Metadata | No
 def encode_request(request: ConnectRequest, prefix: bytes) -> bytes:
     """Return `prefix` and the message for `request`, in one segment."""
     dest = request.dest.encode("utf-8", "surrogateescape")
-    return _encode(prefix, (*_REQUEST_HALVES, int(request.type), 0), dest, request.metadata)
+    return _encode(prefix, (*_REQUEST_HALVES, int(request.type), 0), dest, request.metadata, _keys, remember_key)
 
 
 def encode_response(response: ConnectResponse, prefix: bytes) -> bytes:
     """Return `prefix` and the message for `response`, in one segment."""
     error = response.error.encode("utf-8", "surrogateescape")
-    return _encode(prefix, _RESPONSE_HALVES, error, response.metadata)
+    return _encode(prefix, _RESPONSE_HALVES, error, response.metadata, _keys, remember_key)
 
 
-def _encode(prefix: bytes, head: tuple[int, ...], text: bytes, metadata: Metadata) -> bytes:
+def encode_pairs(
+    pairs: Sequence[tuple[_Name, bytes]], prefix: bytes, known: dict[_Name, Key], remember: Callable[[_Name], Key]
+) -> bytes:
+    """As `encode_response`, of no error and `pairs`, whose first halves stand for the keys that `known` has for them;
+    where it has none, `remember` is called."""
+    return _encode(prefix, _RESPONSE_HALVES, b"", pairs, known, remember)
+
+
+def _encode(
+    prefix: bytes,
+    head: tuple[int, ...],
+    text: bytes,
+    metadata: Sequence[tuple[_Name, bytes]],
+    keys: dict[_Name, Key],
+    remember: Callable[[_Name], Key],
+) -> bytes:
     """Lay out: root pointer and data, two pointers, the list of pairs, then every text in order."""
     count = len(metadata)
     # Words are built as 32-bit halves, which Python computes faster. `gap` is the offset that the next pointer needs to
@@ -200,9 +220,9 @@ def _encode(prefix: bytes, head: tuple[int, ...], text: bytes, metadata: Metadat
         gap -= 2
     else:
         halves += (0, 0)
-    known = _keys.get
+    known = keys.get
     for key, value in metadata:
-        padded, span, key_high = known(key) or _remember(key)
+        padded, span, key_high = known(key) or remember(key)
         size = len(value)
         if size:
             halves += (gap - 1 << 2 | 1, key_high, gap + span - 2 << 2 | 1, size + 1 << 3 | 2)
@@ -222,8 +242,8 @@ def _encode(prefix: bytes, head: tuple[int, ...], text: bytes, metadata: Metadat
     return b"".join(texts)
 
 
-def _remember(key: bytes) -> tuple[bytes, int, int]:
-    """Return `key` with its padding, the words it takes, and the high half of a pointer to it."""
+def remember_key(key: bytes) -> Key:
+    """Return what there is to know of `key`, and keep it where there is room."""
     size = len(key)
     entry = key + _PADDING[size & 7], size + 8 >> 3, size + 1 << 3 | 2
     if size <= MAX_CACHED_KEY_BYTES:

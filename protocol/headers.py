@@ -63,8 +63,11 @@ RATE_LIMITED: Final = (b"FlowConnectRateLimited", b"true")
 _HOP_NAMES: Final = frozenset(
     {b"Content-Length", b"Transfer-Encoding", b"Host", b"Trailer", b"Cf-Cloudflared-Proxy-Connection-Upgrade"}
 )
+_TRACE_NAME: Final = canonical_name(TRACE_KEY)
+#: Names that no cache holds, because something is to be done about them.
+_MARKED_NAMES: Final = _HOP_NAMES | {_TRACE_NAME}
 #: What a response never shows: its body is raw on the stream, and nothing can follow it.
-_RESPONSE_HOP_NAMES: Final = frozenset({b"HttpHeader:Transfer-Encoding", b"HttpHeader:Trailer"})
+RESPONSE_HOP_KEYS: Final = frozenset({b"HttpHeader:Transfer-Encoding", b"HttpHeader:Trailer"})
 
 _is_method = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # What the reference's HTTP client takes for Host, and bytes beyond ASCII; said by what it is not, because a class that
@@ -76,9 +79,14 @@ _unfit_for_target = re.compile(r"[\x00-\x20\x7f]").search
 
 #: Whole metadata keys to canonical names; holds no hop names. Bounded like the caches of `header_names`.
 _names_by_key: dict[bytes, bytes] = {}
+#: Hosts that were found fit, as text. A visitor invents them for free: bounded in the same way.
+_hosts: dict[bytes, str] = {}
 _MAX_CACHED_KEYS: Final = 1_024
 _MAX_CACHED_KEY_BYTES: Final = 80
 _STATUS_VALUES: Final = {status: b"%d" % status for status in range(100, 1000)}
+_METHODS: Final = {b"": "GET"} | {
+    method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
 _CHUNKED: Final = (b"HttpHeader:Transfer-Encoding", b"chunked")
 
 
@@ -126,12 +134,12 @@ def request_head(request: ConnectRequest) -> RequestHead:
                 continue
             if name in _HOP_NAMES:
                 hop.append((name, value))
-            else:
+            elif name != _TRACE_NAME:
                 append((name, value))
     length = _request_framing(hop) if hop else 0
     return RequestHead(
-        _method(method),
-        _host(host),
+        _METHODS.get(method) or _method(method),
+        _hosts.get(host) or _host(host),
         request_target(request.dest),
         headers,
         length if request.type is ConnectionType.HTTP else 0,
@@ -148,7 +156,7 @@ def _header_name(key: bytes) -> bytes | None:
     raw = key[len(HEADER_PREFIX) :]
     check_name(raw)
     name = canonical_name(raw)
-    if name not in _HOP_NAMES and len(key) <= _MAX_CACHED_KEY_BYTES:
+    if name not in _MARKED_NAMES and len(key) <= _MAX_CACHED_KEY_BYTES:
         if len(_names_by_key) >= _MAX_CACHED_KEYS:
             _names_by_key.clear()
         _names_by_key[key] = name
@@ -156,8 +164,6 @@ def _header_name(key: bytes) -> bytes | None:
 
 
 def _method(value: bytes) -> str:
-    if not value:
-        return "GET"
     method = value.decode("ascii", "replace")
     if not _is_method(method):
         raise ProtocolError(f"the method {shown(value)} is not a token")
@@ -168,6 +174,10 @@ def _host(value: bytes) -> str:
     host = value.decode("utf-8", "surrogateescape")
     if not _is_host(host):
         raise ProtocolError(f"the host {shown(value)} holds a character that no host has")
+    if len(value) <= _MAX_CACHED_KEY_BYTES:
+        if len(_hosts) >= _MAX_CACHED_KEYS:
+            _hosts.clear()
+        _hosts[value] = host
     return host
 
 
@@ -257,7 +267,7 @@ def response_metadata(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Me
     append = pairs.append
     for name, value in headers:
         key = metadata_key(name)
-        if key not in _RESPONSE_HOP_NAMES:
+        if key not in RESPONSE_HOP_KEYS:
             append((key, value))
     check_no_controls(pairs)
     return tuple(pairs)
