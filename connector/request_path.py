@@ -47,10 +47,6 @@ IDLE_LINGER = 0.05
 #: Longest error text that is sent to the edge.
 MAX_ERROR_CHARS = 1024
 
-_UNREACHABLE = (
-    "Unable to reach the origin service. "
-    "The service may be down or it may not be responding to traffic from the connector: "
-)
 _LIMITED = "failed to start tcp flow due to rate limiting: too many active flows"
 #: Taken out of every request (ingress.md 7); `protocol.headers` takes out what concerns framing and this hop.
 _TRACE_NAME = canonical_name(TRACE_KEY)
@@ -386,8 +382,6 @@ def _fail(stream: Stream, entry: Entry | None, text: str, *, status: int = 502, 
     """
     if entry is not None:
         entry.status, entry.error = status, text
-    if status >= 502 and not metadata:
-        text = _UNREACHABLE + text
     if status != 502:
         metadata = ((STATUS_KEY, str(status).encode("ascii")), *metadata)
     stream.send_nowait(

@@ -120,6 +120,7 @@ def test_a_port_where_nobody_listens(engine: str, caplog: pytest.LogCaptureFixtu
                         answer = await visitor.request(get(path, "bad.test"))
                         assert answer.status == 502
                         assert f"127.0.0.1:{port} refused the connection".encode() in answer.body
+                        assert answer.body.count(b"Unable to reach the origin service") == 1
         assert len(sentences(caplog)) == 2
 
     run_clean(test)
