@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from transport.errors import ConnectionClosed
-from transport.seam import Address, Connection, ConnectionClosedInfo
+from transport.seam import SEND_HIGH_WATER, SEND_LOW_WATER, Address, Connection, ConnectionClosedInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,10 @@ ACCEPT_QUEUE = 1024
 PEER_STREAMS = 16384
 #: Received datagrams that may wait; what comes beyond is dropped (wire.md 2).
 DATAGRAM_QUEUE = 128
+#: Unsent bytes that the streams of a connection share: the less is left, the sooner each sender waits.
+SEND_BUDGET = 4 * 1024 * 1024
+#: High watermark that each stream has however little is left.
+SEND_LEAST = 32 * 1024
 #: Code of the RESET_STREAM and STOP_SENDING that refuse a stream.
 REFUSED_CODE = 0
 
@@ -124,6 +128,10 @@ class BufferedConnection(Connection):
         """Send or queue one datagram; False where it is too large or the queue is full."""
 
     @abstractmethod
+    def engine_unsent_total(self) -> int:
+        """Return the sum of the streams' unsent backlogs."""
+
+    @abstractmethod
     def engine_close(self, code: int, reason: str) -> None:
         """Tell the peer that the connection ends (application CONNECTION_CLOSE). Called at most once."""
 
@@ -169,8 +177,9 @@ class BufferedConnection(Connection):
 
     def wake_senders(self) -> None:
         """Backlogs may have shrunk: let senders go on that are below the low watermark."""
+        low = self.send_low_water
         for stream in tuple(self.draining):
-            stream.backlog_changed()
+            stream.backlog_changed(low)
 
     def connection_lost(self, info: ConnectionClosedInfo) -> None:
         """The connection ended: wake everyone who waits for anything. Idempotent, the first call counts."""
@@ -188,6 +197,17 @@ class BufferedConnection(Connection):
         self._stream_handler = None
         if not self._closed_waiter.done():
             self._closed_waiter.set_result(None)
+
+    @property
+    def send_high_water(self) -> int:
+        """Unsent bytes of a stream above which its sender waits: half of what is left of the budget, within bounds."""
+        left = SEND_BUDGET - self.engine_unsent_total()
+        return min(max(left // 2, SEND_LEAST), SEND_HIGH_WATER)
+
+    @property
+    def send_low_water(self) -> int:
+        """Unsent bytes of a stream at which its sender goes on; negative where none may for now."""
+        return self.send_high_water * SEND_LOW_WATER // SEND_HIGH_WATER
 
     def closed_error(self) -> ConnectionClosed:
         """Return a new error that says how the connection ended."""

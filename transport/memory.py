@@ -83,7 +83,7 @@ class MemoryStream(BufferedStream):
             self._sending_over = True
             self._memory.post(self.stream_id, "end", b"")
             self._forget_if_over()
-        self.backlog_changed()
+        self.backlog_changed(self._connection.send_low_water)
 
     def arrived(self, kind: str, value: bytes | int) -> None:
         """Take what the peer's end posted."""
@@ -194,6 +194,10 @@ class MemoryConnection(BufferedConnection):
             return False
         self.post(0, "datagram", data)
         return True
+
+    def engine_unsent_total(self) -> int:
+        """See `BufferedConnection`."""
+        return sum(stream.engine_unsent_backlog() for stream in self.streams.values())
 
     def engine_close(self, code: int, reason: str) -> None:
         """See `BufferedConnection`."""

@@ -23,8 +23,10 @@ class QuicSettings:
     keepalive: float = 1.0
     connection_window: int = 30 * 1024 * 1024
     stream_window: int = 6 * 1024 * 1024
-    initial_connection_window: int = 768 * 1024
-    initial_stream_window: int = 512 * 1024
+    initial_connection_window: int = 30 * 1024 * 1024
+    "Whole from the start, so that streams whose readers stall leave the others credit."
+    initial_stream_window: int = 64 * 1024
+    "What each of many stalled streams may hold; a reader that keeps up with the path soon has more."
     incoming_streams: int = 1 << 60
     datagram_frame_size: int = 16383
     initial_packet_size: int = 1232

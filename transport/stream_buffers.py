@@ -12,8 +12,9 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
+from transport.connection_buffers import SEND_LEAST
 from transport.errors import StreamBusy, StreamClosed, StreamReset
-from transport.seam import RECEIVE_LIMIT, SEND_HIGH_WATER, SEND_LOW_WATER, Stream
+from transport.seam import RECEIVE_LIMIT, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,10 +140,10 @@ class BufferedStream(Stream):
         self._wake_sender()
         self._abort()
 
-    def backlog_changed(self) -> None:
+    def backlog_changed(self, low_water: int) -> None:
         """The unsent backlog may have shrunk: let a waiting sender go on."""
         waiter = self._drain_waiter
-        if waiter is not None and not waiter.done() and self.engine_unsent_backlog() <= SEND_LOW_WATER:
+        if waiter is not None and not waiter.done() and self.engine_unsent_backlog() <= low_water:
             waiter.set_result(None)
 
     def connection_lost(self) -> None:
@@ -268,7 +269,8 @@ class BufferedStream(Stream):
         elif not data:
             return False
         self.engine_write(data, finish)
-        return self.engine_unsent_backlog() > SEND_HIGH_WATER
+        backlog = self.engine_unsent_backlog()
+        return backlog > SEND_LEAST and backlog > self._connection.send_high_water
 
     async def drain(self) -> None:
         """See `Stream.drain`."""
@@ -277,7 +279,7 @@ class BufferedStream(Stream):
         while True:
             if self._send_state >= _ABORTED:
                 self._refuse_to_send()
-            if self.engine_unsent_backlog() <= SEND_LOW_WATER:
+            if self.engine_unsent_backlog() <= self._connection.send_low_water:
                 return
             if self._connection.closed is not None:
                 raise self._connection.closed_error()

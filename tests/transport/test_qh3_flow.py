@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.transport.conformance import PATIENCE, fill, open_both, read_all, until
 from tests.transport.conformance_connections import SLACK
 from tests.transport.qh3_pair import qh3_pair
+from transport.connection_buffers import SEND_LEAST
 from transport.errors import StreamReset
-from transport.quic import qh3_connection
-from transport.quic.qh3_native import CORE_STREAM_WINDOW, UNREAD_LIMIT, Windows
+from transport.quic import qh3_connection, qh3_driver
+from transport.quic.qh3_native import CORE_CONNECTION_WINDOW, CORE_STREAM_WINDOW, UNREAD_LIMIT, Windows
 from transport.quic.qh3_numbers import SKIPPED_STREAMS, SkippedTooMany, StreamNumbers
 from transport.settings import QuicSettings
 
@@ -129,7 +130,7 @@ def test_a_reader_that_takes_nothing_loses_its_stream_and_frees_the_others(
             with pytest.raises(StreamReset):
                 far.receive_nowait()
             assert server._unread == 0
-            assert "was given up" in caplog.text
+            assert "gave up 1 of" in caplog.text
 
     run(main)
 
@@ -192,7 +193,7 @@ def test_the_end_of_the_connection_is_not_held() -> None:
 @given(connection=st.integers(min_value=1024, max_value=1 << 32), stream=st.integers(min_value=1024, max_value=1 << 32))
 def test_windows_never_sum_up_to_more_than_the_settings_allow(connection: int, stream: int) -> None:
     windows = Windows.of(QuicSettings(connection_window=connection, stream_window=stream))
-    assert windows.unread + windows.connection == connection
+    assert windows.unread + windows.connection == min(connection, windows.unread + CORE_CONNECTION_WINDOW)
     assert 0 < windows.stream <= min(stream, windows.connection, CORE_STREAM_WINDOW)
     assert 0 < windows.unread <= UNREAD_LIMIT
 
@@ -227,3 +228,49 @@ def test_a_peer_may_not_skip_more_numbers_than_the_bound() -> None:
         numbers.is_new(4 * (SKIPPED_STREAMS + 3))
     assert numbers.is_new(0)
     assert numbers.is_new(4 * (SKIPPED_STREAMS + 3))
+
+
+def test_readers_that_take_nothing_lose_no_more_streams_than_it_takes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(qh3_connection, "GRACES", ())
+    monkeypatch.setattr(qh3_connection, "STALL_LIMIT", 0.3)
+
+    async def main() -> None:
+        async with qh3_pair(SETTINGS, SETTINGS) as (client, server):
+            idle, idle_far = await open_both(client, server)
+            pairs = [await open_both(client, server) for _ in range(8)]
+            for near, _ in pairs:
+                near.send_nowait(bytes(MIB), finish=True)
+            await until(lambda: server._is_held, "unread bytes hold the events")
+            await asyncio.wait_for(exchange(client, server), PATIENCE)
+            assert "gave up" in caplog.text
+            far_ends = [far for _, far in pairs if not far.is_aborted]  # type: ignore[attr-defined]
+            assert len(far_ends) < len(pairs)
+            monkeypatch.setattr(qh3_connection, "STALL_LIMIT", PATIENCE)
+            arrived = await asyncio.gather(*(read_all(far) for far in far_ends))
+            assert [len(data) for data in arrived] == [MIB] * len(far_ends)
+            await idle.send(b"who has nothing unread lives on")
+            assert await asyncio.wait_for(idle_far.receive(), PATIENCE)
+
+    run(main)
+
+
+def test_what_is_in_flight_stays_near_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 64 * 1024
+    monkeypatch.setattr(qh3_driver, "IN_FLIGHT_LIMIT", limit)
+
+    async def main() -> None:
+        async with qh3_pair(SETTINGS, SETTINGS) as (client, server):
+            near, far = await open_both(client, server)
+            received = asyncio.create_task(read_all(far))
+            most = 0
+            for _ in range(200):
+                await asyncio.wait_for(near.send(bytes(EVENT)), PATIENCE)
+                most = max(most, client.core.bytes_in_flight)
+            near.finish()
+            assert len(await received) == 200 * EVENT
+            # A sender may have had unsent bytes when the limit was reached, and one piece more.
+            assert limit / 2 < most <= limit + SEND_LEAST + 2 * EVENT
+
+    run(main)

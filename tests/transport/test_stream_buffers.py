@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from tests.transport.conformance import run
-from transport.memory import MemoryConnection, MemoryStream, memory_pair
+from transport.connection_buffers import SEND_BUDGET, SEND_LEAST
+from transport.memory import MemoryConnection, MemoryLimits, MemoryStream, memory_pair
+from transport.seam import RECEIVE_LIMIT, SEND_HIGH_WATER
 from transport.stream_buffers import JOINED_PIECE, SMALL_PIECE
 
 
@@ -110,3 +112,31 @@ def test_streams_carry_no_dictionary() -> None:
         assert not hasattr(MemoryStream(client, 0), "__dict__")
 
     run(scenario())
+
+
+def test_the_backlogs_of_many_stalled_streams_share_one_budget() -> None:
+    async def scenario() -> None:
+        client, _server = memory_pair(limits=MemoryLimits(stream_window=1024, connection_window=1024, streams=1000))
+        piece = bytes(16 * 1024)
+        streams = [await client.open_stream() for _ in range(400)]
+        for stream in streams:
+            while not stream.send_nowait(piece):
+                pass
+        total = client.engine_unsent_total()
+        assert SEND_BUDGET < total <= SEND_BUDGET + len(streams) * (SEND_LEAST + len(piece))
+        # The first had a whole high watermark, the last no more than its least.
+        assert streams[0].engine_unsent_backlog() > SEND_HIGH_WATER - len(piece)  # type: ignore[attr-defined]
+        assert streams[-1].engine_unsent_backlog() <= SEND_LEAST + len(piece)  # type: ignore[attr-defined]
+        assert client.send_high_water == SEND_LEAST
+        for stream in streams:
+            stream.reset()
+        assert client.engine_unsent_total() == 0
+        assert client.send_high_water == SEND_HIGH_WATER
+        client.close()
+
+    run(scenario())
+
+
+def test_a_hundred_stalled_streams_queue_less_than_14_mib_to_be_sent() -> None:
+    # Each may have gone over its mark by the largest piece that the pumps send at once.
+    assert SEND_BUDGET + 100 * (SEND_LEAST + RECEIVE_LIMIT) < 14 * 1024 * 1024

@@ -293,6 +293,10 @@ class AioquicConnection(BufferedConnection):
         """See `BufferedConnection`."""
         return self.core.queue_datagram(data)
 
+    def engine_unsent_total(self) -> int:
+        """See `BufferedConnection`."""
+        return self.core.unsent
+
     def engine_close(self, code: int, reason: str) -> None:
         """See `BufferedConnection`."""
         self.core.close(error_code=code, reason_phrase=reason)

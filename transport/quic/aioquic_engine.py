@@ -148,9 +148,9 @@ def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Qui
         idle_timeout=settings.idle_timeout,
         initial_rtt=INITIAL_ROUND_TRIP,
         is_client=is_client,
-        max_data=settings.initial_connection_window,
+        max_data=min(settings.initial_connection_window, settings.connection_window),
         max_datagram_frame_size=settings.datagram_frame_size,
         max_datagram_size=max(settings.initial_packet_size, SMALLEST_PACKET),
-        max_stream_data=settings.initial_stream_window,
+        max_stream_data=min(settings.initial_stream_window, settings.stream_window),
         supported_versions=[QuicProtocolVersion.VERSION_1],
     )

@@ -23,7 +23,7 @@ from aioquic.quic.connection import (
 from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicPacketBuilderStop
 
-from transport.quic.receive_window import ReceiveWindow
+from transport.quic.receive_window import Allowance, ReceiveWindow
 
 if TYPE_CHECKING:
     from transport.quic.aioquic_recovery import QuickAcks
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 DATAGRAM_SEND_QUEUE = 128
 #: Highest number of streams that QUIC can count (RFC 9000 4.6).
 STREAM_COUNT_MAX = 1 << 60
+#: Part of the connection's window that windows of streams may grow by; the rest is for those that did not grow.
+GROWN_SHARE = 3
+#: Part of the peer's connection window of which each stream may take but little (`RESERVED_EACH`), and the most of it.
+RESERVE_SHARE, RESERVE_LIMIT = 8, 4 * 1024 * 1024
+#: Bytes that streams may send ahead of those with more to send, before one frame of these.
+FRESH_RUN = 64 * 1024
 #: Room in a packet that no frame with data of a stream fits into.
 FRAME_OVERHEAD = 4
 _TAG = 16
@@ -50,10 +56,18 @@ class StreamCore(QuicConnection):
     def __init__(self, *, settings: QuicSettings, **options: Any) -> None:
         super().__init__(**options)
         self.settings = settings
-        self.connection_window = ReceiveWindow(settings.initial_connection_window, settings.connection_window)
+        whole = settings.connection_window
+        self.connection_window = ReceiveWindow(min(settings.initial_connection_window, whole), whole)
+        self.stream_allowance = Allowance(whole // GROWN_SHARE)
         self.live_streams: dict[int, AioquicStream] = {}
         self.peer_stream_count = 0
+        self.unsent = 0
+        "Bytes of all streams that were queued and never sent."
+        # Streams with something to send: those that just began to, and those in the middle of much.
+        self._fresh: deque[AioquicStream] = deque()
         self._active: deque[AioquicStream] = deque()
+        self._fresh_run = 0  # bytes sent for the first since the second were served
+        self._reserve = 0  # of the peer's connection window
         self._held_back: dict[AioquicStream, None] = {}  # by the peer's connection window
         self._credit_owed: dict[AioquicStream, None] = {}
         self._connection_credit_owed = False
@@ -76,7 +90,7 @@ class StreamCore(QuicConnection):
         """Serve `stream` with the next packets."""
         if not stream.is_active:
             stream.is_active = True
-            self._active.append(stream)
+            (self._fresh if stream.burst > 0 else self._active).append(stream)
             self.wake()
 
     def consumed(self, stream: AioquicStream, count: int) -> None:
@@ -102,6 +116,11 @@ class StreamCore(QuicConnection):
                 limit = self._local_max_streams_bidi
                 limit.value = min(limit.value + 1, STREAM_COUNT_MAX)
             self.stream_over(stream)
+
+    def credit_granted(self) -> None:
+        """The peer raised its connection limit: keep part of the window in reserve."""
+        window = self._remote_max_data - self._remote_max_data_used
+        self._reserve = max(self._reserve, min(window // RESERVE_SHARE, RESERVE_LIMIT))
 
     def is_peer_opened(self, stream_id: int) -> bool:
         """Whether the peer opened the stream of that number."""
@@ -174,10 +193,11 @@ class StreamCore(QuicConnection):
 
     def _write_streams(self, builder: QuicPacketBuilder) -> None:
         """Give each stream in turn one frame, until the packet is full. A stream leaves the queue when it has nothing
-        left, or nothing that the peer's windows allow."""
-        active = self._active
-        while active:
-            stream = active[0]
+        left, or nothing that the peer's windows allow. Short messages go before the middle of long ones."""
+        fresh, active = self._fresh, self._active
+        while fresh or active:
+            queue = fresh if fresh and (not active or self._fresh_run < FRESH_RUN) else active
+            stream = queue[0]
             if stream.stop_pending:
                 self._write_stop(builder, stream)
             if stream.reset_pending:
@@ -190,10 +210,12 @@ class StreamCore(QuicConnection):
                 if outcome is None:
                     return
                 if outcome:
-                    if len(active) > 1:
-                        active.rotate(-1)
+                    if queue is fresh and stream.burst <= 0:
+                        active.append(fresh.popleft())
+                    elif len(queue) > 1:
+                        queue.rotate(-1)
                     continue
-            active.popleft()
+            queue.popleft()
             stream.is_active = False
 
     def _write_frame(self, builder: QuicPacketBuilder, stream: AioquicStream, room: int) -> bool | None:
@@ -202,7 +224,13 @@ class StreamCore(QuicConnection):
         before = queue.offset
         offset = queue.next_offset
         overhead = 3 + size_uint_var(stream.stream_id) + (size_uint_var(offset) if offset else 0)
-        connection_credit = self._remote_max_data - self._remote_max_data_used
+        free = connection_credit = self._remote_max_data - self._remote_max_data_used - self._reserve
+        if free < room:
+            # Readers at the other end who take nothing must not hold all of the credit: the last of it is for others.
+            free = max(free, 0)
+            connection_credit = free + min(
+                stream.reserve_left, self._remote_max_data - self._remote_max_data_used - free
+            )
         credit = min(connection_credit, stream.remote_limit - before)
         frame = queue.next_frame(room - overhead, credit)
         if frame is None:
@@ -222,7 +250,16 @@ class StreamCore(QuicConnection):
             buffer.push_uint_var(offset)
         buffer.push_uint16(len(data) | 0x4000)
         buffer.push_bytes(data)
-        self._remote_max_data_used += queue.offset - before
+        new = queue.offset - before
+        self._remote_max_data_used += new
+        self.unsent -= new
+        if new > free:
+            stream.reserve_left -= new - free
+        if stream.burst > 0:
+            stream.burst -= len(data)
+            self._fresh_run += len(data)
+        else:
+            self._fresh_run = 0
         return queue.has_frame
 
     def _write_stop(self, builder: QuicPacketBuilder, stream: AioquicStream) -> None:

@@ -24,7 +24,7 @@ from aioquic.tls import Epoch
 from transport.connection_buffers import PEER_STREAMS
 from transport.quic.aioquic_packets import BadPacket, NewKeyPhase, open_packet
 from transport.quic.aioquic_sending import ACK_EVERY, SendingCore
-from transport.quic.aioquic_stream import AioquicStream
+from transport.quic.aioquic_stream import RESERVED_EACH, AioquicStream
 from transport.quic.reassembly import HELD_PIECES
 from transport.quic.receive_window import ReceiveWindow
 
@@ -96,7 +96,9 @@ class ReceivingCore(SendingCore):
 
     def _new_stream(self, stream_id: int, credit: int) -> AioquicStream:
         settings = self.settings
-        window = ReceiveWindow(settings.initial_stream_window, settings.stream_window)
+        window = ReceiveWindow(
+            min(settings.initial_stream_window, settings.stream_window), settings.stream_window, self.stream_allowance
+        )
         stream = AioquicStream(self.owner, self, stream_id, window=window, credit=credit)
         self.live_streams[stream_id] = stream
         return stream
@@ -296,6 +298,7 @@ class ReceivingCore(SendingCore):
         limit = buf.pull_uint_var()
         if limit > self._remote_max_data:
             self._remote_max_data = limit
+            self.credit_granted()
             held_back, self._held_back = self._held_back, {}
             for stream in held_back:
                 if stream.queue.has_frame:
@@ -306,6 +309,7 @@ class ReceivingCore(SendingCore):
         stream = self.live_streams.get(stream_id) or self._peer_stream(frame_type, stream_id)
         if limit > stream.remote_limit:
             stream.remote_limit = limit
+            stream.reserve_left = RESERVED_EACH
             if stream.queue.has_frame:
                 self.activate(stream)
 
@@ -327,6 +331,7 @@ class ReceivingCore(SendingCore):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
+        self.credit_granted()
         # aioquic does not keep this one.
         largest = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
         if largest is not None:

@@ -51,6 +51,7 @@ class SendingCore(StreamCore):
         """Whether `datagrams_to_send` may have something before the next timer."""
         return bool(
             self._active
+            or self._fresh
             or self._connection_credit_owed
             or self._credit_owed
             or self._datagrams_pending
@@ -162,12 +163,13 @@ class SendingCore(StreamCore):
                 self._write_credit(builder, now)
         if self._datagrams_pending:
             self._write_datagrams(builder)
-        if self._active:
+        if self._active or self._fresh:
             self._write_streams(builder)
 
     def _has_frames(self, path: QuicNetworkPath) -> bool:
         return bool(
             self._active
+            or self._fresh
             or self._connection_credit_owed
             or self._credit_owed
             or self._datagrams_pending

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from transport.quic.aioquic_frames import StreamCore
     from transport.quic.receive_window import ReceiveWindow
 
+#: Bytes that a stream may send ahead of streams with more to send, each time that it had nothing left.
+FRESH_BURST = 16 * 1024
+#: Bytes that a stream may take out of the last of the connection's credit before its reader shows that it reads.
+RESERVED_EACH = 16 * 1024
+
 
 class AioquicStream(BufferedStream):
     """A bidirectional QUIC stream (RFC 9000 2 to 4)."""
 
     __slots__ = (
         "_core",
+        "burst",
         "final_size",
         "held",
         "highest_offset",
@@ -35,6 +41,7 @@ class AioquicStream(BufferedStream):
         "receive_offset",
         "receive_over",
         "remote_limit",
+        "reserve_left",
         "reset_acknowledged",
         "reset_code",
         "reset_pending",
@@ -53,8 +60,12 @@ class AioquicStream(BufferedStream):
         self.is_handed_over = False
         "Whether the user knows of it."
         self.queue = SendQueue()
+        self.burst = FRESH_BURST
+        "Bytes that are served before those of streams with more to send."
         self.remote_limit = credit
         "How far the peer lets us send."
+        self.reserve_left = RESERVED_EACH
+        "Bytes that it may take out of the last of the connection's credit."
         self.reset_code: int | None = None
         self.reset_pending = False
         self.reset_acknowledged = False
@@ -79,6 +90,9 @@ class AioquicStream(BufferedStream):
 
     def engine_write(self, data: bytes, finish: bool) -> None:
         """See `BufferedStream`."""
+        if not self.queue.unsent:
+            self.burst = FRESH_BURST
+        self._core.unsent += len(data)
         self.queue.write(data, finish)
         if not self.is_active:
             self._core.activate(self)
@@ -90,6 +104,7 @@ class AioquicStream(BufferedStream):
     def engine_reset(self, code: int) -> None:
         """See `BufferedStream`."""
         if self.reset_code is None and not self.queue.is_over:
+            self._core.unsent -= self.queue.unsent
             self.queue.clear()
             self.reset_code = code
             self.reset_pending = True
@@ -131,6 +146,7 @@ class AioquicStream(BufferedStream):
         over = self.receive_offset == self.final_size
         if over:
             self.receive_over = True
+            self.window.release()
         if data or over:
             self.data_received(data, over)
         return growth
@@ -147,6 +163,7 @@ class AioquicStream(BufferedStream):
             return 0
         self.final_size = final_size
         self.receive_over = True
+        self.window.release()
         self.stop_pending = False
         self.peer_reset(code)
         return final_size - self.receive_offset

@@ -4,8 +4,8 @@ Flow control. The core returns credit, for stream and connection at once, when a
 So events are taken until `Windows.unread` bytes wait unread in the connection's streams, and again as they are read.
 What that costs: past that limit a stalled reader slows its neighbours, whose events wait behind its own, of which
 there is at most a stream window. While nobody reads at all, a little more is taken now and then (`GRACES`), so that
-the neighbours go on and a reset is heard of; at last the fullest stream is given up (`STALL_LIMIT`), lest it hold the
-others for ever. What the core holds meanwhile is bounded by its windows and `HELD_EVENTS`.
+the neighbours go on and a reset is heard of; at last the fullest streams are given up (`STALL_LIMIT`), lest they hold
+the others for ever. What the core holds meanwhile is bounded by its windows and `HELD_EVENTS`.
 
 The core's windows are fixed, so the peer is granted them from the start: they do not grow with the path as the
 reference's do.
@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 #: Seconds without any reading after which events for one more stream window are taken though the limit is reached.
 GRACES = (0.1, 1.0)
-#: Seconds without any reading after which the stream with most unread bytes is given up.
+#: Seconds without any reading after which streams with most unread bytes are given up.
 STALL_LIMIT = 5.0
 #: Bytes to be read before events are taken again, so that it is not done for every read.
 RESUME_STEP = 64 * 1024
 #: Events that may wait in the core while none are taken; then the peer's packets are dropped unread.
-HELD_EVENTS = 16384
+HELD_EVENTS = 32768
 #: Streams of the peer that may be alive, those included that were refused for being too many.
 LIVE_STREAMS = 2 * PEER_STREAMS
 #: Transport error code (RFC 9000 20.1).
@@ -266,14 +266,23 @@ class Qh3Connection(Qh3Driver):
             self._unread_limit += self._grace_size
             self.take_events()
             return
-        fullest = max(self.streams.values(), key=lambda stream: stream.buffered, default=None)
-        if isinstance(fullest, Qh3Stream) and fullest.buffered:
-            size = fullest.buffered
-            log.warning("stream %d was given up: %d bytes unread for %g s", fullest.stream_id, size, STALL_LIMIT)
-            fullest.refuse(0)
-        else:
-            # What is unread belongs to streams that are over on the wire: only their readers can help that.
-            self._held_since = monotonic()
+        self._give_up_stalled()
+
+    def _give_up_stalled(self) -> None:
+        """Give up streams, the fullest first, until nothing is held."""
+        by_size = sorted(self.streams.values(), key=lambda stream: stream.buffered)
+        alive, count, size = len(by_size), 0, 0
+        while self._is_held and by_size and by_size[-1].buffered:
+            stream = by_size.pop()
+            count += 1
+            size += stream.buffered
+            if isinstance(stream, Qh3Stream):
+                stream.refuse(0)
+            self.take_events()
+        if count:
+            log.warning("gave up %d of %d streams: %d bytes were unread for %g s", count, alive, size, STALL_LIMIT)
+        # What else is unread belongs to streams that are over on the wire: only their readers can help that.
+        self._held_since = monotonic()
 
     # -- streams of this side ------------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 #: Datagrams of one batch towards the socket, after which it is asked whether it is full.
 FLUSH_BATCH = 256
+#: Bytes in flight above which nobody may queue more: the core's loss-based window grows until a queue somewhere on the
+#: path is full, and what is in flight stays in its buffers.
+IN_FLIGHT_LIMIT = 4 * 1024 * 1024
 #: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
 TIMER_STEP = 0.001
 #: Unreliable datagrams that wait for congestion control; more are dropped (wire.md 2).
@@ -177,6 +180,22 @@ class Qh3Driver(BufferedConnection):
         if own is not None and now >= own:
             self.on_own_deadline()
         self.flush()
+
+    # -- what waits to be sent -----------------------------------------------------------------------------------
+
+    def engine_unsent_total(self) -> int:
+        """See `BufferedConnection`."""
+        return self.core.get_send_buffer_size(None)
+
+    @property
+    def send_high_water(self) -> int:
+        """See `BufferedConnection`."""
+        return super().send_high_water if self.core.bytes_in_flight < IN_FLIGHT_LIMIT else 0
+
+    @property
+    def send_low_water(self) -> int:
+        """See `BufferedConnection`."""
+        return super().send_low_water if self.core.bytes_in_flight < IN_FLIGHT_LIMIT else -1
 
     # -- the seam ------------------------------------------------------------------------------------------------
 

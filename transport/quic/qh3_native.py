@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 #: Length of the connection IDs that we issue.
 CONNECTION_ID_LENGTH = 8
 #: Bytes of a connection's streams that may wait unread before its events are left in the core (see qh3_connection).
-UNREAD_LIMIT = 11 * 1024 * 1024
-#: Largest window of one stream in the core. What a slow reader has in the core delays its neighbours once that limit is
-#: reached, by this divided by its pace; and a stream's throughput is at most this in a round trip.
-CORE_STREAM_WINDOW = 1024 * 1024
+UNREAD_LIMIT = 8 * 1024 * 1024
+#: Largest window of the connection in the core: what slow readers have there delays all others once that limit is
+#: reached, by this divided by their pace together; and the connection's throughput is at most this in a round trip.
+CORE_CONNECTION_WINDOW = 12 * 1024 * 1024
+#: Largest window of one stream in the core, with the same two consequences for one slow reader and for its throughput.
+CORE_STREAM_WINDOW = 512 * 1024
 #: Most of the streams that a peer may open at once (RFC 9000 4.6).
 STREAM_COUNT_LIMIT = 1 << 60
 #: RTT assumed before the first sample: quic-go's, so that a lost first flight costs as little as with the reference.
@@ -78,7 +80,7 @@ class Windows:
     def of(cls, settings: QuicSettings) -> Windows:
         """Share the settings' windows out between core and buffers."""
         unread = min(UNREAD_LIMIT, settings.connection_window // 2)
-        connection = settings.connection_window - unread
+        connection = min(settings.connection_window - unread, CORE_CONNECTION_WINDOW)
         return cls(connection, min(settings.stream_window // 2, CORE_STREAM_WINDOW, connection), unread)
 
 

@@ -296,18 +296,21 @@ def test_windows_grow_where_the_reader_keeps_up_with_the_round_trip(
             initial_stream_window=65536,
             stream_window=1 << 20,
             initial_connection_window=98304,
-            connection_window=2 << 20,
+            connection_window=4 << 20,
         )
         async with relayed_pair(settings) as (client, server, _relay):
             near, far = await open_both(client, server)
             window = server.core.live_streams[0].window
             received = asyncio.create_task(read_all(far))
+            largest = window.size
             for _ in range(100):
                 await asyncio.wait_for(near.send(bytes(65536)), PATIENCE)
+                largest = max(largest, window.size)
             near.finish()
             assert len(await received) == 100 * 65536
-            assert window.size == window_size
-            assert server.core.connection_window.size == (2 << 20 if round_trip else 98304)
+            assert largest == window_size
+            assert window.size == 65536, "what it grew by is for others once it is over"
+            assert server.core.connection_window.size == (4 << 20 if round_trip else 98304)
 
     run(scenario())
 

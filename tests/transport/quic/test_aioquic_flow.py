@@ -1,0 +1,207 @@
+"""Streams of one connection share its windows and its packets: none starves because others stand still or have much."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aioquic._buffer import Buffer
+
+from tests.transport.aioquic_pair import aioquic_pair
+from tests.transport.conformance import PATIENCE, fill, open_both, read_all, run, until
+from transport.quic.aioquic_frames import FRESH_RUN, GROWN_SHARE, RESERVE_LIMIT, RESERVE_SHARE
+from transport.quic.aioquic_recovery import QuickAcks
+from transport.quic.aioquic_stream import FRESH_BURST, RESERVED_EACH, AioquicStream
+from transport.settings import QuicSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from transport.seam import Stream
+
+KIB, MIB = 1024, 1024 * 1024
+PIECE = bytes(16 * KIB)
+
+
+async def exchange(client: Any, server: Any) -> None:
+    near, far = await open_both(client, server)
+    near.finish()
+    assert await read_all(far) == b""
+    far.send_nowait(b"answer", finish=True)
+    assert await read_all(near) == b"answer"
+
+
+def test_readers_that_stall_after_a_quick_start_leave_credit_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every reader looks quick, so that windows grow as far as they may before their readers stall.
+    monkeypatch.setattr(QuickAcks, "round_trip", 60.0)
+    settings = QuicSettings(
+        initial_stream_window=16 * KIB,
+        stream_window=MIB,
+        initial_connection_window=2 * MIB,
+        connection_window=2 * MIB,
+    )
+
+    async def scenario() -> None:
+        async with aioquic_pair(settings) as (client, server):
+            pairs = [await open_both(client, server) for _ in range(40)]
+            pouring = [asyncio.create_task(_pour(near)) for near, _ in pairs]
+            for _, far in pairs:
+                taken = 0
+                while taken < 256 * KIB:
+                    taken += len(await asyncio.wait_for(far.receive(), PATIENCE))
+            await until(lambda: all(near._drain_waiter for near, _ in pairs), "all readers have stalled")  # type: ignore[attr-defined]
+            for _ in range(3):
+                await asyncio.wait_for(exchange(client, server), PATIENCE)
+            unread = sum(far.buffered for _, far in pairs)  # type: ignore[attr-defined]
+            assert unread <= len(pairs) * 16 * KIB + settings.connection_window // GROWN_SHARE
+            for task in pouring:
+                task.cancel()
+            await asyncio.gather(*pouring, return_exceptions=True)
+
+    run(scenario())
+
+
+async def _pour(stream: Stream) -> None:
+    while True:
+        await stream.send(PIECE)
+
+
+def test_usual_windows_keep_one_stream_within_16_mib_and_the_connection_within_64() -> None:
+    settings = QuicSettings()
+    grown = settings.connection_window // GROWN_SHARE
+    assert settings.stream_window < 16 * MIB
+    assert settings.connection_window < 64 * MIB
+    # A hundred stalled streams leave at least a quarter of the connection's window.
+    assert 100 * settings.initial_stream_window + grown <= settings.connection_window * 3 // 4
+    assert settings.initial_connection_window == settings.connection_window
+
+
+def test_stalled_streams_leave_the_reserve_to_short_messages() -> None:
+    window = 512 * KIB
+    settings = QuicSettings(
+        initial_stream_window=window,
+        stream_window=window,
+        initial_connection_window=window,
+        connection_window=window,
+    )
+
+    async def scenario() -> None:
+        async with aioquic_pair(settings) as (client, server):
+            pairs = [await open_both(client, server) for _ in range(3)]
+            for near, _ in pairs:
+                await fill(near)
+            arrived = sum(far.buffered for _, far in pairs)  # type: ignore[attr-defined]
+            free = window - window // RESERVE_SHARE
+            assert free < arrived <= free + len(pairs) * RESERVED_EACH
+            for _ in range(50):
+                await asyncio.wait_for(exchange(client, server), PATIENCE)
+            # Reading them lets them go on.
+            for near, _ in pairs:
+                near.finish()
+            await asyncio.gather(*(read_all(far) for _, far in pairs))
+
+    run(scenario())
+
+
+def test_the_reserve_is_bounded() -> None:
+    async def scenario() -> None:
+        settings = QuicSettings(initial_connection_window=64 * MIB, connection_window=64 * MIB)
+        async with aioquic_pair(settings) as (client, _server):
+            assert client.core._reserve == RESERVE_LIMIT < client.core._remote_max_data // RESERVE_SHARE
+
+    run(scenario())
+
+
+def test_a_short_message_overtakes_the_middle_of_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            short, short_far = await open_both(client, server)
+            pairs = [await open_both(client, server) for _ in range(30)]
+            arrivals: list[int] = []
+            _record(monkeypatch, arrivals)
+            for near, _ in pairs:
+                near.send_nowait(bytes(MIB), finish=True)
+            reading = [asyncio.create_task(read_all(far)) for _, far in pairs]
+            await until(lambda: len(arrivals) > 100, "the long ones are under way")
+            waiting = sum(near.queue.unsent for near, _ in pairs)  # type: ignore[attr-defined]
+            assert waiting > 4 * MIB
+            short.send_nowait(b"short", finish=True)
+            assert await read_all(short_far) == b"short"
+            assert sum(near.queue.unsent for near, _ in pairs) > waiting // 2  # type: ignore[attr-defined]
+            assert [len(data) for data in await asyncio.gather(*reading)] == [MIB] * 30
+
+    run(scenario())
+
+
+def _record(monkeypatch: pytest.MonkeyPatch, arrivals: list[int]) -> None:
+    original: Callable[[AioquicStream, bytes, bool], None] = AioquicStream.data_received
+
+    def data_received(self: AioquicStream, data: bytes, finished: bool) -> None:
+        arrivals.append(self.stream_id)
+        original(self, data, finished)
+
+    monkeypatch.setattr(AioquicStream, "data_received", data_received)
+
+
+class _Builder:
+    """Takes frames until `room` bytes are used up, and remembers whose they were."""
+
+    packet_is_empty = False
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.frames: list[tuple[int, int]] = []
+
+    @property
+    def remaining_flight_space(self) -> int:
+        return min(self._room, 1200)
+
+    def start_frame(self, frame_type: int, capacity: int, handler: Any, frame: Any) -> Buffer:
+        self._room -= capacity + len(frame[1])
+        self.frames.append((handler.__self__.stream_id, len(frame[1])))
+        return Buffer(capacity=capacity + len(frame[1]))
+
+
+def test_many_short_messages_do_not_starve_a_long_one() -> None:
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            long, _far = await open_both(client, server)
+            shorts = [(await open_both(client, server))[0] for _ in range(40)]
+            long.send_nowait(bytes(MIB))
+            long.burst = 0  # type: ignore[attr-defined]
+            client.core._fresh.remove(long)  # type: ignore[arg-type]
+            client.core._active.append(long)  # type: ignore[arg-type]
+            for short in shorts:
+                short.send_nowait(bytes(FRESH_BURST))
+            builder = _Builder(300 * KIB)
+            client.core._write_streams(builder)  # type: ignore[arg-type]
+            assert [stream_id for stream_id, _ in builder.frames[:10]] == [each.stream_id for each in shorts[:10]]
+            served = [size for stream_id, size in builder.frames if stream_id == long.stream_id]
+            assert len(served) == 300 * KIB // (FRESH_RUN + 2 * 1200)
+            assert client.core.unsent == sum(each.queue.unsent for each in (long, *shorts))  # type: ignore[attr-defined]
+            client.close()
+
+    run(scenario())
+
+
+def test_the_sum_of_what_waits_is_kept_through_resets_and_stops() -> None:
+    settings = QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)
+
+    async def scenario() -> None:
+        async with aioquic_pair(settings) as (client, server):
+            pairs = [await open_both(client, server) for _ in range(4)]
+            for near, _ in pairs:
+                near.send_nowait(bytes(100 * KIB))
+            await until(lambda: all(far.buffered == 16 * KIB - 1 for _, far in pairs), "windows are full")  # type: ignore[attr-defined]
+            assert client.engine_unsent_total() == 4 * (84 * KIB + 1)
+            pairs[0][0].reset(1)
+            pairs[1][1].stop(1)
+            await until(lambda: client.engine_unsent_total() == 2 * (84 * KIB + 1), "what was aborted waits no more")
+            for near, far in pairs[2:]:
+                near.finish()
+                await read_all(far)
+            assert client.engine_unsent_total() == 0
+
+    run(scenario())
