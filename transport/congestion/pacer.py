@@ -6,8 +6,10 @@ that woke late from a wait may catch up by a bounded time, since an event loop r
 
 from __future__ import annotations
 
-#: How much lateness of a timer the sender may make up for. Event loops on epoll round up to whole milliseconds.
-TIMER_LATENESS = 0.002
+#: How much lateness the sender may make up for: event loops round timers up to milliseconds, and on a busy machine a
+#: process waits for its turn. A rate that falls short of what BBR asked for would be taken for the path's, and lowered
+#: again with the next loss. Meanwhile the bottleneck drained by as much, and the window bounds the burst.
+TIMER_LATENESS = 0.010
 #: Packets that may leave at once after silence, as an initial window may (RFC 9002 7.7): a short response waits for no
 #: clock then.
 IDLE_BURST = 10
