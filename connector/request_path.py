@@ -20,8 +20,8 @@ from ingress.origins.base import OriginError, OriginRequest, RequestKind
 from ingress.services import redacted
 from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
 from protocol.errors import ProtocolError
-from protocol.headers import RATE_LIMITED, STATUS_KEY, TRACE_KEY, canonical_name, request_head, response_metadata
-from protocol.streams import OpeningDecoder, RpcOpening, encode_connect_response
+from protocol.headers import RATE_LIMITED, STATUS_KEY, request_head, response_metadata
+from protocol.streams import OpeningDecoder, RpcOpening, encode_connect_response, encode_response_head
 from protocol.trailers import TRAILERS_OFFER
 from transport.errors import TransportError
 
@@ -48,8 +48,6 @@ IDLE_LINGER = 0.05
 MAX_ERROR_CHARS = 1024
 
 _LIMITED = "failed to start tcp flow due to rate limiting: too many active flows"
-#: Taken out of every request (ingress.md 7); `protocol.headers` takes out what concerns framing and this hop.
-_TRACE_NAME = canonical_name(TRACE_KEY)
 _ACK = encode_connect_response(ConnectResponse())
 _KINDS = {ConnectionType.HTTP: RequestKind.HTTP, ConnectionType.WEBSOCKET: RequestKind.WEBSOCKET}
 
@@ -122,10 +120,15 @@ class RequestPath:
         stream.set_abort_callback(cast("Callable[[], None]", task.cancel))
         entry: Entry | None = None
         try:
-            opening, body, leftover = await self._read_opening(stream)
+            decoder = OpeningDecoder()
+            data = stream.receive_nowait()
+            opening = decoder.feed(data) if data else None
+            if opening is None:
+                opening = await self._wait_for_opening(stream, decoder, data)
             if isinstance(opening, RpcOpening):
-                await self._serve_rpc(stream, leftover)
+                await self._serve_rpc(stream, decoder.leftover)
             else:
+                body: ByteReader = _Prefixed(decoder.leftover, stream) if decoder.leftover else stream
                 if _access_log.handlers:
                     entry = Entry(self._index, opening)
                     body = CountedReader(body, entry)
@@ -161,21 +164,13 @@ class RequestPath:
             return False
         return True
 
-    async def _read_opening(self, stream: Stream) -> tuple[ConnectRequest | RpcOpening, ByteReader, bytes]:
-        """Return what the stream declares itself to be, a reader of its payload, and what of it was read already."""
-        decoder = OpeningDecoder()
-        data = stream.receive_nowait()
-        opening = decoder.feed(data) if data else None
-        if opening is None:
-            if data == b"":
-                raise ProtocolError("it ended before it began")
-            opening = await self._wait_for_opening(stream, decoder, len(data or b""))
-        leftover = decoder.leftover
-        return opening, _Prefixed(leftover, stream) if leftover else stream, leftover
-
     async def _wait_for_opening(
-        self, stream: Stream, decoder: OpeningDecoder, held: int
+        self, stream: Stream, decoder: OpeningDecoder, first: bytes | None
     ) -> ConnectRequest | RpcOpening:
+        """Return what the stream declares itself to be, of which `first` was read already."""
+        if first == b"":
+            raise ProtocolError("it ended before it began")
+        held = len(first or b"")
         self._opening_backlog += held
         try:
             async with asyncio.timeout(OPENING_TIMEOUT):
@@ -203,13 +198,14 @@ class RequestPath:
         counters.concurrent_requests += 1
         try:
             head = request_head(opening)
+            head.headers += self._added_headers
             route = self._route(head.host, head.target)
             request = OriginRequest(
                 kind=_KINDS[opening.type],
                 method=head.method,
                 target=head.target,
                 host=head.host,
-                headers=self._headers(head.headers),
+                headers=head.headers,
                 body_length=head.body_length if opening.type is ConnectionType.HTTP else None,
             )
             if entry is not None:
@@ -250,11 +246,6 @@ class RequestPath:
         path = decode_path(target.partition("?")[0])
         return routes.routes[routes.ingress.match(host, path).index]
 
-    def _headers(self, received: Headers) -> Headers:
-        headers = [field for field in received if field[0] != _TRACE_NAME]
-        headers += self._added_headers
-        return headers
-
     async def _relay(
         self, stream: Stream, entry: Entry | None, response: OriginResponse, *, takes_trailers: bool
     ) -> None:
@@ -263,10 +254,7 @@ class RequestPath:
             response = CountedResponse(response, entry)
         try:
             try:
-                metadata = response_metadata(response.status, response.headers)
-                if framed:
-                    metadata = (*metadata, TRAILERS_OFFER)
-                head = encode_connect_response(ConnectResponse(metadata=metadata))
+                head = encode_response_head(response.status, response.headers, (TRAILERS_OFFER,) if framed else ())
             except ProtocolError as error:
                 self._counters.request_errors += 1
                 self._log.error("The origin's answer cannot be carried: %s", error)
