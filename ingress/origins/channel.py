@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .failures import unreachable
+from .reading import Reading
 
 if TYPE_CHECKING:
     from .base import ByteReader, OriginError
     from .inbox import Source
 
 #: Unsent bytes above which a writer waits, and at which it goes on.
-WRITE_HIGH_WATER = 256 * 1024
-WRITE_LOW_WATER = 64 * 1024
+WRITE_HIGH_WATER = 64 * 1024
+WRITE_LOW_WATER = 16 * 1024
 #: Largest piece read from the visitor at once.
 PIECE_BYTES = 64 * 1024
 #: Seconds a service may go on after the visitor ended, where TLS cannot tell it that one direction ended.
@@ -42,7 +43,7 @@ class Sink(Protocol):
         """Take what has to be paused when nobody reads."""
 
 
-class Channel(asyncio.Protocol):
+class Channel(Reading):
     """One connection to a service. `on_lost` is called once when it is gone altogether.
 
     With `hold` nothing of what the service says is handed on before `release`; one read of it is kept at most.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from .reading import full_inboxes
+
 if TYPE_CHECKING:
     from .base import OriginError
 
-#: Bytes waiting above which the transport stops reading. One more read of the loop (at most 256 KiB) may follow.
-INBOX_HIGH_WATER = 256 * 1024
+#: Bytes waiting above which the transport stops reading: one read (see `reading`) may have gone beyond it.
+INBOX_HIGH_WATER = 32 * 1024
 #: Bytes waiting at which it goes on.
-INBOX_LOW_WATER = 64 * 1024
+INBOX_LOW_WATER = 8 * 1024
 #: Neighbouring pieces are merged up to this size, so that a service that trickles cannot fill memory with objects.
 MERGE_BELOW = 4096
 
@@ -29,7 +31,7 @@ class Source(Protocol):
 class Inbox:
     """A queue of bytes with an end. One side puts, one side receives."""
 
-    __slots__ = ("_ended", "_error", "_offset", "_paused", "_pieces", "_size", "_source", "_waiter")
+    __slots__ = ("__weakref__", "_ended", "_error", "_offset", "_paused", "_pieces", "_size", "_source", "_waiter")
 
     def __init__(self, source: Source | None = None) -> None:
         self._source = source
@@ -58,6 +60,7 @@ class Inbox:
         self._size += len(data)
         if self._size > INBOX_HIGH_WATER and not self._paused and self._source is not None:
             self._paused = True
+            full_inboxes().add(self)
             self._source.pause_reading()
         if self._waiter is not None:
             self._wake()
@@ -78,12 +81,13 @@ class Inbox:
         """Forget what waits and whatever would follow."""
         self._pieces.clear()
         self._size = self._offset = 0
+        full_inboxes().discard(self)
         self.end()
 
     def attach(self, source: Source | None) -> None:
         """Take another source to pause, or none; a paused one is told to go on before it is let go."""
         if self._paused and self._source is not None:
-            self._source.resume_reading()
+            self._go_on()
         self._source = source
         self._paused = False
 
@@ -110,9 +114,7 @@ class Inbox:
                 del pieces[0]
                 self._offset = 0
         if self._paused and self._size <= INBOX_LOW_WATER:
-            self._paused = False
-            if self._source is not None:
-                self._source.resume_reading()
+            self._go_on()
         return data
 
     async def receive(self, limit: int = 65_536) -> bytes:
@@ -128,6 +130,12 @@ class Inbox:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def _go_on(self) -> None:
+        self._paused = False
+        full_inboxes().discard(self)
+        if self._source is not None:
+            self._source.resume_reading()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from ingress.origins.base import OriginError, OriginResponse
 from ingress.origins.channel import WRITE_HIGH_WATER, WRITE_LOW_WATER, Channel
 from ingress.origins.failures import broke_protocol, ended_abruptly, unreachable
+from ingress.origins.reading import Reading
 from ingress.origins.tunnel import Tunnel
 
 from .parser import BrokenResponse, ResponseParser
@@ -31,7 +32,7 @@ class Unanswered(Exception):
         self.cause = cause
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(Reading):
     """Idle in the pool, or in one exchange. `when_free` and `when_closed` tell the pool."""
 
     def __init__(

@@ -1,0 +1,131 @@
+"""What waits for slow visitors is small for each where there are many, and reads are large where there are few."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingress.origins import reading
+from ingress.origins.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, Inbox
+from ingress.origins.reading import MANY_FULL, READ_BYTES, SMALL_READ_BYTES, Reading, full_inboxes
+from tests.origins.support import OK_HEAD, get, http_origin, until
+from tests.support.bodies import Body
+
+if TYPE_CHECKING:
+    from tests.origins.conftest import Run
+    from tests.support.raw_origin import Peer
+
+
+class Tap:
+    """A source that can be paused."""
+
+    def __init__(self) -> None:
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Collecting(Reading):
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.received.append(data)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    gc.collect()
+    full_inboxes().clear()
+
+
+def full_inbox() -> tuple[Inbox, Tap]:
+    tap = Tap()
+    inbox = Inbox(tap)
+    inbox.put(bytes(INBOX_HIGH_WATER + 1))
+    assert tap.paused
+    return inbox, tap
+
+
+def test_reads_are_large_until_many_inboxes_are_full() -> None:
+    protocol = Collecting()
+    full = []
+    for _ in range(MANY_FULL):
+        assert len(protocol.get_buffer(-1)) == READ_BYTES
+        full.append(full_inbox())
+    assert len(protocol.get_buffer(-1)) == SMALL_READ_BYTES
+    full[0][0].receive_nowait(INBOX_HIGH_WATER)
+    assert len(protocol.get_buffer(-1)) == READ_BYTES
+
+
+@pytest.mark.parametrize("end", ["read", "drop", "detach", "forgotten"])
+def test_an_inbox_counts_as_full_only_as_long_as_it_is(end: str) -> None:
+    inbox, tap = full_inbox()
+    assert list(full_inboxes()) == [inbox]
+    if end == "read":
+        inbox.receive_nowait(INBOX_HIGH_WATER + 1 - INBOX_LOW_WATER)
+        assert not tap.paused
+    elif end == "drop":
+        inbox.drop()
+    elif end == "detach":
+        inbox.attach(None)
+        assert not tap.paused
+    else:
+        del inbox
+    gc.collect()
+    assert not full_inboxes()
+
+
+def test_what_was_read_is_handed_on_before_the_space_is_used_again() -> None:
+    first, second = Collecting(), Collecting()
+    for protocol, data in ((first, b"one"), (second, b"second"), (first, b"3")):
+        protocol.get_buffer(-1)[: len(data)] = data
+        protocol.buffer_updated(len(data))
+    assert (first.received, second.received) == ([b"one", b"3"], [b"second"])
+
+
+def test_threads_do_not_share_a_space() -> None:
+    async def lend() -> memoryview:
+        return Collecting().get_buffer(-1)
+
+    async def main() -> None:
+        theirs = await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(lend()))
+        assert theirs.obj is not (await lend()).obj
+
+    asyncio.run(main())
+
+
+def test_many_visitors_who_take_nothing_cost_little_each(run: Run) -> None:
+    count = 40
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        peer.writer.transport.set_write_buffer_limits(high=0)
+        await peer.send(OK_HEAD + b"\r\n")
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while True:
+                peer.writer.write(bytes(65536))
+                await peer.writer.drain()
+
+    async def scene() -> None:
+        async with http_origin(*[script] * count) as (origin, server):
+            responses = [await origin.serve(get(), Body()) for _ in range(count)]
+            await until(lambda: len(full_inboxes()) == count, 10)
+            sizes = sorted(response.size for response in responses if isinstance(response, Inbox))
+            assert len(sizes) == count
+            assert sizes[-1] <= INBOX_HIGH_WATER + READ_BYTES
+            assert sizes[count - MANY_FULL - 1] <= INBOX_HIGH_WATER + SMALL_READ_BYTES
+            for response in responses:
+                response.abort()
+            assert not reading.full_inboxes()
+            await until(lambda: not server.running)
+
+    run(scene())
