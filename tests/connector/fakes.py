@@ -36,7 +36,7 @@ class FakeResponse(OriginResponse):
         self.pieces: list[bytes] = list(pieces)
         self.open = False
         "Whether more may come after `pieces`."
-        self.failure: Exception | None = None
+        self.broken: Exception | None = None
         self.aborted = False
         self.finished = False
         self._wake = asyncio.Event()
@@ -47,7 +47,7 @@ class FakeResponse(OriginResponse):
 
     def end(self, failure: Exception | None = None) -> None:
         self.open = False
-        self.failure = failure
+        self.broken = failure
         self._wake.set()
 
     async def receive(self, limit: int = 65_536) -> bytes:
@@ -61,8 +61,8 @@ class FakeResponse(OriginResponse):
             return self.pieces.pop(0)
         if self.open:
             return None
-        if self.failure is not None:
-            raise self.failure
+        if self.broken is not None:
+            raise self.broken
         return b""
 
     async def finish(self) -> None:

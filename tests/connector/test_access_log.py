@@ -168,7 +168,7 @@ def test_an_origin_that_fails_is_said(log: Records, answer: Exception, status: i
 def test_an_origin_that_breaks_off_leaves_its_status_and_the_reason(log: Records) -> None:
     async def scenario() -> None:
         answer = FakeResponse(b"half")
-        answer.failure = OriginError("it broke the connection off")
+        answer.broken = OriginError("it broke the connection off")
         under = PathUnderTest(answering(answer))
         await under.open(opening())
         await asyncio.sleep(0.1)

@@ -82,7 +82,7 @@ def test_a_full_stream_is_waited_for_before_more_is_taken() -> None:
 
 def test_a_failing_origin_is_told_to_the_caller() -> None:
     response = FakeResponse(b"a")
-    response.failure = OriginError("broke")
+    response.broken = OriginError("broke")
     with pytest.raises(OriginError):
         run(Writes(), response)
 
