@@ -251,3 +251,14 @@ def test_a_stale_pooled_connection_costs_an_idempotent_request_nothing() -> None
             assert len(peers) == 20
 
     run_clean(test)
+
+
+def test_a_request_head_is_carried_whole_or_refused_with_431() -> None:
+    async def test() -> None:
+        async with house_over(answering(OK)) as (house, peers):
+            for size, status in ((60_000, 200), (100_000, 431), (1_000_000, 431)):
+                async with RawVisitor(house.edge.visitor_address) as visitor:
+                    assert (await visitor.request(get("/", "app.test", "X-Big: " + "x" * size))).status == status
+            assert len(peers) == 1
+
+    run_clean(test)
