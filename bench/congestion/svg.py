@@ -75,7 +75,7 @@ class Canvas:
     def axes(self, frame: Frame) -> None:
         """Draw title, grid and value axis of a chart."""
         self.label(frame.x, frame.y - 18, frame.title, size=14)
-        self.label(frame.x - 8, frame.y - 4, frame.unit, anchor="end", color=MUTED, size=10)
+        self.label(frame.x - 8, frame.y - 12, frame.unit, anchor="end", color=MUTED, size=10)
         step = nice_step(frame.top)
         for index in range(int(frame.top / step + 1e-9) + 1):
             y = frame.y + frame.height * (1 - index * step / frame.top)
