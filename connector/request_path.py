@@ -116,7 +116,7 @@ class RequestPath:
     # -- one stream ------------------------------------------------------------------------------------------------
 
     async def _serve(self, stream: Stream) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+        task = cast("asyncio.Task[None]", asyncio.current_task(self._tasks.loop))
         stream.set_abort_callback(cast("Callable[[], None]", task.cancel))
         entry: Entry | None = None
         try:

@@ -25,6 +25,8 @@ class TaskOwner:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._on_failure = on_failure
         self._on_idle = on_idle
+        self.loop: asyncio.AbstractEventLoop | None = None
+        "The loop of the tasks, once there was one. Asked for once: each time costs a system call."
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -34,7 +36,9 @@ class TaskOwner:
 
     def spawn(self, coroutine: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
         """Run `coroutine` as a task of this owner."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        if self.loop is None:
+            self.loop = asyncio.get_running_loop()
+        task = self.loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -106,7 +106,8 @@ class BufferedConnection(Connection):
         self.datagrams_dropped = 0
         self.peer_streams = 0
         "How many of `streams` the peer opened."
-        self._loop = asyncio.get_running_loop()
+        self.loop = self._loop = asyncio.get_running_loop()
+        "Asked for once: each time costs a system call."
         self._accepting: ArrivalQueue[BufferedStream] = ArrivalQueue(ACCEPT_QUEUE)
         self._datagrams: ArrivalQueue[bytes] = ArrivalQueue(DATAGRAM_QUEUE)
         self._stream_handler: Callable[[Stream], None] | None = None

@@ -66,7 +66,7 @@ class Stream(ABC):
         """Queue `data` (and the end of the stream with `finish`) at once.
 
         Returns True where the backlog is above the high watermark: the caller must then `await drain()` before it sends
-        more. Raises as `send`.
+        more. False with `finish`, for nothing follows. Raises as `send`.
         """
 
     @abstractmethod

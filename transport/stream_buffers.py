@@ -177,7 +177,7 @@ class BufferedStream(Stream):
     async def receive(self, limit: int = RECEIVE_LIMIT) -> bytes:
         """See `Stream.receive`."""
         while (data := self.receive_nowait(limit)) is None:
-            waiter = self._receive_waiter = asyncio.get_running_loop().create_future()
+            waiter = self._receive_waiter = self._connection.loop.create_future()
             try:
                 await waiter
             finally:
@@ -266,9 +266,11 @@ class BufferedStream(Stream):
             self._refuse_to_send()
         if finish:
             self._send_state = _ENDED
-        elif not data:
+            self.engine_write(data, True)
             return False
-        self.engine_write(data, finish)
+        if not data:
+            return False
+        self.engine_write(data, False)
         backlog = self.engine_unsent_backlog()
         return backlog > SEND_LEAST and backlog > self._connection.send_high_water
 
@@ -283,7 +285,7 @@ class BufferedStream(Stream):
                 return
             if self._connection.closed is not None:
                 raise self._connection.closed_error()
-            waiter = self._drain_waiter = asyncio.get_running_loop().create_future()
+            waiter = self._drain_waiter = self._connection.loop.create_future()
             self._connection.draining.add(self)
             try:
                 await waiter
@@ -334,7 +336,7 @@ class BufferedStream(Stream):
         # Through the loop, because this runs in the middle of the engine's events and the callback may do anything.
         self._aborted = True
         if self._abort_callback is not None:
-            asyncio.get_running_loop().call_soon(self._run_abort_callback)
+            self._connection.loop.call_soon(self._run_abort_callback)
 
     def _run_abort_callback(self) -> None:
         callback, self._abort_callback = self._abort_callback, None

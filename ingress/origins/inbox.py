@@ -81,7 +81,8 @@ class Inbox:
         """Forget what waits and whatever would follow."""
         self._pieces.clear()
         self._size = self._offset = 0
-        full_inboxes().discard(self)
+        if self._paused:
+            full_inboxes().discard(self)
         self.end()
 
     def attach(self, source: Source | None) -> None:

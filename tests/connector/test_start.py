@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.cli.loops import YOUNG_OBJECTS
 from edge.local_edge import LocalEdge
 from edge.settings import EdgeSettings, TunnelSettings
 from tests.connector.configs import ACCOUNT, RULES, SECRET, TUNNEL_ID, write_config
@@ -22,8 +23,9 @@ import gc, json, os, sys
 from connector.cli import service
 
 def registered():
-    frozen = gc.get_freeze_count()
-    print(json.dumps({"modules": list(sys.modules), "enabled": gc.isenabled(), "frozen": frozen}), flush=True)
+    found = {"modules": list(sys.modules), "enabled": gc.isenabled()}
+    found |= {"frozen": gc.get_freeze_count(), "young": gc.get_threshold()[0]}
+    print(json.dumps(found), flush=True)
     os._exit(0)
 
 service.settle, settle = lambda: (settle(), registered()), service.settle
@@ -80,6 +82,7 @@ def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, oth
     assert found["enabled"] is True
     assert isinstance(found["frozen"], int)
     assert found["frozen"] > 10_000
+    assert found["young"] == YOUNG_OBJECTS
 
 
 def test_a_program_that_embeds_a_connector_keeps_its_own_garbage_collector() -> None:

@@ -536,3 +536,30 @@ def test_reprs_show_state_and_no_secrets() -> None:
 
     run(main)
     assert qh3_engine.connect.__doc__
+
+
+# -- when packets leave ----------------------------------------------------------------------------------------------
+
+
+def test_much_that_is_written_in_one_turn_leaves_in_parts_and_little_leaves_together() -> None:
+    async def main() -> None:
+        async with qh3_pair() as (near, far):
+            await exchange(near, far)
+            streams = [await near.open_stream() for _ in range(4 * qh3_driver.FLUSH_WRITES - 1)]
+            near.flush()  # what is still to be said of the exchange
+            sent: list[int] = []
+            send, written = near.endpoint.send, [0]
+
+            def counted(datagrams: Any) -> None:
+                sent.append(written[0])
+                send(datagrams)
+
+            near.endpoint.send = counted  # type: ignore[method-assign]
+            for stream in streams:
+                written[0] += 1
+                stream.send_nowait(b"x", finish=True)
+            assert sent == [qh3_driver.FLUSH_WRITES * part for part in (1, 2, 3)]
+            for _ in streams:
+                assert await read_all(await far.accept_stream()) == b"x"
+
+    run(main)

@@ -41,7 +41,7 @@ class Qh3Stream(BufferedStream):
         except RuntimeError:
             # The core is closing: the event that says so is on its way.
             return
-        qh3.want_flush()
+        qh3.stream_written()
 
     def engine_unsent_backlog(self) -> int:
         """See `BufferedStream`."""

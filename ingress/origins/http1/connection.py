@@ -126,6 +126,9 @@ class HttpConnection(Reading):
             if parser.upgraded:
                 self._hand_over()
                 return
+            if parser.complete and parser.reusable and (self._upload is None or self._upload.done):
+                self._answer_whole()
+                return
             response = self._response = HttpResponse(parser.status, parser.headers, self, self._transport)
             self._answer(response)
         if parser.body:
@@ -191,6 +194,18 @@ class HttpConnection(Reading):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(response)
         self._waiter = None
+
+    def _answer_whole(self) -> None:
+        """The usual case: head, body and end came at once, and the response needs this connection no more."""
+        parser, body = self._parser, self._parser.body
+        response = HttpResponse(parser.status, parser.headers, None, None)
+        response.trailers = parser.trailers
+        if body:
+            response.put(body[0] if len(body) == 1 else b"".join(body))
+            body.clear()
+        response.end()
+        self._set_free()
+        self._answer(response)
 
     def _complete(self, response: HttpResponse) -> None:
         parser = self._parser

@@ -18,12 +18,12 @@ class Carrier(Protocol):
 class HttpResponse(Inbox, OriginResponse):
     """Its body waits in the inbox. `carrier` is None as soon as the exchange needs the connection no more."""
 
-    def __init__(self, status: int, headers: Headers, carrier: Carrier, source: Source) -> None:
+    def __init__(self, status: int, headers: Headers, carrier: Carrier | None, source: Source | None) -> None:
         super().__init__(source)
         self.status = status
         self.headers = headers
         self.trailers: Headers = []
-        self.carrier: Carrier | None = carrier
+        self.carrier = carrier
 
     def __repr__(self) -> str:
         state = "open" if self.carrier else "complete"
@@ -31,7 +31,8 @@ class HttpResponse(Inbox, OriginResponse):
 
     async def finish(self) -> None:
         """Give up what is unfinished of the exchange; most often nothing is. Never waits."""
-        self.abort()
+        if self.carrier is not None or self._pieces:
+            self.abort()
 
     def abort(self) -> None:
         """Close the connection if the exchange still has one; otherwise only forget what was not read. Idempotent."""
