@@ -1,8 +1,8 @@
 """`python -m bench.bounds`: how far the connector's memory grows when a far end hardly reads, and what neighbours feel.
 
-A 1 GiB upload to an origin that reads 1 MiB/s and a 1 GiB download by a visitor who reads 1 MiB/s are offered for some
-seconds each; resident memory is sampled all the while. The bounds of docs/performance.md: 16 MiB for one stream, 64 MiB
-for a connection with 100 of them.
+Uploads of 1 GiB to an origin that reads 1 MiB/s, downloads of 1 GiB by visitors who read 1 MiB/s, and TCP streams whose
+echo nobody reads are offered for some seconds each; resident memory is sampled all the while. The bounds are 16 MiB for
+one stream and 64 MiB for a connection with 100 of them.
 """
 
 from __future__ import annotations
@@ -11,29 +11,33 @@ import argparse
 import asyncio
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.stage import set_up
 from bench.subject import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.stage import Stage
 
 MIB = 1024 * 1024
 STREAM_BOUND = 16 * MIB
 CONNECTION_BOUND = 64 * MIB
+CASES = ("upload", "download", "echo")
+HEADER = """| case | streams | growth, MiB | bound, MiB | idle: p50 / p99, ms | beside: p50 / p99, ms | starved |
+|---|---|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What one case cost."""
+    """What one case cost. `idle` and `beside` are what a neighbour's requests took, see `slow.beside`."""
 
     case: str
     streams: int
     growth: int
-    idle_p99: float
-    neighbour_p99: float
-    neighbours: int
+    idle: dict[str, float]
+    beside: dict[str, float]
 
     @property
     def bound(self) -> int:
@@ -41,30 +45,48 @@ class Growth:
         return STREAM_BOUND if self.streams == 1 else CONNECTION_BOUND
 
     def __str__(self) -> str:
+        figures = [f"{each[name] * 1e3:.1f}" for each in (self.idle, self.beside) for name in ("p50", "p99")]
         return (
-            f"| {self.case} | {self.streams} | {self.growth / MIB:.1f} of {self.bound // MIB} MiB "
-            f"| {self.idle_p99 * 1e3:.2f} ms | {self.neighbour_p99 * 1e3:.2f} ms ({self.neighbours}) |"
+            f"| {self.case} | {self.streams} | {self.growth / MIB:.1f} | {self.bound // MIB} | "
+            f"{' / '.join(figures[:2])} | {' / '.join(figures[2:])} | {self.beside['starved']} |"
         )
 
 
-async def measure(engine: str, case: str, streams: int, *, seconds: float) -> Growth:
-    """Offer `streams` slow exchanges of `case` (upload, download or echo) on one connection of a fresh connector."""
-    async with set_up(Subject(engine, engine=engine), connections=1, edge_engine="aioquic") as stage:
+async def measure(
+    engine: str,
+    cases: Sequence[tuple[str, int]],
+    *,
+    pace: int = MIB,
+    windows: int = 5,
+    settle: float = 2.0,
+    edge_engine: str = "aioquic",
+) -> list[Growth]:
+    """Offer each of `cases` (upload, download or echo, and how many) in turn on one connection of a fresh connector.
+
+    Far ends take `pace` bytes a second. A neighbour's requests are timed for `windows` seconds before all of them, and
+    as long beside each, from `settle` seconds on. Growth counts from before the first.
+    """
+    async with set_up(Subject(engine, engine=engine), connections=1, edge_engine=edge_engine) as stage:
         # The first traffic fills pools and caches that stay for good: they are not what a slow reader costs.
         await stage.edge.ask(do="download", size=1024, in_flight=64, seconds=0.5)
-        await stage.edge.ask(do="download", size=4 * MIB, in_flight=2, seconds=0.5)
-        await stage.edge.ask(do="upload", size=4 * MIB, in_flight=2, seconds=0.5)
-        idle = await stage.edge.ask(do="slow", case="idle", streams=0, seconds=1.5, destination="")
+        await stage.edge.ask(do="download", size=MIB // 4, in_flight=1, count=8)
+        await stage.edge.ask(do="upload", size=MIB // 4, in_flight=1, count=8)
+
+        def offer(case: str, streams: int) -> asyncio.Future[dict[str, float]]:
+            command = {"case": case, "streams": streams, "destination": stage.tcp_destination, "pace": pace}
+            return asyncio.ensure_future(stage.edge.ask(do="slow", windows=windows, settle=settle, **command))
+
+        idle = await offer("idle", 0)
         before = stage.resident()
-        work = asyncio.ensure_future(
-            stage.edge.ask(do="slow", case=case, streams=streams, seconds=seconds, destination=stage.tcp_destination)
-        )
-        peak = await _peak(stage, work)
-        figures: dict[str, Any] = await work
-    return Growth(case, streams, peak - before, idle["p99"], figures.get("p99", float("inf")), figures["count"])
+        found = []
+        for case, streams in cases:
+            work = offer(case, streams)
+            peak = await _peak(stage, work)
+            found.append(Growth(case, streams, peak - before, idle, await work))
+        return found
 
 
-async def _peak(stage: Stage, work: asyncio.Future[dict[str, Any]]) -> int:
+async def _peak(stage: Stage, work: asyncio.Future[dict[str, float]]) -> int:
     peak = stage.resident()
     while not work.done():
         await asyncio.wait((work,), timeout=0.05)
@@ -75,15 +97,28 @@ async def _peak(stage: Stage, work: asyncio.Future[dict[str, Any]]) -> int:
 def main() -> None:
     """Every case on every engine."""
     parser = argparse.ArgumentParser(prog="python -m bench.bounds", description=__doc__)
-    parser.add_argument("--engine", action="append", choices=("aioquic", "qh3"))
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each case is offered")
+    parser.add_argument("--engine", action="append", choices=("aioquic", "qh3"), help="default: every installed one")
+    parser.add_argument("--edge-engine", default="aioquic", choices=("aioquic", "qh3"))
+    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
+    parser.add_argument("--streams", action="append", type=int, help="default: 1 and 100")
+    parser.add_argument("--pace", type=int, default=MIB, help="bytes that each far end takes per second")
+    parser.add_argument("--settle", type=float, default=15.0, help="seconds until neighbours are looked at")
+    parser.add_argument("--seconds", type=int, default=7, help="for how long a neighbour's requests are timed")
     arguments = parser.parse_args()
     engines = arguments.engine or ["aioquic", *(["qh3"] if importlib.util.find_spec("qh3") else [])]
     for engine in engines:
-        print(f"\n{engine}\n\n| case | streams | growth | neighbour p99, idle | beside |\n|---|---|---|---|---|")
-        for case in ("upload", "download", "echo"):
-            for streams in (1, 100):
-                print(asyncio.run(measure(engine, case, streams, seconds=arguments.seconds)), flush=True)
+        print(f"\n{engine} (edge: {arguments.edge_engine})\n\n{HEADER}")
+        for case in arguments.case or CASES:
+            for streams in arguments.streams or (1, 100):
+                one = measure(
+                    engine,
+                    [(case, streams)],
+                    pace=arguments.pace,
+                    windows=arguments.seconds,
+                    settle=arguments.settle,
+                    edge_engine=arguments.edge_engine,
+                )
+                print(asyncio.run(one)[0], flush=True)
 
 
 if __name__ == "__main__":

@@ -92,17 +92,19 @@ class EdgeProcess:
             await load.ping_pong(self._tunnel, in_flight=in_flight, seconds=seconds, destination=destination)
         )
 
-    async def do_slow(self, case: str, streams: int, seconds: float, destination: str) -> dict[str, Any]:
-        """Slow exchanges, and how a quick neighbour fares beside them."""
+    async def do_slow(
+        self, case: str, streams: int, pace: int, windows: int, settle: float, destination: str
+    ) -> dict[str, Any]:
+        """Slow exchanges, and how a quick neighbour fares beside them in each of so many `windows` of a second."""
         work = []
         for _ in range(streams):
             if case == "upload":
-                work.append(slow.offered_upload(self._tunnel))
+                work.append(slow.offered_upload(self._tunnel, pace))
             elif case == "download":
-                work.append(slow.slow_download(self._tunnel))
+                work.append(slow.slow_download(self._tunnel, pace))
             else:
                 work.append(slow.stalled_stream(self._tunnel, destination))
-        return _figures(await slow.beside(self._tunnel, work, seconds=seconds))
+        return await slow.beside(self._tunnel, work, windows=windows, settle=settle)
 
     async def do_hold(self, streams: int, destination: str) -> None:
         """Open TCP streams and keep them."""

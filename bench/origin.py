@@ -1,8 +1,9 @@
 """The service behind the connector under test: HTTP, WebSocket upgrade and TCP echo, as cheap as Python allows.
 
 Run as a process of its own (`python -m bench.origin`); it prints one JSON line with its ports and serves until killed.
-Paths: /bytes/N answers N bytes, POST reads the whole body and answers its length, /stream sends one chunk at once and
-the rest a moment later, an Upgrade request echoes what follows. The TCP port echoes.
+Paths: /bytes/N answers N bytes, POST reads the whole body and answers its length, at /slow/N no more than N bytes a
+second, /stream sends one chunk at once and the rest a moment later, an Upgrade request echoes what follows. The TCP
+port echoes.
 """
 
 from __future__ import annotations
@@ -57,11 +58,11 @@ class HttpOrigin(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self.received += len(body)
-        if self.path == b"/slow":
-            # 1 MiB/s: after each piece, wait as long as it is worth.
+        if self.path.startswith(b"/slow/"):
+            # After each piece, wait as long as it is worth.
             self.transport.pause_reading()
             loop = asyncio.get_running_loop()
-            loop.call_later(len(body) / 1_048_576, self._read_on)
+            loop.call_later(len(body) / int(self.path[6:]), self._read_on)
 
     def _read_on(self) -> None:
         if not self.transport.is_closing():
@@ -130,7 +131,7 @@ def _frame(payload: bytes) -> bytes:
 
 
 class EchoOrigin(asyncio.Protocol):
-    """One TCP connection whose bytes come back."""
+    """One TCP connection whose bytes come back, as fast as they are taken."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: uvloop's transports are no subclasses of asyncio's.
@@ -138,6 +139,12 @@ class EchoOrigin(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.transport.resume_reading()
 
 
 async def serve() -> None:

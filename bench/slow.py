@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from edge.tunnels import Tunnel
 
 GIB = 1024 * 1024 * 1024
-#: What a slow reader takes per second.
-PACE = 1024 * 1024
 _STEP = 1 / 16
+#: Seconds after which a neighbour's request counts as starved.
+PATIENCE = 5.0
 
 
-async def slow_download(tunnel: Tunnel) -> None:
-    """GET 1 GiB and take it at 1 MiB/s until cancelled."""
+async def slow_download(tunnel: Tunnel, pace: int) -> None:
+    """GET 1 GiB and take `pace` bytes of it per second until cancelled."""
     exchange = await open_exchange(tunnel, load.http_request(f"/bytes/{GIB}"), finish=True)
     try:
         await exchange.response()
         while True:
-            left = int(PACE * _STEP)
+            left = int(pace * _STEP)
             while left > 0:
                 piece = await exchange.stream.receive(left)
                 if not piece:
@@ -40,10 +40,10 @@ async def slow_download(tunnel: Tunnel) -> None:
         exchange.abort()
 
 
-async def offered_upload(tunnel: Tunnel) -> None:
-    """POST 1 GiB, as fast as the tunnel takes it, to an origin that reads 1 MiB/s, until cancelled."""
+async def offered_upload(tunnel: Tunnel, pace: int) -> None:
+    """POST 1 GiB, as fast as the tunnel takes it, to an origin that reads `pace` bytes per second, until cancelled."""
     length = (b"HttpHeader:Content-Length", str(GIB).encode())
-    exchange = await open_exchange(tunnel, load.http_request("/slow", length, method=b"POST"))
+    exchange = await open_exchange(tunnel, load.http_request(f"/slow/{pace}", length, method=b"POST"))
     piece = bytes(load.PIECE)
     try:
         for _ in range(GIB // load.PIECE):
@@ -67,24 +67,46 @@ async def stalled_stream(tunnel: Tunnel, destination: str) -> None:
         exchange.abort()
 
 
-async def beside(tunnel: Tunnel, work: list[Coroutine[Any, Any, None]], *, seconds: float) -> load.Outcome:
-    """Run `work` for `seconds` and return how small requests on the same connection fared meanwhile."""
+async def beside(
+    tunnel: Tunnel, work: list[Coroutine[Any, Any, None]], *, windows: int, settle: float
+) -> dict[str, Any]:
+    """Run `work`, and after `settle` seconds small requests beside it, one after the other; return what they took.
+
+    `p50` and `p99` are medians of what each second showed; `worst` is the longest of all; `starved` counts those that
+    got no answer within `PATIENCE`, which each of them counts as.
+    """
     tasks = [asyncio.ensure_future(each) for each in work]
-    unit = load.download(1024)
-    outcome = load.Outcome()
-    end = time.perf_counter() + seconds
     try:
-        await asyncio.sleep(min(1.0, seconds / 4))
-        while time.perf_counter() < end:
-            begun = time.perf_counter()
-            await unit(tunnel)
-            outcome.latencies.append(time.perf_counter() - begun)
-            await asyncio.sleep(0.005)
-        outcome.elapsed = seconds
+        if work:
+            await asyncio.sleep(settle)
+        seen = [await _one_window(tunnel) for _ in range(windows)]
     finally:
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-    return outcome
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    latencies = [latency for window in seen for latency in window]
+    return {
+        "p50": statistics.median(statistics.median(window) for window in seen),
+        "p99": statistics.median(sorted(window)[len(window) * 99 // 100] for window in seen),
+        "worst": max(latencies),
+        "count": len(latencies),
+        "starved": sum(latency >= PATIENCE for latency in latencies),
+        "broken": sum(not isinstance(end, asyncio.CancelledError) for end in ends),
+    }
+
+
+async def _one_window(tunnel: Tunnel) -> list[float]:
+    """Latencies of the small requests of one second."""
+    unit = load.download(1024)
+    latencies: list[float] = []
+    end = time.perf_counter() + 1.0
+    while time.perf_counter() < end:
+        begun = time.perf_counter()
+        try:
+            await asyncio.wait_for(unit(tunnel), PATIENCE)
+        except TimeoutError:
+            latencies.append(PATIENCE)
+        else:
+            latencies.append(time.perf_counter() - begun)
+        await asyncio.sleep(0.005)
+    return latencies
