@@ -108,10 +108,16 @@ class RawOrigin:
         except BaseException as error:  # noqa: BLE001 - raised again when the server closes; pytest's own are no Exception
             self.failures.append(error)
         finally:
-            self.running.discard(task)
             writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+            try:
+                with contextlib.suppress(OSError, ssl.SSLError):
+                    await writer.wait_closed()
+            except asyncio.CancelledError:
+                # The server closes while TLS still says goodbye: without this its socket would outlive the loop.
+                writer.transport.abort()
+                await asyncio.sleep(0.001)
+            finally:
+                self.running.discard(task)
 
 
 @contextlib.asynccontextmanager
