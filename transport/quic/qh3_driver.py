@@ -34,8 +34,9 @@ FLUSH_BATCH = 256
 #: Bytes in flight above which nobody may queue more: the core's loss-based window grows until a queue somewhere on the
 #: path is full, and what is in flight stays in its buffers.
 IN_FLIGHT_LIMIT = 4 * 1024 * 1024
-#: Writes of one turn of the loop that leave together; a fifth more small requests a second than with no limit.
-FLUSH_WRITES = 8
+#: Bytes written in one turn of the loop that wait for each other: a fifth more small requests a second than with no
+#: such bound. Tiny messages share their packets.
+FLUSH_BYTES = 8 * 1024
 #: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
 TIMER_STEP = 0.001
 #: Unreliable datagrams that wait for congestion control; more are dropped (wire.md 2).
@@ -64,7 +65,7 @@ class Qh3Driver(BufferedConnection):
         self._is_client = quic.configuration.is_client
         self._is_gone = False
         self._flush_wanted = False
-        self._writes = 0  # since the last flush
+        self._written = 0  # bytes, since the last flush
         self._receiving = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -98,11 +99,10 @@ class Qh3Driver(BufferedConnection):
             if not self._receiving:
                 self._loop.call_soon(self._flush_if_wanted)
 
-    def stream_written(self) -> None:
-        """Flush as `want_flush` says; where many streams are written in one turn, also in between: the peer can begin
-        with what it has."""
-        self._writes += 1
-        if self._writes >= FLUSH_WRITES and not self._receiving:
+    def stream_written(self, size: int) -> None:
+        """Flush as `want_flush` says; of much in one turn a part earlier, so that the peer can begin with it."""
+        self._written += size
+        if self._written >= FLUSH_BYTES and not self._receiving:
             self.flush()
         else:
             self.want_flush()
@@ -114,7 +114,7 @@ class Qh3Driver(BufferedConnection):
     def flush(self) -> None:
         """Send what the core has to send, and see to the timer."""
         self._flush_wanted = False
-        self._writes = 0
+        self._written = 0
         if self._is_gone:
             return
         now = monotonic()

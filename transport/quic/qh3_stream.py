@@ -41,7 +41,7 @@ class Qh3Stream(BufferedStream):
         except RuntimeError:
             # The core is closing: the event that says so is on its way.
             return
-        qh3.stream_written()
+        qh3.stream_written(len(data))
 
     def engine_unsent_backlog(self) -> int:
         """See `BufferedStream`."""
