@@ -17,7 +17,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from transport.connection_buffers import PEER_STREAMS
+from transport.connection_buffers import PEER_STREAMS, REFUSED_CODE
 from transport.quic.qh3_driver import Qh3Driver
 from transport.quic.qh3_native import NativeQuic, Windows
 from transport.quic.qh3_numbers import SkippedTooMany, StreamNumbers
@@ -168,6 +168,9 @@ class Qh3Connection(Qh3Driver):
         # Data first, so that a handler finds the opening already there.
         stream.data_received(data, finished)
         self.peer_opened(stream)
+        self._bound_streams()
+
+    def _bound_streams(self) -> None:
         if self.peer_streams > LIVE_STREAMS:
             self.fail("the peer opened too many streams", STREAM_LIMIT_ERROR)
 
@@ -182,9 +185,9 @@ class Qh3Connection(Qh3Driver):
         if kind == "crypto_data":
             self._take_crypto(event)
         elif kind == "stream_reset":
-            self._on_stream(event[1], Qh3Stream.peer_reset, event[2])
+            self._take_reset(event[1], event[2])
         elif kind == "stop_sending":
-            self._on_stream(event[1], Qh3Stream.peer_stopped, event[2])
+            self._take_stop(event[1], event[2])
         elif kind == "datagram":
             self.datagram_arrived(event[1])
         elif kind == "streams_available":
@@ -200,13 +203,27 @@ class Qh3Connection(Qh3Driver):
         else:
             self._take_end(kind, event)
 
-    def _on_stream(self, stream_id: int, act: Callable[[Qh3Stream, int], None], code: int) -> None:
+    def _take_reset(self, stream_id: int, code: int) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            stream.peer_reset(code)
+        elif self.closed is None and self._is_new(stream_id):
+            # Opened and aborted before a byte came: nothing that a user could act upon.
+            stream = Qh3Stream(self, stream_id)
+            self.streams[stream_id] = stream
+            self.peer_streams += 1
+            stream.peer_reset(code)
+            stream.reset(REFUSED_CODE)
+            self._bound_streams()
+
+    def _take_stop(self, stream_id: int, code: int) -> None:
         stream = self.streams.get(stream_id)
         if stream is None and self.closed is None and self._is_new(stream_id):
             stream = Qh3Stream(self, stream_id)
             self.peer_opened(stream)
-        if isinstance(stream, Qh3Stream):
-            act(stream, code)
+            self._bound_streams()
+        if stream is not None:
+            stream.peer_stopped(code)
 
     def _take_crypto(self, event: tuple[Any, ...]) -> None:
         if not self.quic.is_established:

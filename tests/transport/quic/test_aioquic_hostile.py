@@ -43,7 +43,6 @@ def _attack(*frames: bytes, settings: QuicSettings | None = None) -> tuple[Conne
     ("frames", "code"),
     [
         ([stream_frame(0, b"x", offset=600_000)], FLOW_CONTROL),
-        ([stream_frame(4 * n, b"x", offset=400_000) for n in range(3)], FLOW_CONTROL),
         ([reset_frame(0, 0, 600_000)], FLOW_CONTROL),
         ([stream_frame(0, b"abc", ends=True), stream_frame(0, b"d", offset=3)], FINAL_SIZE),
         ([stream_frame(0, b"a", offset=5), stream_frame(0, b"", offset=2, ends=True)], FINAL_SIZE),
@@ -71,6 +70,32 @@ def test_what_breaks_the_protocol_ends_the_connection_with_the_right_code(frames
 def test_an_oversized_datagram_frame_ends_the_connection() -> None:
     settings = QuicSettings(datagram_frame_size=100)
     assert _attack(numbers(0x31, 100) + bytes(100), settings=settings)[0].code == PROTOCOL_VIOLATION
+
+
+def test_streams_that_overstep_the_connections_limit_together_end_it() -> None:
+    at_server, _ = _attack(*(stream_frame(4 * n, b"x", offset=16_000) for n in range(3)), settings=SMALL)
+    assert (at_server.code, at_server.reason) == (FLOW_CONTROL, "Over connection data limit")
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([stream_frame(1, b"x", offset=600_000)], FLOW_CONTROL),
+        ([reset_frame(1, 0, 600_000)], FLOW_CONTROL),
+        ([stream_frame(4 * 1_000_000 + 1, b"x")], STREAM_LIMIT),
+        ([stream_frame(0, b"x")], STREAM_STATE),
+        ([numbers(0x31, 100) + bytes(100)], PROTOCOL_VIOLATION),
+    ],
+)
+def test_a_hostile_server_is_cut_off_as_a_client_is(frames: list[bytes], code: int) -> None:
+    async def scenario() -> None:
+        async with aioquic_pair(QuicSettings(datagram_frame_size=100)) as (client, server):
+            inject(server, *frames)
+            at_client = await asyncio.wait_for(client.wait_closed(), PATIENCE)
+            assert (at_client.code, at_client.local) == (code, True)
+            assert (await asyncio.wait_for(server.wait_closed(), PATIENCE)).code == code
+
+    run(scenario())
 
 
 def test_a_stream_far_ahead_opens_no_billion_below_it() -> None:
