@@ -144,15 +144,23 @@ def request_path() -> Step:
     routes = SimpleNamespace(
         ingress=ingress, routes=tuple(Route(rule, _Origin(), (), False) for rule in ingress.rules), private=None
     )
-    path = RequestPath(
-        orchestrator=cast("Orchestrator", SimpleNamespace(routes=routes, limiter=FlowLimiter())),
-        counters=Counters(),
-        added_headers=[(b"Cf-Warp-Tag-Id", b"00000000-0000-0000-0000-000000000000")],
-        log=Log("request"),
-        serve_rpc=_no_rpc,
-    )
+    made: list[tuple[asyncio.AbstractEventLoop, RequestPath]] = []
+
+    def path_of_this_loop() -> RequestPath:
+        loop = asyncio.get_running_loop()
+        if not made or made[-1][0] is not loop:
+            path = RequestPath(
+                orchestrator=cast("Orchestrator", SimpleNamespace(routes=routes, limiter=FlowLimiter())),
+                counters=Counters(),
+                added_headers=[(b"Cf-Warp-Tag-Id", b"00000000-0000-0000-0000-000000000000")],
+                log=Log("request"),
+                serve_rpc=_no_rpc,
+            )
+            made[:] = [(loop, path)]
+        return made[-1][1]
 
     def run(times: int) -> None:
+        path = path_of_this_loop()
         for _ in range(times):
             path.accept(_Stream(_OPENING))
 
