@@ -33,7 +33,7 @@ def _rpc_latency() -> Histogram:
     return Histogram(0.05, 0.15, 0.45, 1.35, 4.05)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RpcCounters:
     """Calls of one RPC method."""
 
@@ -42,7 +42,7 @@ class RpcCounters:
     latency: Histogram = field(default_factory=_rpc_latency)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Counters:
     """Named after the metrics of reference/metrics.md."""
 

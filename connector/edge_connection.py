@@ -76,7 +76,7 @@ class Plan:
     previous_attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Identity:
     """As whom connections register."""
 
@@ -103,7 +103,7 @@ class Identity:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Services:
     """What every connection of one connector shares."""
 

@@ -50,7 +50,7 @@ class Stage(Protocol):
 StageFactory: TypeAlias = "Callable[[Rule], Stage | None]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Route:
     """One rule, ready to serve."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ingress.error_page import MAX_ERROR_PAGE, ErrorPage
-from ingress.failover import HealthCheck
 from ingress.header_keys import HEADERS_KIND
 from ingress.keys import Key, Section, Table
 from ingress.kinds import Choice, Duration, Kind, ListOf, Text, Whole
-from ingress.rewrite import PathRewrite, check_prefix
 from ingress.services import Service, is_http, is_stream, parse_service
 
 if TYPE_CHECKING:
+    from ingress.failover import HealthCheck
     from ingress.faults import ConfigPath
     from ingress.kinds import Reader
+    from ingress.rewrite import PathRewrite
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _EXAMPLE_PATH = "a path like /app"
@@ -27,6 +27,8 @@ class _PathPrefix(Text):
     """A path prefix, kept without its trailing slash."""
 
     def _parse(self, value: object, *, remote: bool) -> str:
+        from ingress.rewrite import check_prefix  # what a config does not use is not loaded, here and below
+
         return check_prefix(super()._parse(value, remote=remote))
 
 
@@ -50,6 +52,8 @@ _REWRITE = Table(
 
 
 def _build_rewrite(values: dict[str, Any], path: ConfigPath, reader: Reader) -> PathRewrite | None:
+    from ingress.rewrite import PathRewrite
+
     missing = [name for name in ("match", "replace") if name not in values]
     for name in missing:
         reader.faults.add(path, f"the rewrite has no {name}")
@@ -117,6 +121,8 @@ _HEALTH = Table(
 
 
 def _build_health(values: dict[str, Any], path: ConfigPath, reader: Reader) -> HealthCheck | None:
+    from ingress.failover import HealthCheck
+
     defaults = HealthCheck()
     check = HealthCheck(
         path=values.get("path", defaults.path),

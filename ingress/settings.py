@@ -69,3 +69,9 @@ class OriginSettings:
     "How long a request waits for a service that refuses connections."
     proxy_protocol: Literal["", "v1", "v2"] = ""
     error_page: ErrorPage | None = field(default=None, repr=False)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether a request or its response is changed on the way."""
+        rewrites = self.strip_path_prefix or self.rewrite_path or self.add_path_prefix
+        return bool(rewrites or self.request_headers or self.response_headers or self.error_page)

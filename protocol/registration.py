@@ -7,7 +7,7 @@ timeouts are the caller's. A `Registration` holds the tunnel's secret, which nev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol import rpc
 from protocol.errors import ProtocolError
@@ -52,15 +52,13 @@ REGISTER, UNREGISTER, UPDATE_LOCAL_CONFIGURATION = 0, 1, 2
 _NAMES: Final = ("registerConnection", "unregisterConnection", "updateLocalConfiguration")
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """The edge accepted the connection."""
 
     details: ConnectionDetails
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """The edge refused the connection."""
 
     refusal: Refusal
@@ -76,16 +74,14 @@ class Unregistered:
     """The edge will send no new requests here."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallFailed:
+class CallFailed(NamedTuple):
     """A call came to nothing: an exception, an answer out of shape, or the end of the conversation."""
 
     method: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterRequested:
+class RegisterRequested(NamedTuple):
     """A connector wants to be registered: `accept` or `refuse`."""
 
     registration: Registration
@@ -103,8 +99,7 @@ class UnregisterRequested:
     """A connector takes leave: `acknowledge_unregister`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationEnded:
+class ConversationEnded(NamedTuple):
     """Nothing more will come: the peer ended or aborted it, or broke the protocol."""
 
     reason: str

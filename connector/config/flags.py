@@ -22,7 +22,7 @@ class Kind(Enum):
     TEXTS = "a list of texts"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Flag:
     """One setting that has a name, a type, and perhaps environment variables."""
 

@@ -35,13 +35,6 @@ class AdjustedOrigin(Origin):
     def __repr__(self) -> str:
         return f"<AdjustedOrigin {self._inner!r}>"
 
-    @staticmethod
-    def is_needed(settings: OriginSettings) -> bool:
-        """Whether a rule with `settings` asks for any change."""
-        return bool(TargetRewriter.of(settings)) or any(
-            rules is not None for rules in (settings.request_headers, settings.response_headers, settings.error_page)
-        )
-
     async def start(self) -> None:
         """Read the error page and start the origin. Cancel leaves it unstarted.
 

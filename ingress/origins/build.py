@@ -18,7 +18,6 @@ from ingress.services import (
     redacted,
 )
 
-from .adjusted import AdjustedOrigin
 from .dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
 from .http1 import HttpOrigin
 from .status import StatusOrigin
@@ -56,7 +55,11 @@ def build_origin(service: Service, settings: OriginSettings, *, resources: Origi
         from .failover import FailoverOrigin  # few rules need it
 
         origin = FailoverOrigin([origin, *others], [redacted(each) for each in services], settings)
-    return origin if is_stream or not AdjustedOrigin.is_needed(settings) else AdjustedOrigin(origin, settings)
+    if is_stream or not settings.adjusts:
+        return origin
+    from .adjusted import AdjustedOrigin  # with its rewriting: few rules need it
+
+    return AdjustedOrigin(origin, settings)
 
 
 def _origin(service: Service, settings: OriginSettings, resources: OriginResources) -> Origin:

@@ -51,7 +51,7 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class DialSettings:
     """Times in seconds. `connect_timeout` 0 means no limit; `keepalive` 0 the default, below 0 none."""
 

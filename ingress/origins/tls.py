@@ -43,7 +43,7 @@ class TlsRefused(Exception):
         self.wrong_name = wrong_name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class TlsClient:
     """How one service is spoken to over TLS. `timeout` in seconds, 0 for none."""
 

@@ -37,7 +37,8 @@ start()
 RARELY_NEEDED = [
     "joserfc", "h2", "prometheus_client", "capnp", "dns", "re2", "idna", "difflib", "importlib.metadata",
     "logging.handlers", "edge", "protocol.edge_rpc", "protocol.datagrams", "ingress.origins.websocket",
-    "ingress.origins.socks", "ingress.origins.hello", "ingress.origins.http2",
+    "ingress.origins.socks", "ingress.origins.hello", "ingress.origins.http2", "ingress.origins.adjusted",
+    "ingress.origins.failover", "ingress.rewrite", "ingress.failover", "connector.rpc_streams", "connector.cli.local",
 ]  # fmt: skip
 
 
