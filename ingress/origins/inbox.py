@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from .reading import full_inboxes
+from .reading import are_many_full, full_inboxes
 
 if TYPE_CHECKING:
     from .base import OriginError
 
 #: Bytes waiting above which the transport stops reading: one read (see `reading`) may have gone beyond it.
-INBOX_HIGH_WATER = 32 * 1024
+INBOX_HIGH_WATER = 256 * 1024
 #: Bytes waiting at which it goes on.
-INBOX_LOW_WATER = 8 * 1024
+INBOX_LOW_WATER = 64 * 1024
+#: The same two where many inboxes are full: an inbox is from the first of these marks on, until it is at the second.
+SMALL_HIGH_WATER, SMALL_LOW_WATER = 32 * 1024, 8 * 1024
 #: Neighbouring pieces are merged up to this size, so that a service that trickles cannot fill memory with objects.
 MERGE_BELOW = 4096
 
@@ -31,7 +33,18 @@ class Source(Protocol):
 class Inbox:
     """A queue of bytes with an end. One side puts, one side receives."""
 
-    __slots__ = ("__weakref__", "_ended", "_error", "_offset", "_paused", "_pieces", "_size", "_source", "_waiter")
+    __slots__ = (
+        "__weakref__",
+        "_ended",
+        "_error",
+        "_is_full",
+        "_offset",
+        "_paused",
+        "_pieces",
+        "_size",
+        "_source",
+        "_waiter",
+    )
 
     def __init__(self, source: Source | None = None) -> None:
         self._source = source
@@ -39,6 +52,7 @@ class Inbox:
         self._offset = 0  # bytes of the first piece that were taken already
         self._size = 0
         self._paused = False
+        self._is_full = False  # whether it counts among those that hold much
         self._ended = False
         self._error: OriginError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -58,10 +72,8 @@ class Inbox:
         else:
             pieces.append(data)
         self._size += len(data)
-        if self._size > INBOX_HIGH_WATER and not self._paused and self._source is not None:
-            self._paused = True
-            full_inboxes().add(self)
-            self._source.pause_reading()
+        if self._size > SMALL_HIGH_WATER:
+            self._filled()
         if self._waiter is not None:
             self._wake()
 
@@ -81,7 +93,8 @@ class Inbox:
         """Forget what waits and whatever would follow."""
         self._pieces.clear()
         self._size = self._offset = 0
-        if self._paused:
+        if self._is_full:
+            self._is_full = False
             full_inboxes().discard(self)
         self.end()
 
@@ -114,8 +127,8 @@ class Inbox:
             if self._offset == len(pieces[0]):
                 del pieces[0]
                 self._offset = 0
-        if self._paused and self._size <= INBOX_LOW_WATER:
-            self._go_on()
+        if self._is_full or self._paused:
+            self._emptied()
         return data
 
     async def receive(self, limit: int = 65_536) -> bytes:
@@ -132,9 +145,23 @@ class Inbox:
             finally:
                 self._waiter = None
 
+    def _filled(self) -> None:
+        if not self._is_full:
+            self._is_full = True
+            full_inboxes().add(self)
+        if not self._paused and self._source is not None and (self._size > INBOX_HIGH_WATER or are_many_full()):
+            self._paused = True
+            self._source.pause_reading()
+
+    def _emptied(self) -> None:
+        if self._is_full and self._size <= SMALL_LOW_WATER:
+            self._is_full = False
+            full_inboxes().discard(self)
+        if self._paused and self._size <= (SMALL_LOW_WATER if are_many_full() else INBOX_LOW_WATER):
+            self._go_on()
+
     def _go_on(self) -> None:
         self._paused = False
-        full_inboxes().discard(self)
         if self._source is not None:
             self._source.resume_reading()
 

@@ -32,8 +32,13 @@ _space = _Space()
 
 
 def full_inboxes() -> WeakSet[Inbox]:
-    """The inboxes of this thread whose sources are paused; they enter and leave it themselves."""
+    """The inboxes of this thread that hold much; they enter and leave it themselves."""
     return _space.full
+
+
+def are_many_full() -> bool:
+    """Whether so many inboxes of this thread are full that each should hold little."""
+    return len(_space.full) >= MANY_FULL
 
 
 class Reading(asyncio.BufferedProtocol):
@@ -45,7 +50,7 @@ class Reading(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the thread's space. The loops fill it and call `buffer_updated` without a turn in between."""
-        return _space.large if len(_space.full) < MANY_FULL else _space.small
+        return _space.small if are_many_full() else _space.large
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was read."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingress.origins import reading
-from ingress.origins.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, Inbox
+from ingress.origins.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, SMALL_HIGH_WATER, SMALL_LOW_WATER, Inbox
 from ingress.origins.reading import MANY_FULL, READ_BYTES, SMALL_READ_BYTES, Reading, full_inboxes
 from tests.origins.support import OK_HEAD, get, http_origin, until
 from tests.support.bodies import Body
@@ -25,6 +25,9 @@ class Tap:
 
     def __init__(self) -> None:
         self.paused = False
+
+    def is_paused(self) -> bool:
+        return self.paused
 
     def pause_reading(self) -> None:
         self.paused = True
@@ -51,7 +54,7 @@ def full_inbox() -> tuple[Inbox, Tap]:
     tap = Tap()
     inbox = Inbox(tap)
     inbox.put(bytes(INBOX_HIGH_WATER + 1))
-    assert tap.paused
+    assert tap.is_paused()
     return inbox, tap
 
 
@@ -66,18 +69,41 @@ def test_reads_are_large_until_many_inboxes_are_full() -> None:
     assert len(protocol.get_buffer(-1)) == READ_BYTES
 
 
+def test_inboxes_fill_sooner_where_many_are_full() -> None:
+    full = [full_inbox() for _ in range(MANY_FULL)]
+    tap = Tap()
+    inbox = Inbox(tap)
+    inbox.put(bytes(SMALL_HIGH_WATER))
+    assert not tap.is_paused()
+    inbox.put(b"x")
+    assert tap.is_paused()
+    inbox.receive_nowait(SMALL_HIGH_WATER - SMALL_LOW_WATER)
+    assert tap.is_paused()
+    inbox.receive_nowait(1)
+    assert not tap.is_paused()
+    inbox.put(bytes(SMALL_HIGH_WATER))
+    assert tap.is_paused()
+    for each, _ in full:
+        each.drop()
+    inbox.receive_nowait(1)
+    assert not tap.is_paused()
+
+
 @pytest.mark.parametrize("end", ["read", "drop", "detach", "forgotten"])
 def test_an_inbox_counts_as_full_only_as_long_as_it_is(end: str) -> None:
     inbox, tap = full_inbox()
     assert list(full_inboxes()) == [inbox]
     if end == "read":
         inbox.receive_nowait(INBOX_HIGH_WATER + 1 - INBOX_LOW_WATER)
-        assert not tap.paused
+        assert not tap.is_paused()
+        assert list(full_inboxes()) == [inbox], "it still holds much"
+        inbox.receive_nowait(INBOX_LOW_WATER - SMALL_LOW_WATER)
     elif end == "drop":
         inbox.drop()
     elif end == "detach":
         inbox.attach(None)
-        assert not tap.paused
+        assert not tap.is_paused()
+        inbox.receive_nowait(INBOX_HIGH_WATER)
     else:
         del inbox
     gc.collect()
@@ -122,7 +148,7 @@ def test_many_visitors_who_take_nothing_cost_little_each(run: Run) -> None:
             sizes = sorted(response.size for response in responses if isinstance(response, Inbox))
             assert len(sizes) == count
             assert sizes[-1] <= INBOX_HIGH_WATER + READ_BYTES
-            assert sizes[count - MANY_FULL - 1] <= INBOX_HIGH_WATER + SMALL_READ_BYTES
+            assert sizes[count - MANY_FULL - 1] <= SMALL_HIGH_WATER + SMALL_READ_BYTES
             for response in responses:
                 response.abort()
             assert not reading.full_inboxes()

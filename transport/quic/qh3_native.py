@@ -42,7 +42,7 @@ CONNECTION_ID_LENGTH = 8
 UNREAD_LIMIT = 8 * 1024 * 1024
 #: Largest window of the connection in the core: what slow readers have there delays all others once that limit is
 #: reached, by this divided by their pace together; and the connection's throughput is at most this in a round trip.
-CORE_CONNECTION_WINDOW = 12 * 1024 * 1024
+CORE_CONNECTION_WINDOW = 4 * 1024 * 1024
 #: Largest window of one stream in the core, with the same two consequences for one slow reader and for its throughput.
 CORE_STREAM_WINDOW = 512 * 1024
 #: Most of the streams that a peer may open at once (RFC 9000 4.6).
