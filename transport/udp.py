@@ -24,6 +24,8 @@ Datagram: TypeAlias = tuple[bytes, Address]
 PENDING_LIMIT = 1024
 #: Reads per wake-up, so that a flood cannot keep the loop from its other work.
 READS_PER_WAKEUP = 16
+#: A first datagram that is smaller mostly comes alone: looking for a second costs more than being called again.
+FULL_DATAGRAM = 1200
 #: Largest thing one read can return: a datagram, or a train of merged ones.
 RECEIVE_BUFFER = 65_535
 #: Smallest socket buffer worth asking for where the system refuses larger ones.
@@ -229,7 +231,7 @@ class UdpEndpoint:
         batch: list[Datagram] = []
         for _ in range(READS_PER_WAKEUP):
             try:
-                if not self._receive(batch):
+                if not self._receive(batch) or (len(batch) == 1 and len(batch[0][0]) < FULL_DATAGRAM):
                     break
             except ConnectionRefusedError:
                 self._refused()

@@ -83,7 +83,7 @@ class Qh3Connection(Qh3Driver):
             self._receiving = False
         if self._flush_wanted:
             self.flush()
-        elif not self._is_gone:
+        elif not self._is_gone and not (len(datagrams) == 1 and self.acknowledgement_can_wait()):
             # Acknowledgements and credit go with what those tasks write that were woken just now.
             self.want_flush()
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ACK_TIMER = "ack_application"
+
 #: Datagrams of one batch towards the socket, after which it is asked whether it is full.
 FLUSH_BATCH = 256
 #: Bytes in flight above which nobody may queue more: the core's loss-based window grows until a queue somewhere on the
@@ -37,6 +39,10 @@ IN_FLIGHT_LIMIT = 4 * 1024 * 1024
 #: Bytes written in one turn of the loop that wait for each other: a fifth more small requests a second than with no
 #: such bound. Tiny messages share their packets.
 FLUSH_BYTES = 8 * 1024
+#: The control stream and one other.
+FEW_STREAMS = 2
+#: Longest an acknowledgement waits for data to ride with; the 25 ms that we advertise, less a timer's lateness.
+ACK_DELAY = 0.020
 #: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
 TIMER_STEP = 0.001
 #: Unreliable datagrams that wait for congestion control; more are dropped (wire.md 2).
@@ -66,6 +72,8 @@ class Qh3Driver(BufferedConnection):
         self._is_gone = False
         self._flush_wanted = False
         self._written = 0  # bytes, since the last flush
+        self._losses = 0  # that the core knew of at the last flush
+        self._ack_at = 0.0  # when the acknowledgement leaves that waits for something to ride with; 0 for none
         self._receiving = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -100,12 +108,34 @@ class Qh3Driver(BufferedConnection):
                 self._loop.call_soon(self._flush_if_wanted)
 
     def stream_written(self, size: int) -> None:
-        """Flush as `want_flush` says; of much in one turn a part earlier, so that the peer can begin with it."""
+        """Flush as `want_flush` says; of much in one turn a part earlier, so that the peer can begin with it.
+
+        At once where hardly another stream is there whose data could share the packet.
+        """
         self._written += size
-        if self._written >= FLUSH_BYTES and not self._receiving:
+        if (self._written >= FLUSH_BYTES or len(self.streams) <= FEW_STREAMS) and not self._receiving:
             self.flush()
         else:
             self.want_flush()
+
+    def acknowledgement_can_wait(self) -> bool:
+        """Whether all that is to be sent is the acknowledgement of one packet; if so, it is sent after `ACK_DELAY`.
+
+        The core would have it leave at once. Most often an answer soon takes it along, which saves both ends a packet
+        for each request. The second packet in a row is not kept waiting (RFC 9000 13.2.2).
+        """
+        core = self.core
+        if self._ack_at or self.closed is not None:
+            return False
+        if core.get_send_buffer_size(None) or core.loss_total != self._losses:
+            return False
+        timer = core.get_timer()
+        if timer is None or timer[0] != _ACK_TIMER:
+            return False
+        now = monotonic()
+        self._ack_at = now + ACK_DELAY
+        self._arm(now)
+        return True
 
     def _flush_if_wanted(self) -> None:
         if self._flush_wanted:
@@ -115,8 +145,10 @@ class Qh3Driver(BufferedConnection):
         """Send what the core has to send, and see to the timer."""
         self._flush_wanted = False
         self._written = 0
+        self._ack_at = 0.0
         if self._is_gone:
             return
+        self._losses = self.core.loss_total
         now = monotonic()
         if self._outgoing:
             self._hand_over_datagrams()
@@ -169,7 +201,7 @@ class Qh3Driver(BufferedConnection):
         timer = self.core.get_timer()
         at = self._last_heard + self._settings.keepalive
         if timer is not None and (timer[1] < at or self.closed is not None):
-            at = timer[1]
+            at = self._ack_at or timer[1]
         own = self.own_deadline()
         if own is not None and own < at:
             at = own
