@@ -7,8 +7,9 @@ until it is told to rotate. Several connections to one address are allowed only 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from transport.seam import Address

@@ -11,7 +11,6 @@ import functools
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connector.access.stages import AccessStages
@@ -34,6 +33,7 @@ from connector.version import architecture, version
 from ingress.origins import OriginResources
 from protocol.headers import canonical_name
 from protocol.registration import Refusal
+from values import dataclass
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

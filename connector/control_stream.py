@@ -7,7 +7,6 @@ time. Called by `connector.edge_connection`.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from connector.errors import RegistrationFailed, RegistrationRefused
@@ -22,6 +21,7 @@ from protocol.registration import (
     Unregistered,
 )
 from transport.errors import TransportError
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from connector.address_book import is_ipv6
 from transport import quic
 from transport.settings import ClientTls
+from values import replace
 
 if TYPE_CHECKING:
     from connector.config.model import EdgeConfig

@@ -6,7 +6,6 @@ The supervisor makes a new `EdgeConnection` for every attempt and decides from i
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from connector.log import Log, fields
 from connector.tasks import TaskOwner
 from protocol.registration import Registration, packed_ip
 from transport.errors import ConnectFailed, TransportError
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,10 +5,11 @@ Events are given to `on_event` from the event loop, in order; the callback must 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
+
+from values import dataclass
 
 if TYPE_CHECKING:
     from transport.seam import Address

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import ReloadRejected, StartFailed
@@ -19,6 +18,7 @@ from connector.routes import Routes, StageFactory
 from ingress import IngressError, local_configuration, parse_remote_configuration
 from ingress.local_configuration import all_settings
 from ingress.services import redacted
+from values import dataclass
 
 if TYPE_CHECKING:
     from connector.counters import Counters

@@ -7,7 +7,6 @@ way. A `Stage` stands between the match and the origin and may refuse (identity,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from connector.errors import StartFailed
@@ -15,6 +14,7 @@ from ingress.origins import build_origin
 from ingress.origins.base import Headers, Origin, OriginError
 from ingress.origins.private import PrivateTcpOrigin
 from ingress.services import BastionService, SocksService, StreamService
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from ingress import Ingress, Rule, WarpRouting

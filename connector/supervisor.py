@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from connector.edge_connection import Ended, EndKind, Plan
 from connector.events import Disconnected, Reconnecting, Refused
 from connector.log import Log, fields
 from ingress.durations import format_duration
+from values import dataclass
 
 if TYPE_CHECKING:
     from connector.address_book import AddressBook

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 
 from connector.events import (
     ConfigurationApplied,
@@ -18,6 +17,7 @@ from connector.events import (
     Registered,
     Unregistered,
 )
+from values import replace
 
 
 class ConnectionTracker:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import ipaddress
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,6 +19,7 @@ from edge.settings import (
     VisitorSettings,
 )
 from transport.settings import QuicSettings
+from values import dataclass
 
 if TYPE_CHECKING:
     from edge.settings import HostPort

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.connection import EdgeConnection, PushFailed
+from values import dataclass
 
 if TYPE_CHECKING:
     from edge.tunnels import Tunnel, Tunnels

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.settings import SettingsError
 from edge.tasks import TaskSet
 from transport.udp import UdpEndpoint
+from values import dataclass
 
 if TYPE_CHECKING:
     from transport.seam import Address

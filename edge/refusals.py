@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from protocol.registration import Refusal

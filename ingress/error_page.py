@@ -5,8 +5,9 @@ The file is read by the connector; this only says what the response is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from values import dataclass
 
 if TYPE_CHECKING:
     from ingress.header_rules import HeaderList

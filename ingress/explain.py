@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from ingress.faults import quoted
 from ingress.hostnames import ANY_HOST, strip_port
 from ingress.urls import parse_url
+from values import dataclass
 
 if TYPE_CHECKING:
     from ingress.rules import Ingress, Match, Rule

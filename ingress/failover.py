@@ -6,8 +6,9 @@ Pure decisions: the origins room makes the connections and the checks, and tells
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
+
+from values import dataclass, field
 
 #: Methods that may be sent again although an origin may have seen them (RFC 9110 9.2.2).
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from values import dataclass
 
 #: Keys and list indexes from the top of the config to one value in it.
 ConfigPath: TypeAlias = tuple[str | int, ...]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from values import dataclass, field
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 

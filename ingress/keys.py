@@ -6,11 +6,11 @@ A `Table` reads a mapping key by key, records every fault, and names what an unk
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from ingress.faults import ConfigPath, closest, describe, quoted
 from ingress.kinds import Kind, Reader
+from values import dataclass, field
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ingress.durations import format_duration, json_seconds, parse_duration
 from ingress.faults import ConfigPath, FaultList, closest, describe
+from values import dataclass, field
 
 T = TypeVar("T")
 

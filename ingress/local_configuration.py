@@ -6,13 +6,13 @@ reference does not have stay here.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ingress.origin_keys import ORIGIN_REQUEST
 from ingress.settings import OriginSettings
 from ingress.warp_routing import WARP_ROUTING, WarpRouting
+from values import replace
 
 if TYPE_CHECKING:
     from ingress.keys import Table
@@ -36,7 +36,7 @@ def local_configuration(
 def _rule(rule: Rule) -> dict[str, Any]:
     settings = rule.settings
     if settings.access is not None and not settings.access.required:
-        settings = dataclasses.replace(settings, access=None)
+        settings = replace(settings, access=None)
     return {
         **({"hostname": rule.hostname} if rule.hostname else {}),
         **({"path": rule.path} if rule.path else {}),

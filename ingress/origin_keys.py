@@ -6,7 +6,6 @@ Precedence is rule, then top level, then default; a key that is present counts a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from ingress.kinds import Duration, Flag, Reader, Text, Whole
 from ingress.opt_in_keys import OPT_IN_KEYS
 from ingress.security_keys import ACCESS_KIND, IP_RULES_KIND
 from ingress.settings import OriginSettings
+from values import replace
 
 if TYPE_CHECKING:
     from ingress.faults import ConfigPath
@@ -187,7 +187,7 @@ ORIGIN_REQUEST_KIND: Section[dict[str, Any]] = Section(
 
 def merge(settings: OriginSettings, values: Mapping[str, Any]) -> OriginSettings:
     """Return `settings` with the values (by key name) in place of what it had."""
-    return dataclasses.replace(settings, **{ORIGIN_REQUEST[name].field: value for name, value in values.items()})
+    return replace(settings, **{ORIGIN_REQUEST[name].field: value for name, value in values.items()})
 
 
 def settings_from_flags(flags: Mapping[str, object]) -> OriginSettings:

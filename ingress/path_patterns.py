@@ -7,10 +7,10 @@ from the edge is short.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from ingress.faults import quoted
+from values import dataclass, field
 
 #: Bytes of memory that one compiled expression may use, its caches included.
 PATTERN_MEMORY = 2 * 1024 * 1024

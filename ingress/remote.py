@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ingress.faults import Fault, IngressError, NoIngressRules, describe
@@ -16,6 +15,7 @@ from ingress.kinds import Reader
 from ingress.parse import read_ingress
 from ingress.rules import Ingress, default_ingress
 from ingress.warp_routing import WarpRouting, read_warp_routing
+from values import dataclass
 
 #: Bytes of one configuration.
 MAX_REMOTE_CONFIGURATION = 4 * 1024 * 1024

@@ -7,11 +7,11 @@ prefix is stripped, the first `rewritePath` entry that is found replaces what it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 from ingress.path_patterns import MAX_REMOTE_PATTERN, compile_re2
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from ingress.settings import OriginSettings

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from ingress.hostnames import ANY_HOST, host_matches, lookup_form, strip_port
 from ingress.path_patterns import PathPattern, compile_path
 from ingress.services import Service, StatusService
 from ingress.settings import OriginSettings
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from ingress.faults import Fault

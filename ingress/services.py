@@ -7,12 +7,12 @@ password that a URL may hold.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ingress.hostnames import lookup_form
 from ingress.ip_rules import MAX_PORT
 from ingress.urls import join_host_port, parse_url
+from values import dataclass, field
 
 #: Schemes of HTTP services and the scheme that the origin is spoken to with. `h2c` is HTTP/2 without TLS.
 HTTP_SCHEMES: dict[str, Literal["http", "https"]] = {

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from ingress.ip_rules import IpRule
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from ingress.error_page import ErrorPage

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from ingress.faults import Fault, IngressError
@@ -13,6 +12,7 @@ from ingress.rules import Ingress, Rule
 from ingress.services import BastionService, HelloService, Service, UnixService, parse_service
 from ingress.settings import OriginSettings
 from ingress.urls import parse_url
+from values import dataclass
 
 _SCHEMES = ("http", "https", "rdp", "ssh", "smb", "tcp")
 

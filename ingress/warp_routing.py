@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ingress.faults import Fault, IngressError, describe
 from ingress.keys import Key, Table
 from ingress.kinds import Duration, Reader, Whole
+from values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

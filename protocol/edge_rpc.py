@@ -7,7 +7,6 @@ ends a UDP session by itself calls the edge in the same way. The stream's signat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
@@ -17,6 +16,7 @@ from protocol.datagrams import DEFAULT_IDLE_SECONDS
 from protocol.errors import ProtocolError
 from protocol.registration import CallFailed, ConversationEnded
 from protocol.rpc_messages import EMPTY, Body, ExceptionType
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from protocol.reader import Struct

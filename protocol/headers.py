@@ -11,7 +11,6 @@ chunked and every transfer coding but a single chunked (the reference takes any 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
@@ -25,6 +24,7 @@ from protocol.header_names import (
     shown,
 )
 from protocol.serialized_headers import parse_serialized_headers, serialize_headers
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

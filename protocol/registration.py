@@ -6,7 +6,6 @@ timeouts are the caller's. A `Registration` holds the tunnel's secret, which nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from protocol import rpc
@@ -24,6 +23,7 @@ from protocol.registration_values import (
     write_registration,
 )
 from protocol.rpc_messages import EMPTY, Body, ExceptionType
+from values import dataclass, field
 
 __all__ = [
     "DUPLICATE_CAUSE",

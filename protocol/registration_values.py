@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from protocol.errors import ProtocolError
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from protocol.reader import Struct

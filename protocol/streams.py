@@ -7,7 +7,6 @@ Called by the connector's and the local edge's stream handlers, once per stream.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,6 +15,7 @@ from protocol.connect import ConnectRequest, ConnectResponse
 from protocol.errors import ProtocolError
 from protocol.framing import Frame, frame_header_bytes, read_frame
 from protocol.response_head import encode_head
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from values import dataclass, field
 
 #: How long certificates are valid; they begin a day early, for clocks that are behind.
 LIFETIME = datetime.timedelta(days=3650)

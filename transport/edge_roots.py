@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
 
 from transport.errors import ConnectFailed
+from values import dataclass
 
 #: Cloudflare's origin authorities (ECC, RSA) and the one of origin-pull.cloudflare.net.
 CLOUDFLARE_ROOTS = b"""\

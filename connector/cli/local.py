@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +19,7 @@ from edge.cli_settings import EdgeFlags, parse_address, settings_from_flags
 from edge.local_edge import LocalEdge
 from edge.settings import EdgeSettings, SettingsError, TunnelSettings, VisitorSettings
 from ingress.services import StreamService, redacted
+from values import dataclass
 
 if TYPE_CHECKING:
     from edge.settings import HostPort

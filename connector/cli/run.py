@@ -6,7 +6,6 @@ import contextlib
 import functools
 import platform
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +20,7 @@ from connector.errors import ConnectorError
 from connector.log import MASK, Log, LogSetup, fields
 from connector.metrics_server import DEFAULT_ADDRESS
 from connector.version import version
+from values import replace
 
 if TYPE_CHECKING:
     from connector.config import Credentials

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 from uuid import UUID
@@ -35,6 +34,7 @@ from ingress.durations import format_duration
 from transport.edge_roots import find_roots
 from transport.errors import ConnectFailed
 from transport.settings import QuicSettings
+from values import dataclass, field, replace
 
 #: Names a config file has in the default directories.
 FILE_NAMES = ("config.yml", "config.yaml")

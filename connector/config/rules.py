@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connector.config.flags import REQUEST_FLAGS
@@ -20,6 +19,7 @@ from ingress import (
     single_origin_ingress,
 )
 from ingress.durations import format_duration
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

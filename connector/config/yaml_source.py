@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 from connector.config.problems import Path, Problem
 from connector.errors import ConfigError
 from ingress.faults import describe
+from values import dataclass, field
 
 #: Largest config file that is read.
 MAX_FILE_BYTES = 1024 * 1024

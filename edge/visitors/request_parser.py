@@ -7,10 +7,11 @@ Pure. `RequestReader` turns bytes into one `VisitorRequest` at a time and keeps 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httptools
+
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from edge.visitors.pages import status_line
+from values import dataclass
 
 if TYPE_CHECKING:
     from edge.visitors.request_parser import VisitorRequest

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from joserfc import jwk
 from joserfc.errors import JoseError
+
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,11 +13,12 @@ import base64
 import binascii
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
+
+from values import dataclass
 
 if TYPE_CHECKING:
     from ingress.access.keys import AccessKeys

@@ -6,12 +6,12 @@ Only rules that ask for one of these have it; all others are served by their ori
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingress.error_page import MAX_ERROR_PAGE
 from ingress.rewrite import Redirect, TargetRewriter, TargetTooLong
+from values import replace
 
 from .base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse
 from .memory import MemoryResponse
@@ -60,7 +60,7 @@ class AdjustedOrigin(Origin):
             OriginError: as the origin, unless there is a page for it; with status 414 where rewriting made the target
                 too long.
         """
-        request = dataclasses.replace(request)  # the log tells what was asked for
+        request = replace(request)  # the log tells what was asked for
         response = self._redirect(request) or await self._ask(request, body)
         if self._response_rules is not None:
             response.headers = self._response_rules.apply(response.headers)

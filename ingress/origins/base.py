@@ -7,9 +7,10 @@ as it is. An origin never sees QUIC and the caller never sees a socket.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from values import dataclass, field
 
 if TYPE_CHECKING:
     from ingress.access import Identity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from ingress.services import (
     UnixService,
     redacted,
 )
+from values import replace
 
 from .dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
 from .http1 import HttpOrigin
@@ -48,7 +48,7 @@ def build_origin(service: Service, settings: OriginSettings, *, resources: Origi
     # Keys of the top level reach every rule. What is about HTTP means nothing to a stream, well where it connects.
     is_stream = isinstance(service, StreamService | BastionService | SocksService)
     if is_stream and settings.health_check is not None:
-        settings = dataclasses.replace(settings, health_check=dataclasses.replace(settings.health_check, path=""))
+        settings = replace(settings, health_check=replace(settings.health_check, path=""))
     if settings.backends or settings.retry_for or settings.health_check:
         services = (service, *settings.backends)
         others = [_origin(backend, settings, resources) for backend in settings.backends]

@@ -11,9 +11,10 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+
+from values import dataclass
 
 from .failures import not_connected
 from .tls import TlsClient, TlsRefused

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ingress.failover import Backends, HealthCheck, may_send_again, retry_delays
+from values import replace
 
 from .base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
 from .failures import never_sent
@@ -207,7 +207,7 @@ NO_BODY = _NoBody()
 
 def _copy(request: OriginRequest) -> OriginRequest:
     """Each service may change what it is given."""
-    return dataclasses.replace(request, headers=list(request.headers))
+    return replace(request, headers=list(request.headers))
 
 
 def _now() -> float:

@@ -10,9 +10,10 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from values import dataclass
 
 from .base import OriginError
 from .cloudflare_roots import CLOUDFLARE_ORIGIN_ROOTS

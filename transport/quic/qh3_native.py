@@ -12,7 +12,7 @@ ours, and gets the Initial keys from Python (RFC 9001 5.2), because it would der
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from qh3 import tls
@@ -30,6 +30,7 @@ from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError
 
 from transport.edge_roots import find_roots
 from transport.errors import ConnectFailed
+from values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ MAX_UDP_PAYLOAD = 1472
 _INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 
 
-@dataclass
+@dataclasses.dataclass
 class Configuration(QuicConfiguration):
     """qh3's configuration with what it lacks."""
 
@@ -154,7 +155,7 @@ class NativeQuic(QuicConnection):
         """Return the server's side for a client whose first packet carried these connection IDs."""
         if source:
             return cls(configuration, original_destination=original_destination)
-        own = replace(configuration, connection_id_length=len(original_destination))
+        own = dataclasses.replace(configuration, connection_id_length=len(original_destination))
         quic = cls(own, original_destination=original_destination)
         quic.host_cid = original_destination
         quic._peer_id_is_empty = True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from edge.visitors.pages import MAX_REASON, error_page
 from edge.visitors.response_head import BadResponse, end_to_end, trailer_fields
+from values import dataclass
 
 if TYPE_CHECKING:
     from edge.visitors.request_parser import BadRequest

@@ -7,10 +7,10 @@ then what the hop to the origin needs. Nothing that could be read as more than o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ingress.origins.base import Headers, OriginRequest, RequestKind
 from ingress.origins.failures import quoted, refused
+from values import dataclass
 
 #: Field names whose treatment is remembered, and the longest of them.
 MAX_REMEMBERED_NAMES = 2048

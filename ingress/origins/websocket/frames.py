@@ -5,7 +5,7 @@ Pure. A message of any size passes through piece by piece: only frame headers an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from values import dataclass
 
 CONTINUATION = 0x0
 TEXT = 0x1
