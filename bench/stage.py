@@ -65,6 +65,7 @@ class Stage:
 
     def __init__(self, subject: Subject, edge: Child, ports: dict[str, int], folder: Path, command: list[str]) -> None:
         self.subject = subject
+        self.folder = folder
         self.edge = edge
         self.tcp_destination = f"127.0.0.1:{ports['tcp']}"
         self.start_seconds = 0.0
