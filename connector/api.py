@@ -19,6 +19,7 @@ from connector.counters import Counters
 from connector.dialing import quic_dialer
 from connector.discovery import find_edge
 from connector.edge_connection import EdgeConnection, Identity, Plan, Services, features
+from connector.engine_choice import EngineChoice
 from connector.errors import ConnectorError, RegistrationRefused, StartFailed
 from connector.events import ConfigurationApplied, ConnectionInfo, Event
 from connector.log import Log, fields
@@ -89,6 +90,7 @@ class Connector:
         )
         self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
         self._random = random.Random()
+        self._engine = EngineChoice(config.edge.quic)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
         self._tasks = TaskOwner(self._failed)
@@ -141,6 +143,11 @@ class Connector:
             emit=self._emit,
         )
         self._running = self._tasks.spawn(self._supervisor.run(), name="supervisor")
+        if self._engine.is_open:
+            following = self._tasks.spawn(
+                self._engine.follow(self._edge_connections, self._renew), name="engine choice"
+            )
+            self._running.add_done_callback(lambda _: following.cancel())
 
     async def wait_ready(self, connections: int = 1) -> None:
         """Wait until `connections` connections are registered. Cancel at any time.
@@ -238,7 +245,7 @@ class Connector:
         )
         return Services(
             identity=identity,
-            dial=quic_dialer(config.edge),
+            dial=quic_dialer(config.edge, self._engine),
             make_path=self._make_path,
             orchestrator=self._orchestrator,
             counters=self.counters,
@@ -277,6 +284,10 @@ class Connector:
 
     def _edge_connections(self) -> dict[int, Connection]:
         return self._supervisor.connections() if self._supervisor is not None else {}
+
+    async def _renew(self, index: int) -> bool:
+        assert self._supervisor is not None
+        return await self._supervisor.renew(index, self.config.lifecycle.grace_period)
 
     def _applied(self, version: int) -> None:
         self._emit(ConfigurationApplied(version=version))

@@ -14,19 +14,20 @@ from values import replace
 if TYPE_CHECKING:
     from connector.config.model import EdgeConfig
     from connector.edge_connection import Plan
+    from connector.engine_choice import EngineChoice
     from transport.seam import Connection
 
 #: Size of the first packets: the reference's figures, smaller for IPv4 indeed.
 INITIAL_PACKET_SIZE = {4: 1232, 6: 1252}
 
 
-def quic_dialer(edge: EdgeConfig) -> Callable[[Plan], Awaitable[Connection]]:
+def quic_dialer(edge: EdgeConfig, choice: EngineChoice) -> Callable[[Plan], Awaitable[Connection]]:
     """Return what dials one attempt over QUIC. It raises ConnectFailed; cancel leaves nothing open."""
     tls = ClientTls(ca_file=edge.ca_file, post_quantum_only=edge.post_quantum)
 
     async def dial(plan: Plan) -> Connection:
         six = is_ipv6(plan.address)
-        settings = replace(edge.quic, initial_packet_size=INITIAL_PACKET_SIZE[6 if six else 4])
+        settings = replace(choice.settings, initial_packet_size=INITIAL_PACKET_SIZE[6 if six else 4])
         port = plan.local_port if can_bind(edge.bind_address, plan.local_port, ipv6=six) else 0
         return await quic.connect(
             plan.address, tls=tls, settings=settings, local_host=edge.bind_address, local_port=port

@@ -39,6 +39,10 @@ class Attempt(Protocol):
     details: ConnectionDetails | None
     connection: Connection | None
 
+    @property
+    def active_streams(self) -> int:
+        """How many streams are being served."""
+
     async def run(self) -> Ended:
         """Connect and serve until the connection ends. Cancel closes it."""
 
@@ -58,6 +62,8 @@ class _Slot:
     attempt: Attempt | None = None
     task: asyncio.Task[None] | None = None
     port: int = 0
+    renewing: bool = False
+    "Its attempt was drained to make room for another."
 
 
 class Supervisor:
@@ -111,6 +117,22 @@ class Supervisor:
         tasks = [slot.task for slot in self._slots if slot.task is not None]
         if tasks:
             await asyncio.wait(tasks)
+
+    async def renew(self, index: int, grace_period: float) -> bool:
+        """Replace connection `index` by a new one, dialled anew, if it serves nothing and another can take its place.
+
+        Requests that still arrive while it unregisters have `grace_period` seconds. Return whether it was replaced.
+        Cancel leaves it drained in part; the supervisor goes on with it.
+        """
+        slot = self._slots[index]
+        attempt = slot.attempt
+        if attempt is None or attempt.details is None or attempt.active_streams:
+            return False
+        if self._draining.is_set() or slot.renewing or self._tracker.connected <= 1:
+            return False
+        slot.renewing = True
+        await attempt.drain(grace_period)
+        return True
 
     async def push_local_configuration(self) -> None:
         """Tell the edge the rules in force, through connection 0. Cancel at any time."""
@@ -169,8 +191,13 @@ class Supervisor:
             if attempt.details is not None:
                 slot.backoff.reset()
             self._emit(Disconnected(index=slot.index, reason=ended.reason))
-            if ended.kind is EndKind.DRAINED or self._draining.is_set():
+            renewing, slot.renewing = slot.renewing, False
+            if self._draining.is_set():
                 return
+            if ended.kind is EndKind.DRAINED:
+                if not renewing:
+                    return
+                continue
             await self._wait(slot, plan, ended)
 
     async def _wait(self, slot: _Slot, plan: Plan, ended: Ended) -> None:

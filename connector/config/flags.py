@@ -53,7 +53,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("token-file", _T, "TUNNEL_TOKEN_FILE", "FILE", "File that holds a tunnel token."),
     ("ha-connections", _I, "", "N", "Connections to keep up. [default: 4]"),
     ("protocol", _T, "TUNNEL_TRANSPORT_PROTOCOL", "NAME", "auto or quic. [default: auto]"),
-    ("quic-engine", _T, "PYCONNECTOR_QUIC_ENGINE", "NAME", "auto, aioquic or qh3. [default: auto]"),
+    ("quic-engine", _T, "PYCONNECTOR_QUIC_ENGINE", "NAME", "auto, aioquic or qh3; auto minds losses. [default: auto]"),
     ("congestion-control", _T, "PYCONNECTOR_CONGESTION_CONTROL", "NAME", "auto, bbr, cubic or reno. [default: auto]"),
     ("retries", _I, "TUNNEL_RETRIES", "N", "Doublings of the wait between attempts. [default: 5]"),
     ("grace-period", _D, "TUNNEL_GRACE_PERIOD", "DURATION", "Time that requests have after a stop. [default: 30s]"),

@@ -97,6 +97,7 @@ class World:
 
 class ScriptedAttempt:
     connection: Connection | None = None
+    active_streams = 0
 
     def __init__(self, world: World, plan: Plan, step: Step) -> None:
         self.details: ConnectionDetails | None = None
@@ -269,3 +270,59 @@ def test_connections_that_are_cut_off_count_as_closed() -> None:
     run_virtual(scenario())
     assert (world.tracker.connected, world.tracker.running) == (0, 0)
     assert [event.index for event in world.events if isinstance(event, Disconnected)].count(0) == 1
+
+
+def test_an_idle_connection_is_replaced_at_once_and_without_a_wait() -> None:
+    async def main() -> World:
+        world = World({0: [UP], 1: [UP]}, count=2)
+        running = asyncio.create_task(world.run_for(20))
+        await asyncio.sleep(1)
+        assert await world.supervisor.renew(1, 5.0)
+        await asyncio.sleep(1)
+        assert world.tracker.connected == 2
+        await running
+        return world
+
+    world = run_virtual(main())
+    assert world.drained == [1]
+    assert [plan.index for _, plan in world.plans] == [0, 1, 1]
+    assert world.starts == [0, 0.05, 1.0]
+    assert not any(isinstance(event, Reconnecting) for event in world.events)
+
+
+@pytest.mark.parametrize("reason", ["in use", "the only one", "draining", "not there"])
+def test_a_connection_that_is_needed_is_not_replaced(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> World:
+        world = World({0: [UP], 1: [UP]}, count=1 if reason == "the only one" else 2)
+        running = asyncio.create_task(world.run_for(20))
+        await asyncio.sleep(0 if reason == "not there" else 1)
+        if reason == "in use":
+            monkeypatch.setattr(ScriptedAttempt, "active_streams", 1)
+        if reason == "draining":
+            world.drain_seconds = 5.0
+            draining = asyncio.create_task(world.supervisor.drain(5.0))
+            await asyncio.sleep(1)
+        assert not await world.supervisor.renew(0, 5.0)
+        if reason == "draining":
+            await draining
+        await running
+        return world
+
+    world = run_virtual(main())
+    assert sorted(world.drained) == ([0, 1] if reason == "draining" else [])
+    assert len(world.plans) == (1 if reason == "the only one" else 2)
+
+
+def test_a_connection_that_is_lost_while_it_is_replaced_comes_back_as_any_other() -> None:
+    async def main() -> World:
+        world = World({0: [UP], 1: [Step(LOST, registers=True, after=2.0), UP]}, count=2)
+        world.drain_seconds = 4.0
+        running = asyncio.create_task(world.run_for(20))
+        await asyncio.sleep(1)
+        await world.supervisor.renew(1, 5.0)
+        await running
+        return world
+
+    world = run_virtual(main())
+    assert [event.index for event in world.events if isinstance(event, Reconnecting)] == [1]
+    assert [plan.index for _, plan in world.plans] == [0, 1, 1]

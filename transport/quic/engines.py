@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 ENGINES = ("aioquic", "qh3")
 
 
-class _Engine(Protocol):
+class Engine(Protocol):
+    """What the module of an engine offers."""
+
     async def connect(
         self, address: Address, *, tls: ClientTls, settings: QuicSettings, local_host: str | None, local_port: int
-    ) -> Connection: ...
+    ) -> Connection:
+        """See `connect` below."""
 
     async def listen(
         self,
@@ -34,7 +37,8 @@ class _Engine(Protocol):
         tls: ServerTls,
         settings: QuicSettings,
         on_connection: Callable[[Connection], None],
-    ) -> Listener: ...
+    ) -> Listener:
+        """See `listen` below."""
 
 
 def engine_name(wanted: str) -> str:
@@ -50,6 +54,15 @@ def engine_name(wanted: str) -> str:
     if not _is_installed(wanted):
         raise ConnectFailed(f"the QUIC engine {wanted} is not installed")
     return wanted
+
+
+def load_engine(wanted: str) -> Engine:
+    """Return the engine that `wanted` stands for, imported: the first time that takes some 50 to 100 ms.
+
+    Raises:
+        ConnectFailed: there is no such engine, or it is not installed.
+    """
+    return cast("Engine", importlib.import_module(f"transport.quic.{engine_name(wanted)}_engine"))
 
 
 async def connect(
@@ -68,7 +81,7 @@ async def connect(
         ConnectFailed: unreachable, timed out, TLS refused, or the local address could not be bound.
     """
     settings = settings or QuicSettings()
-    engine = _engine(settings.engine)
+    engine = load_engine(settings.engine)
     return await engine.connect(address, tls=tls, settings=settings, local_host=local_host, local_port=local_port)
 
 
@@ -88,12 +101,8 @@ async def listen(
         ConnectFailed: the address could not be bound, or certificate and key do not fit.
     """
     settings = settings or QuicSettings()
-    engine = _engine(settings.engine)
+    engine = load_engine(settings.engine)
     return await engine.listen(host, port, tls=tls, settings=settings, on_connection=on_connection)
-
-
-def _engine(wanted: str) -> _Engine:
-    return cast("_Engine", importlib.import_module(f"transport.quic.{engine_name(wanted)}_engine"))
 
 
 def _is_installed(name: str) -> bool:
