@@ -86,7 +86,7 @@ def test_a_class_behaves_as_the_librarys(flags: dict[str, bool], used: int) -> N
         lambda made: made(x=1) == made(x=1, secret="other"),
         lambda made: made(x=1) == made(x=2),
         lambda made: made(x=1) == (1, 2),
-        lambda made: hash(made(x=1, tags=())) == hash(made(x=1, tags=())),
+        lambda made: hash(made(x=1, tags=())) == hash(made(x=1, tags=())) if flags["eq"] else made.__hash__,
         lambda made: setattr(made(x=1), "x", 5),
         lambda made: delattr(made(x=1), "x"),
         lambda made: made.__match_args__,
