@@ -70,4 +70,10 @@ def _as_v6(address: _Ip) -> ipaddress.IPv6Address:
 
 def _plain(address: _Ip) -> str:
     """Without a zone, and never in a form of more than 39 characters (the v1 line has room for no more)."""
-    return str(ipaddress.IPv6Address(int(address))) if isinstance(address, ipaddress.IPv6Address) else str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        # By hand, because Python 3.13 began to write these with dots.
+        number = int(address.ipv4_mapped)
+        return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}"
+    return str(ipaddress.IPv6Address(int(address)))

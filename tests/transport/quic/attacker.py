@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aioquic._buffer import Buffer
 from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.tls import Epoch
 
 if TYPE_CHECKING:
     from transport.quic.aioquic_connection import AioquicConnection
@@ -15,8 +16,10 @@ def inject(connection: AioquicConnection, *frames: bytes) -> None:
     """Send `frames` in one packet of an established connection, with a PING before them."""
     core, loop = connection.core, connection._loop
     builder = core._builder
-    builder.begin(packet_number=core._packet_number, peer_cid=core._peer_cid.cid, flight=1 << 30, crypto=core._keys)
-    builder.start_packet(QuicPacketType.ONE_RTT, core._keys)
+    # Not those that it keeps at hand: it may have sent nothing yet since the handshake.
+    keys = core._cryptos[Epoch.ONE_RTT]
+    builder.begin(packet_number=core._packet_number, peer_cid=core._peer_cid.cid, flight=1 << 30, crypto=keys)
+    builder.start_packet(QuicPacketType.ONE_RTT, keys)
     buffer = builder.start_frame(QuicFrameType.PING)
     for frame in frames:
         buffer.push_bytes(frame)

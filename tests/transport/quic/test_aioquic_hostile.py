@@ -201,7 +201,8 @@ def test_held_pieces_are_forgotten_with_their_stream(monkeypatch: pytest.MonkeyP
                 inject(client, *pieces, end)
             await until(lambda: server.core._local_max_streams_bidi.used == 10, "everything arrived")
             await asyncio.sleep(0)
-            assert server.closed is None
+            # The client knows of no such streams, and may have ended the connection because of what it got for them.
+            assert server.closed is None or not server.closed.local
             assert server.core._held_pieces == 0
 
     run(scenario())
