@@ -106,6 +106,9 @@ async def listening(port: int, *scripts: Script) -> AsyncIterator[None]:
             yield
         finally:
             server.close()
+            # From Python 3.12 on this also waits for connections, which the connector keeps for later.
+            for peer in inside.peers:
+                peer.writer.close()
             await server.wait_closed()
 
 
