@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -68,6 +69,27 @@ class Relay:
     def _pass(self, endpoint: UdpEndpoint | None, to: Address, mangle: Mangle, datagrams: list[Datagram]) -> None:
         if endpoint is not None and not self.is_cut:
             endpoint.send([(piece, to) for data, _ in datagrams for piece in mangle(data)])
+
+
+def bad_path(seed: int, lost: float) -> Mangle:
+    """Lose some datagrams, repeat some, and hold some back behind up to ten others."""
+    chance = random.Random(seed)
+    late: list[bytes] = []
+
+    def mangle(data: bytes) -> list[bytes]:
+        fate = chance.random()
+        if fate < lost:
+            return []
+        if fate < lost + 0.05:
+            late.append(data)
+            return []
+        passed = [data, data] if fate > 0.97 else [data]
+        if late and (len(late) > 10 or chance.random() < 0.2):
+            passed += late
+            late.clear()
+        return passed
+
+    return mangle
 
 
 @asynccontextmanager

@@ -17,13 +17,14 @@ import pytest
 
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
+from tests.transport.aioquic_pair import credentials
 from tests.transport.conformance import PATIENCE, open_both, read_all, until
 from tests.transport.qh3_pair import quic_pair
 from tests.transport.quic.attacker import inject, numbers, reset_frame, stream_frame
 from transport import connection_buffers
-from transport.quic import qh3_connection
 from transport.quic.aioquic_connection import AioquicConnection
 from transport.quic.qh3_connection import Qh3Connection
+from transport.quic.qh3_native import server_configuration
 from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
@@ -148,30 +149,40 @@ def test_resets_of_streams_with_unread_data_give_their_bytes_back(victim: str) -
 
 
 @victims
-@pytest.mark.parametrize("kind", ["data", "stop", "reset"])
-def test_streams_beyond_the_bound_are_cut_off_however_they_are_opened(
-    victim: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection_buffers, "PEER_STREAMS", 20)
-    monkeypatch.setattr(qh3_connection, "LIVE_STREAMS", 40)
+@pytest.mark.parametrize("kind", ["data", "nothing", "gap", "credit", "stop", "reset"])
+def test_streams_beyond_the_bound_are_cut_off_however_they_are_opened(victim: str, kind: str) -> None:
+    # Of "nothing", "gap" and "credit" the core tells nothing, but each has it keep a stream: a kilobyte for five bytes.
     kinds: dict[str, Callable[[int], bytes]] = {
         "data": lambda stream_id: stream_frame(stream_id, b"x"),
+        "nothing": lambda stream_id: stream_frame(stream_id, b""),
+        "gap": lambda stream_id: stream_frame(stream_id, b"x", offset=1),
+        "credit": lambda stream_id: numbers(0x11, stream_id, 1 << 40),
         "stop": lambda stream_id: numbers(0x05, stream_id, 0),
         "reset": lambda stream_id: reset_frame(stream_id, 0, 0),
     }
 
     async def main() -> None:
-        async with siege(victim) as it:
+        async with siege(victim, replace(QH3, incoming_streams=20)) as it:
             held: list[Stream] = []
             it.victim.set_stream_handler(held.append)
             it.claim_streams(60)
             # In one datagram, before any answer to them could be acknowledged.
             inject(it.attacker, *(kinds[kind](it.stream(number)) for number in range(60)))
             info = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
-            assert (info.code, info.reason) == (STREAM_LIMIT, "the peer opened too many streams")
+            assert info.code == STREAM_LIMIT
+            assert "stream limit 20 exceeded" in info.reason
             assert len(held) <= 20
 
     run(main)
+
+
+def test_no_settings_allow_more_streams_than_the_bound() -> None:
+    assert server_limit(QuicSettings(engine="qh3")) == connection_buffers.PEER_STREAMS
+    assert server_limit(QuicSettings(engine="qh3", incoming_streams=7)) == 7
+
+
+def server_limit(settings: QuicSettings) -> int:
+    return server_configuration(credentials().server, settings).incoming_streams
 
 
 def test_random_frames_end_a_connection_at_worst() -> None:

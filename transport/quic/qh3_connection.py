@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from transport.connection_buffers import PEER_STREAMS, REFUSED_CODE
+from transport.connection_buffers import REFUSED_CODE
 from transport.quic.qh3_driver import Qh3Driver
 from transport.quic.qh3_native import NativeQuic, Windows
 from transport.quic.qh3_numbers import SkippedTooMany, StreamNumbers
+from transport.quic.qh3_pieces import EVERYTHING, OVER, PACKET_OVERHEAD, UNSEEN_LIMIT, PieceWatch
 from transport.quic.qh3_stream import Qh3Stream
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ STALL_LIMIT = 5.0
 RESUME_STEP = 64 * 1024
 #: Events that may wait in the core while none are taken; then the peer's packets are dropped unread.
 HELD_EVENTS = 32768
-#: Streams of the peer that may be alive, those included that were refused for being too many.
-LIVE_STREAMS = 2 * PEER_STREAMS
 #: Transport error code (RFC 9000 20.1).
 STREAM_LIMIT_ERROR = 0x4
 
@@ -67,7 +66,12 @@ class Qh3Connection(Qh3Driver):
         self._is_held = False  # whether unread bytes keep events from being taken
         self._held_since = 0.0  # or since something was read last
         self._held_events = 0
+        self._queued = 0  # events in the core
         self._resuming = False
+        self._qh3_streams = cast("dict[int, Qh3Stream]", self.streams)
+        self._packets = 0  # of the peer, since the handshake
+        self._unseen = 0  # bytes in these from which nothing was delivered
+        self._watch: PieceWatch | None = None
 
     # -- in ------------------------------------------------------------------------------------------------------
 
@@ -90,17 +94,55 @@ class Qh3Connection(Qh3Driver):
     def _receive_established(self, datagrams: list[bytes], address: Address) -> None:
         if self._held_events > HELD_EVENTS:
             return
+        if self._watch is not None:
+            self._feed_watched(self._watch, datagrams, address)
+            return
+        self._feed(datagrams, address)
+        self.take_events()
+        if self._unseen > UNSEEN_LIMIT:
+            self._watch = PieceWatch(self.quic.packet_reader(self._packets), self._delivered)
+
+    def _feed(self, datagrams: list[bytes], address: Address) -> int:
+        """Give datagrams to the core; returns in how many packets it found something new."""
         now = monotonic()
         try:
             report = self.core.receive_many_datagrams(datagrams, address, now)
         except (ValueError, RuntimeError) as exc:
             self.fail(f"the QUIC core failed: {exc}")
-            return
-        if report[2]:  # packets that were authentic
+            return 0
+        packets = report[2]
+        if packets:
             self._last_heard = now
-        if self._is_held:
-            self._held_events += report[5]
+            self._packets += packets
+        self._unseen += report[1] - PACKET_OVERHEAD * report[0]
+        events = report[5]
+        self._queued += events
+        if self._is_held or self.repeats:
+            self._held_events += events
+        if self.repeats.are_left:
+            self.repeats.withhold(events, self.core, len(self.streams))
+            self.flush()
+        return packets
+
+    def _feed_watched(self, watch: PieceWatch, datagrams: list[bytes], address: Address) -> None:
+        """Give datagrams to the core, those that the watch chooses one at a time, and let it see these."""
+        while self.closed is None and (chosen := watch.choose(len(datagrams))) is not None:
+            watch.passed(self._feed(datagrams[:chosen], address))
+            found = self._feed(datagrams[chosen : chosen + 1], address)
+            self.take_events()
+            failure = watch.note(datagrams[chosen], found)
+            if failure is not None:
+                self.fail(failure)
+            datagrams = datagrams[chosen + 1 :]
+        watch.passed(self._feed(datagrams, address))
         self.take_events()
+
+    def _delivered(self, stream_id: int) -> int:
+        """Return how many bytes of a stream's beginning the core keeps no more; `OVER` where it forgot the stream."""
+        stream = self._qh3_streams.get(stream_id)
+        if stream is None:
+            return OVER if self._numbers.was_seen(stream_id) else 0
+        return EVERYTHING if stream.is_aborted else stream.arrived
 
     def _receive_handshake(self, datagrams: list[bytes], address: Address) -> None:
         quic = self.quic
@@ -130,9 +172,11 @@ class Qh3Connection(Qh3Driver):
     def take_events(self) -> None:
         """See `Qh3Driver`. Once the connection ends no more can come, and the rest is taken whatever waits."""
         next_event = self.core.next_event
-        streams = self.streams
+        streams = self._qh3_streams
         limit = self._unread_limit
-        while self._unread < limit or self.core.state != _CONNECTED:
+        left = most = self.repeats.free(self._queued) if self.repeats and self.core.state == _CONNECTED else -1
+        while left and (self._unread < limit or self.core.state != _CONNECTED):
+            left -= 1
             event = next_event()
             if event is None:
                 self._not_held()
@@ -140,9 +184,12 @@ class Qh3Connection(Qh3Driver):
             kind = event[0]
             if kind == "stream_data":
                 data = event[2]
+                size = len(data)
+                self._unseen -= size
                 stream = streams.get(event[1])
                 if stream is not None:
-                    self._unread += len(data)
+                    self._unread += size
+                    stream.arrived += size
                     stream.data_received(data, event[3])
                 elif self.closed is None and self._is_new(event[1]):
                     self._opened(event[1], data, event[3])
@@ -151,11 +198,13 @@ class Qh3Connection(Qh3Driver):
                 self.forget_stream(stream_id, peer_opened=stream_id & 1 == self._parity)
             else:
                 self._take_rare_event(kind, event)
-        if not self._is_held and self.core.has_events:
+        self._queued -= most - left
+        if not self._is_held and left and self.core.has_events:
             self._is_held = True
             self._held_since = monotonic()
 
     def _not_held(self) -> None:
+        self._queued = 0
         self._is_held = False
         self._held_events = 0
         if self._graces and self._unread < self._usual_limit:
@@ -164,15 +213,11 @@ class Qh3Connection(Qh3Driver):
 
     def _opened(self, stream_id: int, data: bytes, finished: bool) -> None:
         stream = Qh3Stream(self, stream_id)
-        self._unread += len(data)
+        stream.arrived = len(data)
+        self._unread += stream.arrived
         # Data first, so that a handler finds the opening already there.
         stream.data_received(data, finished)
         self.peer_opened(stream)
-        self._bound_streams()
-
-    def _bound_streams(self) -> None:
-        if self.peer_streams > LIVE_STREAMS:
-            self.fail("the peer opened too many streams", STREAM_LIMIT_ERROR)
 
     def _is_new(self, stream_id: int) -> bool:
         try:
@@ -189,6 +234,7 @@ class Qh3Connection(Qh3Driver):
         elif kind == "stop_sending":
             self._take_stop(event[1], event[2])
         elif kind == "datagram":
+            self._unseen -= len(event[1])
             self.datagram_arrived(event[1])
         elif kind == "streams_available":
             if not event[1]:  # not unidirectional ones
@@ -214,14 +260,12 @@ class Qh3Connection(Qh3Driver):
             self.peer_streams += 1
             stream.peer_reset(code)
             stream.reset(REFUSED_CODE)
-            self._bound_streams()
 
     def _take_stop(self, stream_id: int, code: int) -> None:
         stream = self.streams.get(stream_id)
         if stream is None and self.closed is None and self._is_new(stream_id):
             stream = Qh3Stream(self, stream_id)
             self.peer_opened(stream)
-            self._bound_streams()
         if stream is not None:
             stream.peer_stopped(code)
 
@@ -261,6 +305,12 @@ class Qh3Connection(Qh3Driver):
         self._held_since = monotonic()
         limit = self._unread_limit
         if not self._resuming and self._unread <= limit - min(RESUME_STEP, limit // 4):
+            self._resuming = True
+            self._loop.call_soon(self._resume)
+
+    def events_are_free(self) -> None:
+        """See `Qh3Driver`."""
+        if not self._resuming and not self._receiving:
             self._resuming = True
             self._loop.call_soon(self._resume)
 

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from transport.connection_buffers import BufferedConnection
+from transport.quic.qh3_repeats import Repeats
 from transport.seam import ConnectionClosedInfo, Statistics
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Qh3Driver(BufferedConnection):
         self._is_gone = False
         self._flush_wanted = False
         self._written = 0  # bytes, since the last flush
-        self._losses = 0  # that the core knew of at the last flush
+        self._losses = self._probes = 0  # that the core knew of at the last flush
+        self._sent = 0  # packets, in this flush
+        self.repeats = Repeats()
         self._ack_at = 0.0  # when the acknowledgement leaves that waits for something to ride with; 0 for none
         self._receiving = False
         self._timer: asyncio.TimerHandle | None = None
@@ -89,6 +92,10 @@ class Qh3Driver(BufferedConnection):
     @abstractmethod
     def take_events(self) -> None:
         """Take what events the core has, as far as there is room for what they bring."""
+
+    @abstractmethod
+    def events_are_free(self) -> None:
+        """Events that waited for packets to be sent can be taken."""
 
     @abstractmethod
     def own_deadline(self) -> float | None:
@@ -148,8 +155,12 @@ class Qh3Driver(BufferedConnection):
         self._ack_at = 0.0
         if self._is_gone:
             return
-        self._losses = self.core.loss_total
         now = monotonic()
+        self._sent = 0
+        losses, probes = self.core.loss_total, self.core.pto_total
+        if losses != self._losses or probes != self._probes:
+            self._losses, self._probes = losses, probes
+            self.repeats.packets_given_up(now)
         if self._outgoing:
             self._hand_over_datagrams()
         more = True
@@ -159,6 +170,9 @@ class Qh3Driver(BufferedConnection):
             except (ValueError, RuntimeError) as exc:
                 self.fail(f"the QUIC core failed: {exc}")
                 more = False
+        if self.repeats.is_possible:
+            if self.repeats.flushed(self.core, self._sent, now, cut_short=more):
+                self.events_are_free()
         self._arm(now)
         if self.draining:
             self.wake_senders()
@@ -179,6 +193,7 @@ class Qh3Driver(BufferedConnection):
             return True
         finally:
             if batch:
+                self._sent += len(batch)
                 self.endpoint.send(batch)
 
     def _hand_over_datagrams(self) -> None:

@@ -26,10 +26,12 @@ from qh3.quic.packet import (
     QuicVersionInformation,
     push_quic_transport_parameters,
 )
-from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError
+from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError, QuicTlsTrafficSecret
 
+from transport.connection_buffers import PEER_STREAMS
 from transport.edge_roots import find_roots
 from transport.errors import ConnectFailed
+from transport.quic.qh3_packets import PacketReader
 from values import dataclass
 
 if TYPE_CHECKING:
@@ -46,8 +48,6 @@ UNREAD_LIMIT = 8 * 1024 * 1024
 CORE_CONNECTION_WINDOW = 4 * 1024 * 1024
 #: Largest window of one stream in the core, with the same two consequences for one slow reader and for its throughput.
 CORE_STREAM_WINDOW = 512 * 1024
-#: Most of the streams that a peer may open at once (RFC 9000 4.6).
-STREAM_COUNT_LIMIT = 1 << 60
 #: RTT assumed before the first sample: quic-go's, so that a lost first flight costs as little as with the reference.
 INITIAL_RTT = 0.1
 #: Values of RFC 9000 18.2 that the core is built with.
@@ -134,7 +134,7 @@ def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Con
         max_datagram_size=max(settings.initial_packet_size, 1200),
         max_datagram_frame_size=settings.datagram_frame_size,
         initial_rtt=INITIAL_RTT,
-        incoming_streams=min(settings.incoming_streams, STREAM_COUNT_LIMIT),
+        incoming_streams=min(settings.incoming_streams, PEER_STREAMS),
     )
 
 
@@ -180,6 +180,13 @@ class NativeQuic(QuicConnection):
     def alpn(self) -> str | None:
         """The protocol agreed upon."""
         return None if self._tls is None else self._tls.tls.alpn_negotiated
+
+    def packet_reader(self, packets: int) -> PacketReader:
+        """Return what reads the packets that the peer sends once the handshake is over; `packets` came so far."""
+        bridge = self._tls
+        if not isinstance(bridge, _Bridge) or bridge.receive_secret is None:
+            raise RuntimeError("the connection is not established")
+        return PacketReader(bridge.receive_secret, len(self.host_cid), packets)
 
     def take_crypto(self, event: tuple[Any, ...]) -> None:
         """Feed a `crypto_data` event to TLS; an alert of its own closes the connection and is left in `failure`."""
@@ -267,6 +274,16 @@ class NativeQuic(QuicConnection):
 
 class _Bridge(QuicTlsBridge):
     """TLS with our transport parameters (wire.md 2) in place of a browser's."""
+
+    #: What the peer's packets are encrypted with once the handshake is over.
+    receive_secret: QuicTlsTrafficSecret | None = None
+
+    def next_traffic_secret(self) -> QuicTlsTrafficSecret | None:
+        """See the base class; keeps what `NativeQuic.packet_reader` needs."""
+        secret = super().next_traffic_secret()
+        if secret is not None and secret.epoch == tls.Epoch.ONE_RTT and secret.direction == tls.Direction.DECRYPT:
+            self.receive_secret = secret
+        return secret
 
     def serialize_transport_parameters(self) -> bytes:
         configuration = self.configuration

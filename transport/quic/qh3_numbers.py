@@ -22,6 +22,12 @@ class StreamNumbers:
         self._following = parity
         self._skipped: set[int] = set()
 
+    def was_seen(self, stream_id: int) -> bool:
+        """Whether `is_new` was asked about this stream, or it is one of the other side's."""
+        if stream_id & 3 != self._parity:
+            return True
+        return stream_id < self._following and stream_id not in self._skipped
+
     def is_new(self, stream_id: int) -> bool:
         """Whether this stream was never seen before; from now on it was.
 

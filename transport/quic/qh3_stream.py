@@ -21,11 +21,13 @@ class Qh3Stream(BufferedStream):
     the first write held (FINDINGS 1 asks for 8 bytes), unless the peer's connection window has less left.
     """
 
-    __slots__ = ("_lost", "_qh3")
+    __slots__ = ("_lost", "_qh3", "arrived")
 
     def __init__(self, connection: Qh3Connection, stream_id: int) -> None:
         super().__init__(connection, stream_id)
         self._qh3 = connection
+        self.arrived = 0
+        "Bytes that the core delivered."
         self._lost = 0  # at least as many bytes were unsent when the connection ended
 
     def engine_write(self, data: bytes, finish: bool) -> None:
