@@ -33,17 +33,19 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 async def tick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Serve one visitor: a chunk every 10 ms that holds the time, until the visitor is gone."""
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, RuntimeError):  # the last is uvloop's
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(HEAD)
-        due = loop.time()
-        while not writer.is_closing():
-            due += INTERVAL
-            await asyncio.sleep(due - loop.time())
-            data = b"data: %d\n\n" % time.monotonic_ns()
-            writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-            await writer.drain()
-    writer.close()
+    try:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, RuntimeError):  # the last is uvloop's
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(HEAD)
+            due = loop.time()
+            while not writer.is_closing():
+                due += INTERVAL
+                await asyncio.sleep(due - loop.time())
+                data = b"data: %d\n\n" % time.monotonic_ns()
+                writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+                await writer.drain()
+    finally:
+        writer.close()
 
 
 async def serve_origin() -> None:

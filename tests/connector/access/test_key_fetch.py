@@ -21,9 +21,6 @@ from tests.support.raw_origin import Peer, RawOrigin, Script, answering, raw_ori
 
 ACME = Team()
 
-#: asyncio loses a TLS connection whose handshake its server did not await; which test collects it is chance.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
