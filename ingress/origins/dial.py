@@ -31,11 +31,17 @@ MAX_ADDRESSES = 16
 #: Seconds of idleness before the first TCP keep-alive probe where the setting says 0 (reference/ingress.md 5).
 DEFAULT_KEEPALIVE = 15.0
 
+#: Bytes that the system may keep unsent towards a service. Left to itself it keeps megabytes of what a slow one does
+#: not take, and asks for more only once a third of them is gone: slow uploads would come in bursts that hold up others.
+UNSENT_BYTES = 128 * 1024
+
 #: What `connect` takes: for IPv4, IPv6, a unix socket.
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str
 Target: TypeAlias = tuple[socket.AddressFamily, Address]
 Resolver: TypeAlias = Callable[[str, int], Awaitable[list[Target]]]
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+# Linux and macOS have it.
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +204,10 @@ def cause_of(error: OSError, where: str) -> str:
 
 def _tune(sock: socket.socket, keepalive: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if _NOTSENT_LOWAT is not None:
+        # A hint, which sandboxes that imitate a kernel may not know.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, UNSENT_BYTES)
     if keepalive < 0:
         return
     seconds = max(1, round(keepalive or DEFAULT_KEEPALIVE))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -262,3 +263,21 @@ def test_families_take_turns() -> None:
     v6: list[Target] = [(socket.AF_INET6, (f"::{n}", 1, 0, 0)) for n in range(3)]
     v4: list[Target] = [(socket.AF_INET, ("127.0.0.1", 1))]
     assert dial._taking_turns([*v6, *v4]) == [v6[0], v4[0], v6[1], v6[2]]
+
+
+@pytest.mark.skipif(dial._NOTSENT_LOWAT is None, reason="the system has no such bound")
+def test_the_system_keeps_little_of_what_a_slow_service_does_not_take(run: Run) -> None:
+    async def scenario() -> None:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            opened = await Dialer().open_socket(Endpoint(host="127.0.0.1", port=listener.getsockname()[1]))
+            with opened, listener.accept()[0]:
+                kept = 0
+                with contextlib.suppress(BlockingIOError):
+                    while kept < 8 * 1024 * 1024:
+                        kept += opened.send(bytes(64 * 1024))
+        assert kept < 1024 * 1024
+
+    run(scenario())
