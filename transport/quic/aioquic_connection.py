@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: A keep-alive is not sent more often than this many probe timeouts apart (the reference does the same).
 KEEPALIVE_PROBES = 1.5
+#: What one wake-up takes in, bytes and datagrams: a millisecond's work or two, for which everything else of the process
+#: waits. A burst is taken in over several turns, and what is answered meanwhile leaves between them.
+TURN_BYTES, TURN_DATAGRAMS = 128 * 1024, 64
 #: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
 TIMER_STEP = 0.001
 
@@ -141,6 +144,7 @@ class AioquicConnection(BufferedConnection):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._keepalive: asyncio.TimerHandle | None = None
+        self._departed = 0  # of the core's, when senders were looked at last
         self._bytes_sent = 0
         self._bytes_received = 0
 
@@ -169,7 +173,8 @@ class AioquicConnection(BufferedConnection):
             core.receive_datagram(data, address, now)
         self._after_input()
         if self.closed is None:
-            if self.draining:
+            if self.draining and self._departed != core.departed:
+                self._departed = core.departed
                 self.wake_senders()
             if core.has_work:
                 # Tasks that were woken run first, so that what they send can leave in the same packet.
@@ -191,7 +196,8 @@ class AioquicConnection(BufferedConnection):
         self._flush()
         self._after_input()
         if self.closed is None:
-            if self.draining:
+            if self.draining and self._departed != self.core.departed:
+                self._departed = self.core.departed
                 self.wake_senders()
             self._arm_timer()
 

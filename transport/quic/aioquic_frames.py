@@ -63,6 +63,8 @@ class StreamCore(QuicConnection):
         self.peer_stream_count = 0
         self.unsent = 0
         "Bytes of all streams that were queued and never sent."
+        self.departed = 0
+        "Bytes that ever ceased to be unsent: while it stands still nobody who waits for that can go on."
         # Streams with something to send: those that just began to, and those in the middle of much.
         self._fresh: deque[AioquicStream] = deque()
         self._active: deque[AioquicStream] = deque()
@@ -253,6 +255,7 @@ class StreamCore(QuicConnection):
         new = queue.offset - before
         self._remote_max_data_used += new
         self.unsent -= new
+        self.departed += new
         if new > free:
             stream.reserve_left -= new - free
         if stream.burst > 0:

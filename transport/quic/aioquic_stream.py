@@ -105,6 +105,7 @@ class AioquicStream(BufferedStream):
         """See `BufferedStream`."""
         if self.reset_code is None and not self.queue.is_over:
             self._core.unsent -= self.queue.unsent
+            self._core.departed += self.queue.unsent
             self.queue.clear()
             self.reset_code = code
             self.reset_pending = True
