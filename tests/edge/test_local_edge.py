@@ -45,6 +45,10 @@ def test_a_request_crosses_quic(relayed: bool, tmp_path: Path) -> None:
             async with RawVisitor(edge.visitor_address) as visitor:
                 head = b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: %d\r\n\r\n" % len(data)
                 assert (await visitor.request(head + data)).body == data
+            if edge.relay is not None:
+                lost = edge.relay.counts()
+                assert lost["to_edge"]["lost"] + lost["to_connector"]["lost"] > 0
+                edge.relay.set(None)  # the close is told once, and losing it would cost the idle timeout
             await connector.close()
             await until(lambda: not edge.connectors.all())
         assert "stopped" in repr(edge)

@@ -234,12 +234,12 @@ class Qh3Driver(BufferedConnection):
         now = monotonic()
         try:
             self.core.handle_timer(now)
+            self.take_events()  # first, because it may have been silent for too long
             if self.closed is None and self.quic.is_established and now >= self._last_heard + self._settings.keepalive:
                 self.core.send_ping(0)
                 self._last_heard = now  # of the next PING
         except (ValueError, RuntimeError) as exc:
             self.fail(f"the QUIC core failed: {exc}")
-        self.take_events()
         own = self.own_deadline()
         if own is not None and now >= own:
             self.on_own_deadline()
