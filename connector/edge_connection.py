@@ -173,7 +173,8 @@ class EdgeConnection:
         except TimeoutError:
             left = max(self._path.active, self.connection.statistics().streams_open - 1)
             if left > 0:
-                self._log.warning("The grace period is over: %d requests are broken off", left)
+                requests = "1 request is" if left == 1 else f"{left} requests are"
+                self._log.warning("The grace period is over: %s broken off", requests)
         await self._path.abort_all()
         self._control.close()
         self.connection.close()

@@ -83,7 +83,7 @@ def test_the_grace_period_ends_and_the_second_signal_ends_it_at_once(tmp_path: P
         async with raw_origin(never) as origin, edge_for_tests() as edge:
             path = config(tmp_path, f"  - service: http://127.0.0.1:{origin.port}\n")
             for extra, signals, said in (
-                (("--grace-period", "300ms"), 1, "The grace period is over: 1 requests are broken off"),
+                (("--grace-period", "300ms"), 1, "The grace period is over: 1 request is broken off"),
                 ((), 2, "Stopping at once due to a second signal"),
             ):
                 async with pyconnector("run", path, *flags(edge), *extra) as process:

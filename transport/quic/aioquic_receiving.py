@@ -25,6 +25,7 @@ from transport.connection_buffers import PEER_STREAMS
 from transport.quic.aioquic_packets import BadPacket, NewKeyPhase, open_packet
 from transport.quic.aioquic_sending import ACK_EVERY, SendingCore
 from transport.quic.aioquic_stream import RESERVED_EACH, AioquicStream
+from transport.quic.failures import plain_names
 from transport.quic.reassembly import HELD_PIECES
 from transport.quic.receive_window import ReceiveWindow
 
@@ -129,6 +130,12 @@ class ReceivingCore(SendingCore):
         return stream
 
     # -- packets -------------------------------------------------------------------------------------------------
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """See `QuicConnection.close`; the reason is for people, here and at the peer."""
+        super().close(error_code=error_code, frame_type=frame_type, reason_phrase=plain_names(reason_phrase))
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """Take in one UDP datagram."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from transport.errors import ConnectFailed
@@ -15,6 +16,14 @@ CRYPTO_ERROR = 0x100
 CERTIFICATE_ALERTS = frozenset((42, 43, 44, 45, 46, 48))
 HANDSHAKE_FAILURE = 40
 NO_APPLICATION_PROTOCOL = 120
+
+#: How the library that compares names for aioquic shows those of a certificate: DNS names and addresses.
+_PATTERN = re.compile(r"\w+Pattern\(pattern=(?:b|IPv[46]Address\()(?P<name>'[^']*')\)+")
+
+
+def plain_names(reason: str) -> str:
+    """Return a TLS failure's text with the names of a certificate as they are written there."""
+    return _PATTERN.sub(r"\g<name>", reason)
 
 
 def address_text(address: Address) -> str:

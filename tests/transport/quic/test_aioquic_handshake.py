@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from service_identity.cryptography import extract_patterns
 
 from tests.transport.aioquic_pair import aioquic_pair, client_tls, credentials, dial, serve
 from tests.transport.conformance import PATIENCE, run, until
@@ -18,6 +20,7 @@ from transport.errors import ConnectFailed
 from transport.quic import aioquic_listener
 from transport.quic.aioquic_engine import connect, listen
 from transport.quic.aioquic_hybrid_group import HybridContext
+from transport.quic.failures import plain_names
 from transport.settings import ClientTls, QuicSettings, ServerTls
 
 if TYPE_CHECKING:
@@ -78,9 +81,17 @@ def test_a_certificate_for_another_name_is_untrusted() -> None:
             tls = ClientTls(ca_file=credentials().ca_file, server_name="other.test")
             failure = await _failure(server.listener.address, tls)
             assert failure.untrusted
-            assert "other.test" in failure.reason
+            assert failure.reason.endswith("hostname 'other.test' doesn't match 'quic.cftunnel.com'")
 
     run(scenario())
+
+
+@pytest.mark.parametrize("names", [["edge.test", "*.edge.test"], ["edge.test", "192.0.2.1"], ["a.test", "2001:db8::1"]])
+def test_names_that_do_not_match_are_shown_as_they_are_written(names: list[str]) -> None:
+    certificate = x509.load_pem_x509_certificate(make_authority("names").issue(names)[0])
+    patterns = ", ".join(repr(pattern) for pattern in extract_patterns(certificate))
+    assert patterns.count("Pattern(") == 2
+    assert plain_names(f"doesn't match either of {patterns}.") == f"doesn't match either of {str(names)[1:-1]}."
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "cannot read"), (b"nothing here", "no certificate")])
