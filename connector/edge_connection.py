@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CLOSE_TIMEOUT = 2.0
 #: Seconds between looks at whether a drained connection's streams were delivered.
 DELIVERY_INTERVAL = 0.01
+#: Looks in succession that must find nothing under way.
+DELIVERY_LOOKS = 3
 #: What every registration says this connector can do (wire.md 5.3), but for what nothing here implements.
 FEATURES = ("allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof")
 #: Feature names that the edge must no longer be told.
@@ -169,7 +171,7 @@ class EdgeConnection:
             async with asyncio.timeout(grace_period):
                 await self._unregister(self._control)
                 await self._path.wait_idle()
-                await _delivered(self.connection)
+                await _delivered(self.connection, self._path)
         except TimeoutError:
             left = max(self._path.active, self.connection.statistics().streams_open - 1)
             if left > 0:
@@ -286,12 +288,15 @@ class EdgeConnection:
         self._log.error("%s failed: %s", task.get_name(), error, exc_info=error)
 
 
-async def _delivered(connection: Connection) -> None:
-    """Wait until the edge has acknowledged every stream to its end, but for the control stream.
+async def _delivered(connection: Connection, path: RequestPath) -> None:
+    """Wait until the edge has all that was sent: every stream but the control stream is over, or nothing is under way.
 
-    Closing forgets what is still queued or was lost: answers whose requests count as served here. Cancel at any time.
+    Closing forgets what is still queued or was lost: answers whose requests count as served here. Streams may stay open
+    though nothing is: an edge need not answer that it was asked to stop. Cancel at any time.
     """
-    while connection.statistics().streams_open > 1:  # noqa: ASYNC110 - the seam has no event for it, and this is rare
+    looks = 0  # in succession that found nothing under way: between a loss and sending again one may be wrong
+    while looks < DELIVERY_LOOKS and (now := connection.statistics()).streams_open > 1:
+        looks = 0 if now.bytes_undelivered or path.active else looks + 1
         await asyncio.sleep(DELIVERY_INTERVAL)
 
 

@@ -215,6 +215,7 @@ class MemoryConnection(BufferedConnection):
             bytes_received=self._bytes_received,
             datagrams_dropped=self.datagrams_dropped,
             streams_open=len(self.streams),
+            bytes_undelivered=self.engine_unsent_total(),
         )
 
     def _carry(self) -> None:

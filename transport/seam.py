@@ -106,6 +106,8 @@ class Statistics:
     rtt_minimum: float | None = None
     congestion_window: int | None = None
     streams_open: int = 0
+    bytes_undelivered: int = 0
+    "What waits to be sent, or was sent and not acknowledged yet: more or less, but 0 once the peer has everything."
 
 
 class Connection(ABC):

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from connector.counters import Counters
-from connector.edge_connection import EdgeConnection, Ended, EndKind, Identity, Plan, Services, features
+from connector.edge_connection import (
+    DELIVERY_INTERVAL,
+    EdgeConnection,
+    Ended,
+    EndKind,
+    Identity,
+    Plan,
+    Services,
+    features,
+)
 from connector.events import Connecting, Event, Registered, Unregistered
 from protocol.registration import (
     ConnectionDetails,
@@ -25,6 +34,7 @@ from tests.connector.configs import ACCOUNT, SECRET, TUNNEL_ID
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
 from transport.errors import ConnectFailed, ConnectionClosed
+from transport.memory import MemoryStream
 
 if TYPE_CHECKING:
     from transport.seam import Connection, Stream
@@ -316,6 +326,56 @@ def test_what_is_left_at_the_end_of_the_grace_period_is_broken_off() -> None:
         assert cast("FakeOrigin", world.under.origin).cancelled == 1
 
     run(scenario, origin=slow_origin(500))
+
+
+def test_an_edge_that_never_answers_that_it_shall_stop_does_not_hold_the_drain_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arrived = MemoryStream.arrived
+    monkeypatch.setattr(
+        MemoryStream, "arrived", lambda self, kind, value: None if kind == "stop" else arrived(self, kind, value)
+    )
+
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        stream = await world.under.open(opening(), finish=False)
+        assert (await read_answer(stream)).body == b"hello"
+        await world.under.settled()
+        assert world.under.connection.statistics().streams_open == 2
+        started = asyncio.get_running_loop().time()
+        await world.attempt.drain(30)
+        assert (await task).kind is EndKind.DRAINED
+        assert asyncio.get_running_loop().time() - started < 0.5
+
+    run(scenario)
+
+
+def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived = MemoryStream.arrived
+    monkeypatch.setattr(
+        MemoryStream, "arrived", lambda self, kind, value: None if kind == "stop" else arrived(self, kind, value)
+    )
+
+    async def serve(request: object, body: object) -> FakeResponse:
+        if len(origin.requests) > 1:
+            await asyncio.sleep(5)
+        return FakeResponse(b"late")
+
+    origin = FakeOrigin(serve)
+
+    async def scenario(world: World) -> None:
+        task = await start(world)
+        stream = await world.under.open(opening(), finish=False)
+        await read_answer(stream)
+        await world.under.settled()
+        drain = asyncio.create_task(world.attempt.drain(30))
+        await asyncio.sleep(1.5 * DELIVERY_INTERVAL)
+        late = await world.under.open(opening())
+        assert (await read_answer(late)).body == b"late"
+        await drain
+        assert (await task).kind is EndKind.DRAINED
+
+    run(scenario, origin=origin)
 
 
 def test_an_edge_that_ends_the_control_stream_after_unregistering_lets_requests_end() -> None:

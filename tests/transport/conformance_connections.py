@@ -273,6 +273,19 @@ async def statistics_count_bytes_and_streams(make_pair: MakePair) -> None:
         assert str(client.peer_address[1]) in repr(client)
 
 
+async def everything_is_delivered_though_the_peer_keeps_its_side_open(make_pair: MakePair) -> None:
+    async with make_pair(stream_window=64 * 1024) as (client, server):
+        near, far = await open_both(client, server)
+        data = bytes(100_000)
+        for piece in (data, data):
+            near.send_nowait(piece)
+        assert client.statistics().bytes_undelivered > 0
+        near.finish()
+        assert len(await read_all(far)) == 2 * len(data)
+        await until(lambda: client.statistics().bytes_undelivered == 0, "everything is acknowledged")
+        assert client.statistics().streams_open == 1
+
+
 CONNECTION_CHECKS: tuple[Check, ...] = (
     a_stalled_reader_stops_its_sender_and_no_other,
     the_connection_window_bounds_all_stalled_streams_together,
@@ -289,4 +302,5 @@ CONNECTION_CHECKS: tuple[Check, ...] = (
     closing_twice_is_closing_once,
     streams_opened_before_the_end_can_still_be_accepted,
     statistics_count_bytes_and_streams,
+    everything_is_delivered_though_the_peer_keeps_its_side_open,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aioquic.quic import events
 from aioquic.quic.connection import QuicConnectionAdapter, QuicConnectionState
@@ -173,8 +173,7 @@ class AioquicConnection(BufferedConnection):
             core.receive_datagram(data, address, now)
         self._after_input()
         if self.closed is None:
-            if self.draining and self._departed != core.departed:
-                self._departed = core.departed
+            if self.draining:
                 self.wake_senders()
             if core.has_work:
                 # Tasks that were woken run first, so that what they send can leave in the same packet.
@@ -196,8 +195,7 @@ class AioquicConnection(BufferedConnection):
         self._flush()
         self._after_input()
         if self.closed is None:
-            if self.draining and self._departed != self.core.departed:
-                self._departed = self.core.departed
+            if self.draining:
                 self.wake_senders()
             self._arm_timer()
 
@@ -286,6 +284,16 @@ class AioquicConnection(BufferedConnection):
             self.established.set_result(False)
         self._on_closed(self)
 
+    def wake_senders(self) -> None:
+        """See `BufferedConnection`. Runs after every packet in or out, with many streams that wait: mostly in vain."""
+        departed = self.core.departed
+        if departed != self._departed:
+            self._departed = departed
+            low = self.send_low_water
+            for stream in cast("set[AioquicStream]", self.draining):
+                if stream.queue.unsent <= low:
+                    stream.backlog_changed(low)
+
     # -- what BufferedConnection asks ----------------------------------------------------------------------------
 
     def engine_open_stream(self) -> AioquicStream | None:
@@ -324,4 +332,5 @@ class AioquicConnection(BufferedConnection):
             rtt_minimum=minimum,
             congestion_window=loss.window,
             streams_open=len(self.streams),
+            bytes_undelivered=self.core.undelivered,
         )

@@ -119,6 +119,11 @@ class StreamCore(QuicConnection):
                 limit.value = min(limit.value + 1, STREAM_COUNT_MAX)
             self.stream_over(stream)
 
+    @property
+    def undelivered(self) -> int:
+        """Bytes that the peer did not acknowledge yet, more where something is about to be sent."""
+        return self.unsent + self._loss.bytes_in_flight + len(self._fresh) + len(self._active)
+
     def credit_granted(self) -> None:
         """The peer raised its connection limit: keep part of the window in reserve."""
         window = self._remote_max_data - self._remote_max_data_used

@@ -285,6 +285,7 @@ class Qh3Driver(BufferedConnection):
             rtt_latest=core.latest_rtt,
             congestion_window=core.congestion_window,
             streams_open=len(self.streams),
+            bytes_undelivered=core.get_send_buffer_size(None) + core.bytes_in_flight,
         )
 
     # -- the end -------------------------------------------------------------------------------------------------
