@@ -3,6 +3,9 @@
 Uploads of 1 GiB to an origin that reads 1 MiB/s, downloads of 1 GiB by visitors who read 1 MiB/s, and TCP streams whose
 echo nobody reads are offered for some seconds each; resident memory is sampled all the while. The bounds are 16 MiB for
 one stream and 64 MiB for a connection with 100 of them.
+
+A far end takes its share 16 times a second, by a clock of its own: 100 that read in step would be something else, a
+burst of 6 MiB at the machine's full speed every time.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from bench import load, slow
 from bench.subject import ACCOUNT, SECRET, TUNNEL_ID
+from connector.cli.loops import settle
 from edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
 from edge.faults import Faults
 from transport.settings import QuicSettings
@@ -149,6 +150,7 @@ async def serve(engine: str, relay: bool) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with LocalEdge(settings) as edge:
         process = EdgeProcess(edge)
+        settle()  # a look at everything loaded takes 25 ms, and would be taken for the connector's slowest answers
         print(json.dumps(process.addresses()), flush=True)
         while line := await reader.readline():
             try:

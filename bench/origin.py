@@ -12,17 +12,21 @@ import asyncio
 import base64
 import hashlib
 import json
+import random
 from typing import cast
 
 import httptools
 
 #: How long a streamed response goes on after its first chunk.
 STREAM_SECONDS = 0.002
+#: Bytes read at once: by any connection, and by one at /slow/N of its N bytes a second.
+READ_BYTES, SLOW_SHARE = 256 * 1024, 16
 _BODY = bytes(range(256)) * 4096
+_SPACE = memoryview(bytearray(READ_BYTES))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-class HttpOrigin(asyncio.Protocol):
+class HttpOrigin(asyncio.BufferedProtocol):
     """One HTTP/1.1 connection."""
 
     def __init__(self) -> None:
@@ -30,6 +34,8 @@ class HttpOrigin(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.path = b""
         self.received = 0
+        self.step = READ_BYTES
+        self.due = 0.0
         self.key: bytes | None = None
         self.echo = False
         self.resume: asyncio.Event | None = None
@@ -38,7 +44,11 @@ class HttpOrigin(asyncio.Protocol):
         # Not checked: uvloop's transports are no subclasses of asyncio's.
         self.transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _SPACE[: self.step]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(_SPACE[:nbytes])
         if self.echo:
             self.transport.write(_frame(_unmask(data)))
             return
@@ -51,6 +61,8 @@ class HttpOrigin(asyncio.Protocol):
         self.path = url
         self.received = 0
         self.key = None
+        if url.startswith(b"/slow/"):
+            self.step = max(min(int(url[6:]) // SLOW_SHARE, READ_BYTES), 1)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"sec-websocket-key":
@@ -59,10 +71,12 @@ class HttpOrigin(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self.received += len(body)
         if self.path.startswith(b"/slow/"):
-            # After each piece, wait as long as it is worth.
+            # After each piece, wait as long as it is worth, by a clock of this connection's own.
             self.transport.pause_reading()
             loop = asyncio.get_running_loop()
-            loop.call_later(len(body) / int(self.path[6:]), self._read_on)
+            now, period = loop.time(), len(body) / int(self.path[6:])
+            self.due = max(self.due + period, now) if self.due else now + period * random.random()
+            loop.call_at(self.due, self._read_on)
 
     def _read_on(self) -> None:
         if not self.transport.is_closing():

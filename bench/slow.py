@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -28,14 +29,17 @@ async def slow_download(tunnel: Tunnel, pace: int) -> None:
     exchange = await open_exchange(tunnel, load.http_request(f"/bytes/{GIB}"), finish=True)
     try:
         await exchange.response()
+        clock = asyncio.get_running_loop().time
+        due = clock() + _STEP * random.random()
         while True:
+            await asyncio.sleep(max(due - clock(), 0.0))
+            due += _STEP
             left = int(pace * _STEP)
             while left > 0:
                 piece = await exchange.stream.receive(left)
                 if not piece:
                     return
                 left -= len(piece)
-            await asyncio.sleep(_STEP)
     finally:
         exchange.abort()
 
