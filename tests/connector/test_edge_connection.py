@@ -21,6 +21,7 @@ from connector.edge_connection import (
     features,
 )
 from connector.events import Connecting, Event, Registered, Unregistered
+from connector.request_path import IDLE_LINGER
 from protocol.registration import (
     ConnectionDetails,
     LocalConfigurationReceived,
@@ -358,7 +359,7 @@ def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(mon
 
     async def serve(request: object, body: object) -> FakeResponse:
         if len(origin.requests) > 1:
-            await asyncio.sleep(5)
+            await asyncio.sleep(1)
         return FakeResponse(b"late")
 
     origin = FakeOrigin(serve)
@@ -369,7 +370,7 @@ def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(mon
         await read_answer(stream)
         await world.under.settled()
         drain = asyncio.create_task(world.attempt.drain(30))
-        await asyncio.sleep(1.5 * DELIVERY_INTERVAL)
+        await asyncio.sleep(IDLE_LINGER + 1.5 * DELIVERY_INTERVAL)
         late = await world.under.open(opening())
         assert (await read_answer(late)).body == b"late"
         await drain
