@@ -267,6 +267,7 @@ def test_what_is_in_flight_stays_near_its_limit(monkeypatch: pytest.MonkeyPatch)
             most = 0
             for _ in range(200):
                 await asyncio.wait_for(near.send(bytes(EVENT)), PATIENCE)
+                await asyncio.sleep(0)  # what is written in one turn leaves together
                 most = max(most, client.core.bytes_in_flight)
             near.finish()
             assert len(await received) == 200 * EVENT

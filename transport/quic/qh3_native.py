@@ -12,7 +12,7 @@ ours, and gets the Initial keys from Python (RFC 9001 5.2), because it would der
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import copy
 from typing import TYPE_CHECKING, Any
 
 from qh3 import tls
@@ -58,12 +58,11 @@ MAX_UDP_PAYLOAD = 1472
 _INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 
 
-@dataclasses.dataclass
 class Configuration(QuicConfiguration):
-    """qh3's configuration with what it lacks."""
+    """qh3's configuration with what it lacks. No dataclass itself, which would cost each start a millisecond."""
 
-    incoming_streams: int = 100
-    post_quantum_only: bool = False
+    incoming_streams = 100
+    post_quantum_only = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def server_configuration(tls_settings: ServerTls, settings: QuicSettings) -> Con
 
 def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Configuration:
     windows = Windows.of(settings)
-    return Configuration(
+    configuration = Configuration(
         alpn_protocols=[alpn],
         connection_id_length=CONNECTION_ID_LENGTH,
         idle_timeout=settings.idle_timeout,
@@ -134,8 +133,9 @@ def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Con
         max_datagram_size=max(settings.initial_packet_size, 1200),
         max_datagram_frame_size=settings.datagram_frame_size,
         initial_rtt=INITIAL_RTT,
-        incoming_streams=min(settings.incoming_streams, PEER_STREAMS),
     )
+    configuration.incoming_streams = min(settings.incoming_streams, PEER_STREAMS)
+    return configuration
 
 
 class NativeQuic(QuicConnection):
@@ -155,7 +155,8 @@ class NativeQuic(QuicConnection):
         """Return the server's side for a client whose first packet carried these connection IDs."""
         if source:
             return cls(configuration, original_destination=original_destination)
-        own = dataclasses.replace(configuration, connection_id_length=len(original_destination))
+        own = copy.copy(configuration)
+        own.connection_id_length = len(original_destination)
         quic = cls(own, original_destination=original_destination)
         quic.host_cid = original_destination
         quic._peer_id_is_empty = True
