@@ -74,13 +74,13 @@ def blocked() -> tuple[Repeats, Any]:
 def test_events_wait_until_a_flush_was_not_cut_short() -> None:
     repeats, core = blocked()
     repeats.withhold(4, core, 100)
-    assert (bool(repeats), repeats.free(10)) == (True, 6)
+    assert (repeats.waiting, repeats.free(10)) == (4, 6)
     assert not repeats.flushed(core, 1, 5.1, cut_short=False)
     assert repeats.free(10) == 6
     core.bytes_in_flight = 0
     assert not repeats.flushed(core, 1, 5.2, cut_short=True), "the socket may have held them up as well"
     assert repeats.flushed(core, 1, 5.3, cut_short=False)
-    assert not repeats
+    assert not repeats.waiting
     assert not repeats.are_left
 
 

@@ -117,7 +117,7 @@ class Qh3Connection(Qh3Driver):
         self._unseen += report[1] - PACKET_OVERHEAD * report[0]
         events = report[5]
         self._queued += events
-        if self._is_held or self.repeats:
+        if self._is_held or self.repeats.waiting:
             self._held_events += events
         if self.repeats.are_left:
             self.repeats.withhold(events, self.core, len(self.streams))
@@ -174,7 +174,7 @@ class Qh3Connection(Qh3Driver):
         next_event = self.core.next_event
         streams = self._qh3_streams
         limit = self._unread_limit
-        left = most = self.repeats.free(self._queued) if self.repeats and self.core.state == _CONNECTED else -1
+        left = most = self.repeats.free(self._queued) if self.repeats.waiting and self.core.state == _CONNECTED else -1
         while left and (self._unread < limit or self.core.state != _CONNECTED):
             left -= 1
             event = next_event()

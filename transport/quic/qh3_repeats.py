@@ -35,15 +35,13 @@ class Repeats:
         "Whether such may have been left over by the last flush."
         self._until = 0.0  # when none of those packets arrives any more
         self._waiting: deque[tuple[int, int]] = deque()  # events, and the packet after which they may be taken
-        self._waiting_count = 0
+        self.waiting = 0
+        "Events that wait, in sum."
         self._packets = 0
         self._probes = 0  # when no frames were left
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
     def __repr__(self) -> str:
-        return f"<Repeats possible={self.is_possible} left={self.are_left} waiting={self._waiting_count}>"
+        return f"<Repeats possible={self.is_possible} left={self.are_left} waiting={self.waiting}>"
 
     def packets_given_up(self, now: float) -> None:
         """The core took packets for lost, or sent their frames again without waiting for that."""
@@ -61,7 +59,7 @@ class Repeats:
         self._probes = core.pto_total
         had_waiting = bool(self._waiting)
         self._waiting.clear()
-        self._waiting_count = 0
+        self.waiting = 0
         return had_waiting
 
     def withhold(self, events: int, core: QuicConnectionCore, streams: int) -> None:
@@ -69,11 +67,11 @@ class Repeats:
         if events:
             prepared = PREPARED + (streams if core.pto_total != self._probes else 0)
             self._waiting.append((events, self._packets + prepared))
-            self._waiting_count += events
+            self.waiting += events
 
     def free(self, queued: int) -> int:
         """Return how many of the core's `queued` events may be taken."""
         waiting = self._waiting
         while waiting and waiting[0][1] <= self._packets:
-            self._waiting_count -= waiting.popleft()[0]
-        return max(queued - self._waiting_count, 0)
+            self.waiting -= waiting.popleft()[0]
+        return max(queued - self.waiting, 0)
