@@ -20,7 +20,7 @@ from transport.connection_buffers import SEND_LEAST
 from transport.errors import StreamReset
 from transport.quic import qh3_connection, qh3_driver
 from transport.quic.qh3_native import CORE_CONNECTION_WINDOW, CORE_STREAM_WINDOW, UNREAD_LIMIT, Windows
-from transport.quic.qh3_numbers import SKIPPED_STREAMS, SkippedTooMany, StreamNumbers
+from transport.quic.qh3_numbers import SKIPPED_STREAMS, TOMBSTONES, RecentlyOver, SkippedTooMany, StreamNumbers
 from transport.settings import QuicSettings
 
 MIB = 1024 * 1024
@@ -277,3 +277,12 @@ def test_what_is_in_flight_stays_near_its_limit(monkeypatch: pytest.MonkeyPatch)
             assert limit / 2 < most <= limit + SEND_LEAST + 2 * EVENT
 
     run(main)
+
+
+def test_the_last_streams_that_ended_are_remembered_and_not_for_ever() -> None:
+    over = RecentlyOver()
+    for number in range(3 * TOMBSTONES):
+        over.add(4 * number)
+        assert 4 * number in over
+        assert 4 * max(0, number - TOMBSTONES // 2 + 1) in over
+        assert 4 * (number - TOMBSTONES) not in over

@@ -18,7 +18,7 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
-from tests.transport.qh3_pair import serve
+from tests.transport.qh3_pair import qh3_pair, serve
 from tests.transport.qh3_relay import bad_path, relay_to
 from tests.transport.quic.attacker import inject, numbers, stream_frame
 from tests.transport.test_qh3_hostile import Siege, run, siege, victims
@@ -28,7 +28,7 @@ from transport.quic.qh3_pieces import HELD_FRAMES, PACKET_OVERHEAD, UNSEEN_LIMIT
 from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from transport.seam import Connection
+    from transport.seam import Connection, Stream
 
 QH3 = QuicSettings(engine="qh3", idle_timeout=30)
 #: What a connection may make the process grow by.
@@ -218,5 +218,38 @@ def test_it_costs_nobody_who_asked_for_much(victim: str) -> None:
             await sending
             assert it.victim.closed is None
             assert watched(it.victim)._held() == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("opener", ["client", "server"])
+def test_streams_that_end_with_their_only_packet_are_no_pieces(opener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small answers: when a packet is looked at, the streams in it are over already."""
+    monkeypatch.setattr(qh3_connection, "UNSEEN_LIMIT", -(1 << 60))
+    monkeypatch.setattr(qh3_pieces, "RATE", 1)
+    monkeypatch.setattr(qh3_pieces, "HELD_FRAMES", 100)
+    monkeypatch.setattr(qh3_pieces, "_PRUNE_STEP", 10)
+
+    async def main() -> None:
+        async with qh3_pair(QH3, QH3) as (client, server):
+            asking, asked = (client, server) if opener == "client" else (server, client)
+
+            async def exchanges() -> None:
+                for _ in range(150):
+                    near = await asking.open_stream()
+                    near.send_nowait(b"request", finish=True)
+                    assert await read_all(near) == b"answer"
+
+            def answer(stream: Stream) -> None:
+                stream.receive_nowait()
+                stream.send_nowait(b"answer", finish=True)
+
+            asked.set_stream_handler(answer)
+            await asyncio.wait_for(asyncio.gather(*(exchanges() for _ in range(16))), PATIENCE)
+            for end in (client, server):
+                assert end.closed is None
+                watch = watched(end)
+                assert watch._read > 100
+                assert watch._late == 0
 
     run(main)

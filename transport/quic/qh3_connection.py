@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from transport.connection_buffers import REFUSED_CODE
 from transport.quic.qh3_driver import Qh3Driver
 from transport.quic.qh3_native import NativeQuic, Windows
-from transport.quic.qh3_numbers import SkippedTooMany, StreamNumbers
+from transport.quic.qh3_numbers import RecentlyOver, SkippedTooMany, StreamNumbers
 from transport.quic.qh3_pieces import EVERYTHING, OVER, PACKET_OVERHEAD, UNSEEN_LIMIT, PieceWatch
 from transport.quic.qh3_stream import Qh3Stream
 
@@ -72,6 +72,7 @@ class Qh3Connection(Qh3Driver):
         self._packets = 0  # of the peer, since the handshake
         self._unseen = 0  # bytes in these from which nothing was delivered
         self._watch: PieceWatch | None = None
+        self._over = RecentlyOver()
 
     # -- in ------------------------------------------------------------------------------------------------------
 
@@ -141,6 +142,8 @@ class Qh3Connection(Qh3Driver):
         """Return how many bytes of a stream's beginning the core keeps no more; `OVER` where it forgot the stream."""
         stream = self._qh3_streams.get(stream_id)
         if stream is None:
+            if stream_id in self._over:
+                return EVERYTHING
             return OVER if self._numbers.was_seen(stream_id) else 0
         return EVERYTHING if stream.is_aborted else stream.arrived
 
@@ -196,6 +199,7 @@ class Qh3Connection(Qh3Driver):
             elif kind == "stream_finished":
                 stream_id = event[1]
                 self.forget_stream(stream_id, peer_opened=stream_id & 1 == self._parity)
+                self._over.add(stream_id)
             else:
                 self._take_rare_event(kind, event)
         self._queued -= most - left

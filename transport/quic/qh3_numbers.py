@@ -10,6 +10,10 @@ from __future__ import annotations
 SKIPPED_STREAMS = 16384
 
 
+#: How many streams that are over the core knows, at most; half as many are remembered here for certain.
+TOMBSTONES = 1024
+
+
 class SkippedTooMany(Exception):
     """The peer left out more numbers than loss explains."""
 
@@ -49,3 +53,20 @@ class StreamNumbers:
         self._skipped.update(range(self._following, stream_id, 4))
         self._following = stream_id + 4
         return True
+
+
+class RecentlyOver:
+    """Streams that ended a short while ago: the core still knows that they did, and takes no more frames for them."""
+
+    def __init__(self) -> None:
+        self._newer: set[int] = set()
+        self._older: set[int] = set()
+
+    def __contains__(self, stream_id: int) -> bool:
+        return stream_id in self._newer or stream_id in self._older
+
+    def add(self, stream_id: int) -> None:
+        """It ended just now."""
+        self._newer.add(stream_id)
+        if len(self._newer) >= TOMBSTONES // 2:
+            self._older, self._newer = self._newer, set()

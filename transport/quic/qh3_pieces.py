@@ -26,12 +26,12 @@ PACKET_OVERHEAD = 1 + 8 + 1 + 16
 RATE = 32
 #: Frames behind gaps that a connection may hold. Ends of one can cut another in two: it makes twice as many pieces.
 HELD_FRAMES = 65536
-#: Packets read for which one frame is excused that belongs to a stream that is over: a late retransmission.
+#: Packets read for which one frame is excused that belongs to a stream that was over long ago: a late retransmission.
 EXCUSED_BY = 64
 #: Packets that the core could read and we could not, all in all: they might hold anything.
 UNREADABLE_PACKETS = 32
 
-#: Beginning of a stream that is over, and of one whose data nobody wants.
+#: Beginning of a stream that the core forgot, and of one that takes no more data.
 OVER, EVERYTHING = -1, 1 << 62
 #: Frames that are noted before those are forgotten again that wait no more.
 _PRUNE_STEP = 256
@@ -40,14 +40,15 @@ _PRUNE_STEP = 256
 class PieceWatch:
     """The sample of one connection.
 
-    `delivered` tells how long the beginning of a stream is that the core delivered, `OVER` where the stream is over.
+    `delivered` tells how long the beginning of a stream is that the core delivered, `OVER` where the stream was over so
+    long ago that the core knows no more of it, and would begin it anew.
     """
 
     def __init__(self, reader: PacketReader, delivered: Callable[[int], int]) -> None:
         self._reader = reader
         self._delivered = delivered
         self._waiting: set[tuple[int, int]] = set()  # stream and end offset of frames that were behind gaps
-        self._late = 0  # frames of streams that are over, less the excused
+        self._late = 0  # frames of streams that the core forgot, less the excused
         self._prune_at = _PRUNE_STEP
         self._read = 0
         self._unreadable = 0
@@ -79,6 +80,8 @@ class PieceWatch:
             self._reader.passed(packets)
             self._unreadable += packets
             return "the peer's packets cannot be looked into" if self._unreadable > UNREADABLE_PACKETS else None
+        if not packets:
+            return None  # the core has it already
         self._read += 1
         if self._late and not self._read % EXCUSED_BY:
             self._late -= 1

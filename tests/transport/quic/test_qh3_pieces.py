@@ -104,3 +104,9 @@ def test_one_datagram_in_so_many_is_chosen_and_none_can_be_foretold(monkeypatch:
     assert len(set(seen)) == len(seen)
     assert len(seen) == pytest.approx(at / RATE, rel=0.05)
     assert {number % RATE for number in seen} == set(range(RATE))
+
+
+def test_a_packet_in_which_the_core_finds_nothing_new_does_not_count() -> None:
+    it = watch({})
+    for number in range(1000):
+        assert it.note(singles(1 + 2 * EACH * number), 0) is None
