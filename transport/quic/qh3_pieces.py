@@ -27,7 +27,7 @@ RATE = 32
 #: Frames behind gaps that a connection may hold. Ends of one can cut another in two: it makes twice as many pieces.
 HELD_FRAMES = 65536
 #: Packets read for which one frame is excused that belongs to a stream that was over long ago: a late retransmission.
-EXCUSED_BY = 64
+EXCUSED_BY = 8
 #: Packets that the core could read and we could not, all in all: they might hold anything.
 UNREADABLE_PACKETS = 32
 
