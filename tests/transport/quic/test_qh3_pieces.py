@@ -80,7 +80,7 @@ def test_late_frames_of_streams_that_are_over_are_excused_a_few_at_a_time() -> N
         notes(it, [late if n % (2 * EXCUSED_BY) == 0 else honest for n in range(300 * EXCUSED_BY)]) == 300 * EXCUSED_BY
     )
     assert it._late <= 1
-    assert notes(it, [late] * 10_000) < ALLOWED * 1.2
+    assert notes(it, [late] * 10_000) < ALLOWED * 1.5
 
 
 def test_packets_that_cannot_be_looked_into_are_too_many_at_last() -> None:
