@@ -176,10 +176,6 @@ class BbrRecovery(QuickAcks):
         room = cc.congestion_window - in_flight
         return in_flight + room - room % cc.largest_packet if room > 0 else in_flight
 
-    def attempt_continues(self) -> None:
-        """Do not take the end of this attempt for one for want of data."""
-        self._bbr_cc.pacer.was_asked = False
-
     def on_ack_received(self, *, ack_rangeset: RangeSet, **context: Any) -> None:
         """Pass an ACK frame on, and look for packets in it that had been taken for lost."""
         cc = self._bbr_cc

@@ -195,8 +195,6 @@ class AioquicConnection(BufferedConnection):
         self._flush()
         self._after_input()
         if self.closed is None:
-            if self.core.is_turn_over:
-                self.schedule_transmit()
             if self.draining:
                 self.wake_senders()
             self._arm_timer()

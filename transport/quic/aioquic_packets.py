@@ -58,8 +58,6 @@ class OneRttBuilder(QuicPacketBuilder):
         self._cid = b""
         self._max_datagram_size = 0
         self._current: SentPacket | None = None
-        self._datagrams = []
-        self._packets = []
         self.quic_logger_frames = None
         self.resize(max_datagram_size)
 
@@ -84,11 +82,6 @@ class OneRttBuilder(QuicPacketBuilder):
         self._current = None
         self._datagrams = []
         self._packets = []
-
-    @property
-    def count(self) -> int:
-        """How many packets were started since `begin`."""
-        return len(self._packets) + (self._current is not None)
 
     @property
     def packet_is_empty(self) -> bool:

@@ -103,9 +103,6 @@ class QuickAcks(QuicPacketRecovery):
         """How many probe timeouts passed without an answer."""
         return self._pto_count
 
-    def attempt_continues(self) -> None:
-        """An attempt to send breaks off with more to send: what is in flight then says nothing of the sender."""
-
     def next_send_time(self, now: float) -> float | None:
         """Return None if pacing lets a packet leave now, else the time at which one may."""
         return self._pacer.next_send_time(now=now)

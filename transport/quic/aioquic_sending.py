@@ -8,7 +8,6 @@ Private names of aioquic 1.7: those of `QuicConnection` used below. The conforma
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from aioquic.quic.connection import QuicConnectionId, QuicConnectionState, QuicNetworkPath
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 ACK_DELAY = 0.020
 #: Probe timeouts without an answer after which larger datagrams are suspected of vanishing.
 BLACK_HOLE_PROBES = 3
-#: What one turn of the loop builds and sends, bytes and packets: a millisecond's work or two. An answer is in the first
-#: packet of its turn, and waits for those behind it to be built.
-TURN_BYTES, TURN_PACKETS = 256 * 1024, 64
 #: Ack-eliciting packets after which an acknowledgment does not wait (RFC 9000 13.2.2).
 ACK_EVERY = 2
 
@@ -46,9 +42,6 @@ class SendingCore(StreamCore):
         self._unacknowledged = 0
         self._ack_delay = ACK_DELAY
         self._builder = OneRttBuilder(self._max_datagram_size)
-        self._turn_packets = TURN_PACKETS
-        self.is_turn_over = False
-        "Whether there was more to send, for which `datagrams_to_send` should be called again in the next turn."
         # The keys and the packet numbers of the established connection, which aioquic looks up by enumeration.
         self._keys = CryptoPair()
         self._numbers = QuicPacketSpace(is_application_data=True)
@@ -77,7 +70,6 @@ class SendingCore(StreamCore):
             return super().datagrams_to_send(now)
         loss, path, builder = self._loss, self._network_paths[0], self._builder
         self._pacing_at = None
-        self.is_turn_over = False
         flight = loss.congestion_window - loss.bytes_in_flight
         if self._probe_pending:
             flight = max(flight, self._max_datagram_size)
@@ -149,12 +141,7 @@ class SendingCore(StreamCore):
             crypto, space = self._cryptos[Epoch.ONE_RTT], self._spaces[Epoch.ONE_RTT]
             if not crypto.send.is_valid():
                 return
-        most = self._turn_packets if builder is self._builder else sys.maxsize
         while True:
-            if self._builder.count >= most and (self._active or self._fresh):
-                self.is_turn_over = True
-                self._loss.attempt_continues()
-                return
             is_ack_due = space.ack_at is not None and space.ack_at <= now
             if not is_ack_due:
                 self._pacing_at = self._loss.next_send_time(now)
@@ -247,7 +234,6 @@ class SendingCore(StreamCore):
     def _use_datagram_size(self) -> None:
         self._max_datagram_size = self.mtu.size
         self._builder.resize(self.mtu.size)
-        self._turn_packets = min(TURN_BYTES // self.mtu.size, TURN_PACKETS)
 
     # -- what became of frames -----------------------------------------------------------------------------------
 

@@ -192,15 +192,6 @@ def test_a_full_window_or_a_held_packet_is_not_out_of_data() -> None:
     assert sender.cc.bbr.sampler.app_limited == 0
 
 
-def test_a_turn_that_is_over_is_not_out_of_data() -> None:
-    sender = Sender()
-    sender.send(100.0, most=3)
-    sender.recovery._pacer.next_send_time(now=100.0)
-    sender.recovery.attempt_continues()
-    sender.ack(0, 1, 100.1)
-    assert sender.cc.bbr.sampler.app_limited == 0
-
-
 def test_room_that_an_acknowledgment_made_is_not_out_of_data() -> None:
     sender = Sender()
     sender.send(100.0)

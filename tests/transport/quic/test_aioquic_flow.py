@@ -11,7 +11,6 @@ from aioquic._buffer import Buffer
 from tests.transport.aioquic_pair import aioquic_pair
 from tests.transport.conformance import PATIENCE, fill, open_both, read_all, run, until
 from transport.connection_buffers import SEND_BUDGET
-from transport.quic import aioquic_sending
 from transport.quic.aioquic_connection import TURN_BYTES
 from transport.quic.aioquic_frames import FRESH_RUN, GROWN_SHARE, RESERVE_LIMIT, RESERVE_SHARE
 from transport.quic.aioquic_recovery import QuickAcks
@@ -232,33 +231,6 @@ def test_a_burst_is_taken_in_over_several_turns() -> None:
 
     run(scenario())
     assert max(sizes) < TURN_BYTES + RECEIVE_BUFFER
-
-
-@pytest.mark.parametrize("control", ["bbr", "cubic"])
-def test_a_burst_leaves_in_several_turns(monkeypatch: pytest.MonkeyPatch, control: str) -> None:
-    monkeypatch.setattr(aioquic_sending, "TURN_PACKETS", 4)
-    sizes: list[int] = []
-
-    async def scenario() -> None:
-        async with aioquic_pair(QuicSettings(congestion_control=control)) as (client, server):
-            send, transmit = client._send, client.transmit
-
-            def transmitted() -> None:
-                transmit()
-                assert client._is_transmit_scheduled or not client.core.is_turn_over
-
-            def sent(datagrams: Any) -> None:
-                sizes.append(len(datagrams))
-                send(datagrams)
-
-            client._send, client.transmit = sent, transmitted  # type: ignore[method-assign]
-            near, far = await open_both(client, server)
-            near.send_nowait(bytes(MIB), finish=True)
-            assert len(await read_all(far)) == MIB
-
-    run(scenario())
-    # One of them may be joined by a probe of the path's MTU.
-    assert 4 <= max(sizes) <= 5
 
 
 def test_who_waits_for_the_shared_budget_goes_on_when_a_reset_frees_it() -> None:
