@@ -15,15 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from transport.seam import Address
-from transport.udp_batch import (
-    GRO_SPACE,
-    MAX_SEGMENTS,
-    UDP_GRO,
-    gso_control,
-    received_segment_size,
-    run_end,
-    split_segments,
-)
+from transport.udp_batch import GRO_SPACE, UDP_GRO, gso_control, received_segment_size, run_end, split_segments
 
 #: One datagram and its destination (sending) or origin (receiving).
 Datagram: TypeAlias = tuple[bytes, Address]
@@ -57,9 +49,6 @@ class UdpEndpoint:
     dropped: int
     #: Called once what waited for a full socket is gone.
     on_writable: Callable[[], None] | None
-    #: How much one wake-up hands over: reading ends with the read that reaches one of these.
-    turn_bytes: int
-    turn_datagrams: int
 
     def __init__(self, sock: socket.socket, on_datagrams: Callable[[list[Datagram]], None], remote: bool) -> None:
         self._socket = sock
@@ -74,7 +63,6 @@ class UdpEndpoint:
         self._closed = False
         self._on_refused: Callable[[], None] | None = None
         self.on_writable = None
-        self.turn_bytes, self.turn_datagrams = READS_PER_WAKEUP * RECEIVE_BUFFER, READS_PER_WAKEUP * MAX_SEGMENTS
         self.address = sock.getsockname()[:2]
         self.granted_buffer = 0
         self.dropped = 0
@@ -241,14 +229,9 @@ class UdpEndpoint:
 
     def _on_readable(self) -> None:
         batch: list[Datagram] = []
-        left = self.turn_bytes
         for _ in range(READS_PER_WAKEUP):
             try:
-                size = self._receive(batch)
-                left -= size
-                if not size or left <= 0 or len(batch) >= self.turn_datagrams:
-                    break
-                if len(batch) == 1 and size < FULL_DATAGRAM:
+                if not self._receive(batch) or (len(batch) == 1 and len(batch[0][0]) < FULL_DATAGRAM):
                     break
             except ConnectionRefusedError:
                 self._refused()
@@ -260,8 +243,8 @@ class UdpEndpoint:
         if batch:
             self._on_datagrams(batch)
 
-    def _receive(self, batch: list[Datagram]) -> int:
-        """Add what one read returns to `batch`; return its size, at least 1, or 0 where nothing is there."""
+    def _receive(self, batch: list[Datagram]) -> bool:
+        """Add what one read returns to `batch`; False where nothing is there."""
         buffer = self._buffer
         try:
             if _LINUX:
@@ -270,14 +253,14 @@ class UdpEndpoint:
                 size, origin = self._socket.recvfrom_into(buffer)
                 control = []
         except (BlockingIOError, InterruptedError):
-            return 0
+            return False
         address: Address = origin if len(origin) == 2 else origin[:2]
         segment = received_segment_size(control) if control else size
         if segment >= size:
             batch.append((bytes(buffer[:size]), address))
         else:
             batch += [(piece, address) for piece in split_segments(buffer[:size], segment)]
-        return size or 1
+        return True
 
     def _refused(self) -> None:
         if self._on_refused is not None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dataclasses import dataclass, replace
 else:
-    from values.late import dataclass
-    from values.replacing import replace
+    from values.late import dataclass, replace
 
 __all__ = ["dataclass", "field", "replace"]

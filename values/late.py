@@ -56,6 +56,18 @@ def dataclass(
     return decorate if cls is None else decorate(cls)
 
 
+def replace(value: Any, /, **changes: object) -> Any:
+    """Return a copy of `value` with `changes`, as `dataclasses.replace` does.
+
+    Raises:
+        TypeError: the class has no such field, or does not take it.
+    """
+    for name, each in value.__value_recipe__.fields.items():
+        if each.init:
+            changes.setdefault(name, getattr(value, name))
+    return value.__class__(**changes)
+
+
 def _with_slots(cls: type, recipe: Recipe, methods: dict[str, object]) -> type:
     left_out = {"__dict__", "__weakref__", *recipe.own}
     body = {name: value for name, value in cls.__dict__.items() if name not in left_out} | methods

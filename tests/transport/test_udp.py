@@ -286,27 +286,6 @@ def test_a_flood_is_read_in_several_wake_ups() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(("limit", "most"), [("turn_datagrams", 4), ("turn_bytes", 2)])
-def test_one_wake_up_takes_no_more_than_a_turn(limit: str, most: int) -> None:
-    async def main() -> None:
-        inbox, sizes = Inbox(), list[int]()
-
-        def on_datagrams(datagrams: list[Datagram]) -> None:
-            sizes.append(len(datagrams))
-            inbox(datagrams)
-
-        async with endpoint(on_datagrams) as receiver, endpoint() as sender:
-            setattr(receiver, limit, 4 if limit == "turn_datagrams" else 3000)
-            # Large, so that more are looked for; of falling sizes, so that no two merge.
-            pieces = [bytes(size) for size in range(1520, 1500, -1)]
-            for piece in pieces:
-                sender.send([(piece, receiver.address)])
-            assert await inbox.wait(len(pieces)) == pieces
-        assert max(sizes) == most
-
-    run(main)
-
-
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_version_6_addresses_are_pairs_too() -> None:
     async def main() -> None:

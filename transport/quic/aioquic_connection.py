@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 #: A keep-alive is not sent more often than this many probe timeouts apart (the reference does the same).
 KEEPALIVE_PROBES = 1.5
-#: What one wake-up takes in at most, bytes and datagrams: what waits behind it waits longer the more often a burst is
-#: interrupted (128 KiB made the 99th percentile beside 100 slow uploads half as much again).
-TURN_BYTES, TURN_DATAGRAMS = 1024 * 1024, 1024
 #: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
 TIMER_STEP = 0.001
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from transport.congestion.registry import BBR, register
 from transport.edge_roots import find_roots
 from transport.errors import ConnectFailed
-from transport.quic.aioquic_connection import TURN_BYTES, TURN_DATAGRAMS, AioquicConnection, Core
+from transport.quic.aioquic_connection import AioquicConnection, Core
 from transport.quic.aioquic_listener import AioquicListener
 from transport.quic.failures import address_text, handshake_failure
 from transport.udp import UdpEndpoint
@@ -70,7 +70,6 @@ async def connect(
     except OSError as exc:
         local = f" from {address_text((local_host or '*', local_port))}" if local_host or local_port else ""
         raise ConnectFailed(f"cannot send to {address_text(address)}{local}: {exc.strerror or exc}") from exc
-    endpoint.turn_bytes, endpoint.turn_datagrams = TURN_BYTES, TURN_DATAGRAMS
     core = Core(configuration=configuration, settings=settings, hybrid_only=tls.post_quantum_only)
     connection = AioquicConnection(core, (endpoint.address, address), settings, send=endpoint.send, on_closed=on_closed)
     connections.append(connection)

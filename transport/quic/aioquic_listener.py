@@ -15,7 +15,7 @@ from aioquic.quic.packet import (
 )
 
 from transport.errors import ConnectFailed
-from transport.quic.aioquic_connection import TURN_BYTES, TURN_DATAGRAMS, AioquicConnection, Core
+from transport.quic.aioquic_connection import AioquicConnection, Core
 from transport.quic.failures import address_text
 from transport.seam import Listener
 from transport.udp import UdpEndpoint
@@ -75,7 +75,6 @@ class AioquicListener(Listener):
             )
         except OSError as exc:
             raise ConnectFailed(f"cannot listen on {address_text((host, port))}: {exc.strerror or exc}") from exc
-        self._endpoint.turn_bytes, self._endpoint.turn_datagrams = TURN_BYTES, TURN_DATAGRAMS
         self.address = self._endpoint.address
 
     async def close(self) -> None:

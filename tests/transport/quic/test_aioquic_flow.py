@@ -11,13 +11,11 @@ from aioquic._buffer import Buffer
 from tests.transport.aioquic_pair import aioquic_pair
 from tests.transport.conformance import PATIENCE, fill, open_both, read_all, run, until
 from transport.connection_buffers import SEND_BUDGET
-from transport.quic.aioquic_connection import TURN_BYTES
 from transport.quic.aioquic_frames import FRESH_RUN, GROWN_SHARE, RESERVE_LIMIT, RESERVE_SHARE
 from transport.quic.aioquic_recovery import QuickAcks
 from transport.quic.aioquic_stream import FRESH_BURST, RESERVED_EACH, AioquicStream
 from transport.seam import SEND_LOW_WATER
 from transport.settings import QuicSettings
-from transport.udp import RECEIVE_BUFFER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,28 +207,6 @@ def test_the_sum_of_what_waits_is_kept_through_resets_and_stops() -> None:
             assert client.engine_unsent_total() == 0
 
     run(scenario())
-
-
-def test_a_burst_is_taken_in_over_several_turns() -> None:
-    sizes: list[int] = []
-
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            for end in (client, server):
-                whole = end.datagrams_received
-
-                def received(datagrams: Any, whole: Callable[[Any], None] = whole) -> None:
-                    sizes.append(sum(len(data) for data, _ in datagrams))
-                    whole(datagrams)
-
-                end.datagrams_received = received  # type: ignore[method-assign]
-            for sender, receiver in ((client, server), (server, client)):
-                near, far = await open_both(sender, receiver)
-                near.send_nowait(bytes(4 * MIB), finish=True)
-                assert len(await read_all(far)) == 4 * MIB
-
-    run(scenario())
-    assert max(sizes) < TURN_BYTES + RECEIVE_BUFFER
 
 
 def test_who_waits_for_the_shared_budget_goes_on_when_a_reset_frees_it() -> None:
