@@ -119,6 +119,5 @@ def test_looks_that_are_too_close_do_not_count_twice() -> None:
     path = Path()
     path.second()
     for _ in range(INTERVALS * 4):
-        path.now -= 0.9  # a tenth of a second after the one before
-        path.second(rate=HELD_BACK / 10, lost=1)
-    assert not path.lossy()
+        path.second(rate=HELD_BACK / 10, passes=0.1)
+    assert len(path.watch._held_back) == 2, "of 1.2 seconds"

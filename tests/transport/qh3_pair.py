@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.transport.aioquic_pair import client_tls, credentials
-from tests.transport.conformance import PATIENCE, Pair
+from tests.transport.conformance import PATIENCE, Pair, open_both, read_all
 from transport.quic import connect, listen
 from transport.quic.qh3_connection import Qh3Connection
-from transport.settings import QuicSettings
+from transport.quic.qh3_listener import Qh3Listener
+from transport.settings import ClientTls, QuicSettings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
     from transport.seam import Connection, Listener
+
+USUAL = QuicSettings(engine="qh3")
 
 
 def windows(
@@ -94,3 +98,32 @@ def make_pair_of(client: str, server: str) -> Callable[..., AbstractAsyncContext
             yield pair
 
     return make_pair
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(main())
+
+
+async def dial(address: tuple[str, int], settings: QuicSettings = USUAL, tls: ClientTls | None = None) -> Qh3Connection:
+    connection = await connect(address, tls=tls or client_tls(), settings=settings)
+    assert isinstance(connection, Qh3Connection)
+    return connection
+
+
+async def accepted(server: Server) -> Qh3Connection:
+    connection = await server.next()
+    assert isinstance(connection, Qh3Connection)
+    return connection
+
+
+def listener_of(server: Server) -> Qh3Listener:
+    assert isinstance(server.listener, Qh3Listener)
+    return server.listener
+
+
+async def exchange(client: Any, server: Any) -> None:
+    near, far = await open_both(client, server)
+    near.finish()
+    assert await read_all(far) == b""
+    far.send_nowait(b"answer", finish=True)
+    assert await read_all(near) == b"answer"
