@@ -85,7 +85,10 @@ async def measure(
         for case, streams in cases:
             work = offer(case, streams)
             peak = await _peak(stage, work)
-            found.append(Growth(case, streams, peak - before, idle, await work))
+            beside = await work
+            if beside["broken"]:
+                raise RuntimeError(f"{beside['broken']:.0f} of {streams} ({case}) ended before they should")
+            found.append(Growth(case, streams, peak - before, idle, beside))
         return found
 
 

@@ -20,6 +20,7 @@ from transport.connection_buffers import BufferedConnection
 from transport.quic.aioquic_hybrid_group import HybridContext, is_available
 from transport.quic.aioquic_receiving import ReceivingCore
 from transport.quic.aioquic_recovery import make_recovery
+from transport.quic.patient_credit import CREDIT_STEP
 from transport.seam import Address, ConnectionClosedInfo, Statistics
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Core(ReceivingCore):
         """See `StreamCore`."""
         stream_id = stream.stream_id
         self.owner.forget_stream(stream_id, peer_opened=self.is_peer_opened(stream_id))
+
+    def credit_waits(self) -> None:
+        """See `StreamCore`."""
+        self.owner.schedule_credit()
 
     def datagram_frame(self, data: bytes) -> None:
         """See `ReceivingCore`."""
@@ -137,10 +142,12 @@ class AioquicConnection(BufferedConnection):
         self._on_id = on_id
         self.farewell: bytes | None = None
         "The datagram that told the peer of the end, where this side ended the connection."
-        self._is_transmit_scheduled = False
+        self._transmission: asyncio.Handle | None = None  # at the end of this turn of the loop
+        self._is_receiving = False  # what is owed to the peer meanwhile is looked at afterwards
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._keepalive: asyncio.TimerHandle | None = None
+        self._credit_step: asyncio.TimerHandle | None = None
         self._departed = 0  # of the core's, when senders were looked at last
         self._bytes_sent = 0
         self._bytes_received = 0
@@ -165,9 +172,11 @@ class AioquicConnection(BufferedConnection):
     def datagrams_received(self, datagrams: Sequence[Datagram]) -> None:
         """Take in what arrived for this connection."""
         core, now = self.core, monotonic()
+        self._is_receiving = True
         for data, address in datagrams:
             self._bytes_received += len(data)
             core.receive_datagram(data, address, now)
+        self._is_receiving = False
         self._after_input()
         if self.closed is None:
             if self.draining:
@@ -180,13 +189,12 @@ class AioquicConnection(BufferedConnection):
 
     def schedule_transmit(self) -> None:
         """Send at the end of this turn of the loop what will be there by then."""
-        if not self._is_transmit_scheduled and self.closed is None:
-            self._is_transmit_scheduled = True
-            self._loop.call_soon(self.transmit)
+        if self._transmission is None and not self._is_receiving and self.closed is None:
+            self._transmission = self._loop.call_soon(self.transmit)
 
     def transmit(self) -> None:
         """Send what may leave now."""
-        self._is_transmit_scheduled = False
+        self._transmission = None
         if self.closed is not None:
             return
         self._flush()
@@ -224,6 +232,16 @@ class AioquicConnection(BufferedConnection):
             self.transmit()
         else:
             self._arm_timer()
+
+    def schedule_credit(self) -> None:
+        """Let the next step of patient credit happen."""
+        if self._credit_step is None and self.closed is None:
+            self._credit_step = self._loop.call_later(CREDIT_STEP, self._on_credit_step)
+
+    def _on_credit_step(self) -> None:
+        self._credit_step = None
+        if self.core.grant_patient_credit(monotonic()):
+            self.schedule_credit()
 
     def _on_keepalive(self) -> None:
         now = monotonic()
@@ -273,7 +291,7 @@ class AioquicConnection(BufferedConnection):
             self._keepalive = self._loop.call_later(self._keepalive_interval(), self._on_keepalive)
 
     def _finish(self, info: ConnectionClosedInfo) -> None:
-        for timer in (self._timer, self._keepalive):
+        for timer in (self._timer, self._keepalive, self._credit_step):
             if timer is not None:
                 timer.cancel()
         self.connection_lost(info)

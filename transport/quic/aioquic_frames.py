@@ -9,6 +9,7 @@ Private names of aioquic 1.7: those of `QuicConnection` used below. The conforma
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aioquic.buffer import size_uint_var
@@ -23,6 +24,7 @@ from aioquic.quic.connection import (
 from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicPacketBuilderStop
 
+from transport.quic.patient_credit import PatientCredit
 from transport.quic.receive_window import Allowance, ReceiveWindow
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class StreamCore(QuicConnection):
         self._held_back: dict[AioquicStream, None] = {}  # by the peer's connection window
         self._credit_owed: dict[AioquicStream, None] = {}
         self._connection_credit_owed = False
+        self.patient_credit = PatientCredit()
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = settings.incoming_streams
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0  # the protocol has none
 
@@ -84,6 +87,10 @@ class StreamCore(QuicConnection):
 
     def stream_over(self, stream: AioquicStream) -> None:
         """QUIC forgot a stream."""
+        raise NotImplementedError
+
+    def credit_waits(self) -> None:
+        """Call `grant_patient_credit` after a `CREDIT_STEP`, if that is not about to happen."""
         raise NotImplementedError
 
     # -- what streams ask for ------------------------------------------------------------------------------------
@@ -101,12 +108,21 @@ class StreamCore(QuicConnection):
             self._connection_credit_owed = True
             self.wake()
         if stream.window.consume(count) and stream.final_size is None:
-            self.owe_credit(stream)
+            if self.patient_credit.hold_back(stream, monotonic(), self._loss.round_trip):
+                self.credit_waits()
+            else:
+                self.owe_credit(stream)
 
     def owe_credit(self, stream: AioquicStream) -> None:
         """Tell the peer how far it may send on `stream`."""
         self._credit_owed[stream] = None
         self.wake()
+
+    def grant_patient_credit(self, now: float) -> bool:
+        """Grant what is due by now of the credit that waits; return whether more of it does."""
+        for stream in self.patient_credit.step(now):
+            self.owe_credit(stream)  # of one that is over by now nothing is written
+        return bool(self.patient_credit)
 
     def discard_if_over(self, stream: AioquicStream) -> None:
         """Forget `stream` once both directions are over and acknowledged."""

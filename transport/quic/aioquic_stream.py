@@ -47,6 +47,7 @@ class AioquicStream(BufferedStream):
         "reset_pending",
         "stop_code",
         "stop_pending",
+        "waits_for_credit",
         "window",
     )
 
@@ -70,6 +71,8 @@ class AioquicStream(BufferedStream):
         self.reset_pending = False
         self.reset_acknowledged = False
         self.window = window
+        self.waits_for_credit = False
+        "Whether it has a place in `PatientCredit`."
         self.highest_offset = 0
         "The end of the furthest byte that arrived."
         self.receive_offset = 0

@@ -13,6 +13,10 @@ UPDATE_SHARE = 4
 FAST_ROUND_TRIPS = 4.0
 #: The window halves where half of it took more than this many round trips for each window.
 SLOW_ROUND_TRIPS = 32.0
+#: Seconds that a reader's rate is measured over at least. Readers that rest between bursts look quick over less.
+RATE_SPAN = 0.125
+#: Faster than any: the rate of a reader that was not measured yet.
+UNKNOWN_RATE = float("inf")
 #: Part of what is left of the allowance that one window leaves to others.
 SHARE = 2
 
@@ -42,7 +46,19 @@ class Allowance:
 class ReceiveWindow:
     """The peer may send up to `limit`; nothing is granted beyond `consumed` and the size of the window."""
 
-    __slots__ = ("_allowance", "_epoch_consumed", "_epoch_start", "_maximum", "_smallest", "consumed", "limit", "size")
+    __slots__ = (
+        "_allowance",
+        "_epoch_consumed",
+        "_epoch_start",
+        "_maximum",
+        "_smallest",
+        "_span_consumed",
+        "_span_start",
+        "consumed",
+        "limit",
+        "rate",
+        "size",
+    )
 
     def __init__(self, size: int, maximum: int, allowance: Allowance | None = None) -> None:
         self.size = self._smallest = size
@@ -51,8 +67,12 @@ class ReceiveWindow:
         self.limit = size
         "The highest offset that was granted."
         self.consumed = 0
+        self.rate = UNKNOWN_RATE
+        "Bytes a second that its reader took, over the last `RATE_SPAN` and the pause that may have ended it."
         self._epoch_start = -1.0
         self._epoch_consumed = 0
+        self._span_start = 0.0
+        self._span_consumed = 0
 
     def __repr__(self) -> str:
         return f"<ReceiveWindow consumed={self.consumed} limit={self.limit} size={self.size}>"
@@ -67,6 +87,8 @@ class ReceiveWindow:
         in_epoch = self.consumed - self._epoch_consumed
         if self._epoch_start < 0:
             self._start_epoch(now)
+            self._span_start = now
+            self._span_consumed = self.consumed
         elif in_epoch * 2 > self.size:
             # How many round trips a whole window takes its reader, times `round_trip`.
             period = (now - self._epoch_start) * self.size / in_epoch
@@ -76,6 +98,10 @@ class ReceiveWindow:
                 self._resize(max(self.size // 2, self._smallest))
             self._start_epoch(now)
         self.limit = max(self.limit, self.consumed + self.size)
+        if now - self._span_start >= RATE_SPAN:
+            self.rate = (self.consumed - self._span_consumed) / (now - self._span_start)
+            self._span_start = now
+            self._span_consumed = self.consumed
         return self.limit
 
     def release(self) -> None:

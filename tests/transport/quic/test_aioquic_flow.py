@@ -11,6 +11,7 @@ from aioquic._buffer import Buffer
 from tests.transport.aioquic_pair import aioquic_pair
 from tests.transport.conformance import PATIENCE, fill, open_both, read_all, run, until
 from transport.connection_buffers import SEND_BUDGET
+from transport.quic.aioquic_connection import AioquicConnection
 from transport.quic.aioquic_frames import FRESH_RUN, GROWN_SHARE, RESERVE_LIMIT, RESERVE_SHARE
 from transport.quic.aioquic_recovery import QuickAcks
 from transport.quic.aioquic_stream import FRESH_BURST, RESERVED_EACH, AioquicStream
@@ -251,5 +252,87 @@ def test_who_waits_is_looked_at_only_after_something_left(monkeypatch: pytest.Mo
             assert looks <= 25
             drained.cancel()
             await asyncio.gather(drained, return_exceptions=True)
+
+    run(scenario())
+
+
+def test_credit_of_slow_readers_is_spread_out_and_reaches_everyone() -> None:
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            pairs: list[Any] = [await open_both(client, server) for _ in range(30)]
+            for near, _ in pairs:
+                near.send_nowait(bytes(48 * KIB))
+            await until(lambda: all(far.buffered >= 48 * KIB for _, far in pairs), "most of each window arrived")
+            for _, far in pairs:
+                far.window.rate = 1.0
+            limits = [near.remote_limit for near, _ in pairs]
+            quick, quick_far = await open_both(client, server)
+            assert isinstance(quick_far, AioquicStream)
+            quick.send_nowait(bytes(48 * KIB))
+            await until(lambda: quick_far.buffered >= 48 * KIB, "the same from the quick one")
+            for _, far in pairs:
+                assert far.receive_nowait()
+            waiting = len(server.core.patient_credit)
+            assert waiting in (len(pairs), len(pairs) - 1), "all but the first wait for their turn"
+            assert quick_far.receive_nowait()
+            assert len(server.core.patient_credit) == waiting, "one that reads quickly does not"
+            assert quick_far in server.core._credit_owed
+            gone = pairs[-1][1]
+            gone.stop()
+            await until(
+                lambda: all(near.remote_limit > limit for (near, _), limit in zip(pairs[:-1], limits, strict=False)),
+                "every sender heard of its credit",
+            )
+            assert not server.core.patient_credit
+
+    run(scenario())
+
+
+def test_a_connection_that_ends_leaves_no_step_of_credit_behind() -> None:
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            pairs: list[Any] = [await open_both(client, server) for _ in range(3)]
+            for near, _ in pairs:
+                near.send_nowait(bytes(48 * KIB))
+            await until(lambda: all(far.buffered >= 48 * KIB for _, far in pairs), "most of each window arrived")
+            for _, far in pairs:
+                far.window.rate = 1.0
+            for _, far in pairs:
+                far.receive_nowait()
+            step = server._credit_step
+            assert step is not None
+            assert not step.cancelled()
+            server.close()
+            assert step.cancelled()
+
+    run(scenario())
+
+
+def test_who_is_woken_by_a_burst_of_packets_sends_with_what_the_burst_set_free() -> None:
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            bulk, bulk_far = await open_both(client, server)
+            short, short_far = await open_both(client, server)
+            bulk_far.send_nowait(bytes(256 * KIB))
+            await until(lambda: bulk.buffered >= 64 * KIB, "the bulk waits for credit")  # type: ignore[attr-defined]
+            await until(lambda: not server.core.recovery.bytes_in_flight, "and everything is acknowledged")
+            answered: list[bool] = []
+
+            async def answer() -> None:
+                assert await short_far.receive() == b"question"
+                short_far.send_nowait(b"answer", finish=True)
+
+            def transmit() -> None:
+                answered.append(answering.done())
+                AioquicConnection.transmit(server)
+
+            answering = asyncio.create_task(answer())
+            await asyncio.sleep(0)
+            server.transmit = transmit  # type: ignore[method-assign]
+            # Credit for the bulk and the question travel in one packet, the credit first.
+            assert bulk.receive_nowait()
+            short.send_nowait(b"question")
+            assert await read_all(short) == b"answer"
+            assert answered[0], "the bulk left before the answer was written"
 
     run(scenario())

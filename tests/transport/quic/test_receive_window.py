@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.quic.receive_window import Allowance, ReceiveWindow
+from transport.quic.receive_window import RATE_SPAN, UNKNOWN_RATE, Allowance, ReceiveWindow
 
 
 def test_credit_is_due_once_a_quarter_was_consumed() -> None:
@@ -85,3 +86,28 @@ def test_windows_never_grow_by_more_than_their_allowance_and_leave_some(paces: l
         window.release()
         assert window.size == 1000
     assert allowance.free == 64_000
+
+
+def test_the_rate_of_a_reader_is_what_it_took_over_a_span_with_the_pause_that_ended_it() -> None:
+    window = ReceiveWindow(1000, 1000)
+    assert window.rate == UNKNOWN_RATE
+    window.extend(10.0, 0.001)
+    for step in range(4):
+        window.consume(300)
+        window.extend(10.0 + step * 0.001, 0.001)
+    assert window.rate == UNKNOWN_RATE, "a burst says nothing"
+    window.consume(300)
+    window.extend(10.0 + 0.5, 0.001)
+    assert window.rate == pytest.approx(1500 / 0.5)
+    window.consume(300)
+    window.extend(10.5 + RATE_SPAN * 2, 0.001)
+    assert window.rate == pytest.approx(300 / (RATE_SPAN * 2))
+
+
+def test_the_rate_counts_from_the_first_credit_on() -> None:
+    window = ReceiveWindow(1000, 1000)
+    window.consume(500)
+    window.extend(1000.0, 0.001)
+    window.consume(250)
+    window.extend(1000.0 + RATE_SPAN, 0.001)
+    assert window.rate == pytest.approx(250 / RATE_SPAN)
