@@ -77,7 +77,7 @@ async def beside(
     """Run `work`, and after `settle` seconds small requests beside it, one after the other; return what they took.
 
     `p50` and `p99` are medians of what each second showed; `worst` is the longest of all; `starved` counts those that
-    got no answer within `PATIENCE`, which each of them counts as.
+    got no answer within `PATIENCE`, which each of them counts as; `broken` those of `work` that ended by themselves.
     """
     tasks = [asyncio.ensure_future(each) for each in work]
     try:

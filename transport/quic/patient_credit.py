@@ -4,6 +4,7 @@ A peer that was held up by slow readers sends what new credit allows in one burs
 their share within the same millisecond make a queue of bursts at both ends, and the small messages of other streams
 wait in it. So the credit of a reader who takes much longer for a window than it can wait here is spread out; that of
 everyone else is written at once. No rate is capped: the more streams wait, the more get their credit in each step.
+When and how much credit is granted is the receiver's choice (RFC 9000 4.2).
 
 Pure: time is an argument.
 """
