@@ -81,6 +81,15 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.001)
 
 
+async def exchange(client: Any, server: Any) -> None:
+    """One request without a body and its answer."""
+    near, far = await open_both(client, server)
+    near.finish()
+    assert await read_all(far) == b""
+    far.send_nowait(b"answer", finish=True)
+    assert await read_all(near) == b"answer"
+
+
 async def fill(stream: Stream, piece: bytes = bytes(16384)) -> int:
     """Send until the peer's windows and our backlog are full; return the bytes that were queued."""
     queued = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.transport.aioquic_pair import client_tls, credentials
-from tests.transport.conformance import PATIENCE, Pair, open_both, read_all
+from tests.transport.conformance import PATIENCE, Pair
 from transport.quic import connect, listen
 from transport.quic.qh3_connection import Qh3Connection
 from transport.quic.qh3_listener import Qh3Listener
@@ -119,11 +119,3 @@ async def accepted(server: Server) -> Qh3Connection:
 def listener_of(server: Server) -> Qh3Listener:
     assert isinstance(server.listener, Qh3Listener)
     return server.listener
-
-
-async def exchange(client: Any, server: Any) -> None:
-    near, far = await open_both(client, server)
-    near.finish()
-    assert await read_all(far) == b""
-    far.send_nowait(b"answer", finish=True)
-    assert await read_all(near) == b"answer"

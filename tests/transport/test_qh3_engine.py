@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 
-from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
-from tests.transport.qh3_pair import USUAL, accepted, dial, exchange, qh3_pair, quic_pair, run, serve
+from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
+from tests.transport.qh3_pair import USUAL, accepted, dial, qh3_pair, quic_pair, run, serve
 from tests.transport.qh3_relay import Relay, relay_to
 from tests.transport.test_udp import Shim
 from transport.errors import ConnectionClosed

@@ -13,7 +13,7 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transport.conformance import PATIENCE, fill, open_both, read_all, until
+from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, until
 from tests.transport.conformance_connections import SLACK
 from tests.transport.qh3_pair import qh3_pair
 from transport.connection_buffers import SEND_LEAST
@@ -32,14 +32,6 @@ EVENT = 64 * 1024
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
-
-
-async def exchange(client: Any, server: Any) -> None:
-    near, far = await open_both(client, server)
-    near.finish()
-    assert await read_all(far) == b""
-    far.send_nowait(b"answer", finish=True)
-    assert await read_all(near) == b"answer"
 
 
 def test_a_stalled_reader_below_the_limit_slows_nobody() -> None:

@@ -15,12 +15,11 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 from qh3 import tls as qh3_tls
 
 from tests.transport.aioquic_pair import client_tls, credentials
-from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
+from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
 from tests.transport.qh3_pair import (
     USUAL,
     accepted,
     dial,
-    exchange,
     listener_of,
     run,
     serve,

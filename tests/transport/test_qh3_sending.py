@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 
-from tests.transport.conformance import read_all, until
-from tests.transport.qh3_pair import exchange, qh3_pair, run
+from tests.transport.conformance import exchange, read_all, until
+from tests.transport.qh3_pair import qh3_pair, run
 from transport.quic import qh3_driver
 
 if TYPE_CHECKING:

@@ -142,7 +142,7 @@ class AioquicConnection(BufferedConnection):
         self._on_id = on_id
         self.farewell: bytes | None = None
         "The datagram that told the peer of the end, where this side ended the connection."
-        self._transmission: asyncio.Handle | None = None  # at the end of this turn of the loop
+        self._is_transmit_scheduled = False
         self._is_receiving = False  # what is owed to the peer meanwhile is looked at afterwards
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -173,10 +173,12 @@ class AioquicConnection(BufferedConnection):
         """Take in what arrived for this connection."""
         core, now = self.core, monotonic()
         self._is_receiving = True
-        for data, address in datagrams:
-            self._bytes_received += len(data)
-            core.receive_datagram(data, address, now)
-        self._is_receiving = False
+        try:
+            for data, address in datagrams:
+                self._bytes_received += len(data)
+                core.receive_datagram(data, address, now)
+        finally:
+            self._is_receiving = False
         self._after_input()
         if self.closed is None:
             if self.draining:
@@ -189,12 +191,13 @@ class AioquicConnection(BufferedConnection):
 
     def schedule_transmit(self) -> None:
         """Send at the end of this turn of the loop what will be there by then."""
-        if self._transmission is None and not self._is_receiving and self.closed is None:
-            self._transmission = self._loop.call_soon(self.transmit)
+        if not self._is_transmit_scheduled and not self._is_receiving and self.closed is None:
+            self._is_transmit_scheduled = True
+            self._loop.call_soon(self.transmit)
 
     def transmit(self) -> None:
         """Send what may leave now."""
-        self._transmission = None
+        self._is_transmit_scheduled = False
         if self.closed is not None:
             return
         self._flush()
