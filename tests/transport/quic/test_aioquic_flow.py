@@ -337,9 +337,9 @@ def test_a_defect_while_receiving_does_not_keep_a_connection_from_sending(monkey
                 patch.setattr(server.core, "receive_datagram", _fail)
                 with pytest.raises(ZeroDivisionError):
                     server.datagrams_received([(b"x", client.local_address)])
-            await exchange(client, server)
             server.schedule_transmit()
             assert server._is_transmit_scheduled
+            await exchange(client, server)
 
     run(scenario())
 
