@@ -137,12 +137,15 @@ def closest(word: str, known: Iterable[str]) -> str:
     """
     if len(word) > MAX_KEY_TO_COMPARE:
         return ""
-    plain = {_plain(name): name for name in known}
+    names = {plain(name): name for name in known}
+    if plain(word) in names:
+        return names[plain(word)]
     import difflib  # only for those who made a slip
 
-    found = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.72)
-    return plain[found[0]] if found else ""
+    found = difflib.get_close_matches(plain(word), names, n=1, cutoff=0.72)
+    return names[found[0]] if found else ""
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
+    """Return `word` without what people vary in keys: case, hyphens and underscores."""
     return word.lower().replace("-", "").replace("_", "")

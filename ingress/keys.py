@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
-from ingress.faults import ConfigPath, closest, describe, quoted
+from ingress.faults import ConfigPath, FaultList, closest, describe, quoted
+from ingress.guards import SECURITY_HOLDERS, SECURITY_KEYS, guard_meant, hidden_guards, is_guard, misplaced
 from ingress.kinds import Kind, Reader
 from values import dataclass, field
 
 T = TypeVar("T")
-
-#: Keys that guard something: a slip in one of them is a fault whatever the user allows.
-SECURITY_KEYS = frozenset({"access", "ipRules"})
-#: Keys under which a guarding key may stand, so that a slip in them would hide it.
-SECURITY_HOLDERS = frozenset({"originRequest"})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -106,18 +102,21 @@ class Table:
             return
         place = (*path, name)
         if name in self.retired:
+            add_hidden_guards(value, place, reader.faults)
             reader.faults.warn(place, f"{quoted(name)[1:-1]} is no longer known: {self.retired[name]}")
             return
+        meant = "" if name in self.elsewhere else self.suggest(name)
+        guards = self.secure or is_guard(name) or name in SECURITY_HOLDERS or meant in SECURITY_KEYS | SECURITY_HOLDERS
         if name in self.elsewhere:
             message = f"{name} does not belong here; {self.elsewhere[name]}"
-            meant = ""
+        elif not meant and guard_meant(name):
+            guards, message = True, misplaced(name)
         else:
-            meant = self.suggest(name)
             message = f"unknown key {quoted(name)}"
-        hidden = isinstance(value, Mapping) and not SECURITY_KEYS.isdisjoint(value)
-        guards = self.secure or hidden or name in SECURITY_KEYS or meant in SECURITY_KEYS | SECURITY_HOLDERS
         warning = reader.allow_unknown_keys and not guards
         reader.faults.add(place, message, meant, warning=warning, at_key=True)
+        if warning:
+            add_hidden_guards(value, place, reader.faults)
 
     def suggest(self, name: str) -> str:
         """Return the key that `name` was probably meant to be, or ""."""
@@ -129,6 +128,14 @@ class Table:
         properties = {key.name: key.kind.schema() | {"description": key.meaning} for key in self.keys}
         properties |= {name: {"deprecated": True, "description": text} for name, text in self.retired.items()}
         return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def add_hidden_guards(value: object, path: ConfigPath, faults: FaultList) -> None:
+    """Record an error for each guarding key below `path`, whose key is passed over."""
+    for place in hidden_guards(value, path):
+        name = str(place[-1])
+        message = misplaced(name) if guard_meant(name) else "this is nested too deeply for a key that nothing knows"
+        faults.add(place, message, at_key=True)
 
 
 @dataclass(eq=False)

@@ -5,13 +5,19 @@ Types are strict, as in the reference: a number for a text flag is a fault in a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from connector.config.flags import FLAGS, OLD_KEYS, STRUCTURED_KEYS, Flag, Kind
+from connector.config.flags import FLAGS, GUARDING_FLAGS, OLD_KEYS, REQUEST_FLAGS, STRUCTURED_KEYS, Flag, Kind
 from connector.config.problems import Problem
 from ingress.durations import parse_duration
-from ingress.faults import closest, describe
+from ingress.faults import FaultList, closest, describe, plain
+from ingress.guards import SECURITY_HOLDERS, guard_meant, misplaced
+from ingress.keys import Table, add_hidden_guards
+from ingress.origin_keys import ORIGIN_REQUEST
+from ingress.rule_keys import RULE
+from ingress.warp_routing import WARP_ROUTING
 
 if TYPE_CHECKING:
     from connector.config.yaml_source import Source
@@ -20,6 +26,13 @@ _BOOLS = {
     "true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "1": True, "0": False,
     "t": True, "f": False,
 }  # fmt: skip
+
+#: Tables whose keys people write at the top, with where they belong.
+_INNER_KEYS = (
+    (ORIGIN_REQUEST, "under originRequest"),
+    (WARP_ROUTING, "under warp-routing"),
+    (RULE, "in a rule of ingress"),
+)
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -50,7 +63,7 @@ def collect(
             continue
         flag = FLAGS.get(key)
         if flag is None or not flag.in_file:
-            problems.append(_unknown(source, key, allow_unknown_keys))
+            problems += _unknown(source, key, allow_unknown_keys)
         elif key not in overrides and given is not None:
             value = _from_file(source, flag, given, problems)
             if value is not None:
@@ -125,17 +138,61 @@ def _fits(kind: Kind, given: object) -> bool:
     return kind is Kind.INT and isinstance(given, int) and not isinstance(given, bool)
 
 
-def _unknown(source: Source, key: str, allow_unknown_keys: bool) -> Problem:
+def _unknown(source: Source, key: str, allow_unknown_keys: bool) -> list[Problem]:
     if key in OLD_KEYS:
         new = f"; its place is now {OLD_KEYS[key]}" if OLD_KEYS[key] else ""
-        return source.problem((key,), f"this key is of an older release and has no effect{new}", warning=True, key=True)
+        message = f"this key is of an older release and has no effect{new}"
+        return [source.problem((key,), message, warning=True, key=True), *_hidden(source, key)]
     if key in FLAGS:
-        return source.problem((key,), f"this can only be given on the command line, as --{key}", key=True)
-    suggestion = closest(key, (*STRUCTURED_KEYS, *_file_keys()))
-    # A misspelt originRequest may hide access settings: it stays a fault whatever the user allows.
-    warning = allow_unknown_keys and suggestion not in ("originRequest", "ingress")
-    return source.problem((key,), "unknown key", suggestion=suggestion, warning=warning, key=True)
+        return [source.problem((key,), f"this can only be given on the command line, as --{key}", key=True)]
+    words = _words_of_flags()
+    suggestion = words.get(closest(key, words), "")
+    if place := _place_of(key, suggestion, has_rules=bool(source.values.get("ingress"))):
+        message, suggestion = f"{key} does not belong here; {place}", ""
+    else:
+        message = "unknown key"
+    # What may guard something, or hide what does, stays an error whatever the user allows.
+    guards = bool(guard_meant(key)) or suggestion in GUARDING_FLAGS or suggestion in SECURITY_HOLDERS
+    warning = allow_unknown_keys and not guards
+    problem = source.problem((key,), message, suggestion=suggestion, warning=warning, key=True)
+    return [problem, *(_hidden(source, key) if warning else ())]
 
 
-def _file_keys() -> Sequence[str]:
-    return [flag.name for flag in FLAGS.values() if flag.in_file]
+def _hidden(source: Source, key: str) -> list[Problem]:
+    """Return an error for each guarding key below `key`, which is passed over."""
+    faults = FaultList()
+    add_hidden_guards(source.values[key], (key,), faults)
+    return [source.problem(fault.path, fault.message, key=True) for fault in faults.faults]
+
+
+def _place_of(key: str, flag: str, *, has_rules: bool) -> str:
+    """Say where a key belongs that is none of the top level, or "" where it is more probably a slip in `flag`."""
+    if guard_meant(key):
+        return misplaced(key).partition("; ")[2]
+    if flag in STRUCTURED_KEYS:
+        return ""
+    meant = [(table, where, table.suggest(key)) for table, where in _INNER_KEYS]
+    for table, where, name in meant:
+        if name and plain(name) == plain(key):
+            return _advice(table, where, name, key)
+    if has_rules and flag in REQUEST_FLAGS:  # beside rules it would do nothing
+        return f"write {REQUEST_FLAGS[flag]} under originRequest"
+    for table, where, name in meant:
+        if name and not flag:
+            return _advice(table, where, name, key)
+    return ""
+
+
+def _advice(table: Table, where: str, name: str, key: str) -> str:
+    of_a_rule = " of a rule" if table is ORIGIN_REQUEST and table[name].only_in_rules else ""
+    return f"write {'it' if name == key else name} {where}{of_a_rule}"
+
+
+@functools.cache
+def _words_of_flags() -> dict[str, str]:
+    """Top-level keys by their names and by those that people try for them."""
+    flags = [flag for flag in FLAGS.values() if flag.in_file]
+    words = {alias: flag.name for flag in flags for alias in (*flag.aliases, *flag.also_tried) if len(alias) > 1}
+    # What has no effect is no advice: its name leads nowhere, so that a slip in another key is not taken for it.
+    useful = [flag.name for flag in flags if flag.has_effect]
+    return words | {"rules": "ingress"} | {name: name for name in (*STRUCTURED_KEYS, *useful)}

@@ -32,6 +32,8 @@ class Flag:
     help: str = ""
     "Shown by `run --help`; empty hides the option."
     aliases: tuple[str, ...] = ()
+    also_tried: tuple[str, ...] = ()
+    "Other names under which people look for it in a config."
     metavar: str = ""
     in_file: bool = True
     "Whether the config file may hold it."
@@ -120,6 +122,14 @@ _MEANINGS = {
 #: Flags that set a key of originRequest where the config has no rules.
 REQUEST_FLAGS = {key.flag: key.name for key in ORIGIN_REQUEST.keys if key.flag}
 _ALIASES = {"credentials-file": ("cred-file",), "protocol": ("p",), "post-quantum": ("pq",), "features": ("F",)}
+_ALSO_TRIED = {
+    "token": ("tunnel-token",),
+    "credentials-file": ("credentials", "creds-file"),
+    "loglevel": ("log-level", "level"),
+    "logfile": ("log-file",),
+}
+#: Flags that guard something: a slip in one of them is an error whatever the user allows.
+GUARDING_FLAGS = frozenset({"cacert", "post-quantum"})
 _NOT_IN_FILE = frozenset({"output", "max-active-flows", "dns-resolver-addrs", "icmpv4-src", "icmpv6-src"})
 _SECRET = frozenset({"token", "credentials-contents"})
 
@@ -138,6 +148,7 @@ def _flags() -> list[Flag]:
             help=text,
             metavar=metavar,
             aliases=_ALIASES.get(name, ()),
+            also_tried=_ALSO_TRIED.get(name, ()),
             in_file=name not in _NOT_IN_FILE,
             secret=name in _SECRET,
             meaning=text or _MEANINGS.get(name) or _of_one_origin(name),

@@ -16,6 +16,7 @@ import yaml
 from connector.config.problems import Path, Problem
 from connector.errors import ConfigError
 from ingress.faults import describe
+from ingress.guards import guard_meant
 from values import dataclass, field
 
 #: Largest config file that is read.
@@ -142,9 +143,31 @@ def _compose(data: bytes, source: Source) -> yaml.Node | None:
         if node is not None and loader.check_node():
             message = "only the first YAML document of the file is used"
             source.warnings.append(Problem(message=message, file=source.file, warning=True))
+            _refuse_guards(loader, source.file)
         return node
     finally:
         loader.dispose()
+
+
+def _refuse_guards(loader: _Loader, file: str) -> None:
+    """Refuse guarding keys in the documents that are passed over, of which `loader` has the first before it."""
+    seen: set[int] = set()
+    while loader.check_node():
+        waiting = [loader.get_node()]
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+                continue
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and guard_meant(key.value):
+                    message = f"{key.value} has no effect here: only the first YAML document of the file is used"
+                    mark = key.start_mark
+                    raise ConfigError([Problem(message=message, file=file, line=mark.line + 1, column=mark.column + 1)])
+                waiting.append(value)
 
 
 def _syntax_problem(error: yaml.YAMLError, file: str) -> Problem:
