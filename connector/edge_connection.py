@@ -192,7 +192,7 @@ class EdgeConnection:
         counters = self.services.counters
         counters.config_pushes += 1
         try:
-            config = self.services.orchestrator.local_configuration(self.services.configuration_flags)
+            config = await self.services.orchestrator.local_configuration(self.services.configuration_flags)
             await self._measured("update_local_configuration", control.update_local_configuration(config))
         except RegistrationFailed as error:
             counters.config_push_errors += 1

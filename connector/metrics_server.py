@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -16,9 +16,9 @@ from connector.discovery import split_host_port
 from connector.errors import StartFailed
 from connector.log import Log
 
-#: The address that stands for "the first free one of the usual ports".
 #: Of the Prometheus text format.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: The address that stands for "the first free one of the usual ports".
 DEFAULT_ADDRESS = "localhost:0"
 #: Ports that are tried for the default address, before any free one.
 DEFAULT_PORTS = range(20241, 20246)
@@ -31,6 +31,8 @@ MAX_CLIENTS = 64
 
 #: Status, content type, body.
 Answer: TypeAlias = tuple[HTTPStatus, str, bytes]
+#: Makes the answer of one path; what may take long is a coroutine function.
+Page: TypeAlias = Callable[[], "Answer | Awaitable[Answer]"]
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain; charset=utf-8"
 
@@ -43,7 +45,7 @@ def json_answer(value: object, status: HTTPStatus = HTTPStatus.OK) -> Answer:
 class MetricsServer:
     """Serves the answers that its `pages` give, by path."""
 
-    def __init__(self, pages: dict[str, Callable[[], Answer]]) -> None:
+    def __init__(self, pages: Mapping[str, Page]) -> None:
         self._pages = pages
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
@@ -107,7 +109,7 @@ class MetricsServer:
         try:
             async with asyncio.timeout(TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._answer(head))
+                writer.write(await self._answer(head))
                 await writer.drain()
         except asyncio.LimitOverrunError:
             writer.write(_message((HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TEXT_TYPE, b"")))
@@ -117,13 +119,15 @@ class MetricsServer:
             self._clients.discard(writer)
             writer.close()
 
-    def _answer(self, head: bytes) -> bytes:
+    async def _answer(self, head: bytes) -> bytes:
         words = head.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return _message((HTTPStatus.BAD_REQUEST, TEXT_TYPE, b"this is no HTTP/1 request\n"))
         path = words[1].partition(b"?")[0].decode("ascii", errors="replace")
         page = self._pages.get(path)
         answer = page() if page is not None else (HTTPStatus.NOT_FOUND, TEXT_TYPE, b"404 page not found\n")
+        if not isinstance(answer, tuple):
+            answer = await answer
         return _message(answer, head_only=words[0] == b"HEAD")
 
 

@@ -1,20 +1,24 @@
 """Which configuration is in force: the local one, until the edge pushes another (reference/lifecycle.md 6).
 
 A new configuration is built whole, then swapped in between two requests; requests under way keep the origins they
-have. What cannot be built is refused and changes nothing.
+have. What cannot be built is refused and changes nothing. A large one is read beside the event loop, and put together
+in small steps, so that nobody waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from connector.background import in_background
 from connector.errors import ReloadRejected, StartFailed
 from connector.flow_limiter import FlowLimiter
 from connector.log import Log, fields
 from connector.routes import Routes, StageFactory
+from connector.tasks import TaskOwner
 from ingress import IngressError, local_configuration, parse_remote_configuration
 from ingress.local_configuration import all_settings
 from ingress.services import redacted
@@ -29,6 +33,14 @@ if TYPE_CHECKING:
 LOCAL = -1
 #: Longest text of a pushed configuration that is logged.
 MAX_LOGGED_CHARS = 4096
+#: Rules whose JSON is written in less than a millisecond, which is not worth a thread.
+FEW_RULES = 100
+#: Why a configuration is not applied.
+SHUTTING_DOWN = "the connector is shutting down"
+STOPPED = "the connector has been stopped"
+NOT_STARTED = "the connector has not been started"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ class Orchestrator:
         self._on_applied = on_applied
         self._lock = asyncio.Lock()
         self._closed = False
+        self._applying = TaskOwner(self._not_applied)
+        self._retiring = TaskOwner(self._not_retired)
         self._log = Log("configuration")
 
     def __repr__(self) -> str:
@@ -71,18 +85,48 @@ class Orchestrator:
         """Put the first configuration in force. Cancel leaves nothing started.
 
         Raises:
-            StartFailed: an origin cannot serve.
+            StartFailed: an origin cannot serve, or this was closed meanwhile.
         """
-        self.routes = await self._open(ingress, warp_routing)
+        routes = await self._open(ingress, warp_routing)
+        if self._closed:
+            await routes.close()
+            raise StartFailed(STOPPED)
+        self.routes = routes
         self._limit(warp_routing)
 
     async def apply_local(self, ingress: Ingress, warp_routing: WarpRouting) -> None:
-        """Put a re-read local configuration in force. Cancel leaves the old one.
+        """Put a re-read local configuration in force. Cancel: it is applied all the same.
 
         Raises:
-            ReloadRejected: an origin cannot serve, or the edge's configuration is in force; the old one stays.
+            ReloadRejected: an origin cannot serve, or the edge's configuration is in force, or nothing runs here (any
+                more); the old one stays.
         """
+        await self._to_its_end(self._apply_local(ingress, warp_routing))
+
+    async def apply_remote(self, version: int, config: bytes) -> Applied:
+        """Put a configuration that the edge pushed in force, unless it is no newer. Cancel: it is applied all the same.
+
+        An edge that does not wait for the answer, or whose connection is lost, must leave neither half of a change nor
+        origins that nobody closes.
+        """
+        try:
+            return await self._to_its_end(self._apply_remote(version, config))
+        except ReloadRejected:
+            return Applied(self.version, SHUTTING_DOWN)
+
+    async def _to_its_end(self, application: Coroutine[Any, Any, _T]) -> _T:
+        task = self._applying.spawn(application, name="configuration")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # by `close`, and not whoever waits here
+                raise ReloadRejected(STOPPED) from None
+            raise
+
+    async def _apply_local(self, ingress: Ingress, warp_routing: WarpRouting) -> None:
         async with self._lock:
+            if self._closed or not hasattr(self, "routes"):
+                raise ReloadRejected(STOPPED if self._closed else NOT_STARTED)
             if self.version != LOCAL:
                 raise ReloadRejected(
                     f"the edge's configuration (version {self.version}) is in force; the local rules are not used"
@@ -93,15 +137,14 @@ class Orchestrator:
                 raise ReloadRejected(str(error)) from error
         self._on_applied(LOCAL)
 
-    async def apply_remote(self, version: int, config: bytes) -> Applied:
-        """Put a configuration that the edge pushed in force, unless it is no newer. Cancel leaves the old one."""
+    async def _apply_remote(self, version: int, config: bytes) -> Applied:
         async with self._lock:
             if self._closed:
-                return Applied(self.version, "the connector is shutting down")
+                return Applied(self.version, SHUTTING_DOWN)
             if version <= self.version:
                 return Applied(self.version)
             try:
-                parsed = parse_remote_configuration(config)
+                parsed = await in_background(functools.partial(parse_remote_configuration, config))
                 await self._swap(parsed.ingress, parsed.warp_routing)
             except (IngressError, StartFailed) as error:
                 reason = str(error) or type(error).__name__
@@ -113,31 +156,37 @@ class Orchestrator:
         self._on_applied(version)
         return Applied(version)
 
-    def local_configuration(self, flags: Sequence[tuple[str, str]]) -> bytes:
-        """The JSON that a locally managed tunnel tells the edge (wire.md 5.6)."""
+    async def local_configuration(self, flags: Sequence[tuple[str, str]]) -> bytes:
+        """The JSON that a locally managed tunnel tells the edge (wire.md 5.6). Cancel at any time."""
         routes = self.routes
-        value = local_configuration(routes.ingress, routes.warp_routing, dict(flags))
-        return json.dumps(value, separators=(",", ":")).encode()
 
-    def shown_configuration(self) -> dict[str, Any]:
-        """The rules in force with every setting, for the page /config (reference/lifecycle.md 8)."""
-        routes = self.routes
-        rules = [
-            {
-                "hostname": rule.hostname,
-                "path": rule.path or None,
-                "service": redacted(rule.service),
-                "originRequest": all_settings(rule.settings),
-            }
-            for rule in routes.ingress.rules
-        ]
-        warp_routing = local_configuration(routes.ingress, routes.warp_routing)["warp-routing"]
-        return {"ingress": rules, "warp-routing": warp_routing}
+        def written() -> bytes:
+            value = local_configuration(routes.ingress, routes.warp_routing, dict(flags))
+            return json.dumps(value, separators=(",", ":")).encode()
+
+        return await in_background(written) if len(routes.routes) > FEW_RULES else written()
+
+    async def shown_configuration(self) -> bytes:
+        """The rules in force with every setting, as JSON for the page /config (reference/lifecycle.md 8).
+
+        Cancel at any time.
+        """
+        version, routes = self.version, self.routes
+
+        def written() -> bytes:
+            return json.dumps({"version": version, "config": _shown(routes)}, separators=(",", ":")).encode()
+
+        return await in_background(written) if len(routes.routes) > FEW_RULES else written()
 
     async def close(self) -> None:
-        """Release the origins and accept no more configurations. Cancel leaves some open. Idempotent."""
+        """Release the origins and accept no more configurations; one that is being applied is given up.
+
+        Cancel leaves some open. Idempotent.
+        """
         if not self._closed:
             self._closed = True
+            await self._applying.cancel_all()
+            await self._retiring.wait_all()
             if hasattr(self, "routes"):
                 await self.routes.close()
 
@@ -148,8 +197,29 @@ class Orchestrator:
         fresh = await self._open(ingress, warp_routing)
         old, self.routes = self.routes, fresh
         self._limit(warp_routing)
-        await old.close()
+        # A task of its own: whatever becomes of this one, the old origins are closed to the last.
+        await asyncio.shield(self._retiring.spawn(old.close(), name="old configuration"))
+
+    def _not_applied(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        self._log.debug("%s was not applied: %s", task.get_name(), error)
+
+    def _not_retired(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        self._log.error("%s could not be let go of: %s", task.get_name(), error, exc_info=error)
 
     def _limit(self, warp_routing: WarpRouting) -> None:
         own = self._max_active_flows
         self.limiter.limit = warp_routing.max_active_flows if own is None else own
+
+
+def _shown(routes: Routes) -> dict[str, Any]:
+    rules = [
+        {
+            "hostname": rule.hostname,
+            "path": rule.path or None,
+            "service": redacted(rule.service),
+            "originRequest": all_settings(rule.settings),
+        }
+        for rule in routes.ingress.rules
+    ]
+    warp_routing = local_configuration(routes.ingress, routes.warp_routing)["warp-routing"]
+    return {"ingress": rules, "warp-routing": warp_routing}

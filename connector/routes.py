@@ -6,6 +6,7 @@ way. A `Stage` stands between the match and the origin and may refuse (identity,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ingress import Ingress, Rule, WarpRouting
     from ingress.origins import OriginResources
     from ingress.origins.base import OriginRequest
+
+#: Rules that are opened or closed before others have their turn: about a millisecond of a slow machine.
+ROUTES_PER_TURN = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,8 @@ class Routes:
         started: list[Route] = []
         try:
             for index, rule in enumerate(ingress.rules):
+                if index % ROUTES_PER_TURN == ROUTES_PER_TURN - 1:
+                    await asyncio.sleep(0)
                 route = _route(index, rule, resources, factories)
                 started.append(route)
                 await route.origin.start()
@@ -130,5 +136,7 @@ def _route(index: int, rule: Rule, resources: OriginResources, factories: Sequen
 
 
 async def _close(routes: Sequence[Route]) -> None:
-    for route in routes:
+    for index, route in enumerate(routes):
+        if index % ROUTES_PER_TURN == ROUTES_PER_TURN - 1:
+            await asyncio.sleep(0)
         await route.origin.close()

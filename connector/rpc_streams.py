@@ -31,7 +31,9 @@ class RpcStreams:
         self._log = log
 
     async def serve(self, stream: Stream, leftover: bytes) -> None:
-        """Answer calls until the edge ends the stream or its time is over. Cancel: calls under way go unanswered.
+        """Answer calls until the edge ends the stream, or says nothing more for a while.
+
+        Cancel: calls under way go unanswered.
 
         Raises:
             StreamReset, ConnectionClosed: the edge left.
@@ -39,13 +41,15 @@ class RpcStreams:
         server = EdgeRpcServer()
         data = leftover
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as limit:
                 while True:
                     for event in server.receive_data(data) if data else ():
                         if isinstance(event, ConversationEnded):
                             self._log.debug("An RPC stream of the edge ended: %s", event.reason)
                             return
+                        limit.reschedule(None)  # what this side takes does not count: rules may be many
                         await self._answer(server, event)
+                        limit.reschedule(asyncio.get_running_loop().time() + self._timeout)
                     if answer := server.bytes_to_send():
                         await stream.send(answer)
                     data = await stream.receive()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from connector.metrics_server import TEXT_TYPE, Answer, json_answer, metrics_answer
+from connector.metrics_server import JSON_TYPE, TEXT_TYPE, Answer, Page, json_answer, metrics_answer
 
 if TYPE_CHECKING:
     from connector.api import Connector
     from connector.orchestrator import Orchestrator
 
 
-def status_pages(connector: Connector, orchestrator: Orchestrator) -> dict[str, Callable[[], Answer]]:
+def status_pages(connector: Connector, orchestrator: Orchestrator) -> dict[str, Page]:
     """Return the pages by path; each is made when it is asked for."""
 
     def ready() -> Answer:
@@ -31,8 +30,8 @@ def status_pages(connector: Connector, orchestrator: Orchestrator) -> dict[str, 
 
         return metrics_answer(exposition(connector.registry))
 
-    def config() -> Answer:
-        return json_answer({"version": orchestrator.version, "config": orchestrator.shown_configuration()})
+    async def config() -> Answer:
+        return HTTPStatus.OK, JSON_TYPE, await orchestrator.shown_configuration() + b"\n"
 
     return {
         "/metrics": metrics,

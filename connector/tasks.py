@@ -51,6 +51,11 @@ class TaskOwner:
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
 
+    async def wait_all(self) -> None:
+        """Wait until every task that there is now has ended, whatever its outcome. Cancel leaves them running."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ingress.keys import Key
 
 #: Rules in the local config, and in what the edge sends.
-MAX_RULES, MAX_REMOTE_RULES = 10_000, 4096
+MAX_RULES = MAX_REMOTE_RULES = 10_000
 _WANTED = {
     "stream": "streams such as tcp:// or ssh://",
     "http": "HTTP services",

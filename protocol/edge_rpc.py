@@ -102,7 +102,7 @@ class EdgeRpcServer:
     """The end that is called. Answer each event by its `call`; answering what nobody awaits does nothing."""
 
     def __init__(self) -> None:
-        self._rpc = rpc.Conversation(hosts=True)
+        self._rpc = rpc.Conversation(hosts=True, max_message_bytes=rpc.MAX_CONFIGURATION_MESSAGE_BYTES)
 
     def __repr__(self) -> str:
         return f"<EdgeRpcServer {self._rpc!r}>"

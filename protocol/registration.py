@@ -205,6 +205,7 @@ class RegistrationServer:
 
     def accept(self, details: ConnectionDetails) -> None:
         """Answer the oldest `RegisterRequested`. Does nothing where the connector no longer waits."""
+        self._rpc.expect_configuration()
         self._answer(REGISTER, Body(0, 1, lambda results: write_details(results, details)))
 
     def refuse(self, refusal: Refusal) -> None:

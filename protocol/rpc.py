@@ -18,8 +18,10 @@ from protocol.reader import Message, Struct
 if TYPE_CHECKING:
     from protocol.rpc_messages import Body
 
-#: Largest RPC message. A pushed configuration is the largest there is.
+#: Largest RPC message of a peer that may be anybody.
 MAX_MESSAGE_BYTES: Final = 1_048_576
+#: Largest RPC message where a configuration is to be expected, the largest thing there is: 4 MiB of JSON.
+MAX_CONFIGURATION_MESSAGE_BYTES: Final = 4_194_304 + 65_536
 #: Most calls of this side, and most questions of the peer, that may be unfinished at one time.
 MAX_QUESTIONS: Final = 64
 #: Most bytes that wait for `bytes_to_send`; a peer that provokes more without reading is given up.
@@ -55,12 +57,21 @@ Event: TypeAlias = Called | Returned | Ended
 
 
 class Conversation:
-    """The state of one conversation. `hosts` tells whether this side offers a capability to a peer that asks."""
+    """The state of one conversation. `hosts` tells whether this side offers a capability to a peer that asks.
 
-    def __init__(self, *, hosts: bool, no_capability: str = "rpc: no bootstrap interface") -> None:
+    A message of the peer may have `max_message_bytes`.
+    """
+
+    def __init__(
+        self,
+        *,
+        hosts: bool,
+        no_capability: str = "rpc: no bootstrap interface",
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._hosts = hosts
         self._no_capability = no_capability
-        self._splitter = MessageSplitter(max_bytes=MAX_MESSAGE_BYTES)
+        self._splitter = MessageSplitter(max_bytes=max_message_bytes)
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._over: str | None = None
@@ -162,6 +173,10 @@ class Conversation:
             self._over = "closed by this side"
 
     # What comes in
+
+    def expect_configuration(self) -> None:
+        """From here on the peer's messages may be as large as a configuration."""
+        self._splitter.max_bytes = MAX_CONFIGURATION_MESSAGE_BYTES
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Absorb bytes of the stream; return what they bring. After the end nothing comes any more.

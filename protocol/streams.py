@@ -27,8 +27,9 @@ RPC_SIGNATURE = b"\x52\xbb\x82\x5c\xdb\x65"
 #: Written after the data signature. What a peer writes there is ignored, as the reference does.
 VERSION = b"01"
 
-#: Largest Cap'n Proto message that may open a stream. A request's head on the public edge is at most 128 KiB.
-MAX_OPENING_BYTES = 262_144
+#: Largest Cap'n Proto message that may open a stream. A request's head on the public edge is at most 128 KiB; the
+#: reference takes 900 kB.
+MAX_OPENING_BYTES = 1_048_576
 
 _PREAMBLE = DATA_SIGNATURE + VERSION
 _PREAMBLE_BYTES = len(_PREAMBLE)

@@ -7,12 +7,16 @@ time, which is what the slowest of a hundred requests waited for. A program that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 #: Objects that may be new before the collector looks at them; Python's own 700 are those of some requests under way.
 YOUNG_OBJECTS = 10_000
+#: Seconds that a thread which reads a config may keep the interpreter when the event loop has something to do.
+SWITCH_INTERVAL = 0.001
 
 
 def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -27,6 +31,7 @@ def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     # Everything that exists now was loaded for good.
     gc.freeze()
     gc.enable()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())
 
@@ -40,3 +45,15 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the collector from looking at what a large config is made of while it is read: it stops everybody."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector.api import Connector
+from connector.background import in_background
 from connector.cli.exits import CLEAN
-from connector.cli.loops import settle
+from connector.cli.loops import settle, uncollected
 from connector.errors import ConfigError, ReloadRejected
 from connector.events import Event, Registered
 from connector.log import Log
@@ -95,7 +96,8 @@ async def serve(
                 done = await _first(tasks, connector.wait_closed(), signals.stop.wait(), signals.reload.wait())
                 if done == 2:
                     signals.reload.clear()
-                    await _reload(connector, read_config)
+                    # A config that is a pipe may never be read to its end; the process ends all the same.
+                    await _first(tasks, _reload(connector, read_config), signals.stop.wait())
                     continue
                 if done == 1:
                     await _first(tasks, connector.drain(), signals.stop_now.wait())
@@ -118,7 +120,8 @@ async def _first(tasks: TaskOwner, *coroutines: Coroutine[Any, Any, Any]) -> int
 
 async def _reload(connector: Connector, read_config: Callable[[], ConnectorConfig]) -> None:
     try:
-        config = read_config()
+        with uncollected():
+            config = await in_background(read_config)
         await connector.reload(config)
     except ConfigError as error:
         for problem in error.problems:

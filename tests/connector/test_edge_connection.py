@@ -56,7 +56,11 @@ class World:
         "The edge answers nothing."
         self.configurations = True
         self.remotely_managed = remotely_managed
-        orchestrator = SimpleNamespace(local_configuration=lambda flags: b'{"ingress":[]}')
+
+        async def local_configuration(flags: object) -> bytes:
+            return b'{"ingress":[]}'
+
+        orchestrator = SimpleNamespace(local_configuration=local_configuration)
         from connector.config import Credentials
 
         services = Services(

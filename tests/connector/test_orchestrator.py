@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from connector import orchestrator as orchestrator_module
 from connector import routes as routes_module
 from connector.counters import Counters
 from connector.errors import ReloadRejected, StartFailed
 from connector.orchestrator import LOCAL, Orchestrator
-from ingress import WarpRouting, parse_ingress
+from ingress import WarpRouting, parse_ingress, parse_remote_configuration
 from ingress.origins import OriginResources
 from ingress.origins.base import Origin, OriginError
+from ingress.parse import MAX_REMOTE_RULES
+from protocol.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer
 from tests.connector.fakes import FakeOrigin
 
 if TYPE_CHECKING:
@@ -222,7 +226,7 @@ def test_a_stage_that_enforces_access_stands_before_the_origin(monkeypatch: pyte
 def test_the_edge_is_told_the_local_rules_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
         await world.start("http://localhost:1")
-        told = json.loads(world.orchestrator.local_configuration((("retries", "5"),)))
+        told = json.loads(await world.orchestrator.local_configuration((("retries", "5"),)))
         assert told["__configuration_flags"] == {"retries": "5"}
         assert told["ingress"] == [{"service": "http://localhost:1", "originRequest": {}}]
 
@@ -234,5 +238,134 @@ def test_a_closed_orchestrator_takes_nothing_more(monkeypatch: pytest.MonkeyPatc
         await world.start()
         await world.orchestrator.close()
         assert "shutting down" in (await world.orchestrator.apply_remote(1, remote("http://x"))).error
+
+    run(monkeypatch, scenario)
+
+
+# -- nobody waits for a large configuration -------------------------------------------------------------------------
+
+
+def hosts(count: int) -> bytes:
+    rules = [{"hostname": f"host-{n}.example", "service": "http://localhost:1"} for n in range(count - 1)]
+    return json.dumps({"ingress": [*rules, {"service": "http_status:404"}]}).encode()
+
+
+class Reader:
+    """Reads pushed configurations when it is told to, and knows whether that was on the event loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started, self.release = threading.Event(), threading.Event()
+        monkeypatch.setattr(orchestrator_module, "parse_remote_configuration", self.read)
+
+    def read(self, data: bytes) -> Any:
+        self.started.set()
+        assert threading.current_thread() is not threading.main_thread(), "read on the event loop"
+        assert self.release.wait(10)
+        return parse_remote_configuration(data)
+
+
+def test_requests_go_on_while_a_push_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        reader = Reader(monkeypatch)
+        await world.start()
+        pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
+        await asyncio.to_thread(reader.started.wait, 10)
+        assert str(world.orchestrator.routes.ingress.rules[0].service) == "http://localhost:1"
+        reader.release.set()
+        assert (await pushing).latest_version == 1
+
+    run(monkeypatch, scenario)
+
+
+def test_a_push_is_applied_whoever_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        reader = Reader(monkeypatch)
+        await world.start()
+        pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
+        await asyncio.to_thread(reader.started.wait, 10)
+        pushing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pushing
+        reader.release.set()
+        async with asyncio.timeout(10):
+            while not world.applied:
+                await asyncio.sleep(0.001)
+        assert [origin.closed for origin in world.made] == [True, False]
+
+    run(monkeypatch, scenario)
+
+
+def test_closing_gives_up_a_push_and_keeps_no_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        reader = Reader(monkeypatch)
+        await world.start()
+        pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
+        await asyncio.to_thread(reader.started.wait, 10)
+        async with asyncio.timeout(10):
+            await world.orchestrator.close()
+        assert "shutting down" in (await pushing).error
+        reader.release.set()
+        assert world.orchestrator.version == LOCAL
+
+    run(monkeypatch, scenario)
+
+
+def test_rules_are_opened_and_closed_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        many = parse_remote_configuration(hosts(10 * routes_module.ROUTES_PER_TURN)).ingress
+        other = asyncio.ensure_future(others())
+        for _ in range(2):
+            turns = 0
+            await world.orchestrator.apply_local(many, WarpRouting())
+            assert turns >= 10
+        assert turns >= 20  # as many were closed as opened
+        other.cancel()
+
+    run(monkeypatch, scenario)
+
+
+def test_as_many_rules_can_be_pushed_as_a_file_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.start()
+        client, server = EdgeRpcClient(), EdgeRpcServer()
+        pushed = hosts(MAX_REMOTE_RULES) + b" " * 1_000_000  # more than the reference's defaults written out
+        client.update_configuration(1, pushed)
+        (event,) = server.receive_data(client.bytes_to_send())
+        assert isinstance(event, ConfigurationPushed)
+        assert await world.orchestrator.apply_remote(1, event.config) == orchestrator_module.Applied(1)
+        assert len(world.orchestrator.routes.routes) == MAX_REMOTE_RULES
+        # What the edge and the page /config are told of them is written beside the loop too.
+        threads: list[threading.Thread] = []
+
+        def written(*_: object) -> dict[str, object]:
+            threads.append(threading.current_thread())
+            return {"ingress": [], "warp-routing": {}}
+
+        monkeypatch.setattr(orchestrator_module, "local_configuration", written)
+        await world.orchestrator.local_configuration(())
+        await world.orchestrator.shown_configuration()
+        assert len(threads) == 2
+        assert threading.main_thread() not in threads
+
+    run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("state", ["not been started", "been stopped"])
+def test_rules_are_put_in_force_only_while_it_runs(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    async def scenario(world: World) -> None:
+        if state == "been stopped":
+            await world.start()
+            await world.orchestrator.close()
+        with pytest.raises(ReloadRejected, match=state):
+            await world.orchestrator.apply_local(ingress("http://localhost:2"), WarpRouting())
 
     run(monkeypatch, scenario)

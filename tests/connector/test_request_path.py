@@ -355,7 +355,7 @@ def test_an_early_answer_stops_the_rest_of_the_upload() -> None:
 
 def test_a_head_too_large_for_the_edge_is_an_error_answer() -> None:
     async def scenario() -> None:
-        answer = FakeResponse(b"x", headers=[(b"X-%d" % number, b"v" * 8000) for number in range(40)])
+        answer = FakeResponse(b"x", headers=[(b"X-%d" % number, b"v" * 8000) for number in range(140)])
         under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
         found = await under.ask()
         assert "cannot be carried" in found.error

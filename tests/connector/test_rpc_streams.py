@@ -22,6 +22,7 @@ class FakeOrchestrator:
 
     async def apply_remote(self, version: int, config: bytes) -> Applied:
         self.pushed.append((version, config))
+        await asyncio.sleep(60 if config == b"slow" else 0)
         return Applied(version) if config != b"bad" else Applied(-1, "it is bad")
 
 
@@ -63,6 +64,14 @@ def test_a_pushed_configuration_is_applied_and_answered() -> None:
         assert answer == ConfigurationAnswered(7, "")
         assert world.orchestrator.pushed == [(7, b'{"ingress":[]}')]
         assert world.counters.server_call("config", "update_configuration").operations == 1
+
+    run(scenario)
+
+
+def test_the_edge_is_answered_however_long_applying_takes() -> None:
+    async def scenario(world: World) -> None:
+        answer = await world.call(lambda client: client.update_configuration(7, b"slow"))
+        assert answer == ConfigurationAnswered(7, "")
 
     run(scenario)
 

@@ -27,7 +27,7 @@ from protocol.registration import (
     Unregistered,
     UnregisterRequested,
 )
-from protocol.rpc import MAX_QUESTIONS
+from protocol.rpc import MAX_CONFIGURATION_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_QUESTIONS
 from protocol.rpc_messages import (
     EMPTY,
     Body,
@@ -259,6 +259,24 @@ def test_two_registrations_are_answered_in_order() -> None:
     server.refuse(Refusal(cause="first"))
     server.accept(DETAILS)
     assert settle(client, server)[0] == [Refused(Refusal(cause="first")), Registered(DETAILS)]
+
+
+def test_a_registered_connector_may_have_ten_thousand_rules() -> None:
+    rules = b"r" * (MAX_CONFIGURATION_MESSAGE_BYTES - 10_000)
+    client, server = connected()
+    client.register(REGISTRATION)
+    settle(client, server)
+    server.accept(DETAILS)
+    settle(client, server)
+    client.update_local_configuration(rules)
+    assert settle(client, server)[1] == [LocalConfigurationReceived(rules)]
+
+
+def test_a_stranger_may_send_no_such_amount() -> None:
+    client, server = connected()
+    client.update_local_configuration(b"r" * MAX_MESSAGE_BYTES)
+    (ended,) = settle(client, server)[1]
+    assert "beyond the limit" in ended.reason
 
 
 def test_ends_show_their_state() -> None:

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from connector.background import in_background
+
+
+def test_work_is_done_beside_the_loop() -> None:
+    async def scenario() -> None:
+        go_on = threading.Event()
+        asyncio.get_running_loop().call_soon(go_on.set)
+        assert await in_background(lambda: go_on.wait(10)) is True
+
+    asyncio.run(scenario())
+
+
+def test_what_the_work_raises_is_raised() -> None:
+    async def scenario() -> None:
+        with pytest.raises(KeyError, match="missing"):
+            await in_background(lambda: dict[str, int]()["missing"])
+
+    asyncio.run(scenario())
+
+
+def test_work_that_never_ends_holds_nothing_up() -> None:
+    release = threading.Event()
+
+    async def scenario() -> None:
+        async with asyncio.timeout(5):
+            working = asyncio.ensure_future(in_background(release.wait))
+            await asyncio.sleep(0)
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await working
+
+    asyncio.run(scenario())  # ends although the work goes on
+    assert not release.is_set()
+    release.set()
