@@ -20,6 +20,7 @@ from protocol.registration import (
     RegistrationClient,
     Unregistered,
 )
+from protocol.rpc import READ_BYTES
 from transport.errors import TransportError
 from values import dataclass
 
@@ -58,7 +59,7 @@ class ControlStream:
         reason = "the connection is being closed"
         try:
             while not self._ended:
-                data = await self._stream.receive()
+                data = await self._stream.receive(READ_BYTES)
                 events = self._client.receive_data(data) if data else self._client.receive_eof()
                 for event in events:
                     if isinstance(event, ConversationEnded):
@@ -66,6 +67,7 @@ class ControlStream:
                     else:
                         self._dispatch(event)
                 self._flush()
+                await asyncio.sleep(0)  # an edge that floods holds nobody else up
         except TransportError as error:
             reason = str(error)
         finally:

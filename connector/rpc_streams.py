@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from connector.log import Log, fields
 from protocol.edge_rpc import ConfigurationPushed, EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
 from protocol.registration import ConversationEnded
+from protocol.rpc import READ_BYTES
 
 if TYPE_CHECKING:
     from connector.counters import Counters
@@ -39,7 +40,7 @@ class RpcStreams:
             StreamReset, ConnectionClosed: the edge left.
         """
         server = EdgeRpcServer()
-        data = leftover
+        data, leftover = leftover[:READ_BYTES], leftover[READ_BYTES:]
         try:
             async with asyncio.timeout(self._timeout) as limit:
                 while True:
@@ -52,7 +53,11 @@ class RpcStreams:
                         limit.reschedule(asyncio.get_running_loop().time() + self._timeout)
                     if answer := server.bytes_to_send():
                         await stream.send(answer)
-                    data = await stream.receive()
+                    await asyncio.sleep(0)  # an edge that floods holds nobody else up
+                    if leftover:
+                        data, leftover = leftover[:READ_BYTES], leftover[READ_BYTES:]
+                        continue
+                    data = await stream.receive(READ_BYTES)
                     if not data:
                         return
         except TimeoutError:

@@ -24,6 +24,7 @@ from protocol.registration import (
     RegistrationServer,
     UnregisterRequested,
 )
+from protocol.rpc import READ_BYTES
 from protocol.streams import RPC_SIGNATURE, encode_rpc_opening
 from transport.errors import ConnectionClosed, TransportError
 
@@ -150,7 +151,7 @@ class EdgeConnection:
         try:
             await stream.send(encode_rpc_opening() + client.bytes_to_send())
             while True:
-                data = await stream.receive()
+                data = await stream.receive(READ_BYTES)
                 events = client.receive_data(data) if data else client.receive_eof()
                 for event in events:
                     if isinstance(event, ConfigurationAnswered):
@@ -162,6 +163,7 @@ class EdgeConnection:
                     raise PushFailed("The connector ended the stream without an answer.")
                 if more := client.bytes_to_send():
                     await stream.send(more)
+                await asyncio.sleep(0)  # a connector that floods holds nobody else up
         finally:
             stream.stop()
             stream.reset()
@@ -206,7 +208,7 @@ class EdgeConnection:
         server = RegistrationServer()
         data = b" "
         while data:
-            data = await stream.receive()
+            data = await stream.receive(READ_BYTES)
             events = server.receive_data(data) if data else server.receive_eof()
             ended = False
             for event in events:
@@ -215,6 +217,7 @@ class EdgeConnection:
                 await stream.send(answer)
             if ended or self.state == "refused":
                 break
+            await asyncio.sleep(0)  # a connector that floods holds nobody else up
         stream.finish()
 
     def _decide(self, server: RegistrationServer, event: object) -> bool:
@@ -300,7 +303,7 @@ class EdgeConnection:
         # A connector may say that a UDP session ended (wire.md 11); this edge keeps none, so each is unknown: no error.
         data = b""
         while len(data) < len(RPC_SIGNATURE):
-            piece = await stream.receive()
+            piece = await stream.receive(READ_BYTES)
             if not piece:
                 return
             data += piece
@@ -315,7 +318,8 @@ class EdgeConnection:
                     server.answer_udp_end(event.call)
             if answer := server.bytes_to_send():
                 await stream.send(answer)
-            data = await stream.receive()
+            await asyncio.sleep(0)
+            data = await stream.receive(READ_BYTES)
             if not data:
                 stream.finish()
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from protocol.errors import ProtocolError
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class FramedBody:
-    """Reads as a stream does; at the end, `trailers` is complete."""
+    """Reads as a stream does; at the end, `trailers` is complete.
+
+    However small the connector's frames, so many are read in a row and no more; then the loop turns.
+    """
 
     __slots__ = ("_decoder", "_first", "_stream")
 
@@ -28,13 +32,15 @@ class FramedBody:
         return self._decoder.trailers or []
 
     def receive_nowait(self, limit: int) -> bytes | None:
-        """Return bytes of the body, b"" at its end, None where nothing is there yet.
+        """Return bytes of the body, b"" at its end, None where nothing is there yet or others must have a turn first.
 
         Raises:
             ProtocolError: it is malformed, or ended too early.
             TransportError: the stream broke off.
         """
         while not self._decoder.finished:
+            if self._decoder.has_more:
+                return None
             data: bytes | None = self._first
             if data:
                 self._first = b""
@@ -49,7 +55,11 @@ class FramedBody:
     async def receive(self, limit: int) -> bytes:
         """As `receive_nowait`, but wait. Cancel at any time: no byte is lost."""
         while (piece := self.receive_nowait(limit)) is None:
-            piece = self._decoded(await self._stream.receive(limit))
+            if self._decoder.has_more:
+                await asyncio.sleep(0)
+                piece = self._fed(b"")
+            else:
+                piece = self._decoded(await self._stream.receive(limit))
             if piece:
                 break
         return piece
@@ -57,6 +67,9 @@ class FramedBody:
     def _decoded(self, data: bytes) -> bytes:
         if not data:
             raise ProtocolError("The connector ended the response early.")
+        return self._fed(data)
+
+    def _fed(self, data: bytes) -> bytes:
         piece = self._decoder.feed(data)
         if self._decoder.leftover:
             raise ProtocolError("The connector sent more behind the end of the response.")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES: Final = 1_048_576
 #: Largest RPC message where a configuration is to be expected, the largest thing there is: 4 MiB of JSON.
 MAX_CONFIGURATION_MESSAGE_BYTES: Final = 4_194_304 + 65_536
+#: Bytes of a conversation that are read at once: some 250 of the smallest messages. Everybody else gets a turn between.
+READ_BYTES: Final = 4096
 #: Most calls of this side, and most questions of the peer, that may be unfinished at one time.
 MAX_QUESTIONS: Final = 64
 #: Most bytes that wait for `bytes_to_send`; a peer that provokes more without reading is given up.

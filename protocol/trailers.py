@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TRAILERS_OFFER: Final = (b"Pyconnector-Trailers", b"1")
 #: Longest payload of one data frame.
 MAX_DATA_BYTES: Final = 1024 * 1024
+#: Frames that one call of `FramedBodyDecoder.feed` reads: whatever their size, others get a turn after so many.
+FRAMES_AT_ONCE: Final = 64
 #: Longest payload of the frame of trailers: base64 of some 48 KiB of fields.
 MAX_TRAILER_BYTES: Final = 64 * 1024
 
@@ -54,16 +56,18 @@ def encode_trailers(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 class FramedBodyDecoder:
     """Turn a framed body back into its bytes and its trailers, whatever the pieces it arrives in.
 
-    Pure, and holds no more than one incomplete frame of trailers: data goes through as it comes.
+    Pure, and holds no more than one incomplete frame of trailers: data goes through as it comes. But for bytes beyond
+    `FRAMES_AT_ONCE` frames, which wait until it is fed again.
     """
 
-    __slots__ = ("_buffer", "_over", "_remaining", "_wanted", "leftover", "trailers")
+    __slots__ = ("_buffer", "_held", "_over", "_remaining", "_wanted", "leftover", "trailers")
 
     def __init__(self) -> None:
         self.trailers: list[tuple[bytes, bytes]] | None = None
         "The trailer fields, once the body is whole; None before."
         self.leftover = b""
         "Bytes that arrived after the trailers, where nothing may be."
+        self._held = b""  # beyond the frames that one call reads
         self._buffer = bytearray()  # of a frame's header, or of trailers
         self._remaining = 0  # of a data frame's payload
         self._wanted = -1  # length of the trailers under way; -1 before them
@@ -74,8 +78,15 @@ class FramedBodyDecoder:
         """Whether the body is whole. A stream that ends earlier was cut off."""
         return self.trailers is not None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `feed` has read only part of what it was given: feed it again, with nothing new."""
+        return bool(self._held)
+
     def feed(self, data: bytes) -> bytes:
-        """Absorb `data`; return what of the body is in it. Feeding a finished decoder is a mistake.
+        """Absorb `data`; return what of the body is in it, of `FRAMES_AT_ONCE` frames at most. See `has_more`.
+
+        Feeding a finished decoder is a mistake.
 
         Raises:
             ProtocolError: this is no framed body. Later calls raise it again.
@@ -93,7 +104,9 @@ class FramedBodyDecoder:
 
     def _feed(self, data: bytes) -> bytes:
         pieces: list[bytes] = []
-        position = 0
+        if self._held:
+            data, self._held = self._held + data, b""
+        position = frames = 0
         while True:
             if self._remaining:
                 piece = data[position : position + self._remaining]
@@ -104,6 +117,9 @@ class FramedBodyDecoder:
                 if self._remaining:
                     break
                 continue
+            if frames == FRAMES_AT_ONCE:
+                self._held = data[position:]
+                break
             missing = (_HEADER_BYTES if self._wanted < 0 else self._wanted) - len(self._buffer)
             taken = data[position : position + missing]
             self._buffer += taken
@@ -116,6 +132,7 @@ class FramedBodyDecoder:
                 self.leftover = data[position:]
                 break
             self._begin_frame()
+            frames += 1
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _begin_frame(self) -> None:

@@ -24,6 +24,9 @@ MAX_WAITING_REPLIES = 16 * 1024
 class Carriage(Protocol):
     """How bytes of the visitor are carried in the stream."""
 
+    has_more: bool
+    "Whether `from_stream` has read only part of what it was given: it wants to be called again, with nothing new."
+
     def to_stream(self, data: bytes) -> bytes:
         """Return what to send for `data`."""
 
@@ -40,6 +43,8 @@ class Carriage(Protocol):
 
 class Plain:
     """No carriage: bytes are themselves."""
+
+    has_more = False
 
     def to_stream(self, data: bytes) -> bytes:
         """Return `data`."""
@@ -172,7 +177,7 @@ class TwoWay:
         stream, carriage = self._stream, self._carriage
         ended = False
         while not ended:
-            if data:
+            if data or carriage.has_more:
                 payload, reply, ended = carriage.from_stream(data)
                 if reply:
                     self._reply(reply)
@@ -182,6 +187,10 @@ class TwoWay:
                     await self._gate.wait()
                 if ended:
                     return
+                if carriage.has_more:
+                    await asyncio.sleep(0)  # others get a turn between many small frames
+                    data = b""
+                    continue
             received = stream.receive_nowait(PIECE)
             data = await stream.receive(PIECE) if received is None else received
             ended = not data

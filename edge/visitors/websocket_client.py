@@ -17,6 +17,8 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 #: Payload of one frame that is sent: the reference cuts off what goes beyond its copy buffer (ingress.md).
 MAX_FRAME_BYTES = 16 * 1024
+#: Frames that one call of `from_stream` reads: whatever their size, everybody else gets a turn after so many.
+FRAMES_AT_ONCE = 64
 #: Bytes of a control frame's payload (RFC 6455 5.5).
 MAX_CONTROL_BYTES = 125
 _NORMAL_CLOSURE = (1000).to_bytes(2, "big")
@@ -49,11 +51,12 @@ def mask(data: bytes, key: bytes) -> bytes:
 class WebSocketCarriage:
     """Frames towards the connector, bytes out of its frames. Implements `edge.visitors.two_way.Carriage`."""
 
-    __slots__ = ("_buffer", "_fragmented", "_must_close", "_random_bytes", "_remaining")
+    __slots__ = ("_buffer", "_fragmented", "_must_close", "_random_bytes", "_remaining", "has_more")
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self.has_more = False
         self._random_bytes = random_bytes
-        self._buffer = b""  # less than a header, or a control frame that is not whole
+        self._buffer = b""  # less than a header, a control frame that is not whole, or what was one too many
         self._remaining = 0  # payload of the data frame at hand
         self._fragmented = False
         self._must_close = False
@@ -76,6 +79,7 @@ class WebSocketCarriage:
     def from_stream(self, data: bytes) -> tuple[bytes, bytes, bool]:
         """Return payload, replies (pong), and whether the connector closed.
 
+        Reads `FRAMES_AT_ONCE` frames at most. With `has_more` there are others: call again, with nothing new.
         Its Close frame is answered when the visitor ends too, who may have more to say.
 
         Raises:
@@ -84,7 +88,8 @@ class WebSocketCarriage:
         payload: list[bytes] = []
         replies = b""
         view = self._buffer + data if self._buffer else data
-        position = 0
+        position = headers = 0
+        self.has_more = False
         while position < len(view) or self._remaining:
             if self._remaining:
                 piece = view[position : position + self._remaining]
@@ -94,6 +99,10 @@ class WebSocketCarriage:
                 position += len(piece)
                 self._remaining -= len(piece)
                 continue
+            if headers == FRAMES_AT_ONCE:
+                self.has_more = True
+                break
+            headers += 1
             header = _header(view, position)
             if header is None:
                 break
@@ -109,15 +118,18 @@ class WebSocketCarriage:
             control = view[begin:end]
             position = end
             if opcode == _CLOSE:
-                if control[:2] not in _ORDERLY:
-                    raise ValueError("a Close frame that tells of a failure")
-                self._buffer = b""
-                self._must_close = True
+                self._closed(control)
                 return b"".join(payload), replies, True
             if opcode == _PING:
                 replies = self._frame(_PONG, control)  # only the last needs an answer (RFC 6455 5.5.3)
         self._buffer = view[position:]
         return payload[0] if len(payload) == 1 else b"".join(payload), replies, False
+
+    def _closed(self, control: bytes) -> None:
+        if control[:2] not in _ORDERLY:
+            raise ValueError("a Close frame that tells of a failure")
+        self._buffer = b""
+        self._must_close = True
 
     def _begin_data(self, opcode: int, *, final: bool) -> None:
         if (opcode == _CONTINUATION) != self._fragmented:

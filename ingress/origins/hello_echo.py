@@ -41,10 +41,16 @@ class EchoTunnel(Tunnel):
         decoder = FrameDecoder()
         try:
             while data := await body.receive(PIECE_BYTES):
-                for item in decoder.feed(data):
-                    if not self._say_back(item):
-                        return
-                await self._room.wait()
+                found = decoder.feed(data)
+                while found:
+                    for item in found:
+                        if not self._say_back(item):
+                            return
+                    await self._room.wait()
+                    if not decoder.has_more:
+                        break
+                    await asyncio.sleep(0)
+                    found = decoder.feed(b"")
         except FrameError as error:
             self.put(frames.close_frame(error.code, error.reason))
         finally:

@@ -155,19 +155,25 @@ class FrameWriter:
 
 
 class FrameReader:
-    """The visitor's frames as plain bytes: the payloads of binary messages, then the end."""
+    """The visitor's frames as plain bytes: the payloads of binary messages, then the end.
+
+    However small the frames, so many are read in a row and no more; then the loop turns, and everybody else is served.
+    """
 
     def __init__(self, body: ByteReader, tunnel: WebSocketTunnel) -> None:
         self._body = body
         self._tunnel = tunnel
         self._decoder = FrameDecoder()
-        self._ready: list[bytes] = []
+        self._ready = b""
+        self._read = 0  # frames since the loop turned last
         self._ended = False
 
     def receive_nowait(self, limit: int = 65_536) -> bytes | None:
-        """Return 1..`limit` bytes, b"" at the end, None where it would wait. Raises FrameError."""
+        """Return 1..`limit` bytes, b"" at the end, None where it would wait or had its turn. Raises FrameError."""
         while not self._ready and not self._ended:
-            data = self._body.receive_nowait(PIECE_BYTES)
+            if self._read >= frames.FRAMES_AT_ONCE:
+                return None
+            data = b"" if self._decoder.has_more else self._body.receive_nowait(PIECE_BYTES)
             if data is None:
                 return None
             self._take(data)
@@ -176,21 +182,18 @@ class FrameReader:
     async def receive(self, limit: int = 65_536) -> bytes:
         """As `receive_nowait`, but wait. Cancel at any time: no byte is lost."""
         while not self._ready and not self._ended:
-            self._take(await self._body.receive(PIECE_BYTES))
+            if self._read >= frames.FRAMES_AT_ONCE:
+                await asyncio.sleep(0)
+                self._read = 0
+            self._take(b"" if self._decoder.has_more else await self._body.receive(PIECE_BYTES))
         return self._next(limit)
 
     def _next(self, limit: int) -> bytes:
-        if not self._ready:
-            return b""
-        data = self._ready[0]
-        if len(data) <= limit:
-            del self._ready[0]
-            return data
-        self._ready[0] = data[limit:]
-        return data[:limit]
+        data, self._ready = self._ready[:limit], self._ready[limit:]
+        return data
 
     def _take(self, data: bytes) -> None:
-        if not data:
+        if not data and not self._decoder.has_more:
             self._ended = True
             return
         try:
@@ -198,14 +201,18 @@ class FrameReader:
         except FrameError as error:
             self._tunnel.close_with(error.code, error.reason)
             raise
+        self._read += len(found)
+        payloads: list[bytes] = []
         for item in found:
             if isinstance(item, frames.Piece):
                 if item.opcode == frames.BINARY and item.payload:
-                    self._ready.append(item.payload)
-                    self._tunnel.visitor_spoke()
+                    payloads.append(item.payload)
             elif item.opcode == frames.PING:
                 self._tunnel.answer_ping(item.payload)
             elif item.opcode == frames.CLOSE:
                 self._tunnel.visitor_closes(frames.close_code(item.payload))
                 self._ended = True
-                return
+                break
+        if payloads:
+            self._ready = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+            self._tunnel.visitor_spoke()

@@ -19,6 +19,8 @@ GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
 INTERNAL_ERROR = 1011
 
+#: Frames that one call of `FrameDecoder.feed` reads: whatever their size, everybody else gets a turn after so many.
+FRAMES_AT_ONCE = 64
 #: Payload of a control frame (section 5.5).
 MAX_CONTROL = 125
 #: From this size on, unmasking by lanes is faster than by one large number (measured on Python 3.11).
@@ -58,6 +60,8 @@ class FrameDecoder:
     """Reads a client's frames. After an error it is of no more use."""
 
     def __init__(self) -> None:
+        self.has_more = False
+        "Whether more frames may be whole among the bytes that were fed: `feed` again, with nothing new."
         self._held = b""
         self._left = 0
         self._mask = _NO_MASK
@@ -71,7 +75,7 @@ class FrameDecoder:
         return bool(self._held or self._left or self._opcode)
 
     def feed(self, data: bytes) -> list[Piece | Control]:
-        """Take in bytes; return what is known of them.
+        """Take in bytes; return what is known of them, of `FRAMES_AT_ONCE` frames at most. See `has_more`.
 
         Raises:
             FrameError: they are no frames of a client.
@@ -79,8 +83,13 @@ class FrameDecoder:
         found: list[Piece | Control] = []
         if self._held:
             data, self._held = self._held + data, b""
+        self.has_more = False
         at = 0
         while at < len(data):
+            if len(found) >= FRAMES_AT_ONCE:
+                self._held = data[at:]
+                self.has_more = True
+                break
             if self._left:
                 piece = data[at : at + self._left] if at or len(data) > self._left else data
                 at += len(piece)

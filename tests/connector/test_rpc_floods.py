@@ -1,0 +1,90 @@
+"""The smallest messages an edge can send over RPC: a flood of them leaves turns to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from connector.control_stream import ControlStream
+from connector.counters import Counters
+from connector.log import Log
+from connector.rpc_streams import RpcStreams
+from protocol import rpc_messages as messages
+from protocol.rpc import READ_BYTES, Conversation
+from tests.support.turns import LOOPS, TurnMeter, run_on
+
+# A message that asks for nothing and is answered with nothing, and the smallest that is answered.
+RELEASE = messages.encode_release(0, 0)
+UNKNOWN = (0).to_bytes(4, "little") + (2).to_bytes(4, "little") + bytes(4) + b"\1\0\0\0" + b"\x63" + bytes(7)
+UNITS = {"release": RELEASE, "unknown": UNKNOWN}
+
+
+class Flood:
+    """A stream of the edge whose bytes are always there, and that takes every answer."""
+
+    stream_id = 0
+
+    def __init__(self, unit: bytes, count: int) -> None:
+        self._wire = unit * count
+
+    async def receive(self, limit: int = 65_536) -> bytes:
+        data, self._wire = self._wire[:limit], self._wire[limit:]
+        return data
+
+    async def send(self, data: bytes) -> None:
+        pass
+
+    def send_nowait(self, data: bytes, *, finish: bool = False) -> bool:
+        return False
+
+
+def meter_of(monkeypatch: pytest.MonkeyPatch) -> TurnMeter:
+    meter = TurnMeter()
+    monkeypatch.setattr(Conversation, "_receive", meter.counting(Conversation._receive, lambda nothing: 1))
+    return meter
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("streams", [1, 100])
+@pytest.mark.parametrize("kind", UNITS)
+def test_rpc_streams_take_turns(monkeypatch: pytest.MonkeyPatch, loop: str, streams: int, kind: str) -> None:
+    meter = meter_of(monkeypatch)
+    count = 20_000 // streams
+
+    async def test() -> None:
+        rpc = RpcStreams(orchestrator=cast("Any", None), counters=Counters(), timeout=50.0, log=Log("request"))
+        with meter:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(streams):
+                    flood = Flood(UNITS[kind], count)
+                    leftover = await flood.receive(65_536)
+                    group.create_task(rpc.serve(cast("Any", flood), leftover))
+        assert meter.total == count * streams
+        assert meter.most <= streams * (READ_BYTES // len(UNITS[kind]) + 1)
+
+    run_on(loop, test())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("streams", [1, 100])
+@pytest.mark.parametrize("kind", UNITS)
+def test_control_streams_take_turns(monkeypatch: pytest.MonkeyPatch, loop: str, streams: int, kind: str) -> None:
+    meter = meter_of(monkeypatch)
+    count = 20_000 // streams
+
+    async def test() -> None:
+        with meter:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(streams):
+                    flood: Any = Flood(UNITS[kind], count)
+                    group.create_task(ControlStream(flood, timeout=5.0).read())
+        assert meter.total == count * streams
+        assert meter.most <= streams * (READ_BYTES // len(UNITS[kind]) + 1)
+
+    run_on(loop, test())
+
+
+def test_what_is_read_at_once_is_little() -> None:
+    assert READ_BYTES // len(RELEASE) <= 256
