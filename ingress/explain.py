@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from ingress.faults import quoted
-from ingress.hostnames import ANY_HOST, strip_port
+from ingress.hostnames import ANY_HOST, comparable, strip_port
 from ingress.urls import parse_url
 from values import dataclass
 
@@ -81,17 +81,11 @@ def _reason(rule: Rule, host: str, path: str) -> str:
 def _host_reason(rule: Rule, host: str) -> str:
     name = rule.hostname
     differs = f"the host {quoted(host)} is not {quoted(name)}"
-    if name.lower() == host.lower():
-        return f"{differs}: upper and lower case count, and only a rule's name is also tried in lower case"
-    if host.endswith(".") and rule.matches_host(host[:-1]):
-        return f"{differs}: the dot at its end counts"
     if name.startswith("*."):
-        if host == name[2:]:
+        if comparable(host) == rule.compared_hostname[2:]:
             return (
                 f"the host {quoted(host)} is not a subdomain of itself: {quoted(name)} needs something before the dot"
             )
-        if host.lower().endswith(name[1:].lower()):
-            return f"the host {quoted(host)} does not end in {quoted(name[1:])}: upper and lower case count"
         return f"the host {quoted(host)} does not end in {quoted(name[1:])}"
     if name.startswith("*") and name not in ANY_HOST:
         return f"{differs}: without a dot after it the * stands for itself"

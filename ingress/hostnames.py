@@ -1,7 +1,8 @@
-"""Host names of rules and of requests: port stripping, wildcards, and the IDNA alternative (reference/ingress.md 4.2).
+"""Host names of rules and of requests: port stripping, wildcards, and the form in which names are compared.
 
-A rule's name is compared with the request's as it stands, case included; beside it every rule that is not a
-catch-all has the IDNA lookup form of its name, if there is one and it differs (`Example.com`, `bücher.example`).
+The reference compares them as they stand (reference/ingress.md 4.2). Here they are compared without case, without a
+final dot and in IDNA form, as services do that stand behind the tunnel (RFC 9110 4.2.3, RFC 1034 3.1): otherwise
+another spelling of a guarded name meets the rule of everybody else, and the service takes it for the guarded one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,19 @@ import re
 
 #: Rule hostnames that match every request.
 ANY_HOST = ("", "*")
+#: Longest name of a request that is looked at for other characters than ASCII. DNS has none above 253.
+MAX_IDNA = 1024
 #: Names of these characters alone are mapped to themselves, unless they hold an encoded label.
 _PLAIN = re.compile(r"[a-z0-9*._-]*")
 #: Looked for after mapping: a forbidden character and a combining mark may have become an allowed one.
 _NOT_STD3 = re.compile(r"[\x00-,./:-`{-\x7f]")
+
+#: What a name in DNS, or one that some resolver is taught, is made of; others are encoded (xn--...).
+_NAME = re.compile(r"[a-z0-9._-]+")
+#: What templates write where a name is to be put in: `${APP_HOST}`, `{{ host }}`, `<your-domain>`, `%HOST%`.
+_PLACEHOLDER = re.compile(r"[$%{}<>]")
+#: Longest name and longest part of one (RFC 1035 2.3.4).
+_MAX_NAME, _MAX_LABEL = 253, 63
 
 
 def split_host_port(text: str) -> tuple[str, str] | None:
@@ -41,8 +51,19 @@ def strip_port(host: str) -> str:
     return host if parts is None else parts[0]
 
 
+def comparable(name: str) -> str:
+    """Return the form in which a rule's name and a request's name without its port are compared."""
+    if name.isascii():
+        return name.lower().rstrip(".") if name != "*." else name
+    if name.startswith("*."):
+        return "*." + comparable(name[2:])
+    if len(name) <= MAX_IDNA:
+        name = lookup_form(name) or name
+    return name.lower().rstrip(".")
+
+
 def host_matches(rule_host: str, host: str) -> bool:
-    """Say whether a rule's name (not a catch-all) matches a request's name without its port."""
+    """Say whether a rule's name (not a catch-all) matches a request's; both are in their comparable form."""
     return rule_host == host or (rule_host.startswith("*.") and host.endswith(rule_host[1:]))
 
 
@@ -126,12 +147,28 @@ def hostname_warning(hostname: str) -> str:
     """Return why a rule with this name will match less than its author may think, or ""."""
     if hostname in ANY_HOST:
         return ""
-    if "/" in hostname or any(char.isspace() or not char.isprintable() for char in hostname):
-        return "no request can have this hostname; it should be a bare name such as app.example.com"
     if hostname.startswith("*") and not hostname.startswith("*."):
         return 'without a dot after the "*" this matches only the literal text, not subdomains'
-    if hostname.startswith("*.") and (hostname != hostname.lower() or not hostname.isascii()):
-        return "a wildcard is compared as it is written; write it in lower case and in its encoded form (xn--...)"
-    if hostname.endswith("."):
-        return "a request's hostname has no trailing dot, so this rule never matches"
+    name = comparable(hostname).removeprefix("*.")
+    if _is_ip_literal(name):
+        return ""
+    sentence = "no request can have this hostname; it should be a bare name such as app.example.com"
+    if _PLACEHOLDER.search(hostname):
+        return f"{sentence} (is this a placeholder that was never filled in?)"
+    if _NAME.fullmatch(name) is None:
+        return sentence
+    if len(name) > _MAX_NAME or any(not 0 < len(label) <= _MAX_LABEL for label in name.split(".")):
+        return (
+            f"no request can have this hostname: a name has at most {_MAX_NAME} characters, its parts 1 to {_MAX_LABEL}"
+        )
     return ""
+
+
+def _is_ip_literal(name: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.IPv6Address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True

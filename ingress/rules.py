@@ -1,4 +1,4 @@
-"""Rules and how a request finds its own (reference/ingress.md 4.2).
+"""Rules and how a request finds its own (reference/ingress.md 4.2; names are compared as `ingress.hostnames` says).
 
 `Ingress.match` gives the same answer as asking every rule in turn, but looks host names up: for each name and each
 wildcard suffix that a rule mentions, the rules that can apply are listed once, in order.
@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from ingress.hostnames import ANY_HOST, host_matches, lookup_form, strip_port
+from ingress.hostnames import ANY_HOST, comparable, host_matches, strip_port
 from ingress.path_patterns import PathPattern, compile_path
 from ingress.services import Service, StatusService
 from ingress.settings import OriginSettings
@@ -34,13 +34,14 @@ class Rule:
     settings: OriginSettings = field(default_factory=OriginSettings)
     pattern: PathPattern | None = field(default=None, repr=False, compare=False)
     "`path` compiled; done here where it is not given."
-    lookup_hostname: str = field(init=False, repr=False, compare=False)
-    "The IDNA lookup form of the hostname, where there is one and it differs."
+    compared_hostname: str = field(init=False, repr=False, compare=False)
+    "The hostname as it is compared: without case and final dot, in IDNA form; empty where the rule is for every host."
 
     def __post_init__(self) -> None:
         if self.path and self.pattern is None:
             object.__setattr__(self, "pattern", compile_path(self.path))
-        object.__setattr__(self, "lookup_hostname", "" if self.is_catch_all else lookup_form(self.hostname))
+        compared = "" if self.hostname in ANY_HOST else comparable(self.hostname)
+        object.__setattr__(self, "compared_hostname", compared)
 
     @property
     def is_catch_all(self) -> bool:
@@ -49,9 +50,7 @@ class Rule:
 
     def matches_host(self, host: str) -> bool:
         """Say whether the rule is for `host`, which has no port."""
-        if self.hostname in ANY_HOST or host_matches(self.hostname, host):
-            return True
-        return bool(self.lookup_hostname) and host_matches(self.lookup_hostname, host)
+        return self.hostname in ANY_HOST or host_matches(self.compared_hostname, comparable(host))
 
     def matches_path(self, path: str) -> bool:
         """Say whether the rule is for the decoded `path`."""
@@ -83,7 +82,8 @@ class _RuleTable:
         wild: dict[str, list[int]] = {}
         anywhere = [index for index, rule in enumerate(rules) if rule.hostname in ANY_HOST]
         for index, rule in enumerate(rules):
-            for name in {rule.hostname, rule.lookup_hostname}.difference(ANY_HOST):
+            name = rule.compared_hostname
+            if rule.hostname not in ANY_HOST:
                 exact.setdefault(name, []).append(index)
                 if name.startswith("*."):
                     wild.setdefault(name[1:], []).append(index)
@@ -108,6 +108,9 @@ class _RuleTable:
 
     def find(self, host: str, path: str) -> Match:
         candidates = self._by_name.get(host)
+        if candidates is None and self._by_name:  # not written as it is compared, or named by no rule
+            host = comparable(host)
+            candidates = self._by_name.get(host)
         if candidates is None:
             candidates = self._others if not self._by_suffix else self._wildcards(host)
         for search, match in candidates:
@@ -160,18 +163,14 @@ def default_ingress() -> Ingress:
 
 def unreachable_rules(rules: Iterable[Rule]) -> list[tuple[int, int]]:
     """Return pairs (rule, earlier rule that takes all its requests), counted from 0."""
-    first: dict[tuple[str, str], tuple[int, Rule]] = {}
+    first: dict[tuple[str, str], int] = {}
     pairs = []
     for index, rule in enumerate(rules):
-        host = "" if rule.hostname in ANY_HOST else rule.hostname
+        host = rule.compared_hostname
         dots = [dot for dot, char in enumerate(host) if char == "."]
         names = {host, "", *("*" + host[dot:] for dot in dots)}
-        earlier = [first[name, path] for name in names for path in ("", rule.path) if (name, path) in first]
-        hiders = [
-            number for number, other in earlier if not rule.lookup_hostname or other.matches_host(rule.lookup_hostname)
-        ]
+        hiders = [first[name, path] for name in names for path in ("", rule.path) if (name, path) in first]
         if hiders:
             pairs.append((index, min(hiders)))
-        for name in {host, rule.lookup_hostname or host}:
-            first.setdefault((name, rule.path), (index, rule))
+        first.setdefault((host, rule.path), index)
     return pairs

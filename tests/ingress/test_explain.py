@@ -42,10 +42,8 @@ def test_each_earlier_rule_says_why_it_does_not_match() -> None:
     ("host", "path", "rule", "words"),
     [
         ("app.example.com", "/API/", 0, "upper and lower case count (write (?i)"),
-        ("ZZ.example.com", "/zz", 4, "upper and lower case count"),
-        ("zz.example.com.", "/zz", 4, "the dot at its end counts"),
         ("example.org", "/", 2, "is not a subdomain of itself"),
-        ("a.EXAMPLE.org", "/", 2, "upper and lower case count"),
+        ("EXAMPLE.org.", "/", 2, "is not a subdomain of itself"),
     ],
 )
 def test_near_misses_are_named(host: str, path: str, rule: int, words: str) -> None:

@@ -81,6 +81,31 @@ def test_an_earlier_wildcard_wins_over_a_later_name() -> None:
     assert ingress.match("c.a.com", "/x").index == 2
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ADMIN.app.test",
+        "admin.app.test.",
+        "Admin.App.Test.",
+        "admin.APP.test:443",
+        "admin.app.test.:80",
+        "ａdmin.app.test",
+    ],
+)
+def test_no_spelling_of_a_host_gets_past_its_rule(host: str) -> None:
+    for name in ("admin.app.test", "*.app.test", "Admin.app.test", "*.APP.test."):
+        ingress = Ingress((rule(name), rule("*.test"), rule()))
+        assert ingress.match(host, "/").index == 0
+
+
+def test_no_spelling_of_an_encoded_host_gets_past_its_rule() -> None:
+    for name in ("xn--bcher-kva.test", "bücher.test", "*.xn--bcher-kva.test", "*.BÜCHER.test"):
+        ingress = Ingress((rule(name), rule()))
+        asked = "a." if name.startswith("*.") else ""
+        for host in ("XN--bcher-KVA.test", "bücher.test", "BÜCHER.test.", "xn--bcher-kva.TEST.:80"):
+            assert ingress.match(asked + host, "/").index == 0
+
+
 def test_path_is_searched_anywhere_and_bytes_that_are_no_text_count_as_one_character() -> None:
     ingress = Ingress((rule("", "/b"), rule("", "^/.$"), rule("", "é"), rule()))
     assert ingress.match("", "/a/b").index == 0
@@ -150,7 +175,8 @@ def test_without_rules_everything_is_503() -> None:
         ([rule("a.com", "/x"), rule("a.com", "/x"), rule()], [(1, 0)]),
         ([rule("*.a.com"), rule("b.a.com"), rule("*.b.a.com"), rule("a.com"), rule()], [(1, 0), (2, 0)]),
         ([rule("", "/x"), rule("a.com", "/x"), rule("a.com", "/y"), rule()], [(1, 0)]),
-        ([rule("a.com"), rule("A.com"), rule()], []),
+        ([rule("a.com"), rule("A.com"), rule()], [(1, 0)]),
+        ([rule("*.a.com"), rule("B.A.com."), rule()], [(1, 0)]),
         ([rule("A.com"), rule("a.com"), rule()], [(1, 0)]),
         ([rule("*.a.com"), rule("*.a.com", "/x"), rule()], [(1, 0)]),
         ([rule("*", "/x"), rule("", "/x"), rule()], [(1, 0)]),
