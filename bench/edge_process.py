@@ -15,14 +15,14 @@ from uuid import UUID
 
 from bench import load, slow
 from bench.subject import ACCOUNT, SECRET, TUNNEL_ID
-from connector.cli.loops import settle
-from edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
-from edge.faults import Faults
-from transport.settings import QuicSettings
+from pyconnector.connector.cli.loops import settle
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
+from pyconnector.edge.faults.relay import Faults
+from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from edge.exchange import Exchange
-    from edge.tunnels import Tunnel
+    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.connectors.tunnels import Tunnel
 
 #: Seconds that a connector has to register.
 REGISTER_TIMEOUT = 30.0

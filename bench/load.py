@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edge.exchange import Exchange, open_exchange
-from protocol.connect import ConnectionType, ConnectRequest
+from pyconnector.edge.connectors.exchange import Exchange, open_exchange
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 if TYPE_CHECKING:
-    from edge.tunnels import Tunnel
+    from pyconnector.edge.connectors.tunnels import Tunnel
 
 HOST = "bench.test"
 _KEY = (b"HttpHeader:Sec-Websocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")

@@ -7,27 +7,27 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from bench.load import http_request
-from connector.counters import Counters
-from connector.flow_limiter import FlowLimiter
-from connector.log import Log
-from connector.pump import pump
-from connector.request_path import RequestPath
-from connector.routes import Route
-from ingress import parse_ingress
-from ingress.origins.base import Headers, Origin, OriginRequest, OriginResponse, RequestKind
-from ingress.origins.http1.parser import ResponseParser
-from ingress.origins.http1.request_head import encode_head
-from protocol.connect import ConnectResponse
-from protocol.headers import request_head, response_metadata
-from protocol.streams import OpeningDecoder, encode_connect_request, encode_connect_response
-from transport.seam import Stream
+from pyconnector.connector.active.routes import Route
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.observe.log import Log
+from pyconnector.connector.requests.flow_limiter import FlowLimiter
+from pyconnector.connector.requests.path import RequestPath
+from pyconnector.connector.requests.pump import pump
+from pyconnector.ingress import parse_ingress
+from pyconnector.origins.base import Headers, Origin, OriginRequest, OriginResponse, RequestKind
+from pyconnector.origins.http1.parser import ResponseParser
+from pyconnector.origins.http1.request_head import encode_head
+from pyconnector.protocol.http.headers import request_head, response_metadata
+from pyconnector.protocol.streams.connect import ConnectResponse
+from pyconnector.protocol.streams.openings import OpeningDecoder, encode_connect_request, encode_connect_response
+from pyconnector.transport.seam import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from connector.orchestrator import Orchestrator
-    from ingress.origins.base import ByteReader
+    from pyconnector.connector.active.orchestrator import Orchestrator
+    from pyconnector.origins.base import ByteReader
 
 #: Runs a step so many times.
 Step: TypeAlias = "Callable[[int], None]"

@@ -26,37 +26,44 @@ if TYPE_CHECKING:
 
 #: Who takes the call when a datagram arrives: what is below belongs to receiving.
 _RECEIVING = ("datagrams_received", "on_datagrams")
-_UDP, _HTTP1, _PACKETS = "transport/udp", "ingress/origins/http1", "QUIC packets"
+_UDP, _HTTP1, _PACKETS = "transport/udp/batch", "origins/http1", "QUIC packets"
 #: Step, and the files or `file:function`s that are it. The first that fits the innermost frame counts.
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "datagrams in: recvmsg, GRO",
-        (f"{_UDP}.py:_receive", f"{_UDP}.py:_on_readable", f"{_UDP}_batch.py:split", f"{_UDP}_batch.py:received"),
+        (f"{_UDP}ed.py:_receive", f"{_UDP}ed.py:_on_readable", f"{_UDP}.py:split", f"{_UDP}.py:received"),
     ),
-    ("datagrams out: sendmsg, GSO", (f"{_UDP}.py", f"{_UDP}_batch.py")),
+    ("datagrams out: sendmsg, GSO", (f"{_UDP}ed.py", f"{_UDP}.py")),
     (
         "streams: buffers, credit",
         (
-            "transport/stream_buffers.py",
-            "transport/connection_buffers.py",
-            *(f"transport/quic/{name}.py" for name in ("qh3_stream", "aioquic_stream", "send_queue", "receive_window")),
+            "transport/buffers/stream.py",
+            "transport/buffers/connection.py",
+            "transport/quic/qh3_engine/stream.py",
+            "transport/quic/aioquic_engine/stream.py",
+            "transport/quic/flow/send_queue.py",
+            "transport/quic/flow/receive_window.py",
         ),
     ),
     (_PACKETS, ("transport/",)),
     (
         "response metadata written",
         (
-            *(f"protocol/{name}" for name in ("connect_codec.py:_encode", "connect_codec.py:encode")),
-            *(f"protocol/{name}" for name in ("streams.py:encode", "response_head.py", "headers.py:response")),
+            *(f"protocol/streams/{name}" for name in ("connect_codec.py:_encode", "connect_codec.py:encode")),
+            *(f"protocol/streams/{name}" for name in ("openings.py:encode", "response_head.py")),
+            "protocol/http/headers.py:response",
         ),
     ),
-    ("opening read", ("protocol/connect_codec.py", "protocol/streams.py", "protocol/connect.py")),
+    (
+        "opening read",
+        ("protocol/streams/connect_codec.py", "protocol/streams/openings.py", "protocol/streams/connect.py"),
+    ),
     ("request head checked and mapped", ("protocol/",)),
     (
         "rule matched",
         (
-            *(f"ingress/{name}.py" for name in ("rules", "explain", "hostnames", "path_patterns")),
-            "connector/request_path.py:_route",
+            *(f"ingress/rules/{name}.py" for name in ("rules", "explain", "hostnames", "path_patterns")),
+            "connector/requests/path.py:_route",
         ),
     ),
     (
@@ -65,9 +72,9 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "answer read from the origin and parsed",
-        ("ingress/origins/reading.py", "ingress/origins/channel.py", f"{_HTTP1}/parser.py"),
+        ("origins/net/reading.py", "origins/net/channel.py", f"{_HTTP1}/parser.py"),
     ),
-    ("origin connection: pool, response", ("ingress/origins/",)),
+    ("origin connection: pool, response", ("origins/",)),
     ("tasks", ("connector/tasks.py",)),
     ("request path: order of the steps, counters", ("connector/", "ingress/")),
 )

@@ -23,6 +23,8 @@ INTERVAL = 0.001
 #: Frames of a stack that are kept.
 DEPTH = 24
 ROOT = Path(__file__).resolve().parent.parent
+#: Where the rooms are linked into one package: cut off too, so that a file is named as it lies in the repository.
+LINKS = "src/pyconnector/"
 
 
 def sample_into(target: Path) -> None:
@@ -43,7 +45,10 @@ def sample_into(target: Path) -> None:
     def end(*_: object) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         root = f"{ROOT}/"
-        found = [(times, [each.removeprefix(root) for each in stack]) for stack, times in seen.most_common()]
+        found = [
+            (times, [each.removeprefix(root).removeprefix(LINKS) for each in stack])
+            for stack, times in seen.most_common()
+        ]
         written = target.with_suffix(".part")
         written.write_text(json.dumps(found))
         written.replace(target)
@@ -57,7 +62,7 @@ def main() -> None:
     """Set the handlers, then be the connector."""
     sample_into(Path(sys.argv[1]))
     sys.argv[:2] = ["pyconnector"]
-    from connector.__main__ import start
+    from pyconnector.__main__ import start
 
     start()
 

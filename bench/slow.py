@@ -9,14 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 from bench import load
-from edge.exchange import open_exchange
-from protocol.connect import ConnectionType, ConnectRequest
+from pyconnector.edge.connectors.exchange import open_exchange
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from edge.tunnels import Tunnel
+    from pyconnector.edge.connectors.tunnels import Tunnel
 
 GIB = 1024 * 1024 * 1024
 _STEP = 1 / 16

@@ -71,7 +71,7 @@ class Stage:
         self.start_seconds = 0.0
         self.start_cpu = 0.0
         self._command = command
-        self._log = folder / "connector.log"
+        self._log = folder / "pyconnector.connector.observe.log"
         self._running: Running | None = None
 
     async def start(self, connections: int) -> None:

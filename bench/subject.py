@@ -40,11 +40,11 @@ class Subject:
             flags = ["--no-autoupdate", "--no-prechecks", "--metrics", "127.0.0.1:0", "--protocol", "quic"]
             return [self.peer, "tunnel", "--config", config, *addresses, *common, *flags, "run"]
         engine = ["--quic-engine", self.engine, "--congestion-control", self.congestion_control]
-        return [sys.executable, "-m", "connector", "run", config, *addresses, *common, *engine]
+        return [sys.executable, "-m", "pyconnector", "run", config, *addresses, *common, *engine]
 
     def version(self) -> str:
         """What it says it is, in one line."""
-        command = [self.peer] if self.peer else [sys.executable, "-m", "connector"]
+        command = [self.peer] if self.peer else [sys.executable, "-m", "pyconnector"]
         # Also fills the bytecode cache, which a user's second start finds and this one's first should not lack.
         answer = subprocess.run([*command, "version"], capture_output=True, text=True, check=True, env=environment())
         return answer.stdout.strip().partition("\n")[0]

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from bench.stage import Child
 from bench.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
-from edge import EdgeSettings, LocalEdge, TunnelSettings
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
 
 INTERVAL = 0.01
 #: Seconds that a connector has to register.

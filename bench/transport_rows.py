@@ -23,14 +23,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transport.certificates import make_authority
-from transport.quic import connect, listen
-from transport.settings import EDGE_SERVER_NAME, ClientTls, QuicSettings, ServerTls
+from pyconnector.transport.quic import connect, listen
+from pyconnector.transport.settings import EDGE_SERVER_NAME, ClientTls, QuicSettings, ServerTls
+from pyconnector.transport.tls.certificates import make_authority
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
-    from transport.seam import Address, Connection, Stream
+    from pyconnector.transport.seam import Address, Connection, Stream
 
 KIB, MIB = 1024, 1024 * 1024
 #: The first byte of a request says what is wanted.

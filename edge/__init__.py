@@ -1,7 +1,7 @@
 """A local edge: accepts connectors over QUIC, serves visitors over HTTP and TCP, and plays tricks on request."""
 
-from edge.local_edge import LocalEdge
-from edge.settings import (
+from pyconnector.edge.local_edge import LocalEdge
+from pyconnector.edge.settings import (
     ControlSettings,
     EdgeSettings,
     SettingsError,

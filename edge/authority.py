@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from edge.settings import SettingsError
-from transport.certificates import Authority, make_authority
+from pyconnector.edge.settings import SettingsError
+from pyconnector.transport.tls.certificates import Authority, make_authority
 
 if TYPE_CHECKING:
     from pathlib import Path

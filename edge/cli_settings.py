@@ -6,11 +6,12 @@ import base64
 import binascii
 import ipaddress
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from edge.settings import (
+from pyconnector.edge.settings import (
     ControlSettings,
     EdgeSettings,
     SettingsError,
@@ -18,11 +19,10 @@ from edge.settings import (
     TunnelSettings,
     VisitorSettings,
 )
-from transport.settings import QuicSettings
-from values import dataclass
+from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from edge.settings import HostPort
+    from pyconnector.edge.settings import HostPort
 
 #: Bytes of a file that may hold a secret.
 MAX_SECRET_FILE_BYTES = 64 * 1024

@@ -11,28 +11,28 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from edge.authority import AUTHORITY_NAME, CERTIFICATE_FILE, EDGE_NAMES, load_or_make_authority, write_new
-from edge.connectors import Connectors
-from edge.control_api import ControlApi
-from edge.control_http import ControlServer
-from edge.faults import FaultRelay
-from edge.refusals import Refusals
-from edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings
-from edge.tunnels import Tunnels
-from edge.visitors.server import VisitorServer
-from edge.visitors.tcp import TcpVisitors
-from transport import quic
-from transport.certificates import make_authority
-from transport.errors import ConnectFailed
-from transport.settings import ServerTls
+from pyconnector.edge.authority import AUTHORITY_NAME, CERTIFICATE_FILE, EDGE_NAMES, load_or_make_authority, write_new
+from pyconnector.edge.connectors.registry import Connectors
+from pyconnector.edge.connectors.tunnels import Tunnels
+from pyconnector.edge.debug_api.api import ControlApi
+from pyconnector.edge.debug_api.http import ControlServer
+from pyconnector.edge.faults.refusals import Refusals
+from pyconnector.edge.faults.relay import FaultRelay
+from pyconnector.edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings
+from pyconnector.edge.visitors.server import VisitorServer
+from pyconnector.edge.visitors.tcp.port import TcpVisitors
+from pyconnector.transport import quic
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.settings import ServerTls
+from pyconnector.transport.tls.certificates import make_authority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from uuid import UUID
 
-    from edge.settings import HostPort
-    from transport.seam import Connection
+    from pyconnector.edge.settings import HostPort
+    from pyconnector.transport.seam import Connection
 
 
 class LocalEdge:

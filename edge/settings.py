@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transport.settings import QuicSettings
-from values import dataclass, field
+from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
     from uuid import UUID

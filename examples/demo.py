@@ -15,9 +15,9 @@ import threading
 import urllib.request
 import uuid
 
-from connector import Connector, ConnectorConfig, Credentials
-from edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
-from ingress import parse_ingress
+from pyconnector import Connector, ConnectorConfig, Credentials
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
+from pyconnector.ingress import parse_ingress
 
 GREETING = b"Hello from a service on the private machine.\n"
 

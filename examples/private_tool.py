@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from joserfc import jwk, jws
 
-from connector import Connector, ConnectorConfig, Credentials
-from connector.routes import Rejection
-from edge import EdgeSettings, LocalEdge, TunnelSettings
-from ingress import Rule, parse_ingress
+from pyconnector import Connector, ConnectorConfig, Credentials
+from pyconnector.connector.active.routes import Rejection
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
+from pyconnector.ingress import Rule, parse_ingress
 
 if TYPE_CHECKING:
-    from ingress.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest
 
 TEAM, AUDIENCE = "example", "4714c1358e65fe4b408ad6d432a5f878f08194bdb4752441fd56faefa9b2b6f2"
 MAY_USE_THE_TOOL = {"dev@example.com"}

@@ -8,9 +8,9 @@ import urllib.request
 import uuid
 from contextlib import AsyncExitStack
 
-from connector import Connector, ConnectorConfig, Credentials
-from edge import EdgeSettings, LocalEdge, TunnelSettings
-from ingress import parse_ingress
+from pyconnector import Connector, ConnectorConfig, Credentials
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
+from pyconnector.ingress import parse_ingress
 
 SITES = {"one.example": "http_status:201", "two.example": "http_status:202"}
 

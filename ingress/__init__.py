@@ -1,26 +1,26 @@
 """Which rule a request meets, and everything that can be decided about it without I/O.
 
-`ingress.origins` holds the I/O towards the services that the rules name.
+`pyconnector.origins` holds the I/O towards the services that the rules name.
 """
 
 from __future__ import annotations
 
-from ingress.explain import Explanation, Verdict, decode_path, explain, split_request_url
-from ingress.faults import Fault, IngressError, NoIngressRules
-from ingress.local_configuration import local_configuration
-from ingress.origin_keys import settings_from_flags
-from ingress.parse import parse_ingress
-from ingress.remote import (
+from pyconnector.ingress.config.errors import Fault, IngressError, NoIngressRules
+from pyconnector.ingress.config.keys.origin_keys import settings_from_flags
+from pyconnector.ingress.config.keys.schema import config_schema, settings_table
+from pyconnector.ingress.config.local_configuration import local_configuration
+from pyconnector.ingress.config.parse import parse_ingress
+from pyconnector.ingress.config.remote import (
     RemoteConfiguration,
     parse_remote_configuration,
     parse_remote_ingress,
     parse_remote_warp_routing,
 )
-from ingress.rules import Ingress, Match, Rule, default_ingress
-from ingress.schema import config_schema, settings_table
-from ingress.settings import AccessSettings, IpRule, OriginSettings
-from ingress.single_origin import SingleOrigin, single_origin_ingress
-from ingress.warp_routing import WarpRouting, parse_warp_routing
+from pyconnector.ingress.config.settings import AccessSettings, IpRule, OriginSettings
+from pyconnector.ingress.config.single_origin import SingleOrigin, single_origin_ingress
+from pyconnector.ingress.config.warp_routing import WarpRouting, parse_warp_routing
+from pyconnector.ingress.rules.explain import Explanation, Verdict, decode_path, explain, split_request_url
+from pyconnector.ingress.rules.rules import Ingress, Match, Rule, default_ingress
 
 __all__ = [
     "AccessSettings",

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ingress.faults import MAX_KEY_TO_COMPARE, plain
+from pyconnector.ingress.config.errors import MAX_KEY_TO_COMPARE, plain
 
 if TYPE_CHECKING:
-    from ingress.faults import ConfigPath
+    from pyconnector.ingress.config.errors import ConfigPath
 
 #: Keys of originRequest that guard something.
 SECURITY_KEYS = frozenset({"access", "ipRules"})

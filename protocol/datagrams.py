@@ -6,14 +6,14 @@ datagram is one value: `decode_v2` or `decode_v3` turn its bytes into one, `enco
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from protocol.errors import ProtocolError
-from values import dataclass
+from pyconnector.protocol.errors import ProtocolError
 
 #: Largest datagram of version 2, its metadata and type included.
 MAX_V2_BYTES: Final = 1_350

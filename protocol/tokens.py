@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from protocol.errors import ProtocolError
-from values import dataclass, field
+from pyconnector.protocol.errors import ProtocolError
 
 #: Longest token looked at; real ones have about 200 characters.
 MAX_TOKEN_CHARS = 4_096

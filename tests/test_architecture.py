@@ -8,33 +8,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("values", "protocol", "ingress", "transport", "connector", "edge", "bench")
-PRODUCT = ("values", "protocol", "ingress", "transport", "connector", "edge")
+PRODUCT = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge")
+ROOMS = (*PRODUCT, "bench")
+#: The one package that is installed; `src/pyconnector/` holds a link for each room.
+PACKAGE = "pyconnector"
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "values": set(),
-    "protocol": {"values"},
-    "transport": {"values"},
-    "ingress": {"values"},
-    "ingress/origins": {"values", "ingress"},
-    "connector": {"values", "protocol", "ingress", "transport"},
-    "connector/cli": {"values", "protocol", "ingress", "transport", "connector", "edge"},
-    "edge": {"values", "protocol", "transport"},
+    "protocol": {"web"},
+    "web": set(),
+    "identity": set(),
+    "ingress": {"web", "identity"},
+    "transport": set(),
+    "origins": {"web", "ingress", "identity"},
+    "connector": {"protocol", "web", "identity", "ingress", "transport", "origins"},
+    "connector/cli": {"protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge"},
+    "edge": {"protocol", "transport", "web", "identity"},
     "bench": set(ROOMS),
 }
+PURE = {"protocol", "web", "identity", "ingress"}
 SANS_IO = {"asyncio", "socket", "ssl", "time", "random", "threading", "select", "selectors", "subprocess"}
 #: Foreign package -> path prefixes that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "capnp": ("protocol/schemas.py",),
+    "capnp": ("protocol/capnp_format/schemas.py",),
     "aioquic": ("transport/", "bench/"),
     "qh3": ("transport/", "bench/"),
-    "h2": ("transport/", "ingress/origins/", "edge/"),
-    "httptools": ("ingress/origins/", "edge/", "bench/"),
+    "h2": ("transport/", "origins/", "edge/"),
+    "httptools": ("origins/", "edge/", "bench/"),
     "re2": ("ingress/",),
-    "yaml": ("connector/", "ingress/schema.py"),
+    "yaml": ("connector/", "ingress/config/keys/schema.py"),
     "click": ("connector/cli/",),
     "prometheus_client": ("connector/",),
-    "joserfc": ("ingress/", "connector/"),
+    "joserfc": ("identity/", "connector/"),
 }
 MAX_LINES = 450
 
@@ -70,14 +74,20 @@ def violations(source: str, path: str) -> list[str]:
     place = place_of(path)
     room = path.split("/", 1)[0]
     faults: list[str] = []
-    pure = room in {"values", "protocol"} or (room == "ingress" and place != "ingress/origins")
     for module in sorted(imported_modules(source, path)):
-        top = module.split(".", 1)[0]
-        if top in ROOMS and top != room and top not in MAY_IMPORT[place]:
-            faults.append(f"{path} imports {module}: {place} may not know {top}")
-        if top in {"tests", "examples"} and room in PRODUCT:
+        top, _, rest = module.partition(".")
+        if top in PRODUCT:
+            faults.append(f"{path} imports {module} by its bare name: say {PACKAGE}.{module}")
+        if top == PACKAGE:
+            top = rest.partition(".")[0]
+            if top in PRODUCT and top != room and top not in MAY_IMPORT[place]:
+                faults.append(f"{path} imports {module}: {place} may not know {top}")
+            if top and top not in PRODUCT and room in PRODUCT:
+                faults.append(f"{path} imports {module}: a room does not go through the public API")
+            continue
+        if top in {"tests", "examples", "bench"} and room in PRODUCT:
             faults.append(f"{path} imports {module}: product code may not know {top}")
-        if pure and (top in SANS_IO or module.startswith("ingress.origins")):
+        if room in PURE and top in SANS_IO:
             faults.append(f"{path} imports {module}: {place} does no I/O")
         if top in ONLY_IN and not path.startswith(ONLY_IN[top]):
             faults.append(f"{path} imports {module}: only {', '.join(ONLY_IN[top])} may")
@@ -100,19 +110,21 @@ def test_every_room_imports_only_what_the_design_allows() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("ingress/rules.py", "from connector import api"),
-        ("ingress/rules.py", "import asyncio"),
-        ("ingress/rules.py", "from .origins import base"),
-        ("ingress/origins/tcp.py", "from transport.seam import Stream"),
-        ("protocol/streams.py", "import time"),
-        ("protocol/streams.py", "import capnp"),
-        ("transport/seam.py", "import protocol.streams"),
-        ("edge/local_edge.py", "from ingress import parse_ingress"),
-        ("edge/local_edge.py", "import connector"),
-        ("connector/supervisor.py", "import edge"),
-        ("connector/supervisor.py", "from aioquic.quic import connection"),
-        ("connector/api.py", "import bench"),
-        ("transport/udp.py", "from tests.support import net"),
+        ("ingress/rules/rules.py", "from pyconnector.connector import api"),
+        ("ingress/rules/rules.py", "import asyncio"),
+        ("ingress/rules/rules.py", "from pyconnector.origins import base"),
+        ("ingress/rules/rules.py", "from ingress import parse_ingress"),
+        ("origins/tcp/stream.py", "from pyconnector.transport.seam import Stream"),
+        ("protocol/datagrams.py", "import time"),
+        ("protocol/datagrams.py", "import capnp"),
+        ("transport/seam.py", "import pyconnector.protocol.streams"),
+        ("edge/local_edge.py", "from pyconnector.ingress import parse_ingress"),
+        ("edge/local_edge.py", "from pyconnector import Connector"),
+        ("edge/local_edge.py", "import pyconnector.connector"),
+        ("connector/link/supervisor.py", "import pyconnector.edge"),
+        ("connector/link/supervisor.py", "from aioquic.quic import connection"),
+        ("connector/api/connector.py", "import bench"),
+        ("transport/udp/batched.py", "from tests.support import net"),
     ],
 )
 def test_a_planted_violation_is_found(path: str, source: str) -> None:
@@ -120,7 +132,7 @@ def test_a_planted_violation_is_found(path: str, source: str) -> None:
 
 
 def test_the_command_line_alone_may_start_an_edge() -> None:
-    assert not violations("from edge import LocalEdge", "connector/cli/run.py")
+    assert not violations("from pyconnector.edge import LocalEdge", "connector/cli/run.py")
 
 
 def test_no_module_outgrows_one_job() -> None:

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from connector.cli import main
-from connector.config import check_config
-from connector.config.schema import file_schema
+from pyconnector.connector.cli import main
+from pyconnector.connector.config import check_config
+from pyconnector.connector.config.schema import file_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +26,7 @@ CITED_TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 CITED_FILE = re.compile(r"`((?:protocol|transport|ingress|connector|edge|bench|tests|examples|scripts|docs)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PRODUCT = ("protocol", "transport", "ingress", "connector", "edge")
+PRODUCT = ("protocol", "identity", "transport", "ingress", "origins", "connector", "edge")
 
 
 def text_of(path: Path) -> str:

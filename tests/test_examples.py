@@ -13,11 +13,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from connector.cli import main
-from connector.config.schema import file_schema
-from connector.credentials import from_file
-from ingress import parse_ingress
-from ingress.rewrite import Redirect, TargetRewriter
+from pyconnector.connector.cli import main
+from pyconnector.connector.config.credentials import from_file
+from pyconnector.connector.config.schema import file_schema
+from pyconnector.ingress import parse_ingress
+from pyconnector.ingress.rules.rewrite import Redirect, TargetRewriter
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

@@ -7,11 +7,11 @@ next turn, in order; windows are tied to consumption, so a reader that stalls st
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
-from transport.connection_buffers import BufferedConnection
-from transport.seam import Address, ConnectionClosedInfo, Statistics
-from transport.stream_buffers import BufferedStream
-from values import dataclass
+from pyconnector.transport.buffers.connection import BufferedConnection
+from pyconnector.transport.buffers.stream import BufferedStream
+from pyconnector.transport.seam import Address, ConnectionClosedInfo, Statistics
 
 #: Largest datagram that the memory transport carries.
 MEMORY_DATAGRAM = 1350

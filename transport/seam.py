@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
-
-from values import dataclass
 
 #: Bytes of unsent data in one stream above which `send` waits.
 SEND_HIGH_WATER = 256 * 1024

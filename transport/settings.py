@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from values import dataclass, field
+from dataclasses import dataclass, field
 
 #: ALPN of the tunnel protocol (wire.md 1).
 ALPN = "argotunnel"

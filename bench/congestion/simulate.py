@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from bench.congestion.network import EPOCH, EventQueue, Link, Path
-from transport.quic.aioquic_bbr import attach
-from transport.quic.aioquic_recovery import make_recovery
+from pyconnector.transport.quic.aioquic_engine.bbr import attach
+from pyconnector.transport.quic.aioquic_engine.recovery import make_recovery
 
 CLIENT = ("192.0.2.1", 40000)
 SERVER = ("192.0.2.2", 7844)

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from connector.cli.early_signals import early_signals
-from connector.cli.exits import exit_with
-from connector.cli.options import FlagCommand, FlagGroup
-from connector.version import version as own_version
+from pyconnector.connector.cli.early_signals import early_signals
+from pyconnector.connector.cli.exits import exit_with
+from pyconnector.connector.cli.options import FlagCommand, FlagGroup
+from pyconnector.connector.version import version as own_version
 
 _CONFIG = click.option("--config", "config_path", metavar="FILE", help="The config file.")
 _ALLOW = click.option(
@@ -36,7 +36,7 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
     rules anew.
     """
     with early_signals():
-        from connector.cli.run import run
+        from pyconnector.connector.cli.run import run
 
         exit_with(lambda: run(config or config_path, given))
 
@@ -67,7 +67,7 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
 def edge_command(**given: Any) -> None:
     """Run a local edge: accepts connectors and serves visitors by Host."""
     with early_signals():
-        from connector.cli.local import run_edge
+        from pyconnector.connector.cli.local import run_edge
 
         exit_with(lambda: run_edge(given))
 
@@ -87,7 +87,7 @@ def ingress_group(context: click.Context, config_path: str | None) -> None:
 @click.pass_obj
 def validate_command(inherited: str | None, config: str | None, allow_unknown_keys: bool, as_json: bool) -> None:
     """Read CONFIG and list every fault as file:line:column: path: message."""
-    from connector.cli.rules import validate
+    from pyconnector.connector.cli.rules import validate
 
     exit_with(lambda: validate(config or inherited, allow_unknown_keys=allow_unknown_keys, as_json=as_json))
 
@@ -97,7 +97,7 @@ def validate_command(inherited: str | None, config: str | None, allow_unknown_ke
 @click.pass_obj
 def rule_command(inherited: str | None, arguments: tuple[str, ...]) -> None:
     """Say which rule of CONFIG a request for URL meets."""
-    from connector.cli.rules import show_rule
+    from pyconnector.connector.cli.rules import show_rule
 
     if len(arguments) > 2:
         raise click.UsageError("give a config file and one URL")
@@ -108,7 +108,7 @@ def rule_command(inherited: str | None, arguments: tuple[str, ...]) -> None:
 @ingress_group.command("schema")
 def schema_command() -> None:
     """Print the JSON schema of a config file, for editors."""
-    from connector.cli.rules import show_schema
+    from pyconnector.connector.cli.rules import show_schema
 
     exit_with(show_schema)
 
@@ -139,7 +139,7 @@ def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_pat
     outer = {name: value for name, value in context.meta["given"].items() if value not in (None, (), False)}
     inner = {name: value for name, value in given.items() if value not in (None, (), False)}
     with early_signals():
-        from connector.cli.run import run
+        from pyconnector.connector.cli.run import run
 
         exit_with(lambda: run(config_path or context.obj, {**outer, **inner}, tunnel=tunnel))
 

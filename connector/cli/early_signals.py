@@ -10,7 +10,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-from connector.cli.exits import CLEAN
+from pyconnector.connector.cli.exits import CLEAN
 
 
 @contextlib.contextmanager

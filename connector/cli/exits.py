@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from connector.errors import ConfigError, ConnectorError
+from pyconnector.connector.api.errors import ConfigError, ConnectorError
 
 CLEAN = 0
 FAILED = 1

@@ -5,25 +5,25 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector.cli.exits import CLEAN
-from connector.cli.loops import run_loop
-from connector.cli.service import Signals, serve
-from connector.config import ConnectorConfig, Credentials, LogConfig, Problem
-from connector.errors import ConfigError, StartFailed
-from connector.log import LogSetup
-from edge.cli_settings import EdgeFlags, parse_address, settings_from_flags
-from edge.local_edge import LocalEdge
-from edge.settings import EdgeSettings, SettingsError, TunnelSettings, VisitorSettings
-from ingress.services import StreamService, redacted
-from values import dataclass
+from pyconnector.connector.api.errors import ConfigError, StartFailed
+from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.cli.loops import run_loop
+from pyconnector.connector.cli.service import Signals, serve
+from pyconnector.connector.config import ConnectorConfig, Credentials, LogConfig, Problem
+from pyconnector.connector.observe.log import LogSetup
+from pyconnector.edge.cli_settings import EdgeFlags, parse_address, settings_from_flags
+from pyconnector.edge.local_edge import LocalEdge
+from pyconnector.edge.settings import EdgeSettings, SettingsError, TunnelSettings, VisitorSettings
+from pyconnector.ingress.config.services import StreamService, redacted
 
 if TYPE_CHECKING:
-    from edge.settings import HostPort
-    from ingress import Rule
+    from pyconnector.edge.settings import HostPort
+    from pyconnector.ingress import Rule
 
 #: Account that a tunnel of `run --local` belongs to.
 LOCAL_ACCOUNT = "local"

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from connector.config.flag_values import from_environment
-from connector.config.flags import FLAGS, Flag, Kind
+from pyconnector.connector.config.flag_values import from_environment
+from pyconnector.connector.config.flags import FLAGS, Flag, Kind
 
 
 class FlagCommand(click.Command):

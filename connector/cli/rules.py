@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connector.cli.exits import BAD_CONFIG, CLEAN
-from connector.cli.options import overrides_of
-from connector.config import Problem, check_config, find_config
-from connector.config.schema import file_schema
-from connector.errors import ConfigError
-from ingress import explain, split_request_url
-from ingress.services import redacted
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.cli.exits import BAD_CONFIG, CLEAN
+from pyconnector.connector.cli.options import overrides_of
+from pyconnector.connector.config import Problem, check_config, find_config
+from pyconnector.connector.config.schema import file_schema
+from pyconnector.ingress import explain, split_request_url
+from pyconnector.ingress.config.services import redacted
 
 if TYPE_CHECKING:
-    from ingress import Rule
+    from pyconnector.ingress import Rule
 
 _NO_CONFIG = "no config file was given, and none was found in the usual places"
 

@@ -6,24 +6,24 @@ import contextlib
 import functools
 import platform
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector.cli.exits import FAILED
-from connector.cli.loops import run_loop
-from connector.cli.options import overrides_of
-from connector.cli.service import serve
-from connector.config import ConnectorConfig, find_config, load_config
-from connector.config.flags import FLAGS
-from connector.errors import ConnectorError
-from connector.log import MASK, Log, LogSetup, fields
-from connector.metrics_server import DEFAULT_ADDRESS
-from connector.version import version
-from values import replace
+from pyconnector.connector.api.errors import ConnectorError
+from pyconnector.connector.cli.exits import FAILED
+from pyconnector.connector.cli.loops import run_loop
+from pyconnector.connector.cli.options import overrides_of
+from pyconnector.connector.cli.service import serve
+from pyconnector.connector.config import ConnectorConfig, find_config, load_config
+from pyconnector.connector.config.flags import FLAGS
+from pyconnector.connector.observe.log import MASK, Log, LogSetup, fields
+from pyconnector.connector.observe.metrics_server import DEFAULT_ADDRESS
+from pyconnector.connector.version import version
 
 if TYPE_CHECKING:
-    from connector.config import Credentials
+    from pyconnector.connector.config import Credentials
 
 _log = Log("service")
 
@@ -50,7 +50,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
 
     main: Callable[[], Coroutine[Any, Any, int]]
     if given.get("local"):
-        from connector.cli.local import LocalRun
+        from pyconnector.connector.cli.local import LocalRun
 
         local = LocalRun.make(given.get("local_visitors") or "127.0.0.1:0")
 
@@ -65,7 +65,9 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
     with contextlib.ExitStack() as stack:
         stack.callback(LogSetup(config.log).close)
         if config.log.access:
-            from connector.access_log_output import AccessLogSetup  # log files that come and go: for those who want one
+            from pyconnector.connector.observe.access_log_output import (
+                AccessLogSetup,  # log files that come and go: for those who want one
+            )
 
             stack.callback(AccessLogSetup(config.log).close)
         try:

@@ -14,17 +14,17 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector.api import Connector
-from connector.background import in_background
-from connector.cli.exits import CLEAN
-from connector.cli.loops import settle, uncollected
-from connector.errors import ConfigError, ReloadRejected
-from connector.events import Event, Registered
-from connector.log import Log
-from connector.tasks import TaskOwner
+from pyconnector.connector.api.connector import Connector
+from pyconnector.connector.api.errors import ConfigError, ReloadRejected
+from pyconnector.connector.api.events import Event, Registered
+from pyconnector.connector.background import in_background
+from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.cli.loops import settle, uncollected
+from pyconnector.connector.observe.log import Log
+from pyconnector.connector.tasks import TaskOwner
 
 if TYPE_CHECKING:
-    from connector.config.model import ConnectorConfig
+    from pyconnector.connector.config.model import ConnectorConfig
 
 _log = Log("service")
 

@@ -1,14 +1,8 @@
 """What a connector is told: frozen values, and how a config file becomes them."""
 
-from connector.config.load import check_config, find_config, load_config
-from connector.config.model import (
-    ConnectorConfig,
-    Credentials,
-    EdgeConfig,
-    LifecycleConfig,
-    LogConfig,
-)
-from connector.config.problems import Problem
+from pyconnector.connector.config.load import check_config, find_config, load_config
+from pyconnector.connector.config.model import ConnectorConfig, Credentials, EdgeConfig, LifecycleConfig, LogConfig
+from pyconnector.connector.config.problems import Problem
 
 __all__ = [
     "ConnectorConfig",

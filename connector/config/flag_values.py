@@ -9,18 +9,26 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from connector.config.flags import FLAGS, GUARDING_FLAGS, OLD_KEYS, REQUEST_FLAGS, STRUCTURED_KEYS, Flag, Kind
-from connector.config.problems import Problem
-from ingress.durations import parse_duration
-from ingress.faults import FaultList, closest, describe, plain
-from ingress.guards import SECURITY_HOLDERS, guard_meant, misplaced
-from ingress.keys import Table, add_hidden_guards
-from ingress.origin_keys import ORIGIN_REQUEST
-from ingress.rule_keys import RULE
-from ingress.warp_routing import WARP_ROUTING
+from pyconnector.connector.config.flags import (
+    FLAGS,
+    GUARDING_FLAGS,
+    OLD_KEYS,
+    REQUEST_FLAGS,
+    STRUCTURED_KEYS,
+    Flag,
+    Kind,
+)
+from pyconnector.connector.config.problems import Problem
+from pyconnector.ingress.config.durations import parse_duration
+from pyconnector.ingress.config.errors import FaultList, closest, describe, plain
+from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
+from pyconnector.ingress.config.keys.rule_keys import RULE
+from pyconnector.ingress.config.keys.table import Table, add_hidden_guards
+from pyconnector.ingress.config.warp_routing import WARP_ROUTING
+from pyconnector.ingress.guards import SECURITY_HOLDERS, guard_meant, misplaced
 
 if TYPE_CHECKING:
-    from connector.config.yaml_source import Source
+    from pyconnector.connector.config.yaml_source import Source
 
 _BOOLS = {
     "true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "1": True, "0": False,

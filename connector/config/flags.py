@@ -6,10 +6,10 @@ environment. A flag that the reference knows and this connector has no use for i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
-from ingress.origin_keys import ORIGIN_REQUEST
-from values import dataclass
+from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
 
 
 class Kind(Enum):

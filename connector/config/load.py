@@ -8,14 +8,16 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 from uuid import UUID
 
-from connector import credentials as credential_sources
-from connector.config.flag_values import collect, without_effect
-from connector.config.flags import REPORTED_FLAGS
-from connector.config.model import (
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.config import credentials as credential_sources
+from pyconnector.connector.config.flag_values import collect, without_effect
+from pyconnector.connector.config.flags import REPORTED_FLAGS
+from pyconnector.connector.config.model import (
     MAX_CONNECTIONS,
     MAX_GRACE_PERIOD,
     ConnectorConfig,
@@ -24,17 +26,15 @@ from connector.config.model import (
     LifecycleConfig,
     LogConfig,
 )
-from connector.config.problems import Path, Problem, in_order
-from connector.config.rules import Rules, load_rules
-from connector.config.yaml_source import Source, read_source
-from connector.discovery import split_host_port
-from connector.errors import ConfigError
-from connector.log import LEVELS
-from ingress.durations import format_duration
-from transport.edge_roots import find_roots
-from transport.errors import ConnectFailed
-from transport.settings import QuicSettings
-from values import dataclass, field, replace
+from pyconnector.connector.config.problems import Path, Problem, in_order
+from pyconnector.connector.config.rules import Rules, load_rules
+from pyconnector.connector.config.yaml_source import Source, read_source
+from pyconnector.connector.discovery.addresses import split_host_port
+from pyconnector.connector.observe.log import LEVELS
+from pyconnector.ingress.config.durations import format_duration
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.settings import QuicSettings
+from pyconnector.transport.tls.edge_roots import find_roots
 
 #: Names a config file has in the default directories.
 FILE_NAMES = ("config.yml", "config.yaml")

@@ -5,15 +5,15 @@ Each part of the connector receives the group it needs, not the whole. Times in 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from ingress import Ingress, WarpRouting, default_ingress
-from transport.settings import QuicSettings
-from values import dataclass, field, replace
+from pyconnector.ingress import Ingress, WarpRouting, default_ingress
+from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from connector.config.problems import Problem
+    from pyconnector.connector.config.problems import Problem
 
 #: Longest `--grace-period` (reference/lifecycle.md 10).
 MAX_GRACE_PERIOD = 180.0

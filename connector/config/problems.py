@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from ingress.faults import place_of
-from values import dataclass
+from pyconnector.ingress.config.errors import place_of
 
 #: Where a value sits in the config mapping: keys and list indices from the top.
 Path: TypeAlias = tuple[str | int, ...]

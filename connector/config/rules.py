@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from connector.config.flags import REQUEST_FLAGS
-from ingress import (
+from pyconnector.connector.config.flags import REQUEST_FLAGS
+from pyconnector.ingress import (
     Ingress,
     IngressError,
     NoIngressRules,
@@ -18,15 +19,14 @@ from ingress import (
     parse_warp_routing,
     single_origin_ingress,
 )
-from ingress.durations import format_duration
-from values import dataclass
+from pyconnector.ingress.config.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from connector.config.problems import Problem
-    from connector.config.yaml_source import Source
-    from ingress import Fault
+    from pyconnector.connector.config.problems import Problem
+    from pyconnector.connector.config.yaml_source import Source
+    from pyconnector.ingress import Fault
 
 _NO_RULES = {
     False: "no ingress rules and no --url: every request will be answered with 503",

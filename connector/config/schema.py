@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.config.flags import FLAGS, OLD_KEYS, Flag, Kind
-from connector.config.load import CHOICES
-from connector.log import LEVELS
-from ingress import config_schema
-from ingress.kinds import Duration
+from pyconnector.connector.config.flags import FLAGS, OLD_KEYS, Flag, Kind
+from pyconnector.connector.config.load import CHOICES
+from pyconnector.connector.observe.log import LEVELS
+from pyconnector.ingress import config_schema
+from pyconnector.ingress.config.keys.kinds import Duration
 
 _TYPES: dict[Kind, dict[str, Any]] = {
     Kind.TEXT: {"type": "string"},

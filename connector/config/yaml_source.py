@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
 
-from connector.config.problems import Path, Problem
-from connector.errors import ConfigError
-from ingress.faults import describe
-from ingress.guards import guard_meant
-from values import dataclass, field
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.config.problems import Path, Problem
+from pyconnector.ingress.config.errors import describe
+from pyconnector.ingress.guards import guard_meant
 
 #: Largest config file that is read.
 MAX_FILE_BYTES = 1024 * 1024

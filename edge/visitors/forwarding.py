@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protocol.connect import ConnectionType, ConnectRequest
-from protocol.headers import RequestHead, request_metadata
-from protocol.trailers import TRAILERS_OFFER
+from pyconnector.protocol.http.headers import RequestHead, request_metadata
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+from pyconnector.protocol.streams.trailers import TRAILERS_OFFER
 
 if TYPE_CHECKING:
-    from edge.visitors.request_parser import VisitorRequest
+    from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
 
 
 def connect_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) -> ConnectRequest:

@@ -6,13 +6,13 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Protocol
 
-from edge.tasks import TaskSet
-from edge.visitors.first_bytes import FirstBytes
-from edge.visitors.identity import RayNumbers
+from pyconnector.edge.tasks import TaskSet
+from pyconnector.edge.visitors.first_bytes import FirstBytes
+from pyconnector.edge.visitors.identity import RayNumbers
 
 if TYPE_CHECKING:
-    from edge.settings import HostPort, VisitorSettings
-    from edge.tunnels import Tunnels
+    from pyconnector.edge.connectors.tunnels import Tunnels
+    from pyconnector.edge.settings import HostPort, VisitorSettings
 
 #: Seconds between two looks at who took too long.
 SWEEP = 0.5

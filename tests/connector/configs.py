@@ -7,9 +7,9 @@ import json
 import uuid
 from pathlib import Path
 
-from connector.config import ConnectorConfig, load_config
-from connector.errors import ConfigError
-from protocol.tokens import TunnelToken, encode_token
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.config import ConnectorConfig, load_config
+from pyconnector.protocol.tokens import TunnelToken, encode_token
 
 TUNNEL_ID = uuid.UUID("6ff42ae2-765d-4adf-8112-31c55c1551ef")
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from connector.counters import Counters
-from connector.flow_limiter import FlowLimiter
-from connector.log import Log
-from connector.request_path import RequestPath
-from connector.routes import Route, Stage
-from ingress import Rule, parse_ingress
-from ingress.origins.base import ByteReader, Origin, OriginRequest, OriginResponse
-from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
-from protocol.streams import ConnectResponseDecoder, encode_connect_request
-from transport.memory import MemoryConnection, memory_pair
+from pyconnector.connector.active.routes import Route, Stage
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.observe.log import Log
+from pyconnector.connector.requests.flow_limiter import FlowLimiter
+from pyconnector.connector.requests.path import RequestPath
+from pyconnector.ingress import Rule, parse_ingress
+from pyconnector.origins.base import ByteReader, Origin, OriginRequest, OriginResponse
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
+from pyconnector.protocol.streams.openings import ConnectResponseDecoder, encode_connect_request
+from pyconnector.transport.memory import MemoryConnection, memory_pair
 
 if TYPE_CHECKING:
-    from connector.orchestrator import Orchestrator
-    from transport.seam import Stream
+    from pyconnector.connector.active.orchestrator import Orchestrator
+    from pyconnector.transport.seam import Stream
 
 #: What an origin answers with: a function of the request and its body.
 Serve = Callable[[OriginRequest, ByteReader], Awaitable[OriginResponse]]

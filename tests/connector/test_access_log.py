@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector import request_path
-from connector.access_log import LOGGER, MAX_FIELD_CHARS
-from connector.access_log_output import AccessLogSetup, JsonLinesFormatter, ReadableFormatter
-from connector.config import LogConfig
-from connector.errors import StartFailed
-from connector.routes import Rejection
-from ingress.access import Identity
-from ingress.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
-from protocol.connect import ConnectionType
+from pyconnector.connector.active.routes import Rejection
+from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.config import LogConfig
+from pyconnector.connector.observe.access_log import LOGGER, MAX_FIELD_CHARS
+from pyconnector.connector.observe.access_log_output import AccessLogSetup, JsonLinesFormatter, ReadableFormatter
+from pyconnector.connector.requests import path as request_path
+from pyconnector.identity.access_token import Identity
+from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
+from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
 
 if TYPE_CHECKING:
-    from ingress import Rule
+    from pyconnector.ingress import Rule
 
 
 class Records(logging.Handler):

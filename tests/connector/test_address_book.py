@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from connector.address_book import FAMILY_FALLBACK_SECONDS, AddressBook, Region
+from pyconnector.connector.discovery.address_book import FAMILY_FALLBACK_SECONDS, AddressBook, Region
 
 A, B, C, D = ("192.0.2.1", 7844), ("192.0.2.2", 7844), ("192.0.2.3", 7844), ("192.0.2.4", 7844)
 A6, B6 = ("2001:db8::1", 7844), ("2001:db8::2", 7844)

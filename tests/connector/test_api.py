@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from connector import (
+from pyconnector import (
     ConfigurationApplied,
     Connector,
     ConnectorConfig,
@@ -29,11 +29,11 @@ from connector import (
     ReloadRejected,
     StartFailed,
 )
-from connector.config import Credentials, EdgeConfig, LifecycleConfig
-from edge.local_edge import LocalEdge
-from edge.settings import EdgeSettings, TunnelSettings
-from ingress import parse_ingress
-from transport.settings import QuicSettings
+from pyconnector.connector.config import Credentials, EdgeConfig, LifecycleConfig
+from pyconnector.edge.local_edge import LocalEdge
+from pyconnector.edge.settings import EdgeSettings, TunnelSettings
+from pyconnector.ingress import parse_ingress
+from pyconnector.transport.settings import QuicSettings
 
 SECRET = b"a secret of the tests, 32 bytes."
 HELLO = [{"service": "http_status:418"}]

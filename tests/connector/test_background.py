@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from connector.background import in_background
+from pyconnector.connector.background import in_background
 
 
 def test_work_is_done_beside_the_loop() -> None:

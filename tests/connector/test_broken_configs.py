@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from connector.cli import main
+from pyconnector.connector.cli import main
 
 FILES = sorted((Path(__file__).parents[1] / "ingress" / "broken").glob("*.yaml"))
 MARK = re.compile(r"# expect ((\d+):(\d+): (.*))")

@@ -16,12 +16,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from connector.cli import main
-from connector.cli.options import overrides_of
-from connector.config.flags import FLAGS
-from connector.version import version
-from edge.local_edge import LocalEdge
-from edge.settings import EdgeSettings, TunnelSettings
+from pyconnector.connector.cli import main
+from pyconnector.connector.cli.options import overrides_of
+from pyconnector.connector.config.flags import FLAGS
+from pyconnector.connector.version import version
+from pyconnector.edge.local_edge import LocalEdge
+from pyconnector.edge.settings import EdgeSettings, TunnelSettings
 from tests.connector.configs import ACCOUNT, RULES, SECRET, TUNNEL_ID, token, write_config, write_credentials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,7 +181,7 @@ class Process:
 async def running(*arguments: object, **environment: str) -> AsyncIterator[Process]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNNEL_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "connector", *map(str, arguments),
+        sys.executable, "-m", "pyconnector", *map(str, arguments),
         cwd=ROOT, env=clean | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

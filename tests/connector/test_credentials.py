@@ -6,9 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from connector import credentials
-from connector.config import load_config
-from connector.credentials import CredentialsError
+from pyconnector.connector.config import credentials, load_config
+from pyconnector.connector.config.credentials import CredentialsError
 from tests.connector.configs import (
     ACCOUNT,
     RULES,

@@ -10,14 +10,15 @@ import dns.message
 import dns.rrset
 import pytest
 
-from connector import discovery, srv_lookup
-from connector.config import EdgeConfig
-from connector.discovery import find_edge, resolve_given, split_host_port
-from connector.errors import StartFailed
-from connector.srv_lookup import look_up, srv_name
+from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.config import EdgeConfig
+from pyconnector.connector.discovery import addresses as discovery
+from pyconnector.connector.discovery import srv_lookup
+from pyconnector.connector.discovery.addresses import find_edge, resolve_given, split_host_port
+from pyconnector.connector.discovery.srv_lookup import look_up, srv_name
 
 if TYPE_CHECKING:
-    from transport.seam import Address
+    from pyconnector.transport.seam import Address
 
 
 def first(addresses: Sequence[Address]) -> Address:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from connector.counters import Counters
-from connector.edge_connection import (
+from pyconnector.connector.api.events import Connecting, Event, Registered, Unregistered
+from pyconnector.connector.link.edge_connection import (
     DELIVERY_INTERVAL,
     EdgeConnection,
     Ended,
@@ -20,9 +20,9 @@ from connector.edge_connection import (
     Services,
     features,
 )
-from connector.events import Connecting, Event, Registered, Unregistered
-from connector.request_path import IDLE_LINGER
-from protocol.registration import (
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.requests.path import IDLE_LINGER
+from pyconnector.protocol.rpc.registration import (
     ConnectionDetails,
     LocalConfigurationReceived,
     Refusal,
@@ -31,14 +31,14 @@ from protocol.registration import (
     RegistrationServer,
     UnregisterRequested,
 )
+from pyconnector.transport.errors import ConnectFailed, ConnectionClosed
+from pyconnector.transport.memory import MemoryStream
 from tests.connector.configs import ACCOUNT, SECRET, TUNNEL_ID
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
-from transport.errors import ConnectFailed, ConnectionClosed
-from transport.memory import MemoryStream
 
 if TYPE_CHECKING:
-    from transport.seam import Connection, Stream
+    from pyconnector.transport.seam import Connection, Stream
 
 ADDRESS = ("192.0.2.1", 7844)
 
@@ -61,7 +61,7 @@ class World:
             return b'{"ingress":[]}'
 
         orchestrator = SimpleNamespace(local_configuration=local_configuration)
-        from connector.config import Credentials
+        from pyconnector.connector.config import Credentials
 
         services = Services(
             identity=Identity(

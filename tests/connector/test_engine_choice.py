@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, cast
 import httpx
 import pytest
 
-from connector import engine_choice, path_watch
-from connector.engine_choice import EngineChoice
-from edge import EdgeSettings
-from edge.faults import Faults
+from pyconnector.connector.link import engine_choice, path_watch
+from pyconnector.connector.link.engine_choice import EngineChoice
+from pyconnector.edge import EdgeSettings
+from pyconnector.edge.faults.relay import Faults
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.seam import Statistics
+from pyconnector.transport.settings import QuicSettings
 from tests.support.clock import run_virtual
 from tests.support.house import open_house, tunnel
 from tests.support.leaks import run_clean
-from transport.errors import ConnectFailed
-from transport.seam import Statistics
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transport.seam import Connection
+    from pyconnector.transport.seam import Connection
 
 
 class Lossy:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from connector.flow_limiter import FlowLimiter
+from pyconnector.connector.requests.flow_limiter import FlowLimiter
 
 
 def test_flows_beyond_the_limit_are_refused_until_one_ends() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from connector.config import ConnectorConfig, check_config, find_config, load_config
-from connector.config.flag_values import from_environment
-from connector.errors import ConfigError
-from ingress.services import BastionService, HelloService, HttpService, UnixService
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.config import ConnectorConfig, check_config, find_config, load_config
+from pyconnector.connector.config.flag_values import from_environment
+from pyconnector.ingress.config.services import BastionService, HelloService, HttpService, UnixService
 from tests.connector.configs import RULES, TUNNEL_ID, faults, load, write_config
 
 
@@ -223,7 +223,9 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_first_config_file_of_the_usual_places_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector.credentials.DEFAULT_DIRECTORIES", (str(tmp_path / "one"), str(tmp_path / "two")))
+    monkeypatch.setattr(
+        "pyconnector.connector.config.credentials.DEFAULT_DIRECTORIES", (str(tmp_path / "one"), str(tmp_path / "two"))
+    )
     assert find_config() is None
     for name in ("two/config.yaml", "two/config.yml", "one/config.yaml"):
         path = tmp_path / name

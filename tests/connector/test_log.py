@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from connector.config import LogConfig
-from connector.errors import StartFailed
-from connector.log import MASK, MAX_VALUE_CHARS, ROOT, ConsoleFormatter, JsonFormatter, Log, LogSetup, fields
+from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.config import LogConfig
+from pyconnector.connector.observe.log import (
+    MASK,
+    MAX_VALUE_CHARS,
+    ROOT,
+    ConsoleFormatter,
+    JsonFormatter,
+    Log,
+    LogSetup,
+    fields,
+)
 
 
 def record(message: str, **values: object) -> logging.LogRecord:
@@ -83,7 +92,7 @@ def test_setting_up_touches_no_root_logger_and_can_be_undone(tmp_path: Path) -> 
 
 
 def test_a_log_directory_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector.log.ROTATE_BYTES", 200)
+    monkeypatch.setattr("pyconnector.connector.observe.log.ROTATE_BYTES", 200)
     setup = LogSetup(LogConfig(directory=str(tmp_path)), io.StringIO())
     for _ in range(20):
         Log("x").info("a line of some length")

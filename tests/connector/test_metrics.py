@@ -4,11 +4,11 @@ import uuid
 
 import pytest
 
-from connector.counters import Counters, Histogram
-from connector.events import Connecting, Disconnected, Registered
-from connector.metrics import ConnectorCollector, exposition, make_registry
-from connector.tracker import ConnectionTracker
-from transport.memory import memory_pair
+from pyconnector.connector.api.events import Connecting, Disconnected, Registered
+from pyconnector.connector.api.tracker import ConnectionTracker
+from pyconnector.connector.observe.counters import Counters, Histogram
+from pyconnector.connector.observe.metrics import ConnectorCollector, exposition, make_registry
+from pyconnector.transport.memory import memory_pair
 
 
 def scrape(counters: Counters, tracker: ConnectionTracker | None = None, connections: object = None) -> dict[str, str]:

@@ -7,9 +7,15 @@ from http import HTTPStatus
 
 import pytest
 
-from connector import metrics_server
-from connector.errors import StartFailed
-from connector.metrics_server import TEXT_TYPE, Answer, MetricsServer, json_answer, split_listen_address
+from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.observe import metrics_server
+from pyconnector.connector.observe.metrics_server import (
+    TEXT_TYPE,
+    Answer,
+    MetricsServer,
+    json_answer,
+    split_listen_address,
+)
 
 
 def pages() -> dict[str, Callable[[], Answer]]:

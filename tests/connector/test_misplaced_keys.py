@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from connector.config.flags import FLAGS, REQUEST_FLAGS
-from ingress.origin_keys import ORIGIN_REQUEST
-from ingress.rule_keys import RULE
-from ingress.warp_routing import WARP_ROUTING
+from pyconnector.connector.config.flags import FLAGS, REQUEST_FLAGS
+from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
+from pyconnector.ingress.config.keys.rule_keys import RULE
+from pyconnector.ingress.config.warp_routing import WARP_ROUTING
 from tests.connector.configs import RULES, faults
 from tests.ingress.test_guards import SPELLINGS
 
@@ -92,6 +92,6 @@ def test_no_advice_leads_to_a_key_without_effect(tmp_path: Path) -> None:
 
 
 def test_every_table_of_inner_keys_is_known_at_the_top() -> None:
-    from connector.config.flag_values import _INNER_KEYS
+    from pyconnector.connector.config.flag_values import _INNER_KEYS
 
     assert {id(table) for table, _ in _INNER_KEYS} == {id(table) for table in (ORIGIN_REQUEST, WARP_ROUTING, RULE)}

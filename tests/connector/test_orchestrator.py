@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector import orchestrator as orchestrator_module
-from connector import routes as routes_module
-from connector.counters import Counters
-from connector.errors import ReloadRejected, StartFailed
-from connector.orchestrator import LOCAL, Orchestrator
-from ingress import WarpRouting, parse_ingress, parse_remote_configuration
-from ingress.origins import OriginResources
-from ingress.origins.base import Origin, OriginError
-from ingress.parse import MAX_REMOTE_RULES
-from protocol.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer
+from pyconnector.connector.active import orchestrator as orchestrator_module
+from pyconnector.connector.active import routes as routes_module
+from pyconnector.connector.active.orchestrator import LOCAL, Orchestrator
+from pyconnector.connector.api.errors import ReloadRejected, StartFailed
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.ingress import WarpRouting, parse_ingress, parse_remote_configuration
+from pyconnector.ingress.config.parse import MAX_REMOTE_RULES
+from pyconnector.origins import OriginResources
+from pyconnector.origins.base import Origin, OriginError
+from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer
 from tests.connector.fakes import FakeOrigin
 
 if TYPE_CHECKING:
-    from connector.routes import StageFactory
+    from pyconnector.connector.active.routes import StageFactory
 
 
 class World:

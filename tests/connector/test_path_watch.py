@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from connector.path_watch import INTERVALS, MEMORY, PLENTY, PathWatch
-from transport.seam import Statistics
+from pyconnector.connector.link.path_watch import INTERVALS, MEMORY, PLENTY, PathWatch
+from pyconnector.transport.seam import Statistics
 
 if TYPE_CHECKING:
-    from transport.seam import Connection
+    from pyconnector.transport.seam import Connection
 
 #: 30 ms and a window of 24,000 bytes: 800 kB/s is what a loss-based controller sends.
 RTT, WINDOW = 0.030, 24_000

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from connector.pump import JOIN_LIMIT, pump
-from ingress.origins.base import OriginError
+from pyconnector.connector.requests.pump import JOIN_LIMIT, pump
+from pyconnector.origins.base import OriginError
+from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.memory import memory_pair
 from tests.connector.fakes import FakeResponse
-from transport.errors import StreamReset
-from transport.memory import memory_pair
 
 if TYPE_CHECKING:
-    from transport.seam import Stream
+    from pyconnector.transport.seam import Stream
 
 
 class Writes:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from connector import request_path
-from connector.routes import Rejection
-from ingress.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
-from protocol.connect import ConnectionType
-from protocol.streams import encode_rpc_opening
+from pyconnector.connector.active.routes import Rejection
+from pyconnector.connector.requests import path as request_path
+from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
+from pyconnector.protocol.streams.connect import ConnectionType
+from pyconnector.protocol.streams.openings import encode_rpc_opening
+from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
-from transport.errors import StreamReset
 
 if TYPE_CHECKING:
-    from ingress import Rule
-    from transport.seam import Stream
+    from pyconnector.ingress import Rule
+    from pyconnector.transport.seam import Stream
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:

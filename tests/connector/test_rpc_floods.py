@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from connector.control_stream import ControlStream
-from connector.counters import Counters
-from connector.log import Log
-from connector.rpc_streams import RpcStreams
-from protocol import rpc_messages as messages
-from protocol.rpc import READ_BYTES, Conversation
+from pyconnector.connector.link.control_stream import ControlStream
+from pyconnector.connector.link.rpc_streams import RpcStreams
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.observe.log import Log
+from pyconnector.protocol.rpc import messages as messages
+from pyconnector.protocol.rpc.conversation import READ_BYTES, Conversation
 from tests.support.turns import LOOPS, TurnMeter, run_on
 
 # A message that asks for nothing and is answered with nothing, and the smallest that is answered.

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
 
-from connector.counters import Counters
-from connector.log import Log
-from connector.orchestrator import Applied
-from connector.rpc_streams import UDP_UNSUPPORTED, RpcStreams
-from protocol.edge_rpc import ConfigurationAnswered, EdgeRpcClient, UdpSessionAnswered, UdpSessionEndAnswered
-from protocol.streams import encode_rpc_opening
+from pyconnector.connector.active.orchestrator import Applied
+from pyconnector.connector.link.rpc_streams import UDP_UNSUPPORTED, RpcStreams
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.observe.log import Log
+from pyconnector.protocol.rpc.edge_rpc import (
+    ConfigurationAnswered,
+    EdgeRpcClient,
+    UdpSessionAnswered,
+    UdpSessionEndAnswered,
+)
+from pyconnector.protocol.streams.openings import encode_rpc_opening
 from tests.connector.fakes import PathUnderTest
 from tests.support.clock import run_virtual
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from connector.cli.loops import YOUNG_OBJECTS
-from edge.local_edge import LocalEdge
-from edge.settings import EdgeSettings, TunnelSettings
+from pyconnector.connector.cli.loops import YOUNG_OBJECTS
+from pyconnector.edge.local_edge import LocalEdge
+from pyconnector.edge.settings import EdgeSettings, TunnelSettings
 from tests.connector.configs import ACCOUNT, RULES, SECRET, TUNNEL_ID, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Runs the command line to its first registration, then tells which modules that took and how the collector is set.
 PROGRAM = """
 import gc, json, os, sys
-from connector.cli import service
+from pyconnector.connector.cli import service
 
 def registered():
     found = {"modules": list(sys.modules), "enabled": gc.isenabled()}
@@ -29,16 +29,22 @@ def registered():
     os._exit(0)
 
 service.settle, settle = lambda: (settle(), registered()), service.settle
-from connector.__main__ import start
+from pyconnector.__main__ import start
 start()
 """
 #: Large, and of use only to some: an Access rule, an HTTP/2 origin, a scrape of the metrics, the edge's side, an
 #: expression in a rule, WebSocket or SOCKS towards a TCP service, rotating log files, a name beyond ASCII, a slip.
 RARELY_NEEDED = [
     "joserfc", "h2", "prometheus_client", "capnp", "dns", "re2", "idna", "difflib", "importlib.metadata",
-    "logging.handlers", "edge", "protocol.edge_rpc", "protocol.datagrams", "ingress.origins.websocket",
-    "ingress.origins.socks", "ingress.origins.hello", "ingress.origins.http2", "ingress.origins.adjusted",
-    "ingress.origins.failover", "ingress.rewrite", "ingress.failover", "connector.rpc_streams", "connector.cli.local",
+    "logging.handlers",
+    *(
+        f"pyconnector.{name}"
+        for name in (
+            "edge", "protocol.rpc.edge_rpc", "protocol.datagrams", "origins.websocket", "origins.tcp.socks",
+            "origins.builtin.hello", "origins.http2", "origins.layers.adjusted", "origins.layers.failover",
+            "ingress.rules.rewrite", "ingress.rules.failover", "connector.link.rpc_streams", "connector.cli.local",
+        )
+    ),
 ]  # fmt: skip
 
 
@@ -67,7 +73,7 @@ def started(directory: Path, engine: str) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("engine", "others"),
-    [("aioquic", ["qh3"]), ("qh3", ["aioquic", "cryptography", "transport.congestion"])],
+    [("aioquic", ["qh3"]), ("qh3", ["aioquic", "cryptography", "pyconnector.transport.congestion"])],
 )
 def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, others: list[str]) -> None:
     if engine == "qh3":
@@ -75,7 +81,7 @@ def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, oth
     found = started(tmp_path, engine)
     loaded = found["modules"]
     assert isinstance(loaded, list)
-    assert f"transport.quic.{engine}_connection" in loaded
+    assert f"pyconnector.transport.quic.{engine}_engine.connection" in loaded
     # aioquic itself needs this one: it is not ours to leave out.
     of_the_engine = {"idna"} if engine == "aioquic" else set()
     assert sorted(({*RARELY_NEEDED, *others} - of_the_engine) & set(loaded)) == []
@@ -87,7 +93,7 @@ def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, oth
 
 
 def test_a_program_that_embeds_a_connector_keeps_its_own_garbage_collector() -> None:
-    code = "import gc, connector; connector.Connector; print(gc.isenabled(), gc.get_freeze_count())"
+    code = "import gc, pyconnector; pyconnector.Connector; print(gc.isenabled(), gc.get_freeze_count())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
     )
@@ -95,9 +101,9 @@ def test_a_program_that_embeds_a_connector_keeps_its_own_garbage_collector() -> 
 
 
 def test_every_name_of_the_package_leads_somewhere() -> None:
-    import connector
+    import pyconnector
 
-    for name in connector.__all__:
-        assert getattr(connector, name) is not None
+    for name in pyconnector.__all__:
+        assert getattr(pyconnector, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Conector'"):
-        connector.Conector  # noqa: B018
+        pyconnector.Conector  # noqa: B018

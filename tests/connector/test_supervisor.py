@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from connector.address_book import AddressBook, Region
-from connector.backoff import Backoff
-from connector.edge_connection import Ended, EndKind, Plan
-from connector.events import Disconnected, Event, Reconnecting, Refused, Registered
-from connector.supervisor import MAX_RETRY_AFTER_SECONDS, PERMANENT_REFUSAL_SECONDS, Supervisor, sentence
-from connector.tracker import ConnectionTracker
-from protocol.registration import ConnectionDetails, Refusal
+from pyconnector.connector.api.events import Disconnected, Event, Reconnecting, Refused, Registered
+from pyconnector.connector.api.tracker import ConnectionTracker
+from pyconnector.connector.discovery.address_book import AddressBook, Region
+from pyconnector.connector.link.backoff import Backoff
+from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
+from pyconnector.connector.link.supervisor import (
+    MAX_RETRY_AFTER_SECONDS,
+    PERMANENT_REFUSAL_SECONDS,
+    Supervisor,
+    sentence,
+)
+from pyconnector.protocol.rpc.registration import ConnectionDetails, Refusal
 from tests.support.clock import run_virtual
 
 if TYPE_CHECKING:
-    from transport.seam import Address, Connection
+    from pyconnector.transport.seam import Address, Connection
 
 A, B = ("192.0.2.1", 7844), ("192.0.2.2", 7844)
 UNREACHABLE = Ended(kind=EndKind.UNREACHABLE, reason="nobody answers")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from connector.tasks import TaskOwner
+from pyconnector.connector.tasks import TaskOwner
 
 
 def test_a_failure_is_told_at_once_and_a_cancellation_is_none() -> None:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from connector.pump import JOIN_LIMIT, pump_framed
-from ingress.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
-from protocol.connect import ConnectionType, ConnectRequest
-from protocol.streams import encode_connect_request
-from protocol.trailers import TRAILERS_OFFER, FramedBodyDecoder, encode_data, encode_trailers
+from pyconnector.connector.requests.pump import JOIN_LIMIT, pump_framed
+from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+from pyconnector.protocol.streams.openings import encode_connect_request
+from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, FramedBodyDecoder, encode_data, encode_trailers
+from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
-from transport.errors import StreamReset
 
 if TYPE_CHECKING:
-    from transport.seam import Stream
+    from pyconnector.transport.seam import Stream
 
 TRAILERS = [(b"grpc-status", b"0"), (b"grpc-message", b"fine")]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from connector.config.yaml_source import MAX_DEPTH, MAX_FILE_BYTES, MAX_VALUES, parse_source, read_source
-from connector.errors import ConfigError
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.config.yaml_source import MAX_DEPTH, MAX_FILE_BYTES, MAX_VALUES, parse_source, read_source
 
 
 def fault(text: str | bytes) -> str:

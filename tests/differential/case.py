@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from protocol.connect import ConnectionType
+from pyconnector.protocol.streams.connect import ConnectionType
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 #: A WebSocket handshake whose accept value fits the key of RFC 6455 1.3.

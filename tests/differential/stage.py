@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from connector import Connector
-from edge import EdgeSettings, LocalEdge
-from edge.exchange import Broken, open_exchange
-from protocol.connect import ConnectRequest
-from protocol.errors import ProtocolError
-from protocol.headers import response_head
+from pyconnector import Connector
+from pyconnector.edge import EdgeSettings, LocalEdge
+from pyconnector.edge.connectors.exchange import Broken, open_exchange
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import response_head
+from pyconnector.protocol.streams.connect import ConnectRequest
+from pyconnector.transport.errors import TransportError
 from tests.differential.case import OK, Case, Origin, WireCase
 from tests.differential.messages import Message, shortened, shown, take
 from tests.support.house import SECRET, TUNNEL_ID, config_for, credentials, tunnel
-from transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from edge.exchange import Exchange
+    from pyconnector.edge.connectors.exchange import Exchange
 
 #: Seconds for one answer, and for an origin to see the end of what it got.
 PATIENCE = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.connect import ConnectionType
+from pyconnector.protocol.streams.connect import ConnectionType
 from tests.differential.case import KEY, SWITCHING, Origin, WireCase
 from tests.differential.responses import RESPONSES
 

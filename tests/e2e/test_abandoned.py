@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from protocol.streams import encode_connect_request, encode_rpc_opening
+from pyconnector.protocol.streams.openings import encode_connect_request, encode_rpc_opening
 from tests.support.hostile import Hostility, hostility
 from tests.support.leaks import nothing_left, run_clean
 from tests.support.scripted_edge import get_request
 
 if TYPE_CHECKING:
-    from transport.seam import Stream
+    from pyconnector.transport.seam import Stream
 
 STREAMS = 10_000
 AT_ONCE = 250
@@ -105,7 +105,7 @@ def test_ten_thousand_abandoned_streams_leave_nothing(engine: str) -> None:
 def test_streams_that_stay_open_have_a_limit_and_the_rest_are_told(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from connector import request_path
+    from pyconnector.connector.requests import path as request_path
 
     monkeypatch.setattr(request_path, "MAX_STREAMS", 50)
 

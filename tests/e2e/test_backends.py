@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingress import parse_ingress
+from pyconnector.ingress import parse_ingress
 from tests.e2e.test_opt_in import ask, closed_port, rules_of, saying
 from tests.support.access import AUDIENCE, TEAM, Team
 from tests.support.house import open_house

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from connector.cli import main
+from pyconnector.connector.cli import main
 from tests.support.house import SECRET_TEXT, TUNNEL_ID
 
 RULES = "ingress:\n  - service: http_status:404\n"

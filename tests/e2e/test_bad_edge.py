@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from connector import Connector, ConnectorConfig
-from connector.errors import RegistrationRefused, StartFailed
-from connector.events import Event, Reconnecting, Refused
-from edge import EdgeSettings, LocalEdge
-from protocol.registration import Refusal, Registration
+from pyconnector import Connector, ConnectorConfig
+from pyconnector.connector.api.errors import RegistrationRefused, StartFailed
+from pyconnector.connector.api.events import Event, Reconnecting, Refused
+from pyconnector.edge import EdgeSettings, LocalEdge
+from pyconnector.protocol.rpc.registration import Refusal, Registration
 from tests.support.house import Eager, config_for, config_to, tunnel
 from tests.support.leaks import run_clean
 from tests.support.scripted_edge import scripted_edge
@@ -90,7 +90,7 @@ def test_something_else_listens_there(engine: str, caplog: pytest.LogCaptureFixt
 def test_its_certificate_is_not_trusted(
     engine: str, trusted: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    from transport.certificates import make_authority
+    from pyconnector.transport.tls.certificates import make_authority
 
     other = tmp_path / "other.pem"
     other.write_bytes(make_authority("another").certificate_pem)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from edge import EdgeSettings
-from edge.faults import Faults
+from pyconnector.edge import EdgeSettings
+from pyconnector.edge.faults.relay import Faults
 from tests.support.house import open_house, tunnel
 from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, raw_origin

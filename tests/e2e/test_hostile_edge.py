@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from connector import request_path
-from protocol.connect import ConnectionType, ConnectRequest
-from protocol.streams import encode_connect_request, encode_rpc_opening
+from pyconnector.connector.requests import path as request_path
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+from pyconnector.protocol.streams.openings import encode_connect_request, encode_rpc_opening
 from tests.support.hostile import hostility, sentences
 from tests.support.leaks import nothing_left, run_clean
 from tests.support.scripted_edge import answer_of, get_request

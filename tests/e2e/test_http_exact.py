@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge import EdgeSettings, VisitorSettings
+from pyconnector.edge import EdgeSettings, VisitorSettings
 from tests.support.house import House, open_house, tunnel
 from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, Script, answering, raw_origin

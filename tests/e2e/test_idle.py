@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from edge.connection import REGISTRATION_TIMEOUT
+from pyconnector.edge.connectors.connection import REGISTRATION_TIMEOUT
 from tests.differential.case import KEY, SWITCHING
 from tests.support.clock import hours, run_virtual
 from tests.support.frames import masked, read_frames

@@ -18,9 +18,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from connector.access_log import LOGGER
-from ingress.origins.adjusted import AdjustedOrigin
-from ingress.origins.failover import FailoverOrigin
+from pyconnector.connector.observe.access_log import LOGGER
+from pyconnector.origins.layers.adjusted import AdjustedOrigin
+from pyconnector.origins.layers.failover import FailoverOrigin
 from tests.support.house import House, open_house
 from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, Script, answering, raw_origin

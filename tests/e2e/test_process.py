@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import EdgeSettings, LocalEdge
+from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.house import SECRET_TEXT, TUNNEL_ID, tunnel
 from tests.support.leaks import run_clean
 from tests.support.load import under_load

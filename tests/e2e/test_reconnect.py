@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from connector import Connector
-from connector.events import Disconnected, Event, Registered
-from edge import EdgeSettings, LocalEdge
-from edge.faults import Faults
+from pyconnector import Connector
+from pyconnector.connector.api.events import Disconnected, Event, Registered
+from pyconnector.edge import EdgeSettings, LocalEdge
+from pyconnector.edge.faults.relay import Faults
 from tests.support.hostile import sentences
 from tests.support.house import Eager, config_for, config_to, tunnel
 from tests.support.leaks import run_clean

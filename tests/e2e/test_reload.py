@@ -9,9 +9,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from connector.errors import ReloadRejected
-from edge import EdgeSettings
-from ingress import parse_ingress
+from pyconnector.connector.api.errors import ReloadRejected
+from pyconnector.edge import EdgeSettings
+from pyconnector.ingress import parse_ingress
 from tests.support.house import TUNNEL_ID, House, open_house, tunnel
 from tests.support.leaks import nothing_left, run_clean
 from tests.support.load import under_load

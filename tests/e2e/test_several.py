@@ -9,8 +9,8 @@ import threading
 import uuid
 from dataclasses import replace
 
-from connector import Connector, Credentials
-from edge import EdgeSettings, LocalEdge, TunnelSettings
+from pyconnector import Connector, Credentials
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
 from tests.support.house import config_for
 from tests.support.leaks import nothing_left, run_clean
 from tests.support.load import under_load

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingress import parse_ingress
+from pyconnector.ingress import parse_ingress
 from tests.support.house import House, open_house
 from tests.support.leaks import nothing_left, run_clean
 from tests.support.raw_origin import Peer, RawOrigin, Script, raw_origin

@@ -8,7 +8,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
 from tests.support.scripted_connector import ACCOUNT, SECRET, TUNNEL_ID
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from edge import SettingsError
-from edge.authority import CERTIFICATE_FILE, EDGE_NAMES, KEY_FILE, MAX_FILE_BYTES, load_or_make_authority
-from transport import certificates
+from pyconnector.edge import SettingsError
+from pyconnector.edge.authority import CERTIFICATE_FILE, EDGE_NAMES, KEY_FILE, MAX_FILE_BYTES, load_or_make_authority
+from pyconnector.transport.tls import certificates
 
 
 def test_it_is_made_once_and_loaded_after(tmp_path: Path) -> None:

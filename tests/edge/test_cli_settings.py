@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from edge import SettingsError
-from edge.cli_settings import MAX_SECRET_FILE_BYTES, EdgeFlags, parse_address, settings_from_flags
+from pyconnector.edge import SettingsError
+from pyconnector.edge.cli_settings import MAX_SECRET_FILE_BYTES, EdgeFlags, parse_address, settings_from_flags
 
 ID = "11111111-2222-3333-4444-555555555555"
 SECRET = b"0123456789abcdef0123456789abcdef"

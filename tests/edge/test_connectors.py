@@ -8,15 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from edge import connection as edge_connection
-from protocol.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer, UdpSessionEndAnswered
-from protocol.registration import LocalConfigurationAccepted, Refusal, Refused, Registered, Unregistered
-from protocol.streams import encode_rpc_opening
+from pyconnector.edge.connectors import connection as edge_connection
+from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer, UdpSessionEndAnswered
+from pyconnector.protocol.rpc.registration import LocalConfigurationAccepted, Refusal, Refused, Registered, Unregistered
+from pyconnector.protocol.streams.openings import encode_rpc_opening
+from pyconnector.transport.errors import ConnectionClosed, StreamReset
+from pyconnector.transport.memory import MemoryConnection
 from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, attached, connected
-from transport.errors import ConnectionClosed, StreamReset
-from transport.memory import MemoryConnection
 
 
 def test_registering_says_where_and_as_whom() -> None:

@@ -9,17 +9,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from edge import ControlSettings, SettingsError
-from edge.control_http import MAX_BODY_BYTES, MAX_CONNECTIONS
-from edge.refusals import MAX_SCRIPTED
-from protocol.edge_rpc import ConfigurationPushed, EdgeRpcServer
-from protocol.registration import Refused
+from pyconnector.edge import ControlSettings, SettingsError
+from pyconnector.edge.debug_api.http import MAX_BODY_BYTES, MAX_CONNECTIONS
+from pyconnector.edge.faults.refusals import MAX_SCRIPTED
+from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcServer
+from pyconnector.protocol.rpc.registration import Refused
 from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, attached, connected, echo
 
 if TYPE_CHECKING:
-    from edge import LocalEdge
+    from pyconnector.edge import LocalEdge
 
 CONTROL = ControlSettings()
 

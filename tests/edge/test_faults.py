@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from edge import SettingsError
-from edge import faults as edge_faults
-from edge.faults import FaultRelay, Faults
+from pyconnector.edge import SettingsError
+from pyconnector.edge.faults import relay as edge_faults
+from pyconnector.edge.faults.relay import FaultRelay, Faults
+from pyconnector.transport.udp.batched import UdpEndpoint
 from tests.edge.support import run, until
-from transport.udp import UdpEndpoint
 
 
 class Ends:

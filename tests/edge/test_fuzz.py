@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.visitors.request_body import ChunkedBody
-from edge.visitors.request_parser import BadRequest, RequestReader
-from edge.visitors.websocket_client import WebSocketCarriage
+from pyconnector.edge.visitors.http1.request_body import ChunkedBody
+from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
+from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage
 
 REQUEST = b"POST /a?b HTTP/1.1\r\nHost: a.test\r\nX: 1\r\nContent-Length: 3\r\nConnection: close, X\r\n\r\n"
 CHUNKS = b"3\r\nabc\r\n1;x=y\r\nd\r\n0\r\nT: u\r\n\r\nleft over"

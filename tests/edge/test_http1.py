@@ -7,12 +7,12 @@ import os
 
 import pytest
 
-from edge.visitors import http1
-from protocol.connect import ConnectionType
+from pyconnector.edge.visitors.http1 import connection as http1
+from pyconnector.protocol.streams.connect import ConnectionType
+from pyconnector.transport.errors import StreamReset
 from tests.edge.support import memory_edge, run, until, visitors
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, connected
-from transport.errors import StreamReset
 
 
 def test_a_request_goes_and_its_response_comes_back() -> None:
@@ -337,8 +337,8 @@ async def _garbage(exchange: Exchange) -> None:
 
 
 async def _no_status(exchange: Exchange) -> None:
-    from protocol.connect import ConnectResponse
-    from protocol.streams import encode_connect_response
+    from pyconnector.protocol.streams.connect import ConnectResponse
+    from pyconnector.protocol.streams.openings import encode_connect_response
 
     await exchange.stream.send(encode_connect_response(ConnectResponse(metadata=((b"HttpHeader:A", b"b"),))))
 

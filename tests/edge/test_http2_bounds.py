@@ -21,16 +21,21 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from edge.visitors.http2 import Http2Visitor, connection
-from edge.visitors.http2.budget import Budget
-from edge.visitors.http2.connection import MAX_IDLE_FRAMES, MAX_RESETS, MAX_SILENCE, MAX_UNSENT
-from edge.visitors.http2.engine import CONNECTION_WINDOW, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST, STREAM_WINDOW
+from pyconnector.edge.visitors.http2 import Http2Visitor, connection
+from pyconnector.edge.visitors.http2.budget import Budget
+from pyconnector.edge.visitors.http2.connection import MAX_IDLE_FRAMES, MAX_RESETS, MAX_SILENCE, MAX_UNSENT
+from pyconnector.edge.visitors.http2.engine import (
+    CONNECTION_WINDOW,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST,
+    STREAM_WINDOW,
+)
+from pyconnector.transport.memory import MemoryLimits
 from tests.edge.support import until
 from tests.edge.test_http2_visitors import failing, hello, scenario, streaming_echo
-from transport.memory import MemoryLimits
 
 if TYPE_CHECKING:
-    from edge import LocalEdge
+    from pyconnector.edge import LocalEdge
     from tests.support.h2_visitor import H2Visitor
     from tests.support.scripted_connector import Exchange
 

@@ -11,10 +11,10 @@ from h2.connection import H2Connection
 from h2.settings import SettingCodes
 from hypothesis import given, settings
 
-from edge.settings import VisitorSettings
-from edge.tunnels import Tunnels
-from edge.visitors.first_bytes import FirstBytes
-from edge.visitors.server import VisitorServer
+from pyconnector.edge.connectors.tunnels import Tunnels
+from pyconnector.edge.settings import VisitorSettings
+from pyconnector.edge.visitors.first_bytes import FirstBytes
+from pyconnector.edge.visitors.server import VisitorServer
 from tests.support.strategies import chunked, cuts, damage, damaged
 
 

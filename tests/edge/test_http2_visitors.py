@@ -10,23 +10,23 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from edge.visitors.http2.engine import STREAM_WINDOW
-from protocol.connect import ConnectionType, ConnectResponse
-from protocol.headers import response_metadata
-from protocol.streams import encode_connect_response
-from protocol.trailers import TRAILERS_OFFER, encode_data, encode_trailers
+from pyconnector.edge.visitors.http2.engine import STREAM_WINDOW
+from pyconnector.protocol.http.headers import response_metadata
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectResponse
+from pyconnector.protocol.streams.openings import encode_connect_response
+from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, encode_data, encode_trailers
+from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.seam import SEND_HIGH_WATER
 from tests.edge.support import memory_edge, run, until, visitors
 from tests.support.h2_visitor import H2Visitor, h2_visitor
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, Script, connected, echo
-from transport.errors import StreamReset
-from transport.seam import SEND_HIGH_WATER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from edge import LocalEdge
-    from transport.memory import MemoryLimits
+    from pyconnector.edge import LocalEdge
+    from pyconnector.transport.memory import MemoryLimits
 
 
 def scenario(

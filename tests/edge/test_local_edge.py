@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edge import ControlSettings, EdgeSettings, LocalEdge, SettingsError, TcpPort, VisitorSettings
-from edge.faults import Faults
-from protocol.registration import Registered
+from pyconnector.edge import ControlSettings, EdgeSettings, LocalEdge, SettingsError, TcpPort, VisitorSettings
+from pyconnector.edge.faults.relay import Faults
+from pyconnector.protocol.rpc.registration import Registered
+from pyconnector.transport import quic
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.settings import ClientTls, QuicSettings
 from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.edge.test_control_api import ask
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import ACCOUNT, SECRET, ScriptedConnector, connected, echo
-from transport import quic
-from transport.errors import ConnectFailed
-from transport.settings import ClientTls, QuicSettings
 
 AIOQUIC = QuicSettings(engine="aioquic")
 
@@ -104,7 +104,7 @@ def test_stopping_cuts_everyone_off_and_stops_again_without_harm() -> None:
 
 
 def test_an_edge_that_is_not_trusted_is_not_spoken_to(tmp_path: Path) -> None:
-    from transport.certificates import make_authority
+    from pyconnector.transport.tls.certificates import make_authority
 
     other = tmp_path / "other.pem"
     other.write_bytes(make_authority("other").certificate_pem)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from edge.framed_body import FramedBody
-from edge.visitors import websocket_client
-from edge.visitors.two_way import TwoWay
-from edge.visitors.websocket_client import WebSocketCarriage
-from protocol import trailers
-from protocol.trailers import FramedBodyDecoder, encode_data, encode_trailers
+from pyconnector.edge.connectors.framed_body import FramedBody
+from pyconnector.edge.visitors.tcp import websocket_client
+from pyconnector.edge.visitors.tcp.two_way import TwoWay
+from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage
+from pyconnector.protocol.streams import trailers
+from pyconnector.protocol.streams.trailers import FramedBodyDecoder, encode_data, encode_trailers
 from tests.edge.test_websocket_client import server_frame
 from tests.support.turns import LOOPS, TurnMeter, run_on
 

@@ -17,9 +17,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
-from edge import EdgeSettings, LocalEdge, TunnelSettings
-from edge.configuration import push_to_tunnel
-from protocol.registration import Refusal
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
+from pyconnector.edge.connectors.configuration import push_to_tunnel
+from pyconnector.protocol.rpc.registration import Refusal
 from tests.edge.support import run, until
 from tests.support.h2_visitor import h2_visitor
 from tests.support.raw_visitor import RawVisitor, get

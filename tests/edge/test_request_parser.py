@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from edge.visitors.request_body import (
+from pyconnector.edge.visitors.http1.request_body import (
     MAX_CHUNK_LINE_BYTES,
     MAX_TRAILER_BYTES,
     ChunkedBody,
     LengthBody,
     request_body,
 )
-from edge.visitors.request_parser import MAX_FIELDS, MAX_HEAD_BYTES, BadRequest, RequestReader, VisitorRequest
+from pyconnector.edge.visitors.http1.request_parser import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    BadRequest,
+    RequestReader,
+    VisitorRequest,
+)
 
 
 def read(data: bytes) -> VisitorRequest | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge.visitors.identity import RayNumbers, VisitorIdentity
-from edge.visitors.pages import error_response
-from edge.visitors.request_parser import VisitorRequest
-from edge.visitors.response_head import BadResponse, Framing, final_head, switching_head
+from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
+from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, final_head, switching_head
+from pyconnector.edge.visitors.identity import RayNumbers, VisitorIdentity
+from pyconnector.edge.visitors.pages import error_response
 
 
 def request(method: str = "GET", version: str = "1.1") -> VisitorRequest:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from protocol.connect import ConnectionType, ConnectResponse
-from protocol.headers import response_metadata
-from protocol.streams import encode_connect_response
-from protocol.trailers import TRAILERS_OFFER, encode_data, encode_trailers
+from pyconnector.protocol.http.headers import response_metadata
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectResponse
+from pyconnector.protocol.streams.openings import encode_connect_response
+from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, encode_data, encode_trailers
 from tests.edge.support import memory_edge, run
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, Script, connected

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from edge import EdgeSettings, SettingsError, TunnelSettings
-from edge.tunnels import (
+from pyconnector.edge import EdgeSettings, SettingsError, TunnelSettings
+from pyconnector.edge.connectors.tunnels import (
     DUPLICATE,
     MAX_CONNECTIONS_PER_TUNNEL,
     MAX_LEARNED_HOSTNAMES,
@@ -20,7 +20,7 @@ from edge.tunnels import (
     Tunnel,
     Tunnels,
 )
-from protocol.registration import Registration
+from pyconnector.protocol.rpc.registration import Registration
 
 ID = UUID(int=1)
 

@@ -7,16 +7,16 @@ import os
 
 import pytest
 
-from edge import SettingsError, TcpPort, TunnelSettings
-from edge.visitors.websocket_client import accept_value
-from protocol.connect import ConnectionType, ConnectResponse
-from protocol.streams import encode_connect_response
+from pyconnector.edge import SettingsError, TcpPort, TunnelSettings
+from pyconnector.edge.visitors.tcp.websocket_client import accept_value
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectResponse
+from pyconnector.protocol.streams.openings import encode_connect_response
+from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.memory import MemoryConnection
 from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.edge.test_websocket_client import frames_of, server_frame
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, ScriptedConnector, connected
-from transport.errors import StreamReset
-from transport.memory import MemoryConnection
 
 UPGRADE = get("/ws", "app.test", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc")
 

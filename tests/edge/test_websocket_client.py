@@ -7,7 +7,13 @@ import os
 import pytest
 from websockets.frames import Opcode
 
-from edge.visitors.websocket_client import MAX_FRAME_BYTES, WebSocketCarriage, accept_value, mask, new_key
+from pyconnector.edge.visitors.tcp.websocket_client import (
+    MAX_FRAME_BYTES,
+    WebSocketCarriage,
+    accept_value,
+    mask,
+    new_key,
+)
 
 
 def frames_of(data: bytes) -> list[tuple[Opcode, bytes]]:

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
-from ingress import IngressError, parse_ingress
-from ingress.hostnames import comparable, lookup_form
+from pyconnector.ingress import IngressError, parse_ingress
+from pyconnector.ingress.rules.hostnames import comparable, lookup_form
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 SEED = int(os.environ.get("PYCONNECTOR_SEED", "20240601"))

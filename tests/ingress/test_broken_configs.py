@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingress import IngressError, parse_ingress, parse_warp_routing
+from pyconnector.ingress import IngressError, parse_ingress, parse_warp_routing
 
 FILES = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
 #: `# expect LINE:COLUMN: place: sentence`; tests/connector/test_broken_configs.py looks at line and column.

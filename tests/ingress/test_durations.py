@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.durations import MAX_DURATION_CHARACTERS, format_duration, json_seconds, parse_duration
+from pyconnector.ingress.config.durations import MAX_DURATION_CHARACTERS, format_duration, json_seconds, parse_duration
 
 
 @pytest.mark.parametrize(

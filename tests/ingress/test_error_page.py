@@ -1,6 +1,6 @@
 import pytest
 
-from ingress.error_page import MAX_ERROR_PAGE, ErrorPage
+from pyconnector.ingress.rules.error_page import MAX_ERROR_PAGE, ErrorPage
 
 
 def test_a_page_from_the_config() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from ingress import decode_path, explain, parse_ingress, split_request_url
+from pyconnector.ingress import decode_path, explain, parse_ingress, split_request_url
 
 INGRESS = parse_ingress(
     {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.failover import MAX_RETRY_DELAY, Backends, HealthCheck, may_send_again, retry_delays
+from pyconnector.ingress.rules.failover import MAX_RETRY_DELAY, Backends, HealthCheck, may_send_again, retry_delays
 
 CHECK = HealthCheck(interval=10.0, unhealthy_after=2, healthy_after=2)
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.header_rules import MAX_VALUE, HeaderRules, check_name, check_value
+from pyconnector.ingress.rules.header_rules import MAX_VALUE, HeaderRules, check_name, check_value
 
 HEADERS = [(b"Accept", b"*/*"), (b"X-A", b"1"), (b"Cookie", b"c"), (b"x-a", b"2")]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.hostnames import (
+from pyconnector.ingress.rules.hostnames import (
     comparable,
     host_matches,
     hostname_fault,

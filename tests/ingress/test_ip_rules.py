@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.ip_rules import IpRule, deciding_rule, is_allowed, parse_prefix
+from pyconnector.ingress.rules.ip_rules import IpRule, deciding_rule, is_allowed, parse_prefix
 
 INSIDE = IpRule(prefix=parse_prefix("10.0.0.0/8"), ports=(80, 443), allow=True)
 PRINTER = IpRule(prefix=parse_prefix("10.1.0.0/16"), allow=False)

@@ -1,8 +1,8 @@
 import json
 
-from ingress import default_ingress, local_configuration, parse_ingress, parse_remote_configuration
-from ingress.local_configuration import all_settings
-from ingress.warp_routing import WarpRouting
+from pyconnector.ingress import default_ingress, local_configuration, parse_ingress, parse_remote_configuration
+from pyconnector.ingress.config.local_configuration import all_settings
+from pyconnector.ingress.config.warp_routing import WarpRouting
 
 
 def test_the_measured_example() -> None:

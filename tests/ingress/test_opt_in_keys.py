@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ingress import IngressError, OriginSettings, parse_ingress
-from ingress.header_rules import MAX_FIELDS, HeaderRules
+from pyconnector.ingress import IngressError, OriginSettings, parse_ingress
+from pyconnector.ingress.rules.header_rules import MAX_FIELDS, HeaderRules
 
 
 def settings_of(value: dict[str, Any], service: str = "http://localhost:1") -> OriginSettings:

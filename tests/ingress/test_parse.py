@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingress import (
+from pyconnector.ingress import (
     AccessSettings,
     Fault,
     Ingress,
@@ -18,10 +18,10 @@ from ingress import (
     parse_ingress,
     parse_warp_routing,
 )
-from ingress.faults import MAX_FAULTS, MAX_QUOTED
-from ingress.origin_keys import ORIGIN_REQUEST
-from ingress.parse import MAX_RULES
-from ingress.rule_keys import RULE
+from pyconnector.ingress.config.errors import MAX_FAULTS, MAX_QUOTED
+from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
+from pyconnector.ingress.config.keys.rule_keys import RULE
+from pyconnector.ingress.config.parse import MAX_RULES
 
 T = TypeVar("T")
 ACCESS = {"required": True, "teamName": "example", "audTag": ["abc"]}

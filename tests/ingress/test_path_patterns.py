@@ -1,6 +1,6 @@
 import pytest
 
-from ingress.path_patterns import MAX_PATTERN, PATTERN_MEMORY, compile_path, compile_re2
+from pyconnector.ingress.rules.path_patterns import MAX_PATTERN, PATTERN_MEMORY, compile_path, compile_re2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from ingress.proxy_protocol import V2_SIGNATURE, proxy_header, visitor_address
+from pyconnector.ingress.rules.proxy_protocol import V2_SIGNATURE, proxy_header, visitor_address
 
 SOURCE, DESTINATION = ("203.0.113.7", 51234), ("10.0.0.2", 22)
 SOURCE6, DESTINATION6 = ("2001:db8::7", 51234), ("fd00::2", 22)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress import (
+from pyconnector.ingress import (
     IngressError,
     NoIngressRules,
     OriginSettings,
@@ -13,10 +13,10 @@ from ingress import (
     parse_remote_configuration,
     parse_remote_ingress,
 )
-from ingress.parse import MAX_REMOTE_RULES
-from ingress.path_patterns import MAX_REMOTE_PATTERN
-from ingress.remote import MAX_REMOTE_CONFIGURATION, decode_json
-from ingress.settings import AccessSettings
+from pyconnector.ingress.config.parse import MAX_REMOTE_RULES
+from pyconnector.ingress.config.remote import MAX_REMOTE_CONFIGURATION, decode_json
+from pyconnector.ingress.config.settings import AccessSettings
+from pyconnector.ingress.rules.path_patterns import MAX_REMOTE_PATTERN
 
 
 def push(config: Any) -> OriginSettings:

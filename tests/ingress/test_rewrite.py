@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.rewrite import (
+from pyconnector.ingress.rules.rewrite import (
     MAX_REPLACEMENT,
     MAX_TARGET,
     PathRewrite,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress import Ingress, OriginSettings, Rule, default_ingress
-from ingress.rules import unreachable_rules
-from ingress.services import StatusService
+from pyconnector.ingress import Ingress, OriginSettings, Rule, default_ingress
+from pyconnector.ingress.config.services import StatusService
+from pyconnector.ingress.rules.rules import unreachable_rules
 
 SERVICE = StatusService(200)
 NAMES = [

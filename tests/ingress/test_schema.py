@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ingress import OriginSettings, config_schema, parse_ingress, settings_table
-from ingress.origin_keys import ORIGIN_REQUEST
-from ingress.rule_keys import RULE
-from ingress.warp_routing import WARP_ROUTING
+from pyconnector.ingress import OriginSettings, config_schema, parse_ingress, settings_table
+from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
+from pyconnector.ingress.config.keys.rule_keys import RULE
+from pyconnector.ingress.config.warp_routing import WARP_ROUTING
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "ingress.json").read_text())
 SCHEMA = config_schema()

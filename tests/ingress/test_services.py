@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.services import (
+from pyconnector.ingress.config.services import (
     NO_SUCH_PORT,
     BastionService,
     HelloService,

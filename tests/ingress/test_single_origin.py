@@ -1,7 +1,7 @@
 import pytest
 
-from ingress import IngressError, OriginSettings, SingleOrigin, settings_from_flags, single_origin_ingress
-from ingress.single_origin import normalise_url
+from pyconnector.ingress import IngressError, OriginSettings, SingleOrigin, settings_from_flags, single_origin_ingress
+from pyconnector.ingress.config.single_origin import normalise_url
 
 
 def service(origin: SingleOrigin) -> str | None:

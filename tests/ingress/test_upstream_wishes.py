@@ -4,11 +4,11 @@ from typing import Any
 
 import yaml
 
-from ingress import OriginSettings, parse_ingress
-from ingress.failover import HealthCheck
-from ingress.header_rules import HeaderRules
-from ingress.rewrite import Redirect, TargetRewriter
-from ingress.services import HttpService, parse_service
+from pyconnector.ingress import OriginSettings, parse_ingress
+from pyconnector.ingress.config.services import HttpService, parse_service
+from pyconnector.ingress.rules.failover import HealthCheck
+from pyconnector.ingress.rules.header_rules import HeaderRules
+from pyconnector.ingress.rules.rewrite import Redirect, TargetRewriter
 
 
 def settings_of(text: str, index: int = 0) -> OriginSettings:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ingress import Ingress, IngressError, parse_ingress
-from ingress.hostnames import comparable, strip_port
-from ingress.local_configuration import all_settings
+from pyconnector.ingress import Ingress, IngressError, parse_ingress
+from pyconnector.ingress.config.local_configuration import all_settings
+from pyconnector.ingress.rules.hostnames import comparable, strip_port
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "vectors" / "ingress.json").read_text())
 #: The reference shows an absent `access` as an empty one, and its IP rules as empty objects.

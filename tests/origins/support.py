@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from ingress.origins.base import OriginRequest, OriginResponse, RequestKind
-from ingress.origins.dial import Dialer, DialSettings, Endpoint
-from ingress.origins.http1 import HttpOrigin
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import OriginRequest, OriginResponse, RequestKind
+from pyconnector.origins.http1 import HttpOrigin
+from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint
 from tests.support.raw_origin import RawOrigin, Script, raw_origin
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins import OriginError, OriginResources, RequestKind, build_origin, channel
-from ingress.origins.bastion import BastionOrigin
-from ingress.origins.build import host_name
-from ingress.origins.hello import HelloOrigin
-from ingress.origins.http1 import HttpOrigin
-from ingress.origins.http2 import Http2Origin
-from ingress.origins.socks import SocksOrigin
-from ingress.origins.status import StatusOrigin
-from ingress.origins.stream import StreamOrigin
-from ingress.services import HttpService, UnixService, parse_service
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.services import HttpService, UnixService, parse_service
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins import OriginError, OriginResources, RequestKind, build_origin
+from pyconnector.origins.build import host_name
+from pyconnector.origins.builtin.hello import HelloOrigin
+from pyconnector.origins.builtin.status import StatusOrigin
+from pyconnector.origins.http1 import HttpOrigin
+from pyconnector.origins.http2 import Http2Origin
+from pyconnector.origins.net import channel
+from pyconnector.origins.tcp.bastion import BastionOrigin
+from pyconnector.origins.tcp.socks import SocksOrigin
+from pyconnector.origins.tcp.stream import StreamOrigin
 from tests.origins.support import OK_HI, get, read_all
 from tests.support.bodies import Body
 from tests.support.certificates import Authority

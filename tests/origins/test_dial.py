@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins import dial
-from ingress.origins.base import OriginError
-from ingress.origins.dial import Dialer, DialSettings, Endpoint, Target
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.net import dial
+from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint, Target
 from tests.support.raw_origin import Peer, raw_origin
 
 if TYPE_CHECKING:

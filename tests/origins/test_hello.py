@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins import hello
-from ingress.origins.base import OriginError, OriginResponse, RequestKind
-from ingress.origins.hello import HelloOrigin
-from ingress.origins.inbox import INBOX_HIGH_WATER, Inbox
-from ingress.origins.status import StatusOrigin
-from ingress.origins.websocket import frames
+from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
+from pyconnector.origins.builtin import hello
+from pyconnector.origins.builtin.hello import HelloOrigin
+from pyconnector.origins.builtin.status import StatusOrigin
+from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
+from pyconnector.origins.websocket import frames
 from tests.origins.support import get, read_all, until
 from tests.support.bodies import Body
 from tests.support.frames import Frame, masked, read_frames
 
 if TYPE_CHECKING:
-    from ingress.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest
     from tests.origins.conftest import Run
 
 KEY = (b"Sec-Websocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from ingress.origins.base import OriginError, RequestKind
-from ingress.origins.http1 import upload
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import OriginError, RequestKind
+from pyconnector.origins.http1 import upload
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
 from tests.support.bodies import Body
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import OriginError
-from ingress.origins.channel import WRITE_HIGH_WATER
-from ingress.origins.http1.connection import HttpConnection
-from ingress.origins.http1.upload import PIECE_BYTES
-from ingress.origins.inbox import INBOX_HIGH_WATER, MERGE_BELOW, Inbox
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.http1.connection import HttpConnection
+from pyconnector.origins.http1.upload import PIECE_BYTES
+from pyconnector.origins.net.channel import WRITE_HIGH_WATER
+from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, MERGE_BELOW, Inbox
 from tests.origins.corpus import BROKEN, CUT_SHORT
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
 from tests.support.bodies import Body
 
 if TYPE_CHECKING:
-    from ingress.origins.http1 import HttpOrigin
+    from pyconnector.origins.http1 import HttpOrigin
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

@@ -7,10 +7,10 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingress.origins.base import RequestKind
-from ingress.origins.build import OriginResources, build_origin
-from ingress.services import parse_service
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.services import parse_service
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import RequestKind
+from pyconnector.origins.build import OriginResources, build_origin
 from tests.origins.support import OK_HI, get, http_origin, read_all
 from tests.support.bodies import Body
 from tests.support.raw_origin import raw_origin
@@ -18,7 +18,7 @@ from tests.support.raw_origin import raw_origin
 if TYPE_CHECKING:
     import pytest
 
-    from ingress.origins.dial import Target
+    from pyconnector.origins.net.dial import Target
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

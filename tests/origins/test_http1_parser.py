@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.origins.http1 import parser as module
-from ingress.origins.http1.parser import BrokenResponse, ResponseParser
+from pyconnector.origins.http1 import parser as module
+from pyconnector.origins.http1.parser import BrokenResponse, ResponseParser
 from tests.origins.corpus import BROKEN, CHUNKED, CUT_SHORT, HI, OK
 
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import OriginError
-from ingress.origins.http1.connection import HttpConnection
-from ingress.origins.http1.pool import Pool
-from ingress.origins.http1.upload import Upload
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.http1.connection import HttpConnection
+from pyconnector.origins.http1.pool import Pool
+from pyconnector.origins.http1.upload import Upload
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
 from tests.support.bodies import Body
 
 if TYPE_CHECKING:
-    from ingress.origins.http1 import HttpOrigin
+    from pyconnector.origins.http1 import HttpOrigin
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

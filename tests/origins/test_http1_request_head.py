@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.origins.base import OriginError, OriginRequest, RequestKind
-from ingress.origins.http1 import request_head
-from ingress.origins.http1.request_head import encode_head
+from pyconnector.origins.base import OriginError, OriginRequest, RequestKind
+from pyconnector.origins.http1 import request_head
+from pyconnector.origins.http1.request_head import encode_head
 
 
 def request(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import OriginError
-from ingress.origins.http1.connection import HttpConnection
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.http1.connection import HttpConnection
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
 from tests.origins.test_http1_pool import ask, serve_forever
 from tests.support.bodies import Body

@@ -10,12 +10,12 @@ import pytest
 from h2 import events
 from h2.errors import ErrorCodes
 
-from ingress.origins.base import OriginError, OriginRequest, OriginResponse, RequestKind
-from ingress.origins.dial import Dialer, Endpoint
-from ingress.origins.http2 import Http2Origin
-from ingress.origins.http2.connection import STREAM_WINDOW
-from ingress.origins.inbox import INBOX_HIGH_WATER
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import OriginError, OriginRequest, OriginResponse, RequestKind
+from pyconnector.origins.http2 import Http2Origin
+from pyconnector.origins.http2.connection import STREAM_WINDOW
+from pyconnector.origins.net.dial import Dialer, Endpoint
+from pyconnector.origins.net.inbox import INBOX_HIGH_WATER
 from tests.support.bodies import Body
 from tests.support.h2_origin import H2Server, h2_server
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins import build_origin
-from ingress.origins.base import OriginError
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins import build_origin
+from pyconnector.origins.base import OriginError
 from tests.origins.support import get, read_all
 from tests.origins.test_build import https, serve
 from tests.origins.test_http2 import echo

@@ -10,9 +10,9 @@ from h2 import events
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 
-from ingress.origins.base import OriginError
-from ingress.origins.http2 import Http2Origin, connection
-from ingress.origins.inbox import Inbox
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.http2 import Http2Origin, connection
+from pyconnector.origins.net.inbox import Inbox
 from tests.origins.test_http2 import _saw, _until, request, scenario, whole
 from tests.support.bodies import Body
 

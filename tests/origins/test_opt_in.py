@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ingress import parse_ingress
-from ingress.origins import build_origin
-from ingress.origins.base import Origin, OriginError, RequestKind
-from ingress.origins.failover import MAX_REPLAY, FailoverOrigin
+from pyconnector.ingress import parse_ingress
+from pyconnector.origins import build_origin
+from pyconnector.origins.base import Origin, OriginError, RequestKind
+from pyconnector.origins.layers.failover import MAX_REPLAY, FailoverOrigin
 from tests.origins.support import OK_HI, get, read_all
 from tests.support.bodies import Body
 from tests.support.raw_origin import Peer, RawOrigin, raw_origin

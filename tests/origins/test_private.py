@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import OriginError, RequestKind
-from ingress.origins.private import PrivateTcpOrigin, address_of
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import OriginError, RequestKind
+from pyconnector.origins.tcp.private import PrivateTcpOrigin, address_of
 from tests.origins.support import get, read_all, until
 from tests.support.bodies import Body
 from tests.support.raw_origin import raw_origin
 
 if TYPE_CHECKING:
-    from ingress.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

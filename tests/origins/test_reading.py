@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins import reading
-from ingress.origins.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, SMALL_HIGH_WATER, SMALL_LOW_WATER, Inbox
-from ingress.origins.reading import MANY_FULL, READ_BYTES, SMALL_READ_BYTES, Reading, full_inboxes
+from pyconnector.origins.net import reading
+from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, SMALL_HIGH_WATER, SMALL_LOW_WATER, Inbox
+from pyconnector.origins.net.reading import MANY_FULL, READ_BYTES, SMALL_READ_BYTES, Reading, full_inboxes
 from tests.origins.support import OK_HEAD, get, http_origin, until
 from tests.support.bodies import Body
 

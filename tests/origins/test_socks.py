@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.ip_rules import IpRule, parse_prefix
-from ingress.origins import socks
-from ingress.origins.base import OriginError, OriginResponse, RequestKind
-from ingress.origins.bastion import BastionOrigin
-from ingress.origins.destinations import parse_destination
-from ingress.origins.dial import Endpoint, Target
-from ingress.origins.socks import SocksOrigin
-from ingress.origins.stream import StreamOrigin
-from ingress.origins.tunnel import Tunnel
-from ingress.origins.websocket import frames
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.ingress.rules.ip_rules import IpRule, parse_prefix
+from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
+from pyconnector.origins.net.dial import Endpoint, Target
+from pyconnector.origins.tcp import socks
+from pyconnector.origins.tcp.bastion import BastionOrigin
+from pyconnector.origins.tcp.destinations import parse_destination
+from pyconnector.origins.tcp.socks import SocksOrigin
+from pyconnector.origins.tcp.stream import StreamOrigin
+from pyconnector.origins.tcp.tunnel import Tunnel
+from pyconnector.origins.websocket import frames
 from tests.origins.support import get, until
 from tests.support.bodies import Body
 from tests.support.frames import masked, read_frames
 from tests.support.raw_origin import raw_origin
 
 if TYPE_CHECKING:
-    from ingress.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

@@ -14,12 +14,12 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from ingress.origins.base import OriginError, OriginResponse, RequestKind
-from ingress.origins.dial import Endpoint
-from ingress.origins.inbox import INBOX_HIGH_WATER, Inbox
-from ingress.origins.stream import StreamOrigin
-from ingress.origins.websocket import carriage, frames
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
+from pyconnector.origins.net.dial import Endpoint
+from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
+from pyconnector.origins.tcp.stream import StreamOrigin
+from pyconnector.origins.websocket import carriage, frames
 from tests.origins.support import get, until
 from tests.support.bodies import Body
 from tests.support.frames import Frame, masked, read_frames
@@ -28,7 +28,7 @@ from tests.support.raw_origin import RawOrigin, Script, raw_origin
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ingress.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

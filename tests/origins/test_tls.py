@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import OriginError
-from ingress.origins.dial import Dialer, Endpoint
-from ingress.origins.tls import TlsClient, TlsContexts
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.net.dial import Dialer, Endpoint
+from pyconnector.origins.net.tls import TlsClient, TlsContexts
 from tests.origins.test_dial import close_at_once, failure_of, wait_for_close
 from tests.support.certificates import Authority
 from tests.support.raw_origin import raw_origin

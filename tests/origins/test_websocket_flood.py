@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ingress.origins.channel import pump
-from ingress.origins.hello_echo import EchoTunnel
-from ingress.origins.websocket import FrameReader, frames
-from ingress.origins.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
+from pyconnector.origins.builtin.hello_echo import EchoTunnel
+from pyconnector.origins.net.channel import pump
+from pyconnector.origins.websocket import FrameReader, frames
+from pyconnector.origins.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
 from tests.support.frames import masked
 from tests.support.turns import TurnMeter
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import RequestKind
-from ingress.origins.dial import Endpoint
-from ingress.origins.stream import StreamOrigin
-from ingress.origins.websocket import carriage, frames
-from ingress.settings import OriginSettings
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.origins.base import RequestKind
+from pyconnector.origins.net.dial import Endpoint
+from pyconnector.origins.tcp.stream import StreamOrigin
+from pyconnector.origins.websocket import carriage, frames
 from tests.origins.support import get
 from tests.support.bodies import Body
 from tests.support.frames import masked

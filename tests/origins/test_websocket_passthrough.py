@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingress.origins.base import OriginError, RequestKind
-from ingress.origins.inbox import INBOX_HIGH_WATER, Inbox
+from pyconnector.origins.base import OriginError, RequestKind
+from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
 from tests.origins.support import OK_HI, get, http_origin, read_all, until
 from tests.support.bodies import Body
 
 if TYPE_CHECKING:
-    from ingress.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest
     from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 

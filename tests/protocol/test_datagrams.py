@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.datagrams import (
+from pyconnector.protocol.datagrams import (
     MAX_ERROR_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_V2_BYTES,
@@ -26,7 +26,7 @@ from protocol.datagrams import (
     decode_v2,
     decode_v3,
 )
-from protocol.errors import ProtocolError
+from pyconnector.protocol.errors import ProtocolError
 from tests.support.vectors import vectors
 
 V2, V3 = vectors("datagrams")["v2"], vectors("datagrams")["v3"]

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from protocol.edge_rpc import (
+from pyconnector.protocol.capnp_format.reader import Struct
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.rpc.edge_rpc import (
     CONFIGURATION_MANAGER,
     SESSION_MANAGER,
     ConfigurationAnswered,
@@ -20,10 +22,8 @@ from protocol.edge_rpc import (
     UdpSessionEnded,
     UdpSessionRequested,
 )
-from protocol.errors import ProtocolError
-from protocol.reader import Struct
-from protocol.registration import CallFailed, ConversationEnded
-from protocol.rpc_messages import EMPTY, Body, Call, ImportedCap, encode_call, encode_results
+from pyconnector.protocol.rpc.messages import EMPTY, Body, Call, ImportedCap, encode_call, encode_results
+from pyconnector.protocol.rpc.registration import CallFailed, ConversationEnded
 from tests.support.rpc_oracle import decoded, results, split
 
 SESSION = UUID("8e7636c4-a49c-181f-ff81-5e20955bf9ff")

@@ -14,16 +14,16 @@ from uuid import UUID
 
 import pytest
 
-from protocol import connect_codec
-from protocol.connect import ConnectRequest
-from protocol.datagrams import decode_v2, decode_v3
-from protocol.edge_rpc import EdgeRpcClient, EdgeRpcServer
-from protocol.errors import ProtocolError
-from protocol.framing import read_frame
-from protocol.headers import parse_serialized_headers, request_head, response_head
-from protocol.registration import RegistrationClient, RegistrationServer
-from protocol.streams import ConnectResponseDecoder, OpeningDecoder
-from protocol.tokens import decode_token
+from pyconnector.protocol.capnp_format.framing import read_frame
+from pyconnector.protocol.datagrams import decode_v2, decode_v3
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import parse_serialized_headers, request_head, response_head
+from pyconnector.protocol.rpc.edge_rpc import EdgeRpcClient, EdgeRpcServer
+from pyconnector.protocol.rpc.registration import RegistrationClient, RegistrationServer
+from pyconnector.protocol.streams import connect_codec
+from pyconnector.protocol.streams.connect import ConnectRequest
+from pyconnector.protocol.streams.openings import ConnectResponseDecoder, OpeningDecoder
+from pyconnector.protocol.tokens import decode_token
 from tests.support.strategies import damaged
 from tests.support.vectors import vectors
 from tests.support.wire import broken_messages, framed, illegal_openings

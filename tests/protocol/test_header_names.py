@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from protocol import header_names, headers
-from protocol.connect import ConnectionType, ConnectRequest
-from protocol.errors import ProtocolError
-from protocol.header_names import canonical_name, metadata_key, shown
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http import header_names, headers
+from pyconnector.protocol.http.header_names import canonical_name, metadata_key, shown
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 
 @pytest.mark.parametrize(

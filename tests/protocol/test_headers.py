@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
-from protocol.errors import ProtocolError
-from protocol.headers import (
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import (
     STATUS_KEY,
     RequestHead,
     canonical_name,
@@ -23,6 +22,7 @@ from protocol.headers import (
     response_head,
     response_metadata,
 )
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
 from tests.support import strategies
 from tests.support.vectors import vectors
 from tests.support.wire import http_request, illegal_requests

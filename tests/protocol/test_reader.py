@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.errors import ProtocolError
-from protocol.framing import MAX_SEGMENTS, frame_header_bytes, read_frame
-from protocol.reader import Message
-from protocol.writer import framed as framed_segment
-from protocol.writer import new_root
+from pyconnector.protocol.capnp_format.framing import MAX_SEGMENTS, frame_header_bytes, read_frame
+from pyconnector.protocol.capnp_format.reader import Message
+from pyconnector.protocol.capnp_format.writer import framed as framed_segment
+from pyconnector.protocol.capnp_format.writer import new_root
+from pyconnector.protocol.errors import ProtocolError
 from tests.support.wire import far_pointer, framed, list_pointer, struct_pointer, words
 
 

@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from protocol import schemas
-from protocol.errors import ProtocolError
-from protocol.reader import Struct
-from protocol.registration import (
+from pyconnector.protocol.capnp_format import schemas
+from pyconnector.protocol.capnp_format.reader import Struct
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.rpc.conversation import MAX_CONFIGURATION_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_QUESTIONS
+from pyconnector.protocol.rpc.messages import EMPTY, Body, Call, ImportedCap, encode_call, encode_finish, encode_results
+from pyconnector.protocol.rpc.registration import (
     INTERFACE,
     CallFailed,
     ConnectionDetails,
@@ -26,16 +28,6 @@ from protocol.registration import (
     RegistrationServer,
     Unregistered,
     UnregisterRequested,
-)
-from protocol.rpc import MAX_CONFIGURATION_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_QUESTIONS
-from protocol.rpc_messages import (
-    EMPTY,
-    Body,
-    Call,
-    ImportedCap,
-    encode_call,
-    encode_finish,
-    encode_results,
 )
 from tests.support.rpc_oracle import decoded, split
 

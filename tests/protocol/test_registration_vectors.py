@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from protocol.registration import (
+from pyconnector.protocol.rpc.registration import (
     ConnectionDetails,
     ConversationEnded,
     LocalConfigurationAccepted,

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol import response_head
-from protocol.connect import ConnectResponse
-from protocol.errors import ProtocolError
-from protocol.header_names import MAX_CACHED_NAME_BYTES, MAX_CACHED_NAMES
-from protocol.headers import response_metadata
-from protocol.streams import MAX_OPENING_BYTES, encode_connect_response, encode_response_head
-from protocol.trailers import TRAILERS_OFFER
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.header_names import MAX_CACHED_NAME_BYTES, MAX_CACHED_NAMES
+from pyconnector.protocol.http.headers import response_metadata
+from pyconnector.protocol.streams import response_head
+from pyconnector.protocol.streams.connect import ConnectResponse
+from pyconnector.protocol.streams.openings import MAX_OPENING_BYTES, encode_connect_response, encode_response_head
+from pyconnector.protocol.streams.trailers import TRAILERS_OFFER
 
 NAMES = st.sampled_from([b"Content-Type", b"content-length", b"X-A", b"Transfer-Encoding", b"trailer", b"Te", b""])
 FIELDS = st.lists(st.tuples(NAMES | st.binary(max_size=20), st.binary(max_size=40)), max_size=8)

@@ -6,13 +6,21 @@ from typing import Any
 
 import pytest
 
-from protocol import rpc_messages as messages
-from protocol import schemas
-from protocol.errors import ProtocolError
-from protocol.framing import MessageSplitter
-from protocol.reader import Struct
-from protocol.rpc import MAX_MESSAGE_BYTES, MAX_QUESTIONS, MAX_UNSENT_BYTES, Called, Conversation, Ended, Returned
-from protocol.rpc_messages import EMPTY, Body
+from pyconnector.protocol.capnp_format import schemas
+from pyconnector.protocol.capnp_format.framing import MessageSplitter
+from pyconnector.protocol.capnp_format.reader import Struct
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.rpc import messages as messages
+from pyconnector.protocol.rpc.conversation import (
+    MAX_MESSAGE_BYTES,
+    MAX_QUESTIONS,
+    MAX_UNSENT_BYTES,
+    Called,
+    Conversation,
+    Ended,
+    Returned,
+)
+from pyconnector.protocol.rpc.messages import EMPTY, Body
 from tests.support.rpc_oracle import decoded, split
 from tests.support.wire import framed, words
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from protocol import edge_rpc, registration, schemas
+from pyconnector.protocol.capnp_format import schemas
+from pyconnector.protocol.rpc import edge_rpc, registration
 
 STREAM = {
     "ConnectRequest": (0xC47116A1045E4061, 8, 2),
@@ -61,6 +62,9 @@ def test_ids_of_interfaces() -> None:
 
 
 def test_no_other_module_needs_the_library() -> None:
-    modules = "streams headers tokens registration edge_rpc datagrams schemas".split()
-    code = f"import sys\nfrom protocol import {', '.join(modules)}\nassert 'capnp' not in sys.modules"
+    modules = (
+        "streams.openings http.headers tokens rpc.registration rpc.edge_rpc datagrams capnp_format.schemas".split()
+    )
+    imports = "".join(f"import pyconnector.protocol.{module}\n" for module in modules)
+    code = f"import sys\n{imports}assert 'capnp' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import ProtocolError
-from protocol.headers import parse_serialized_headers, serialize_headers
-from protocol.serialized_headers import MAX_SERIALIZED_BYTES
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import parse_serialized_headers, serialize_headers
+from pyconnector.protocol.http.serialized_headers import MAX_SERIALIZED_BYTES
 from tests.support import strategies
 from tests.support.vectors import vectors
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import connect_codec, schemas
-from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
-from protocol.errors import ProtocolError
-from protocol.framing import read_frame
-from protocol.streams import (
+from pyconnector.protocol.capnp_format import schemas
+from pyconnector.protocol.capnp_format.framing import read_frame
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.streams import connect_codec
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
+from pyconnector.protocol.streams.openings import (
     DATA_SIGNATURE,
     MAX_OPENING_BYTES,
     RPC_SIGNATURE,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import ProtocolError
-from protocol.tokens import MAX_TOKEN_CHARS, TunnelToken, decode_token, encode_token
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.tokens import MAX_TOKEN_CHARS, TunnelToken, decode_token, encode_token
 from tests.support.vectors import vectors
 
 CASES = vectors("tokens")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import ProtocolError
-from protocol.trailers import (
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.streams.trailers import (
     MAX_DATA_BYTES,
     MAX_TRAILER_BYTES,
     FramedBodyDecoder,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from connector import Connector
-from protocol.streams import ConnectResponseDecoder, encode_connect_request
+from pyconnector import Connector
+from pyconnector.protocol.streams.openings import ConnectResponseDecoder, encode_connect_request
 from tests.support.house import config_to
 from tests.support.raw_origin import Peer, RawOrigin, raw_origin
 from tests.support.scripted_edge import ScriptedEdge, get_request, scripted_edge
 
 if TYPE_CHECKING:
-    from transport.seam import Connection, Stream
+    from pyconnector.transport.seam import Connection, Stream
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connector import Connector, ConnectorConfig, Credentials
-from connector.config.model import EdgeConfig, LifecycleConfig
-from edge import EdgeSettings, LocalEdge, TunnelSettings
-from ingress import parse_ingress
-from transport.settings import QuicSettings
+from pyconnector import Connector, ConnectorConfig, Credentials
+from pyconnector.connector.config.model import EdgeConfig, LifecycleConfig
+from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
+from pyconnector.ingress import parse_ingress
+from pyconnector.transport.settings import QuicSettings
 
 TUNNEL_ID = uuid.UUID("6ff42ae2-765d-4adf-8112-31c55c1551ef")
 SECRET = b"a secret of the tests, 32 bytes."

@@ -11,18 +11,18 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
-from connector.counters import Counters
-from connector.edge_connection import EdgeConnection, Identity, Plan, Services
-from connector.events import Event, Registered
-from connector.log import Log
-from connector.orchestrator import Orchestrator
-from connector.request_path import RequestPath
-from connector.rpc_streams import RpcStreams
-from edge import EdgeSettings, LocalEdge
-from ingress import WarpRouting, parse_ingress
-from ingress.origins import OriginResources
+from pyconnector.connector.active.orchestrator import Orchestrator
+from pyconnector.connector.api.events import Event, Registered
+from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services
+from pyconnector.connector.link.rpc_streams import RpcStreams
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.observe.log import Log
+from pyconnector.connector.requests.path import RequestPath
+from pyconnector.edge import EdgeSettings, LocalEdge
+from pyconnector.ingress import WarpRouting, parse_ingress
+from pyconnector.origins import OriginResources
+from pyconnector.transport.memory import memory_pair
 from tests.support.house import credentials, tunnel
-from transport.memory import memory_pair
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""`python -m connector` as a process of its own, its output read line by line."""
+"""`python -m pyconnector` as a process of its own, its output read line by line."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def pyconnector(*arguments: object, **environment: str) -> AsyncIterator[P
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "connector",
+        "pyconnector",
         *map(str, arguments),
         cwd=ROOT,
         env=clean | environment,

@@ -1,14 +1,14 @@
 """What pycapnp makes of RPC messages: plain dicts, to compare with ours and to write messages that ours must read.
 
-Only for well-formed bytes: see `protocol.schemas`.
+Only for well-formed bytes: see `protocol.capnp_format.schemas`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from protocol import schemas
-from protocol.framing import MessageSplitter
+from pyconnector.protocol.capnp_format import schemas
+from pyconnector.protocol.capnp_format.framing import MessageSplitter
 
 
 def split(data: bytes) -> list[bytes]:

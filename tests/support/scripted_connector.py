@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
-from protocol.connect import ConnectRequest, ConnectResponse
-from protocol.headers import response_metadata
-from protocol.registration import Refused, Registered, Registration, RegistrationClient
-from protocol.streams import OpeningDecoder, RpcOpening, encode_connect_response
-from transport.errors import TransportError
-from transport.memory import MemoryLimits, memory_pair
+from pyconnector.protocol.http.headers import response_metadata
+from pyconnector.protocol.rpc.registration import Refused, Registered, Registration, RegistrationClient
+from pyconnector.protocol.streams.connect import ConnectRequest, ConnectResponse
+from pyconnector.protocol.streams.openings import OpeningDecoder, RpcOpening, encode_connect_response
+from pyconnector.transport.errors import TransportError
+from pyconnector.transport.memory import MemoryLimits, memory_pair
 
 if TYPE_CHECKING:
-    from edge import LocalEdge
-    from transport.seam import Connection, Stream
+    from pyconnector.edge import LocalEdge
+    from pyconnector.transport.seam import Connection, Stream
 
 TUNNEL_ID = UUID("11111111-2222-3333-4444-555555555555")
 ACCOUNT = "account"

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
-from protocol.registration import (
+from pyconnector.protocol.rpc.registration import (
     ConnectionDetails,
     LocalConfigurationReceived,
     Refusal,
@@ -23,14 +22,15 @@ from protocol.registration import (
     RegistrationServer,
     UnregisterRequested,
 )
-from protocol.streams import ConnectResponseDecoder, encode_connect_request
-from transport import quic
-from transport.certificates import make_authority
-from transport.errors import ConnectionClosed, TransportError
-from transport.settings import EDGE_SERVER_NAME, QuicSettings, ServerTls
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
+from pyconnector.protocol.streams.openings import ConnectResponseDecoder, encode_connect_request
+from pyconnector.transport import quic
+from pyconnector.transport.errors import ConnectionClosed, TransportError
+from pyconnector.transport.settings import EDGE_SERVER_NAME, QuicSettings, ServerTls
+from pyconnector.transport.tls.certificates import make_authority
 
 if TYPE_CHECKING:
-    from transport.seam import Connection, Listener, Stream
+    from pyconnector.transport.seam import Connection, Listener, Stream
 
 #: Decides on a registration: None accepts it.
 Verdict = Callable[[Registration], "Refusal | None"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

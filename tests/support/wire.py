@@ -9,9 +9,9 @@ from __future__ import annotations
 from struct import pack
 from typing import TYPE_CHECKING, TypeAlias
 
-from protocol.connect import ConnectionType, ConnectRequest, ConnectResponse
-from protocol.headers import RequestHead, request_metadata, response_metadata
-from protocol.streams import (
+from pyconnector.protocol.http.headers import RequestHead, request_metadata, response_metadata
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
+from pyconnector.protocol.streams.openings import (
     DATA_SIGNATURE,
     MAX_OPENING_BYTES,
     RPC_SIGNATURE,

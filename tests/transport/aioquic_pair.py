@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
+from pyconnector.transport.quic.aioquic_engine.engine import connect, listen
+from pyconnector.transport.settings import EDGE_SERVER_NAME, ClientTls, QuicSettings, ServerTls
+from pyconnector.transport.tls.certificates import make_authority
 from tests.transport.conformance import PATIENCE, Pair
-from transport.certificates import make_authority
-from transport.quic.aioquic_connection import AioquicConnection
-from transport.quic.aioquic_engine import connect, listen
-from transport.settings import EDGE_SERVER_NAME, ClientTls, QuicSettings, ServerTls
 
 if TYPE_CHECKING:
-    from transport.quic.aioquic_listener import AioquicListener
-    from transport.seam import Address, Connection
+    from pyconnector.transport.quic.aioquic_engine.listener import AioquicListener
+    from pyconnector.transport.seam import Address, Connection
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from transport.seam import Connection, Stream
+from pyconnector.transport.seam import Connection, Stream
 
 #: No single await of a check lasts longer than this.
 PATIENCE = 15.0

@@ -7,10 +7,10 @@ import contextlib
 
 import pytest
 
+from pyconnector.transport.buffers.connection import DATAGRAM_QUEUE
+from pyconnector.transport.errors import ConnectionClosed, StreamReset
+from pyconnector.transport.seam import SEND_HIGH_WATER, SEND_LOW_WATER, Stream
 from tests.transport.conformance import PATIENCE, Check, MakePair, fill, open_both, read_all, until
-from transport.connection_buffers import DATAGRAM_QUEUE
-from transport.errors import ConnectionClosed, StreamReset
-from transport.seam import SEND_HIGH_WATER, SEND_LOW_WATER, Stream
 
 #: What a stalled reader may cost beyond its window: the sender's backlog and the piece that went over the mark.
 SLACK = SEND_HIGH_WATER + 2 * 16384

@@ -8,9 +8,9 @@ import random
 
 import pytest
 
+from pyconnector.transport.errors import ConnectionClosed, StreamBusy, StreamClosed, StreamReset
+from pyconnector.transport.seam import SEND_HIGH_WATER
 from tests.transport.conformance import PATIENCE, Check, MakePair, open_both, read_all, send_all, until
-from transport.errors import ConnectionClosed, StreamBusy, StreamClosed, StreamReset
-from transport.seam import SEND_HIGH_WATER
 
 
 async def data_goes_both_ways_on_streams_of_either_end(make_pair: MakePair) -> None:

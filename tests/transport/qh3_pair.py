@@ -7,17 +7,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pyconnector.transport.quic import connect, listen
+from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+from pyconnector.transport.quic.qh3_engine.listener import Qh3Listener
+from pyconnector.transport.settings import ClientTls, QuicSettings
 from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, Pair
-from transport.quic import connect, listen
-from transport.quic.qh3_connection import Qh3Connection
-from transport.quic.qh3_listener import Qh3Listener
-from transport.settings import ClientTls, QuicSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from transport.seam import Connection, Listener
+    from pyconnector.transport.seam import Connection, Listener
 
 USUAL = QuicSettings(engine="qh3")
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from transport.udp import Datagram, UdpEndpoint
+from pyconnector.transport.udp.batched import Datagram, UdpEndpoint
 
 if TYPE_CHECKING:
-    from transport.seam import Address
+    from pyconnector.transport.seam import Address
 
 #: Given one datagram, what is passed on in its place.
 Mangle = Callable[[bytes], Iterable[bytes]]

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transport.seam import Address
+    from pyconnector.transport.seam import Address
 
 
 class Relay:

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from transport.certificates import Authority, make_authority
+from pyconnector.transport.tls.certificates import Authority, make_authority
 
 
 def _handshake(authority: Authority, names: list[str], wanted: str, tmp_path: object) -> None:

@@ -9,10 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from transport import edge_roots
-from transport.certificates import make_authority
-from transport.edge_roots import CLOUDFLARE_ROOTS, find_roots, read_roots, system_roots
-from transport.errors import ConnectFailed
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.tls import edge_roots
+from pyconnector.transport.tls.certificates import make_authority
+from pyconnector.transport.tls.edge_roots import CLOUDFLARE_ROOTS, find_roots, read_roots, system_roots
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pyconnector.transport.errors import ConnectionClosed
+from pyconnector.transport.memory import MemoryLimits, memory_pair
 from tests.transport.conformance import Check, Pair, open_both, run
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
-from transport.errors import ConnectionClosed
-from transport.memory import MemoryLimits, memory_pair
 
 
 @asynccontextmanager

@@ -25,8 +25,8 @@ ONLY_OF_ONE_ENGINE = {"statistics_count_bytes_and_streams"}
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that fills windows and abandons what fills them waits for this."""
-    monkeypatch.setattr("transport.quic.qh3_connection.STALL_LIMIT", 1.0)
-    monkeypatch.setattr("transport.quic.qh3_connection.GRACES", (0.05, 0.2))
+    monkeypatch.setattr("pyconnector.transport.quic.qh3_engine.connection.STALL_LIMIT", 1.0)
+    monkeypatch.setattr("pyconnector.transport.quic.qh3_engine.connection.GRACES", (0.05, 0.2))
 
 
 def run(check: Check, client: str, server: str) -> None:

@@ -14,19 +14,21 @@ import pytest
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 
+from pyconnector.transport.errors import ConnectionClosed
+from pyconnector.transport.quic.aioquic_engine.stream import AioquicStream
+from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
+from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
+from pyconnector.transport.quic.qh3_engine import engine as qh3_engine
 from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
 from tests.transport.qh3_pair import USUAL, accepted, dial, qh3_pair, quic_pair, run, serve
 from tests.transport.qh3_relay import Relay, relay_to
 from tests.transport.test_udp import Shim
-from transport.errors import ConnectionClosed
-from transport.quic import qh3_connection, qh3_driver, qh3_engine
-from transport.quic.aioquic_stream import AioquicStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from transport.quic.qh3_connection import Qh3Connection
-    from transport.settings import QuicSettings
+    from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+    from pyconnector.transport.settings import QuicSettings
 
 # -- paths -----------------------------------------------------------------------------------------------------------
 

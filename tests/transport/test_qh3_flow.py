@@ -13,15 +13,27 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyconnector.transport.buffers.connection import SEND_LEAST
+from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
+from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
+from pyconnector.transport.quic.qh3_engine.native import (
+    CORE_CONNECTION_WINDOW,
+    CORE_STREAM_WINDOW,
+    UNREAD_LIMIT,
+    Windows,
+)
+from pyconnector.transport.quic.qh3_engine.numbers import (
+    SKIPPED_STREAMS,
+    TOMBSTONES,
+    RecentlyOver,
+    SkippedTooMany,
+    StreamNumbers,
+)
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, until
 from tests.transport.conformance_connections import SLACK
 from tests.transport.qh3_pair import qh3_pair
-from transport.connection_buffers import SEND_LEAST
-from transport.errors import StreamReset
-from transport.quic import qh3_connection, qh3_driver
-from transport.quic.qh3_native import CORE_CONNECTION_WINDOW, CORE_STREAM_WINDOW, UNREAD_LIMIT, Windows
-from transport.quic.qh3_numbers import SKIPPED_STREAMS, TOMBSTONES, RecentlyOver, SkippedTooMany, StreamNumbers
-from transport.settings import QuicSettings
 
 MIB = 1024 * 1024
 #: Half of the connection's window may wait unread, and a stream's window in the core is half of the stream's.

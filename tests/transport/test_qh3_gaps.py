@@ -16,19 +16,21 @@ import pytest
 
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
+from pyconnector.transport.quic import connect
+from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
+from pyconnector.transport.quic.qh3_engine import pieces as qh3_pieces
+from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+from pyconnector.transport.quic.qh3_engine.pieces import HELD_FRAMES, PACKET_OVERHEAD, UNSEEN_LIMIT
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
 from tests.transport.qh3_pair import qh3_pair, serve
 from tests.transport.qh3_relay import bad_path, relay_to
 from tests.transport.quic.attacker import inject, numbers, stream_frame
 from tests.transport.test_qh3_hostile import Siege, run, siege, victims
-from transport.quic import connect, qh3_connection, qh3_pieces
-from transport.quic.qh3_connection import Qh3Connection
-from transport.quic.qh3_pieces import HELD_FRAMES, PACKET_OVERHEAD, UNSEEN_LIMIT
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from transport.seam import Connection, Stream
+    from pyconnector.transport.seam import Connection, Stream
 
 QH3 = QuicSettings(engine="qh3", idle_timeout=30)
 #: What a connection may make the process grow by.

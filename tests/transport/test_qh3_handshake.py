@@ -14,6 +14,14 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 from qh3 import tls as qh3_tls
 
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic import connect, listen
+from pyconnector.transport.quic.qh3_engine import listener as qh3_listener
+from pyconnector.transport.quic.qh3_engine import native as qh3_native
+from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+from pyconnector.transport.settings import ClientTls, QuicSettings
+from pyconnector.transport.tls.certificates import make_authority
+from pyconnector.transport.udp.batched import UdpEndpoint
 from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
 from tests.transport.qh3_pair import (
@@ -25,12 +33,6 @@ from tests.transport.qh3_pair import (
     serve,
 )
 from tests.transport.qh3_relay import relay_to
-from transport.certificates import make_authority
-from transport.errors import ConnectFailed
-from transport.quic import connect, listen, qh3_listener, qh3_native
-from transport.quic.qh3_connection import Qh3Connection
-from transport.settings import ClientTls, QuicSettings
-from transport.udp import UdpEndpoint
 
 # -- handshakes ------------------------------------------------------------------------------------------------------
 

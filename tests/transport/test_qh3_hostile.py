@@ -17,18 +17,18 @@ import pytest
 
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
+from pyconnector.transport.buffers import connection as connection_buffers
+from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
+from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+from pyconnector.transport.quic.qh3_engine.native import server_configuration
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import credentials
 from tests.transport.conformance import PATIENCE, open_both, read_all, until
 from tests.transport.qh3_pair import quic_pair
 from tests.transport.quic.attacker import inject, numbers, reset_frame, stream_frame
-from transport import connection_buffers
-from transport.quic.aioquic_connection import AioquicConnection
-from transport.quic.qh3_connection import Qh3Connection
-from transport.quic.qh3_native import server_configuration
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from transport.seam import Stream
+    from pyconnector.transport.seam import Stream
 
 FLOW_CONTROL, STREAM_LIMIT, STREAM_STATE, FINAL_SIZE, FRAME_ENCODING, PROTOCOL_VIOLATION = 3, 4, 5, 6, 7, 0xA
 QH3 = QuicSettings(engine="qh3", connection_window=1 << 20, stream_window=1 << 20)

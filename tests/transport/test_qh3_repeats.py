@@ -10,16 +10,16 @@ import pytest
 
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
+from pyconnector.transport.quic import connect
+from pyconnector.transport.quic.qh3_engine.repeats import LATE, PREPARED, Repeats
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import read_all, run
 from tests.transport.qh3_pair import serve
 from tests.transport.qh3_relay import bad_path, relay_to
-from transport.quic import connect
-from transport.quic.qh3_repeats import LATE, PREPARED, Repeats
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from transport.seam import Stream
+    from pyconnector.transport.seam import Stream
 
 LANES, REQUESTS = 16, 20
 

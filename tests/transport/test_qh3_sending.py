@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 
+from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
 from tests.transport.conformance import exchange, read_all, until
 from tests.transport.qh3_pair import qh3_pair, run
-from transport.quic import qh3_driver
 
 if TYPE_CHECKING:
-    from transport.quic.qh3_connection import Qh3Connection
+    from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 
 
 def test_much_that_is_written_in_one_turn_leaves_in_parts_and_little_leaves_together(

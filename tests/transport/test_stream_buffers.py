@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
+from pyconnector.transport.buffers.connection import SEND_BUDGET, SEND_LEAST
+from pyconnector.transport.buffers.stream import JOINED_PIECE, SMALL_PIECE
+from pyconnector.transport.memory import MemoryConnection, MemoryLimits, MemoryStream, memory_pair
+from pyconnector.transport.seam import RECEIVE_LIMIT, SEND_HIGH_WATER
 from tests.transport.conformance import run
-from transport.connection_buffers import SEND_BUDGET, SEND_LEAST
-from transport.memory import MemoryConnection, MemoryLimits, MemoryStream, memory_pair
-from transport.seam import RECEIVE_LIMIT, SEND_HIGH_WATER
-from transport.stream_buffers import JOINED_PIECE, SMALL_PIECE
 
 
 class CountingStream(MemoryStream):

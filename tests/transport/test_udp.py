@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from transport import udp
-from transport.udp import PENDING_LIMIT, Datagram, UdpEndpoint
+from pyconnector.transport.udp import batched as udp
+from pyconnector.transport.udp.batched import PENDING_LIMIT, Datagram, UdpEndpoint
 
 LOOPBACK = "127.0.0.1"
 BUFFER = 1 << 20

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from transport.udp_batch import (
+from pyconnector.transport.udp.batch import (
     MAX_SEGMENTS,
     MAX_TRAIN_BYTES,
     RECEIVED_WHOLE,

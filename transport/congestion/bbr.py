@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from transport.congestion.bbr_control import Controls
-from transport.congestion.bbr_model import PathModel, inflight_at_loss, is_inflight_too_high
-from transport.congestion.bbr_state_machine import BbrStateMachine, Uniform
-from transport.congestion.bbr_states import State
-from transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
-from transport.congestion.loss_recovery import LossRecovery
+from pyconnector.transport.congestion.bbr_control import Controls
+from pyconnector.transport.congestion.bbr_model import PathModel, inflight_at_loss, is_inflight_too_high
+from pyconnector.transport.congestion.bbr_state_machine import BbrStateMachine, Uniform
+from pyconnector.transport.congestion.bbr_states import State
+from pyconnector.transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
+from pyconnector.transport.congestion.loss_recovery import LossRecovery
 
 
 class Bbr:

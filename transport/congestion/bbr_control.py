@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from transport.congestion import bbr_parameters as p
-from transport.congestion.bbr_states import State
+from pyconnector.transport.congestion import bbr_parameters as p
+from pyconnector.transport.congestion.bbr_states import State
 
 if TYPE_CHECKING:
-    from transport.congestion.bbr_model import PathModel
+    from pyconnector.transport.congestion.bbr_model import PathModel
 
 
 class Controls:

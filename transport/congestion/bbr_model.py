@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from transport.congestion import bbr_parameters as p
-from transport.congestion.windowed_filter import WindowedMaxFilter
+from pyconnector.transport.congestion import bbr_parameters as p
+from pyconnector.transport.congestion.windowed_filter import WindowedMaxFilter
 
 if TYPE_CHECKING:
-    from transport.congestion.delivery_rate import RateSample
+    from pyconnector.transport.congestion.delivery_rate import RateSample
 
 
 class PathModel:

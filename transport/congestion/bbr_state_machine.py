@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from transport.congestion import bbr_parameters as p
-from transport.congestion.bbr_model import is_inflight_too_high
-from transport.congestion.bbr_states import AckPhase, State
-from transport.congestion.full_pipe import FullPipeEstimator
+from pyconnector.transport.congestion import bbr_parameters as p
+from pyconnector.transport.congestion.bbr_model import is_inflight_too_high
+from pyconnector.transport.congestion.bbr_states import AckPhase, State
+from pyconnector.transport.congestion.full_pipe import FullPipeEstimator
 
 if TYPE_CHECKING:
-    from transport.congestion.bbr_control import Controls
-    from transport.congestion.bbr_model import PathModel
-    from transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
+    from pyconnector.transport.congestion.bbr_control import Controls
+    from pyconnector.transport.congestion.bbr_model import PathModel
+    from pyconnector.transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
 
 #: Returns a number in [0, 1): `random.Random(seed).random` or a constant in tests.
 Uniform: TypeAlias = Callable[[], float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from transport.congestion import bbr_parameters as p
+from pyconnector.transport.congestion import bbr_parameters as p
 
 
 class State(enum.Enum):

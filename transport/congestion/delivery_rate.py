@@ -6,9 +6,8 @@ the data in flight, which the congestion window limits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
-
-from values import dataclass
 
 #: size, send_time, first_send_time, delivered_time, delivered, is_app_limited, tx_in_flight, lost (4.1.2.1.2)
 _PacketState: TypeAlias = tuple[int, float, float, float, int, bool, int, int]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.congestion import bbr_parameters as p
+from pyconnector.transport.congestion import bbr_parameters as p
 
 if TYPE_CHECKING:
-    from transport.congestion.delivery_rate import RateSample
+    from pyconnector.transport.congestion.delivery_rate import RateSample
 
 
 class FullPipeEstimator:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from transport.congestion import bbr_parameters as p
-from transport.congestion.bbr_model import is_inflight_too_high
-from transport.congestion.bbr_states import State
+from pyconnector.transport.congestion import bbr_parameters as p
+from pyconnector.transport.congestion.bbr_model import is_inflight_too_high
+from pyconnector.transport.congestion.bbr_states import State
 
 if TYPE_CHECKING:
-    from transport.congestion.bbr_control import Controls
-    from transport.congestion.bbr_model import PathModel
-    from transport.congestion.bbr_state_machine import BbrStateMachine
-    from transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
+    from pyconnector.transport.congestion.bbr_control import Controls
+    from pyconnector.transport.congestion.bbr_model import PathModel
+    from pyconnector.transport.congestion.bbr_state_machine import BbrStateMachine
+    from pyconnector.transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
 
 #: Losses of one recovery remembered to recognise that all of them were spurious. More are taken for real.
 MAX_UNDO_PACKETS = 64

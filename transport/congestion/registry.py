@@ -7,7 +7,7 @@ BBR = "bbr"
 
 
 def register() -> None:
-    """Make "bbr" known to aioquic. Idempotent; `transport.quic.aioquic_bbr.attach` then completes each connection."""
-    from transport.quic.aioquic_bbr import register as register_with_aioquic
+    """Make "bbr" known to aioquic. Idempotent; `attach` then completes each connection."""
+    from pyconnector.transport.quic.aioquic_engine.bbr import register as register_with_aioquic
 
     register_with_aioquic()

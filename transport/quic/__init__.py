@@ -1,5 +1,5 @@
 """QUIC for either end: `connect` to a listener, or `listen` for connectors. Two engines do the packets."""
 
-from transport.quic.engines import connect, engine_name, listen, load_engine
+from pyconnector.transport.quic.engines import connect, engine_name, listen, load_engine
 
 __all__ = ["connect", "engine_name", "listen", "load_engine"]

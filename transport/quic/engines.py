@@ -1,7 +1,7 @@
 """Which QUIC engine is used, and the two calls that both offer.
 
-`transport.quic.aioquic_engine` and `transport.quic.qh3_engine` each have a `connect` and a `listen` with these
-signatures. They are imported when first used, because a user of one engine need not have the other.
+`transport.quic.aioquic_engine.engine` and `transport.quic.qh3_engine.engine` each have a `connect` and a `listen` with
+these signatures. They are imported when first used, because a user of one engine need not have the other.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Protocol, cast
 
-from transport.errors import ConnectFailed
-from transport.settings import ClientTls, QuicSettings, ServerTls
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transport.seam import Address, Connection, Listener
+    from pyconnector.transport.seam import Address, Connection, Listener
 
 ENGINES = ("aioquic", "qh3")
 
@@ -62,7 +62,7 @@ def load_engine(wanted: str) -> Engine:
     Raises:
         ConnectFailed: there is no such engine, or it is not installed.
     """
-    return cast("Engine", importlib.import_module(f"transport.quic.{engine_name(wanted)}_engine"))
+    return cast("Engine", importlib.import_module(f"pyconnector.transport.quic.{engine_name(wanted)}_engine.engine"))
 
 
 async def connect(
@@ -108,5 +108,5 @@ async def listen(
 def _is_installed(name: str) -> bool:
     return (
         importlib.util.find_spec(name) is not None
-        and importlib.util.find_spec(f"transport.quic.{name}_engine") is not None
+        and importlib.util.find_spec(f"pyconnector.transport.quic.{name}_engine.engine") is not None
     )

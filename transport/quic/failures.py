@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from transport.errors import ConnectFailed
+from pyconnector.transport.errors import ConnectFailed
 
 if TYPE_CHECKING:
-    from transport.seam import Address, ConnectionClosedInfo
+    from pyconnector.transport.seam import Address, ConnectionClosedInfo
 
 #: Where TLS alerts begin among QUIC's error codes (RFC 9001 4.8).
 CRYPTO_ERROR = 0x100

@@ -14,17 +14,17 @@ from h2 import events
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
-from edge.visitors.http2.budget import Budget
-from edge.visitors.http2.engine import server_engine
-from edge.visitors.http2.request import is_grpc, visitor_request
-from edge.visitors.http2.response import CONTINUE_FIELDS
-from edge.visitors.http2.stream import VisitorStream
-from edge.visitors.identity import VisitorIdentity
-from edge.visitors.request_parser import BadRequest
+from pyconnector.edge.visitors.http1.request_parser import BadRequest
+from pyconnector.edge.visitors.http2.budget import Budget
+from pyconnector.edge.visitors.http2.engine import server_engine
+from pyconnector.edge.visitors.http2.request import is_grpc, visitor_request
+from pyconnector.edge.visitors.http2.response import CONTINUE_FIELDS
+from pyconnector.edge.visitors.http2.stream import VisitorStream
+from pyconnector.edge.visitors.identity import VisitorIdentity
 
 if TYPE_CHECKING:
-    from edge.visitors.request_parser import VisitorRequest
-    from edge.visitors.server import VisitorServer
+    from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
+    from pyconnector.edge.visitors.server import VisitorServer
 
     Headers = list[tuple[bytes, bytes]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edge.visitors.request_parser import (
+from pyconnector.edge.visitors.http1.request_parser import (
     HOST,
     MAX_FIELDS,
     BadRequest,

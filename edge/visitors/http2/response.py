@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from edge.visitors.pages import MAX_REASON, error_page
-from edge.visitors.response_head import BadResponse, end_to_end, trailer_fields
-from values import dataclass
+from pyconnector.edge.visitors.http1.response_head import BadResponse, end_to_end, trailer_fields
+from pyconnector.edge.visitors.pages import MAX_REASON, error_page
 
 if TYPE_CHECKING:
-    from edge.visitors.request_parser import BadRequest
+    from pyconnector.edge.visitors.http1.request_parser import BadRequest
 
     Headers = list[tuple[bytes, bytes]]
 

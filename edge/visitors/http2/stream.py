@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from edge.exchange import PIECE, Broken, NoTunnel, open_exchange
-from edge.visitors.forwarding import connect_request, host_name
-from edge.visitors.http2.response import OPTIONS_FIELDS, error_answer, response_fields, trailer_block
-from edge.visitors.http2.upload import Upload
-from edge.visitors.request_parser import BadRequest
-from edge.visitors.response_body import wait_for_end
-from edge.visitors.response_head import BadResponse
-from protocol.errors import ProtocolError
-from protocol.headers import error_status, response_head
-from transport.errors import TransportError
+from pyconnector.edge.connectors.exchange import PIECE, Broken, NoTunnel, open_exchange
+from pyconnector.edge.visitors.forwarding import connect_request, host_name
+from pyconnector.edge.visitors.http1.request_parser import BadRequest
+from pyconnector.edge.visitors.http1.response_body import wait_for_end
+from pyconnector.edge.visitors.http1.response_head import BadResponse
+from pyconnector.edge.visitors.http2.response import OPTIONS_FIELDS, error_answer, response_fields, trailer_block
+from pyconnector.edge.visitors.http2.upload import Upload
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import error_status, response_head
+from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from edge.exchange import Exchange
-    from edge.visitors.identity import VisitorIdentity
-    from edge.visitors.request_parser import VisitorRequest
-    from edge.visitors.server import VisitorServer
-    from protocol.connect import ConnectResponse
+    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
+    from pyconnector.edge.visitors.identity import VisitorIdentity
+    from pyconnector.edge.visitors.server import VisitorServer
+    from pyconnector.protocol.streams.connect import ConnectResponse
 
     Headers = list[tuple[bytes, bytes]]
 

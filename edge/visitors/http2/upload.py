@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transport.errors import TransportError
+from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.tasks import TaskSet
-    from transport.seam import Stream
+    from pyconnector.edge.tasks import TaskSet
+    from pyconnector.transport.seam import Stream
 
 
 class Upload:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from connector.access.key_cache import KeyCache
-from connector.access.key_fetch import fetch_https
-from ingress.access import AccessDenied
-from ingress.access.keys import MAX_KEYS_BYTES
+from pyconnector.connector.layers.access.key_cache import KeyCache
+from pyconnector.connector.layers.access.key_fetch import fetch_https
+from pyconnector.identity.access_token import AccessDenied
+from pyconnector.identity.access_token.keys import MAX_KEYS_BYTES
 from tests.support.access import Team
 from tests.support.certificates import Authority
 from tests.support.raw_origin import Peer, RawOrigin, Script, answering, raw_origin

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from connector.access.key_cache import FETCH_INTERVAL, KEYS_FRESH, KEYS_STALE
-from connector.access.stage import MAX_REMEMBERED, AccessStage
-from connector.access.stages import AccessStages
-from ingress.origins.base import OriginRequest, RequestKind
+from pyconnector.connector.layers.access.key_cache import FETCH_INTERVAL, KEYS_FRESH, KEYS_STALE
+from pyconnector.connector.layers.access.stage import MAX_REMEMBERED, AccessStage
+from pyconnector.connector.layers.access.stages import AccessStages
+from pyconnector.origins.base import OriginRequest, RequestKind
 from tests.support.access import AUDIENCE, NOW, TEAM, Team
 
 if TYPE_CHECKING:
-    from connector.routes import Rejection
-    from ingress import Rule
+    from pyconnector.connector.active.routes import Rejection
+    from pyconnector.ingress import Rule
 
 ACME = Team()
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk
 
-from ingress.access import AccessDenied, AccessPolicy, KeyFault, UnknownKey, parse_keys, verify
-from ingress.access.token import CLOCK_SKEW, MAX_TOKEN_BYTES
+from pyconnector.identity.access_token import AccessDenied, AccessPolicy, KeyFault, UnknownKey, parse_keys, verify
+from pyconnector.identity.access_token.token import CLOCK_SKEW, MAX_TOKEN_BYTES
 from tests.support.access import AUDIENCE, ISSUER, NOW, Team, unsigned
 
 POLICY = AccessPolicy(issuer=ISSUER, keys_url=f"{ISSUER}/cdn-cgi/access/certs", audiences=frozenset({AUDIENCE}))

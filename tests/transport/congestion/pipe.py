@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from transport.congestion import Bbr
+from pyconnector.transport.congestion import Bbr
 
 if TYPE_CHECKING:
-    from transport.congestion.bbr_states import State
+    from pyconnector.transport.congestion.bbr_states import State
 
 SIZE = 1000
 #: Packets acknowledged after a missing one before it counts as lost (RFC 9002 6.1.1).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport.congestion.delivery_rate import RateSample
+from pyconnector.transport.congestion.delivery_rate import RateSample
 
 
 def sample(

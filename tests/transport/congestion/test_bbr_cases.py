@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from pyconnector.transport.congestion.bbr_states import State
 from tests.transport.congestion.pipe import SIZE, Pipe
-from transport.congestion.bbr_states import State
 
 RATE = 1_000_000.0
 RTT = 0.1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from transport.congestion.bbr_control import Controls
-from transport.congestion.bbr_model import PathModel
-from transport.congestion.bbr_states import State
+from pyconnector.transport.congestion.bbr_control import Controls
+from pyconnector.transport.congestion.bbr_model import PathModel
+from pyconnector.transport.congestion.bbr_states import State
 
 # A BDP of 100 packets: 1 MB/s and 0.1 s.
 BW = 1_000_000.0

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from pyconnector.transport.congestion.bbr_model import PathModel, inflight_at_loss, is_inflight_too_high
 from tests.transport.congestion.samples import sample
-from transport.congestion.bbr_model import PathModel, inflight_at_loss, is_inflight_too_high
 
 
 def started_model() -> PathModel:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from pyconnector.transport.congestion import Bbr
+from pyconnector.transport.congestion.bbr_states import AckPhase, State
 from tests.transport.congestion.samples import sample
-from transport.congestion import Bbr
-from transport.congestion.bbr_states import AckPhase, State
 
 SIZE = 1000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
+from pyconnector.transport.congestion.delivery_rate import DeliveryRateSampler, RateSample
 
 
 def sample_of(sampler: DeliveryRateSampler) -> RateSample:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pyconnector.transport.congestion.full_pipe import FullPipeEstimator
 from tests.transport.congestion.samples import sample
-from transport.congestion.full_pipe import FullPipeEstimator
 
 
 def test_three_rounds_without_a_quarter_more_are_full() -> None:

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from pyconnector.transport.congestion import Bbr
+from pyconnector.transport.congestion.bbr_states import State
+from pyconnector.transport.congestion.loss_recovery import MAX_UNDO_PACKETS
 from tests.transport.congestion.pipe import SIZE, Pipe
 from tests.transport.congestion.samples import sample
-from transport.congestion import Bbr
-from transport.congestion.bbr_states import State
-from transport.congestion.loss_recovery import MAX_UNDO_PACKETS
 
 
 def cruising_pipe() -> Pipe:

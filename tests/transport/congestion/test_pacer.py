@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transport.congestion.pacer import IDLE_BURST, TIMER_LATENESS, Pacer
+from pyconnector.transport.congestion.pacer import IDLE_BURST, TIMER_LATENESS, Pacer
 
 
 def send(pacer: Pacer, now: float, *, size: int = 1000, most: int = 10_000, is_idle: bool = False) -> int:

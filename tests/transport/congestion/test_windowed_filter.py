@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from transport.congestion.windowed_filter import WindowedMaxFilter
+from pyconnector.transport.congestion.windowed_filter import WindowedMaxFilter
 
 
 def test_greatest_value_of_the_window_is_returned() -> None:

@@ -9,7 +9,7 @@ from aioquic.quic.packet import QuicFrameType, QuicPacketType
 from aioquic.tls import Epoch
 
 if TYPE_CHECKING:
-    from transport.quic.aioquic_connection import AioquicConnection
+    from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
 
 
 def inject(connection: AioquicConnection, *frames: bytes) -> None:

@@ -16,10 +16,10 @@ from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.tls import Epoch
 
+from pyconnector.transport.congestion import register
+from pyconnector.transport.quic.aioquic_engine.bbr import BbrCongestionControl, BbrRecovery, attach
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import aioquic_pair
-from transport.congestion import register
-from transport.quic.aioquic_bbr import BbrCongestionControl, BbrRecovery, attach
-from transport.settings import QuicSettings
 
 SIZE = 1200
 RTT = 0.1

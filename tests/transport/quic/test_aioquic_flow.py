@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 from aioquic._buffer import Buffer
 
+from pyconnector.transport.buffers.connection import SEND_BUDGET
+from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
+from pyconnector.transport.quic.aioquic_engine.frames import FRESH_RUN, GROWN_SHARE, RESERVE_LIMIT, RESERVE_SHARE
+from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
+from pyconnector.transport.quic.aioquic_engine.stream import FRESH_BURST, RESERVED_EACH, AioquicStream
+from pyconnector.transport.seam import SEND_LOW_WATER
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import aioquic_pair
 from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, run, until
-from transport.connection_buffers import SEND_BUDGET
-from transport.quic.aioquic_connection import AioquicConnection
-from transport.quic.aioquic_frames import FRESH_RUN, GROWN_SHARE, RESERVE_LIMIT, RESERVE_SHARE
-from transport.quic.aioquic_recovery import QuickAcks
-from transport.quic.aioquic_stream import FRESH_BURST, RESERVED_EACH, AioquicStream
-from transport.seam import SEND_LOW_WATER
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from transport.seam import Stream
+    from pyconnector.transport.seam import Stream
 
 KIB, MIB = 1024, 1024 * 1024
 PIECE = bytes(16 * KIB)

@@ -12,19 +12,19 @@ import pytest
 from cryptography import x509
 from service_identity.cryptography import extract_patterns
 
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic.aioquic_engine import listener as aioquic_listener
+from pyconnector.transport.quic.aioquic_engine.engine import connect, listen
+from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
+from pyconnector.transport.quic.failures import plain_names
+from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
+from pyconnector.transport.tls.certificates import make_authority
 from tests.transport.aioquic_pair import aioquic_pair, client_tls, credentials, dial, serve
 from tests.transport.conformance import PATIENCE, run, until
 from tests.transport.relay import relay_to
-from transport.certificates import make_authority
-from transport.errors import ConnectFailed
-from transport.quic import aioquic_listener
-from transport.quic.aioquic_engine import connect, listen
-from transport.quic.aioquic_hybrid_group import HybridContext
-from transport.quic.failures import plain_names
-from transport.settings import ClientTls, QuicSettings, ServerTls
 
 if TYPE_CHECKING:
-    from transport.seam import Address
+    from pyconnector.transport.seam import Address
 
 
 def test_both_ends_agree_on_the_post_quantum_group() -> None:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyconnector.transport.buffers import connection as connection_buffers
+from pyconnector.transport.errors import ConnectionClosed
+from pyconnector.transport.quic.aioquic_engine import receiving as aioquic_receiving
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import aioquic_pair, dial, serve
 from tests.transport.conformance import PATIENCE, open_both, read_all, run, until
 from tests.transport.quic.attacker import inject, numbers, reset_frame, stream_frame
 from tests.transport.relay import relay_to
-from transport import connection_buffers
-from transport.errors import ConnectionClosed
-from transport.quic import aioquic_receiving
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
-    from transport.seam import ConnectionClosedInfo, Stream
+    from pyconnector.transport.seam import ConnectionClosedInfo, Stream
 
 PROTOCOL_VIOLATION, FLOW_CONTROL, STREAM_LIMIT, STREAM_STATE, FINAL_SIZE, FRAME_ENCODING = 0xA, 3, 4, 5, 6, 7
 SMALL = QuicSettings(

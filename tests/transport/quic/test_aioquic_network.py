@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyconnector.transport.errors import ConnectionClosed
+from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import dial, serve
 from tests.transport.conformance import PATIENCE, open_both, read_all, run, send_all, until
 from tests.transport.relay import LossyFilter, Relay, relay_to
-from transport.errors import ConnectionClosed
-from transport.quic.aioquic_recovery import QuickAcks
-from transport.settings import QuicSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from transport.quic.aioquic_connection import AioquicConnection
+    from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
 
 
 @asynccontextmanager

@@ -10,7 +10,13 @@ from aioquic.tls import CipherSuite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.quic.aioquic_packets import BadPacket, NewKeyPhase, OneRttBuilder, _full_number, open_packet
+from pyconnector.transport.quic.aioquic_engine.packets import (
+    BadPacket,
+    NewKeyPhase,
+    OneRttBuilder,
+    _full_number,
+    open_packet,
+)
 
 CID = bytes(range(8))
 SUITES = [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256]

@@ -9,8 +9,8 @@ from aioquic.quic.recovery import QuicPacketSpace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.quic.aioquic_packets import SentPacket
-from transport.quic.aioquic_recovery import (
+from pyconnector.transport.quic.aioquic_engine.packets import SentPacket
+from pyconnector.transport.quic.aioquic_engine.recovery import (
     BURST_PACKETS,
     BURST_TIME,
     PACING_GAIN,

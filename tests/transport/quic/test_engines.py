@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from transport.errors import ConnectFailed
-from transport.quic import connect, engine_name, engines
-from transport.settings import ClientTls, QuicSettings
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic import connect, engine_name, engines
+from pyconnector.transport.settings import ClientTls, QuicSettings
 
 
 def test_auto_takes_the_fast_engine_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

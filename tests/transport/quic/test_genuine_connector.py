@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
 from tests.transport.aioquic_pair import Server, credentials, serve
 from tests.transport.conformance import PATIENCE, run
-from transport.errors import StreamReset
-from transport.quic.aioquic_hybrid_group import HybridContext
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

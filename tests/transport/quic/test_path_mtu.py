@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport.quic.path_mtu import ATTEMPTS, STEPS, PathMtu
+from pyconnector.transport.quic.path_mtu import ATTEMPTS, STEPS, PathMtu
 
 
 def test_every_size_is_tried_while_probes_arrive() -> None:

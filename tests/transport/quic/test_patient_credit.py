@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from transport.quic.patient_credit import CREDIT_STEP, PATIENCE_STEPS, PATIENT_PERIOD, PatientCredit
-from transport.quic.receive_window import FAST_ROUND_TRIPS, UNKNOWN_RATE
+from pyconnector.transport.quic.flow.patient_credit import CREDIT_STEP, PATIENCE_STEPS, PATIENT_PERIOD, PatientCredit
+from pyconnector.transport.quic.flow.receive_window import FAST_ROUND_TRIPS, UNKNOWN_RATE
 
 
 @dataclass(eq=False)

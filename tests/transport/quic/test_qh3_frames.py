@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from pyconnector.transport.quic.qh3_engine.frames import frames_of_streams
 from tests.transport.quic.attacker import numbers, reset_frame, stream_frame
-from transport.quic.qh3_frames import frames_of_streams
 
 LAST = stream_frame(4, b"abc", offset=100)
 OTHERS = {

@@ -12,7 +12,7 @@ from qh3.quic.crypto import derive_key_iv_hp
 from qh3.quic.tls_bridge import QuicTlsTrafficSecret
 from qh3.tls import CipherSuite, Direction, Epoch
 
-from transport.quic.qh3_packets import PacketReader
+from pyconnector.transport.quic.qh3_engine.packets import PacketReader
 
 ID = b"ourownID"
 VERSION_1, VERSION_2 = 1, 0x6B3343CF

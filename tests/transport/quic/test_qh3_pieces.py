@@ -9,12 +9,20 @@ import pytest
 
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
+from pyconnector.transport.quic.qh3_engine import pieces as qh3_pieces
+from pyconnector.transport.quic.qh3_engine.pieces import (
+    EVERYTHING,
+    EXCUSED_BY,
+    HELD_FRAMES,
+    OVER,
+    RATE,
+    UNREADABLE_PACKETS,
+    PieceWatch,
+)
 from tests.transport.quic.attacker import stream_frame
-from transport.quic import qh3_pieces
-from transport.quic.qh3_pieces import EVERYTHING, EXCUSED_BY, HELD_FRAMES, OVER, RATE, UNREADABLE_PACKETS, PieceWatch
 
 if TYPE_CHECKING:
-    from transport.quic.qh3_packets import PacketReader
+    from pyconnector.transport.quic.qh3_engine.packets import PacketReader
 
 ALLOWED = HELD_FRAMES // RATE
 EACH = 100

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.quic.reassembly import Reassembly
+from pyconnector.transport.quic.flow.reassembly import Reassembly
 
 
 def test_a_gap_holds_back_what_follows() -> None:

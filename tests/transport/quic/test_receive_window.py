@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.quic.receive_window import RATE_SPAN, UNKNOWN_RATE, Allowance, ReceiveWindow
+from pyconnector.transport.quic.flow.receive_window import RATE_SPAN, UNKNOWN_RATE, Allowance, ReceiveWindow
 
 
 def test_credit_is_due_once_a_quarter_was_consumed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.quic.send_queue import FIRST_FRAME, SMALLEST_PIECE, Frame, SendQueue
+from pyconnector.transport.quic.flow.send_queue import FIRST_FRAME, SMALLEST_PIECE, Frame, SendQueue
 
 PLENTY = 1 << 20
 

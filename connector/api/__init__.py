@@ -1,0 +1,1 @@
+"""The embedding API: `Connector`, its events, its errors, and what it says of its connections."""

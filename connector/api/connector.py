@@ -1,0 +1,318 @@
+"""The embedding API: `async with Connector(config) as c: await c.wait_ready(); ...; await c.drain()`.
+
+A Connector takes no signals, touches no root logger and no event loop policy. Several live in one process. The command
+line is a thin caller of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyconnector.connector.active.orchestrator import Orchestrator
+from pyconnector.connector.api.errors import ConnectorError, RegistrationRefused, StartFailed
+from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
+from pyconnector.connector.api.tracker import ConnectionTracker
+from pyconnector.connector.discovery.addresses import find_edge
+from pyconnector.connector.layers.access.stages import AccessStages
+from pyconnector.connector.link.backoff import Backoff
+from pyconnector.connector.link.dialing import quic_dialer
+from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
+from pyconnector.connector.link.engine_choice import EngineChoice
+from pyconnector.connector.link.supervisor import Supervisor
+from pyconnector.connector.observe.counters import Counters
+from pyconnector.connector.observe.log import Log, fields
+from pyconnector.connector.observe.metrics_server import MetricsServer
+from pyconnector.connector.observe.status_pages import status_pages
+from pyconnector.connector.requests.path import RequestPath
+from pyconnector.connector.tasks import TaskOwner
+from pyconnector.connector.version import architecture, version
+from pyconnector.origins import OriginResources
+from pyconnector.protocol.http.headers import canonical_name
+from pyconnector.protocol.rpc.registration import Refusal
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from pyconnector.connector.active.routes import StageFactory
+    from pyconnector.connector.config.model import ConnectorConfig
+    from pyconnector.transport.seam import Connection, Stream
+
+#: Header that tells origins which connector a request came through (ingress.md 7).
+ID_HEADER = b"Cf-Warp-Tag-Id"
+TAG_HEADER_PREFIX = b"Cf-Warp-Tag-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorStatistics:
+    """Figures of a Connector since it started."""
+
+    connected: int
+    active_requests: int
+    total_requests: int
+    request_errors: int
+    configuration_version: int
+
+
+class Connector:
+    """Carries requests from an edge to local services until it is drained or left.
+
+    `on_event` is told what happens (`connector.api.events`), from the event loop. `stage_factories` make what stands
+    between a rule and its origin beside the access check (`connector.active.routes.Stage`). `fetch_access_keys` is
+    given the URL of a team's keys and returns the document, in place of asking the team over HTTPS; it raises where
+    it cannot.
+    """
+
+    def __init__(
+        self,
+        config: ConnectorConfig,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        stage_factories: Sequence[StageFactory] = (),
+        fetch_access_keys: Callable[[str], Awaitable[bytes]] | None = None,
+    ) -> None:
+        self.config = config
+        self.connector_id = uuid.uuid4()
+        self.counters = Counters()
+        self.tracker = ConnectionTracker()
+        self._on_event = on_event
+        self._access = AccessStages(fetch=fetch_access_keys)
+        self._orchestrator = Orchestrator(
+            resources=OriginResources(),
+            factories=(self._access, *stage_factories),
+            max_active_flows=config.max_active_flows,
+            counters=self.counters,
+            on_applied=self._applied,
+        )
+        self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
+        self._random = random.Random()
+        self._engine = EngineChoice(config.edge.quic)
+        self._supervisor: Supervisor | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._tasks = TaskOwner(self._failed)
+        self._failure: BaseException | None = None
+        self._log = Log("connector")
+
+    def __repr__(self) -> str:
+        tunnel = self.config.credentials.tunnel_id
+        return f"<Connector {self.connector_id} tunnel={tunnel} connected={self.tracker.connected}>"
+
+    async def __aenter__(self) -> Connector:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start origins and begin to connect. Cancel stops what was started.
+
+        Raises:
+            StartFailed: an origin, the metrics address or every edge address cannot be used.
+        """
+        if self._running is not None:
+            raise StartFailed("a Connector is started once")
+        config = self.config
+        try:
+            await self._orchestrator.start(config.ingress, config.warp_routing)
+            if config.metrics is not None:
+                await self.metrics_server.start(config.metrics)
+            book = await find_edge(config.edge, choose=self._random.choice)
+        except BaseException:
+            await self._release()
+            raise
+        count = book.capacity(config.lifecycle.ha_connections)
+        if count < config.lifecycle.ha_connections:
+            self._log.info("The edge has addresses for %d connections only", count)
+        self._log.info(
+            "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
+        )
+        services = self._services()
+        self._supervisor = Supervisor(
+            count=count,
+            book=book,
+            make_attempt=lambda plan: self._attempt(plan, services),
+            make_backoff=lambda: Backoff(random=self._random.random, max_retries=config.lifecycle.retries),
+            tracker=self.tracker,
+            emit=self._emit,
+        )
+        self._running = self._tasks.spawn(self._supervisor.run(), name="supervisor")
+        if self._engine.is_open:
+            following = self._tasks.spawn(
+                self._engine.follow(self._edge_connections, self._renew), name="engine choice"
+            )
+            self._running.add_done_callback(lambda _: following.cancel())
+
+    async def wait_ready(self, connections: int = 1) -> None:
+        """Wait until `connections` connections are registered. Cancel at any time.
+
+        Raises:
+            RegistrationRefused: the edge refused for good while nothing was connected.
+            ConnectorError: the Connector ended.
+        """
+        while self.tracker.connected < connections:
+            refused = self.tracker.refused
+            if refused is not None:
+                raise RegistrationRefused(Refusal(cause=refused.cause, retry_after=0.0, should_retry=False))
+            if self._running is None or self._running.done():
+                self._raise_failure()
+                raise ConnectorError("the connector is not running")
+            await self.tracker.wait_change()
+
+    async def wait_closed(self) -> None:
+        """Wait until the Connector ended. Cancel at any time.
+
+        Raises:
+            ConnectorError: it ended because of a failure.
+        """
+        if self._running is not None:
+            await asyncio.wait((self._running,))
+        self._raise_failure()
+
+    async def drain(self, grace_period: float | None = None) -> None:
+        """Unregister every connection, let requests under way end, and close.
+
+        Returns as soon as nothing is under way, or after `grace_period` seconds (the configured ones by default), when
+        what is left is broken off. Cancel leaves the Connector running without new requests: `stop` ends it.
+        """
+        if self._supervisor is None or self._running is None:
+            return
+        grace = self.config.lifecycle.grace_period if grace_period is None else grace_period
+        await self._supervisor.drain(grace)
+        await asyncio.wait((self._running,))
+
+    async def stop(self) -> None:
+        """Close everything at once; requests under way are broken off. Cancel leaves some open. Idempotent."""
+        await self._tasks.cancel_all()
+        self.tracker.wake()
+        await self._release()
+
+    async def reload(self, config: ConnectorConfig) -> None:
+        """Put the rules of `config` in force; requests under way keep the old ones. What concerns the connections
+        themselves needs a new Connector and is only logged. Cancel leaves the old rules, or the new ones in force.
+
+        Raises:
+            ReloadRejected: they cannot be used; the old ones stay in force.
+        """
+        for name in ("credentials", "edge", "lifecycle", "tags", "metrics"):
+            if getattr(config, name) != getattr(self.config, name):
+                self._log.warning("A change of %s takes effect after a restart", name)
+        await self._orchestrator.apply_local(config.ingress, config.warp_routing)
+        if self._supervisor is not None:
+            await self._supervisor.push_local_configuration()
+
+    # -- looking in ------------------------------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """Every connection, as it is now."""
+        return tuple(info for _, info in sorted(self.tracker.connections.items()))
+
+    @functools.cached_property
+    def registry(self) -> CollectorRegistry:
+        """The Prometheus registry of this Connector, made when it is first asked for."""
+        from pyconnector.connector.observe.metrics import (  # its library costs 5 MB and a start-up delay
+            ConnectorCollector,
+            make_registry,
+        )
+
+        return make_registry(ConnectorCollector(self.counters, self.tracker, self._edge_connections))
+
+    def statistics(self) -> ConnectorStatistics:
+        """Figures as they are now."""
+        counters = self.counters
+        return ConnectorStatistics(
+            connected=self.tracker.connected,
+            active_requests=counters.concurrent_requests,
+            total_requests=counters.total_requests,
+            request_errors=counters.request_errors,
+            configuration_version=self._orchestrator.version,
+        )
+
+    # -- wiring ----------------------------------------------------------------------------------------------------
+
+    def _services(self) -> Services:
+        config = self.config
+        identity = Identity(
+            credentials=config.credentials,
+            client_id=self.connector_id,
+            features=features(config.features, post_quantum=config.edge.post_quantum),
+            version=version(),
+            arch=architecture(),
+        )
+        return Services(
+            identity=identity,
+            dial=quic_dialer(config.edge, self._engine),
+            make_path=self._make_path,
+            orchestrator=self._orchestrator,
+            counters=self.counters,
+            emit=self._emit,
+            configuration_flags=config.configuration_flags,
+            rpc_timeout=config.lifecycle.rpc_timeout,
+        )
+
+    def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
+        return EdgeConnection(plan, services)
+
+    def _make_path(self, index: int) -> RequestPath:
+        log = Log("request", {"connIndex": index})
+
+        async def serve_rpc(stream: Stream, leftover: bytes) -> None:
+            from pyconnector.connector.link.rpc_streams import (
+                RpcStreams,  # with its codecs only where an edge calls, few do
+            )
+
+            rpc = RpcStreams(
+                orchestrator=self._orchestrator,
+                counters=self.counters,
+                timeout=self.config.lifecycle.rpc_timeout,
+                log=log,
+            )
+            await rpc.serve(stream, leftover)
+
+        headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in self.config.tags]
+        headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
+        return RequestPath(
+            orchestrator=self._orchestrator,
+            counters=self.counters,
+            added_headers=headers,
+            log=log,
+            serve_rpc=serve_rpc,
+            index=index,
+        )
+
+    def _edge_connections(self) -> dict[int, Connection]:
+        return self._supervisor.connections() if self._supervisor is not None else {}
+
+    async def _renew(self, index: int) -> bool:
+        assert self._supervisor is not None
+        return await self._supervisor.renew(index, self.config.lifecycle.grace_period)
+
+    def _applied(self, version: int) -> None:
+        self._emit(ConfigurationApplied(version=version))
+
+    def _emit(self, event: Event) -> None:
+        self.tracker.observe(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    async def _release(self) -> None:
+        await self.metrics_server.close()
+        await self._orchestrator.close()
+        await self._access.close()
+
+    def _failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        self._failure = error
+        self._log.critical("%s failed: %s", task.get_name(), error, exc_info=error)
+        self.tracker.wake()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise ConnectorError(f"the connector failed: {self._failure}") from self._failure

@@ -1,0 +1,115 @@
+"""Which edge address each connection dials (reference/lifecycle.md 4). Pure: randomness is an argument.
+
+Discovery yields regions; given addresses (`--edge`) alternate between two. A connection index keeps its address
+until it is told to rotate. Several connections to one address are allowed only for given addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyconnector.transport.seam import Address
+
+#: Seconds after a failed IPv6 address before a region returns to IPv6.
+FAMILY_FALLBACK_SECONDS = 600.0
+
+
+def is_ipv6(address: Address) -> bool:
+    """Whether the host of `address` is written as IPv6."""
+    return ":" in address[0]
+
+
+@dataclass(slots=True)
+class Region:
+    """The addresses of one region, by family. `addresses` is in the order of the answer: its first is the primary."""
+
+    addresses: Sequence[Address]
+    ip_version: str = "auto"
+    fallen_back_until: float | None = None
+    _primary: list[Address] = field(init=False)
+    _secondary: list[Address] = field(init=False)
+
+    def __post_init__(self) -> None:
+        four = [address for address in self.addresses if not is_ipv6(address)]
+        six = [address for address in self.addresses if is_ipv6(address)]
+        if self.ip_version == "4":
+            self._primary, self._secondary = four, []
+        elif self.ip_version == "6":
+            self._primary, self._secondary = six, []
+        elif self.addresses and not is_ipv6(self.addresses[0]):
+            self._primary, self._secondary = four, six
+        else:
+            self._primary, self._secondary = six, four
+
+    def active(self) -> list[Address]:
+        """The addresses of the family in use."""
+        return self._secondary if self.fallen_back_until is not None else self._primary
+
+    def failed(self, address: Address, now: float) -> None:
+        """`address` could not be reached: fall back to the other family, or return from it."""
+        if self.fallen_back_until is None:
+            if is_ipv6(address) and address in self._primary and self._secondary:
+                self.fallen_back_until = now + FAMILY_FALLBACK_SECONDS
+        elif address in self._secondary or now >= self.fallen_back_until:
+            self.fallen_back_until = None
+
+
+class AddressBook:
+    """Addresses and who uses them."""
+
+    def __init__(
+        self, regions: Sequence[Region], *, choose: Callable[[Sequence[Address]], Address], shared: bool = False
+    ) -> None:
+        self._regions = [region for region in regions if region.active()]
+        self._choose = choose
+        self._shared = shared
+        self._owned: dict[int, Address] = {}
+
+    def __repr__(self) -> str:
+        return f"<AddressBook addresses={len(self._all())} in_use={len(self._owned)} shared={self._shared}>"
+
+    def capacity(self, wanted: int) -> int:
+        """How many of `wanted` connections can be had."""
+        return wanted if self._shared else min(wanted, len(self._all()))
+
+    def take(self, index: int) -> Address | None:
+        """Return the address of connection `index`, the same as before unless it rotated; None where none is free."""
+        address = self._owned.get(index)
+        if address is None:
+            address = self._pick(excluded=None)
+            if address is not None:
+                self._owned[index] = address
+        return address
+
+    def rotate(self, index: int, *, now: float, unreachable: bool = True) -> bool:
+        """Give `index` another address; False where there is no other, so that it keeps its own."""
+        old = self._owned.pop(index, None)
+        if old is None:
+            return self.take(index) is not None
+        if unreachable:
+            for region in self._regions:
+                if old in region.addresses:
+                    region.failed(old, now)
+        new = self._pick(excluded=old)
+        self._owned[index] = old if new is None else new
+        return new is not None
+
+    def _all(self) -> list[Address]:
+        return [address for region in self._regions for address in region.active()]
+
+    def _pick(self, *, excluded: Address | None) -> Address | None:
+        """The region with more free addresses first; among shared ones those that fewest connections use."""
+        used = list(self._owned.values())
+        free = [[a for a in region.active() if a not in used and a != excluded] for region in self._regions]
+        best = max(free, key=len, default=[])
+        if best:
+            ties = [addresses for addresses in free if len(addresses) == len(best)]
+            return self._choose([address for addresses in ties for address in addresses])
+        candidates = [address for address in self._all() if address != excluded] if self._shared else []
+        if not candidates:
+            return None
+        fewest = min(used.count(address) for address in candidates)
+        return self._choose([address for address in candidates if used.count(address) == fewest])

@@ -1,0 +1,111 @@
+"""Where the edge is: addresses given by the user, or the edge's SRV records (reference/lifecycle.md 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.discovery.address_book import AddressBook, Region
+from pyconnector.connector.observe.log import Log, escape, fields
+
+if TYPE_CHECKING:
+    from pyconnector.connector.config.model import EdgeConfig
+    from pyconnector.transport.seam import Address
+
+#: Port of an edge given without one.
+DEFAULT_PORT = 7844
+#: Seconds that looking up one name may take.
+RESOLVE_TIMEOUT = 10.0
+
+
+def split_host_port(text: str) -> Address:
+    """Read `host:port`, `[v6]:port` or `host`.
+
+    Raises:
+        ValueError: it is none of these. The message is a sentence.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        port_text = rest[1:] if rest.startswith(":") else ""
+        if not bracket or (rest and not port_text):
+            raise ValueError(f'"{escape(text)}" is no address; write [IPV6]:PORT')
+    elif text.count(":") > 1:
+        host, port_text = text, ""
+    else:
+        host, colon, port_text = text.partition(":")
+        if colon and not port_text:
+            raise ValueError(f'"{escape(text)}" lacks its port; write HOST:PORT')
+    if not host:
+        raise ValueError(f'"{escape(text)}" lacks a host; write HOST:PORT')
+    if not port_text:
+        return host, DEFAULT_PORT
+    if not port_text.isascii() or not port_text.isdigit() or not 1 <= int(port_text) <= 65535:
+        raise ValueError(f'"{escape(text)}" has no port between 1 and 65535')
+    return host, int(port_text)
+
+
+async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto") -> list[Region]:
+    """Look up each given address; those that cannot be used are logged and left out. Cancel at any time.
+
+    Raises:
+        StartFailed: none of them can be used.
+    """
+    regions: list[Region] = []
+    unusable: dict[str, str] = {}
+    for text in addresses:
+        try:
+            address = await _resolve(split_host_port(text), ip_version)
+        except (ValueError, OSError, TimeoutError) as error:
+            unusable[text] = _reason(error)
+        else:
+            regions.append(Region([address]))
+    if not regions:
+        reasons = "; ".join(f"{text}: {reason}" for text, reason in unusable.items())
+        raise StartFailed(f"failed to resolve any edge address ({reasons})")
+    for text, reason in unusable.items():
+        Log("discovery").warning("Cannot use an edge address", **fields(address=text, reason=reason))
+    return regions
+
+
+async def _resolve(address: Address, ip_version: str) -> Address:
+    host, port = address
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        if ip_version not in ("auto", str(literal.version)):
+            raise ValueError(f"is no IPv{ip_version} address")
+        return host, port
+    family = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(ip_version, socket.AF_UNSPEC)
+    async with asyncio.timeout(RESOLVE_TIMEOUT):
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+    return str(found[0][4][0]), port
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer from the resolver within {RESOLVE_TIMEOUT:g} s"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return str(error)
+
+
+async def find_edge(edge: EdgeConfig, *, choose: Callable[[Sequence[Address]], Address]) -> AddressBook:
+    """Return the edge addresses to dial: those given, or those that DNS names. Cancel at any time.
+
+    Raises:
+        StartFailed: there is none.
+    """
+    if edge.addresses:
+        regions = await resolve_given(edge.addresses, ip_version=edge.ip_version)
+        return AddressBook(regions, choose=choose, shared=True)
+    from pyconnector.connector.discovery.srv_lookup import look_up
+
+    regions = await look_up(edge.region, ip_version=edge.ip_version)
+    return AddressBook(regions, choose=choose)

@@ -1,0 +1,1 @@
+"""What stands around an origin because a rule asks for it."""

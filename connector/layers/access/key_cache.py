@@ -1,0 +1,94 @@
+"""The keys of each team, fetched when needed, kept, renewed, and never asked for more often than is polite.
+
+Cold and unreachable: refuse. Warm and unreachable: serve with what was there, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pyconnector.connector.layers.access.key_fetch import FETCH_TIMEOUT, fetch_https
+from pyconnector.identity.access_token import AccessDenied, AccessKeys, KeyFault, parse_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+#: Seconds after which keys are fetched anew although they still work.
+KEYS_FRESH = 3600.0
+#: Seconds for which keys still serve when their endpoint does not answer.
+KEYS_STALE = 24 * 3600.0
+#: Seconds between two fetches of one document, whatever visitors send.
+FETCH_INTERVAL = 10.0
+
+_log = logging.getLogger("pyconnector.access")
+
+
+class KeyCache:
+    """The keys behind one URL. One fetch at a time serves all who wait."""
+
+    def __init__(
+        self, url: str, *, clock: Callable[[], float], fetch: Callable[[str], Awaitable[bytes]] = fetch_https
+    ) -> None:
+        self.url = url
+        self._clock = clock
+        self._fetch = fetch
+        self._keys: AccessKeys | None = None
+        self._fetched_at = 0.0
+        self._asked_at: float | None = None
+        self._pending: asyncio.Task[None] | None = None
+
+    def current(self) -> AccessKeys | None:
+        """The keys if they are there and fresh, else None: then `await keys()`."""
+        if self._keys is not None and _is_within(self._clock() - self._fetched_at, KEYS_FRESH):
+            return self._keys
+        return None
+
+    async def keys(self, *, renew: bool = False) -> AccessKeys:
+        """Return keys, fetching where they are missing, old, or (with `renew`) suspected to have been rotated.
+
+        Cancel at any time: the fetch goes on for the others.
+
+        Raises:
+            AccessDenied: there are none, and none can be had.
+        """
+        if renew or self.current() is None:
+            await self._refresh()
+        if self._keys is None or self._clock() - self._fetched_at > KEYS_STALE:
+            raise AccessDenied("the team's keys cannot be fetched")
+        return self._keys
+
+    async def _refresh(self) -> None:
+        if self._pending is None:
+            if self._asked_at is not None and _is_within(self._clock() - self._asked_at, FETCH_INTERVAL):
+                return
+            self._asked_at = self._clock()
+            loop = asyncio.get_running_loop()
+            self._pending = loop.create_task(self._fetch_once(), name=f"access keys {self.url}")
+        await asyncio.shield(self._pending)
+
+    async def _fetch_once(self) -> None:
+        try:
+            document = await asyncio.wait_for(self._fetch(self.url), FETCH_TIMEOUT * 2)
+            self._keys = parse_keys(document)
+            self._fetched_at = self._clock()
+        except TimeoutError:
+            _log.warning("Access keys could not be fetched from %s: it takes too long", self.url)
+        except (OSError, KeyFault) as error:
+            _log.warning("Access keys could not be fetched from %s: %s", self.url, error)
+        except Exception as error:  # noqa: BLE001 - an embedding program's fetch may raise anything; the keys at hand decide
+            _log.warning("Access keys could not be fetched from %s: %s", self.url, type(error).__name__)
+        finally:
+            self._pending = None
+
+    async def close(self) -> None:
+        """Abandon a fetch under way. Idempotent."""
+        if self._pending is not None:
+            self._pending.cancel()
+            await asyncio.gather(self._pending, return_exceptions=True)
+
+
+def _is_within(elapsed: float, limit: float) -> bool:
+    """Whether `elapsed` seconds are fewer than `limit`; not where the wall clock was set back meanwhile."""
+    return 0 <= elapsed < limit

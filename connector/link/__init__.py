@@ -1,0 +1,1 @@
+"""Sessions with the edge: dial, register, serve, reconnect, drain."""

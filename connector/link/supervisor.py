@@ -1,0 +1,250 @@
+"""Keeps several edge connections up: order of start, waits between attempts, address rotation, drain
+(reference/lifecycle.md 5).
+
+Connection 0 starts alone, because a wrong credential or an unreachable edge shows on one connection as well as on four.
+The others follow one after the other once it registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pyconnector.connector.api.events import Disconnected, Reconnecting, Refused
+from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
+from pyconnector.connector.observe.log import Log, fields
+from pyconnector.ingress.config.durations import format_duration
+
+if TYPE_CHECKING:
+    from pyconnector.connector.api.events import Event
+    from pyconnector.connector.api.tracker import ConnectionTracker
+    from pyconnector.connector.discovery.address_book import AddressBook
+    from pyconnector.connector.link.backoff import Backoff
+    from pyconnector.protocol.rpc.registration import ConnectionDetails
+    from pyconnector.transport.seam import Connection
+
+#: Longest time that a connection waits for the one before it to register.
+STAGGER_SECONDS = 1.0
+#: Wait after a refusal that the edge called permanent: only a person can change that, so asking often is no use.
+PERMANENT_REFUSAL_SECONDS = 300.0
+#: Longest `retryAfter` of the edge that is obeyed.
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
+
+class Attempt(Protocol):
+    """What the supervisor needs of an `EdgeConnection`."""
+
+    details: ConnectionDetails | None
+    connection: Connection | None
+
+    @property
+    def active_streams(self) -> int:
+        """How many streams are being served."""
+
+    async def run(self) -> Ended:
+        """Connect and serve until the connection ends. Cancel closes it."""
+
+    async def drain(self, grace_period: float) -> None:
+        """Unregister and let requests end. Cancel leaves it open."""
+
+    async def push_local_configuration(self) -> None:
+        """Tell the edge the rules in force. Cancel at any time."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One connection index through all its attempts."""
+
+    index: int
+    backoff: Backoff
+    attempt: Attempt | None = None
+    task: asyncio.Task[None] | None = None
+    port: int = 0
+    renewing: bool = False
+    "Its attempt was drained to make room for another."
+
+
+class Supervisor:
+    """Runs `count` connections until it is drained or cancelled."""
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        book: AddressBook,
+        make_attempt: Callable[[Plan], Attempt],
+        make_backoff: Callable[[], Backoff],
+        tracker: ConnectionTracker,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._book = book
+        self._make_attempt = make_attempt
+        self._tracker = tracker
+        self._emit = emit
+        self._slots = [_Slot(index, make_backoff()) for index in range(count)]
+        self._draining = asyncio.Event()
+        self._log = Log("supervisor")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Supervisor connections={self._tracker.connected}/{len(self._slots)} draining={self._draining.is_set()}>"
+        )
+
+    async def run(self) -> None:
+        """Keep the connections up; return once drained. Cancel closes them all at once."""
+        async with asyncio.TaskGroup() as group:
+            for slot in self._slots:
+                if slot.index and not await self._turn_of(slot):
+                    return
+                slot.task = group.create_task(self._keep(slot), name=f"connection {slot.index}")
+
+    async def drain(self, grace_period: float) -> None:
+        """Stop connecting, unregister every connection, and wait until they are idle, at most `grace_period` seconds.
+
+        Cancel leaves connections open; cancel `run` to close them.
+        """
+        self._draining.set()
+        self._tracker.wake()
+        for slot in self._slots:
+            if slot.task is not None and (slot.attempt is None or slot.attempt.details is None):
+                slot.task.cancel()  # nothing is served on it
+        async with asyncio.TaskGroup() as group:
+            for slot in self._slots:
+                if slot.attempt is not None and slot.attempt.details is not None:
+                    group.create_task(slot.attempt.drain(grace_period), name=f"drain {slot.index}")
+        tasks = [slot.task for slot in self._slots if slot.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def renew(self, index: int, grace_period: float) -> bool:
+        """Replace connection `index` by a new one, dialled anew, if it serves nothing and another can take its place.
+
+        Requests that still arrive while it unregisters have `grace_period` seconds. Return whether it was replaced.
+        Cancel leaves it drained in part; the supervisor goes on with it.
+        """
+        slot = self._slots[index]
+        attempt = slot.attempt
+        if attempt is None or attempt.details is None or attempt.active_streams:
+            return False
+        if self._draining.is_set() or slot.renewing or self._tracker.connected <= 1:
+            return False
+        slot.renewing = True
+        await attempt.drain(grace_period)
+        return True
+
+    async def push_local_configuration(self) -> None:
+        """Tell the edge the rules in force, through connection 0. Cancel at any time."""
+        attempt = self._slots[0].attempt
+        if attempt is not None:
+            await attempt.push_local_configuration()
+
+    def connections(self) -> dict[int, Connection]:
+        """The transport connections there are, by index."""
+        return {
+            slot.index: slot.attempt.connection
+            for slot in self._slots
+            if slot.attempt is not None and slot.attempt.connection is not None
+        }
+
+    async def _turn_of(self, slot: _Slot) -> bool:
+        """Wait until `slot` may start; False where draining came first."""
+        if slot.index == 1:
+            while not self._tracker.connected and not self._draining.is_set():
+                await self._tracker.wait_change()
+        else:
+            before = self._slots[slot.index - 1]
+            try:
+                async with asyncio.timeout(STAGGER_SECONDS):
+                    while before.attempt is None or before.attempt.details is None:
+                        if self._draining.is_set():
+                            break
+                        await self._tracker.wait_change()
+            except TimeoutError:
+                pass  # it has its own troubles; this one may fare better
+        return not self._draining.is_set()
+
+    async def _keep(self, slot: _Slot) -> None:
+        try:
+            await self._attempts(slot)
+        except asyncio.CancelledError:
+            self._emit(Disconnected(index=slot.index, reason="the connector stops"))
+            raise
+
+    async def _attempts(self, slot: _Slot) -> None:
+        while not self._draining.is_set():
+            address = self._book.take(slot.index)
+            if address is None:
+                self._log.error("No edge address is left for this connection", **fields(connIndex=slot.index))
+                return
+            plan = Plan(
+                index=slot.index, address=address, local_port=slot.port, previous_attempts=slot.backoff.failures
+            )
+            attempt = slot.attempt = self._make_attempt(plan)
+            try:
+                ended = await attempt.run()
+            finally:
+                if attempt.connection is not None:
+                    slot.port = attempt.connection.local_address[1]
+                slot.attempt = None
+            if attempt.details is not None:
+                slot.backoff.reset()
+            self._emit(Disconnected(index=slot.index, reason=ended.reason))
+            renewing, slot.renewing = slot.renewing, False
+            if self._draining.is_set():
+                return
+            if ended.kind is EndKind.DRAINED:
+                if not renewing:
+                    return
+                continue
+            await self._wait(slot, plan, ended)
+
+    async def _wait(self, slot: _Slot, plan: Plan, ended: Ended) -> None:
+        delay = self._after(slot, ended)
+        level = self._log.warning if self._tracker.connected else self._log.error
+        level(
+            sentence(ended),
+            **fields(
+                connIndex=slot.index, ip=plan.address[0], port=plan.address[1], retryIn=format_duration(round(delay, 1))
+            ),
+        )
+        if ended.refusal is not None:
+            permanent = not ended.refusal.should_retry and not ended.refusal.duplicate
+            self._emit(Refused(index=slot.index, cause=ended.refusal.cause, permanent=permanent))
+        self._emit(Reconnecting(index=slot.index, delay=delay))
+        try:
+            async with asyncio.timeout(delay):
+                await self._draining.wait()
+        except TimeoutError:
+            pass
+
+    def _after(self, slot: _Slot, ended: Ended) -> float:
+        """Choose the address of the next attempt, and return how long to wait for it."""
+        refusal = ended.refusal
+        if ended.kind is EndKind.UNREACHABLE or ended.idle or (refusal is not None and refusal.duplicate):
+            self._book.rotate(slot.index, now=asyncio.get_running_loop().time())
+        delay = slot.backoff.next_delay()
+        if refusal is None or refusal.duplicate:
+            return delay
+        least = refusal.retry_after if refusal.should_retry else max(PERMANENT_REFUSAL_SECONDS, refusal.retry_after)
+        return min(max(delay, least), MAX_RETRY_AFTER_SECONDS)
+
+
+def sentence(ended: Ended) -> str:
+    """Say in one sentence how an attempt ended, with what to do about it where that is known."""
+    if ended.kind is EndKind.UNREACHABLE:
+        if ended.untrusted:
+            return (
+                f"The edge's certificate is not trusted: {ended.reason}; "
+                "--cacert names the authority of an edge that is not Cloudflare's"
+            )
+        return f"Cannot connect to the edge: {ended.reason}"
+    if ended.refusal is not None:
+        cause = ended.refusal.cause or "it gave no reason"
+        if ended.refusal.should_retry or ended.refusal.duplicate:
+            return f"The edge refused the registration: {cause}"
+        return f"The edge refused the registration and expects no other answer soon: {cause}; check the credentials"
+    if ended.kind is EndKind.UNREGISTERED:
+        return f"Registration failed: {ended.reason}"
+    return f"Lost the connection to the edge: {ended.reason}"

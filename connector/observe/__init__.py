@@ -1,0 +1,1 @@
+"""What can be seen of a connector: logs, access log, counters, metrics, status pages."""

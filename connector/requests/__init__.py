@@ -1,0 +1,1 @@
+"""One request from the edge: its rule, its origin, its response."""

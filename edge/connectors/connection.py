@@ -1,0 +1,332 @@
+"""One connection of a connector, from the edge's side: the control stream, its verdict, and RPC in both directions.
+
+Started by `edge.connectors.registry` for each QUIC connection; visitors' requests use its `transport` through
+`edge.connectors.exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+from pyconnector.edge.tasks import TaskSet
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.rpc.conversation import READ_BYTES
+from pyconnector.protocol.rpc.edge_rpc import ConfigurationAnswered, EdgeRpcClient, EdgeRpcServer, UdpSessionEnded
+from pyconnector.protocol.rpc.registration import (
+    CallFailed,
+    ConnectionDetails,
+    ConversationEnded,
+    LocalConfigurationReceived,
+    Refusal,
+    RegisterRequested,
+    Registration,
+    RegistrationServer,
+    UnregisterRequested,
+)
+from pyconnector.protocol.streams.openings import RPC_SIGNATURE, encode_rpc_opening
+from pyconnector.transport.errors import ConnectionClosed, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
+    from pyconnector.edge.faults.refusals import Refusals
+    from pyconnector.transport.seam import Connection, Stream
+
+#: Seconds from the end of the handshake to a registration.
+REGISTRATION_TIMEOUT = 10.0
+#: Seconds that a refused connector has to go by itself.
+REFUSED_LINGER = 2.0
+#: Seconds for one call in either direction (wire.md 16).
+RPC_TIMEOUT = 5.0
+#: Versions of configurations are 32-bit numbers.
+MAX_VERSION = 2**31 - 1
+#: RPC streams that a connector may have open at once.
+MAX_RPC_STREAMS = 16
+
+_log = logging.getLogger("pyconnector.edge")
+
+
+class PushFailed(Exception):
+    """A configuration did not reach the connector, or it did not answer. The text is one sentence."""
+
+
+class EdgeConnection:
+    """A connector's connection: accepted, then registered, then draining, then closed."""
+
+    def __init__(self, transport: Connection, *, tunnels: Tunnels, refusals: Refusals, location: str) -> None:
+        self.transport = transport
+        self.connection_id = uuid.uuid4()
+        self.in_flight = 0
+        self.state = "accepted"
+        self.tunnel: Tunnel | None = None
+        self._tunnels = tunnels
+        self._refusals = refusals
+        self._location = location
+        self._registration: Registration | None = None
+        self._tasks = TaskSet()
+        self._rpc_streams = 0
+        self._control_seen = False
+
+    def __repr__(self) -> str:
+        return f"<EdgeConnection {self.connection_id} {self.state} in_flight={self.in_flight}>"
+
+    @property
+    def registration(self) -> Registration:
+        """What it registered with. Read only once it did."""
+        if self._registration is None:
+            raise RuntimeError("this connection has not registered")
+        return self._registration
+
+    def describe(self) -> dict[str, object]:
+        """Return what may be told about it, for the control API. No secrets."""
+        told: dict[str, object] = {
+            "id": str(self.connection_id),
+            "state": self.state,
+            "peer": "{}:{}".format(*self.transport.peer_address[:2]),
+            "in_flight": self.in_flight,
+        }
+        if self._registration is not None:
+            registration = self._registration
+            told |= {
+                "tunnel_id": str(registration.tunnel_id),
+                "connection_index": registration.connection_index,
+                "client_id": str(registration.client_id),
+                "version": registration.version,
+                "arch": registration.arch,
+                "features": list(registration.features),
+            }
+        return told
+
+    async def run(self) -> None:
+        """Serve the connection until it ended. Cancel closes it."""
+        self.transport.set_stream_handler(self._stream_opened)
+        self._tasks.start(self._limit_registration(), f"edge registration limit {self.connection_id}")
+        try:
+            info = await self.transport.wait_closed()
+            if self.state != "closed":
+                # What a peer says is shown as a repr: it could hold line ends.
+                _log.info("connection %s ended%s", self.connection_id, f": {info.reason!r}" if info.reason else "")
+        finally:
+            self.close("the edge stops")
+            await self._tasks.cancel_all()
+
+    def close(self, reason: str) -> None:
+        """Close at once; visitors in the middle of a request are cut off. Idempotent."""
+        self._leave("closed")
+        self.transport.close(0, reason)
+
+    async def push_configuration(self, version: int, configuration: bytes) -> ConfigurationAnswered:
+        """Send a configuration and return the answer (wire.md 10). Cancel abandons the call.
+
+        A connector ignores what is not newer than what it has, perhaps from an earlier life of this edge: then it is
+        sent once more under a version that is.
+
+        Raises:
+            PushFailed: there was no answer.
+        """
+        answer = await self._push_once(version, configuration)
+        if not answer.error and version < answer.latest_applied_version < MAX_VERSION:
+            version = answer.latest_applied_version + 1
+            answer = await self._push_once(version, configuration)
+        if not answer.error and answer.latest_applied_version != version:
+            raise PushFailed(f"The connector stays at version {answer.latest_applied_version}.")
+        return answer
+
+    async def _push_once(self, version: int, configuration: bytes) -> ConfigurationAnswered:
+        client = EdgeRpcClient()
+        client.update_configuration(version, configuration)
+        try:
+            async with asyncio.timeout(RPC_TIMEOUT):
+                return await self._call(client)
+        except TimeoutError:
+            raise PushFailed(f"The connector did not answer within {RPC_TIMEOUT:g} s.") from None
+        except (TransportError, ProtocolError) as exc:
+            raise PushFailed(f"The call to the connector broke off: {exc}.") from exc
+
+    async def _call(self, client: EdgeRpcClient) -> ConfigurationAnswered:
+        stream = await self.transport.open_stream()
+        try:
+            await stream.send(encode_rpc_opening() + client.bytes_to_send())
+            while True:
+                data = await stream.receive(READ_BYTES)
+                events = client.receive_data(data) if data else client.receive_eof()
+                for event in events:
+                    if isinstance(event, ConfigurationAnswered):
+                        stream.finish()
+                        return event
+                    if isinstance(event, CallFailed):
+                        raise PushFailed(f"The connector answered with an error: {event.reason}.")
+                if not data:
+                    raise PushFailed("The connector ended the stream without an answer.")
+                if more := client.bytes_to_send():
+                    await stream.send(more)
+                await asyncio.sleep(0)  # a connector that floods holds nobody else up
+        finally:
+            stream.stop()
+            stream.reset()
+
+    # -- streams that the connector opens ------------------------------------------------------------------------
+
+    def _stream_opened(self, stream: Stream) -> None:
+        if not self._control_seen and stream.stream_id == 0:
+            self._control_seen = True
+            self._tasks.start(self._serve_control(stream), f"edge control stream {self.connection_id}")
+        elif self._rpc_streams >= MAX_RPC_STREAMS:
+            stream.reset()
+            stream.stop()
+        else:
+            self._rpc_streams += 1
+            self._tasks.start(self._serve_rpc(stream), f"edge rpc stream {self.connection_id}")
+
+    async def _limit_registration(self) -> None:
+        await asyncio.sleep(REGISTRATION_TIMEOUT)
+        if self.state == "accepted":
+            self.close(f"no registration within {REGISTRATION_TIMEOUT:g} s")
+
+    async def _serve_control(self, stream: Stream) -> None:
+        try:
+            await self._converse(stream)
+        except ConnectionClosed:
+            return  # `run` tells of it
+        except (TransportError, ProtocolError) as exc:
+            _log.warning("connection %s: the control stream failed: %r", self.connection_id, str(exc))
+            self.close(f"control stream: {exc}"[:200])
+            return
+        if self.state == "refused":
+            await asyncio.sleep(REFUSED_LINGER)
+            self.close("registration refused")
+        elif self.state == "accepted":
+            self.close("control stream ended without a registration")
+        else:
+            # Its requests go on; without a control stream nobody could say when to stop sending new ones.
+            self._leave("draining")
+
+    async def _converse(self, stream: Stream) -> None:
+        server = RegistrationServer()
+        data = b" "
+        while data:
+            data = await stream.receive(READ_BYTES)
+            events = server.receive_data(data) if data else server.receive_eof()
+            ended = False
+            for event in events:
+                ended = self._decide(server, event) or ended
+            if answer := server.bytes_to_send():
+                await stream.send(answer)
+            if ended or self.state == "refused":
+                break
+            await asyncio.sleep(0)  # a connector that floods holds nobody else up
+        stream.finish()
+
+    def _decide(self, server: RegistrationServer, event: object) -> bool:
+        """Answer one event of the control stream; True where the conversation is over."""
+        match event:
+            case RegisterRequested(registration=registration):
+                self._register(server, registration)
+            case LocalConfigurationReceived(config=configuration):
+                if self.tunnel is not None and self.tunnel.learn(configuration):
+                    self._tunnels.hostnames_changed()
+                server.acknowledge_local_configuration()
+            case UnregisterRequested():
+                self._leave("draining")
+                server.acknowledge_unregister()
+                _log.info("connection %s unregistered", self.connection_id)
+            case ConversationEnded():
+                return True
+        return False
+
+    def _register(self, server: RegistrationServer, registration: Registration) -> None:
+        if self.state != "accepted":
+            server.refuse(Refusal(cause="This connection has registered already", retry_after=0.0, should_retry=False))
+            return
+        verdict = self._refusals.take() or self._verdict(registration)
+        if isinstance(verdict, Refusal):
+            self.state = "refused"
+            server.refuse(verdict)
+            _log.warning(
+                "connection %s for tunnel %s was refused: %r", self.connection_id, registration.tunnel_id, verdict.cause
+            )
+            return
+        self.tunnel = verdict
+        self.state = "registered"
+        self._registration = registration
+        verdict.join(self)
+        managed = verdict.configuration is not None
+        server.accept(
+            ConnectionDetails(connection_id=self.connection_id, location=self._location, remotely_managed=managed)
+        )
+        _log.info(
+            "connection %s registered for tunnel %s as index %d",
+            self.connection_id,
+            registration.tunnel_id,
+            registration.connection_index,
+        )
+        if managed:
+            self._tasks.start(self._push_kept(verdict), f"edge configuration {self.connection_id}")
+
+    def _verdict(self, registration: Registration) -> Tunnel | Refusal:
+        tunnel = self._tunnels.authenticate(registration)
+        if isinstance(tunnel, Refusal):
+            return tunnel
+        place = tunnel.place_for(registration)
+        if isinstance(place, Refusal):
+            return place
+        if isinstance(place, EdgeConnection):
+            place.close("replaced by a newer connection of the same index")
+        return tunnel
+
+    async def _push_kept(self, tunnel: Tunnel) -> None:
+        if tunnel.configuration is None:
+            return
+        try:
+            answer = await self.push_configuration(tunnel.configuration_version, tunnel.configuration)
+        except PushFailed as exc:
+            _log.warning("connection %s did not take its configuration: %r", self.connection_id, str(exc))
+            return
+        if answer.error:
+            _log.warning("connection %s rejected its configuration: %r", self.connection_id, answer.error)
+
+    async def _serve_rpc(self, stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(RPC_TIMEOUT):
+                await self._answer_rpc(stream)
+        except (TimeoutError, TransportError, ProtocolError) as exc:
+            _log.info("connection %s: an RPC stream failed: %r", self.connection_id, str(exc))
+        finally:
+            self._rpc_streams -= 1
+            stream.stop()
+            stream.reset()
+
+    async def _answer_rpc(self, stream: Stream) -> None:
+        # A connector may say that a UDP session ended (wire.md 11); this edge keeps none, so each is unknown: no error.
+        data = b""
+        while len(data) < len(RPC_SIGNATURE):
+            piece = await stream.receive(READ_BYTES)
+            if not piece:
+                return
+            data += piece
+        if not data.startswith(RPC_SIGNATURE):
+            raise ProtocolError("a stream of the connector does not begin with the RPC signature")
+        server = EdgeRpcServer()
+        data = data[len(RPC_SIGNATURE) :]
+        while True:
+            events: Sequence[object] = server.receive_data(data) if data else ()
+            for event in events:
+                if isinstance(event, UdpSessionEnded):
+                    server.answer_udp_end(event.call)
+            if answer := server.bytes_to_send():
+                await stream.send(answer)
+            await asyncio.sleep(0)
+            data = await stream.receive(READ_BYTES)
+            if not data:
+                stream.finish()
+                return
+
+    def _leave(self, state: str) -> None:
+        if self.tunnel is not None:
+            self.tunnel.leave(self)
+        if self.state != "closed":
+            self.state = state

@@ -1,0 +1,234 @@
+"""The tunnels an edge knows, who may register for them, and which connection gets the next request.
+
+Synchronous bookkeeping without I/O: `edge.connectors.connection` registers here, visitors look up and pick here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from pyconnector.edge.settings import TunnelSettings, is_hostname
+from pyconnector.protocol.rpc.registration import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from pyconnector.protocol.rpc.registration import Registration
+    from pyconnector.transport.seam import Connection
+
+#: Connections of one tunnel: four each of 25 connectors, as on the real edge.
+MAX_CONNECTIONS_PER_TUNNEL = 100
+#: Tunnels an edge that accepts any credentials makes by itself.
+MAX_OPEN_TUNNELS = 1000
+#: Hostnames taken from one connector's configuration.
+MAX_LEARNED_HOSTNAMES = 1000
+
+# Causes as the real edge words them: the reference looks for "Unauthorized" and for exactly "EDUPCONN".
+NOT_FOUND = Refusal(cause="Unauthorized: Tunnel not found", retry_after=0.0, should_retry=False)
+WRONG_SECRET = Refusal(cause="Unauthorized: Invalid tunnel secret", retry_after=0.0, should_retry=False)
+DUPLICATE = Refusal(cause="EDUPCONN", retry_after=0.0, should_retry=True)
+TOO_MANY = Refusal(cause="The tunnel has too many connections", retry_after=30.0, should_retry=True)
+
+
+class Member(Protocol):
+    """A registered connection, as far as choosing one needs to know."""
+
+    in_flight: int
+    "Requests that it carries now."
+    transport: Connection
+    "Where streams towards it are opened."
+
+    @property
+    def registration(self) -> Registration:
+        """What it registered with."""
+
+
+class Tunnel:
+    """One tunnel and the connections that serve it."""
+
+    def __init__(self, settings: TunnelSettings) -> None:
+        self.account_tag = settings.account_tag
+        self.tunnel_id = settings.tunnel_id
+        self.hostnames = settings.hostnames
+        self.exclusive = settings.exclusive
+        self.configuration = settings.configuration
+        "What is pushed to each connector once registered, if anything."
+        self.configuration_version = -1 if settings.configuration is None else 0
+        "Connectors begin at -1 (lifecycle.md 6)."
+        self.local_configuration: Mapping[str, object] | None = None
+        "What a connector said its own configuration is."
+        self.learned_hostnames: tuple[str, ...] = ()
+        self.members: list[Member] = []
+        self._secret_digest = _digest(settings.secret)
+        self._turn = 0
+
+    def __repr__(self) -> str:
+        in_flight = sum(member.in_flight for member in self.members)
+        return f"<Tunnel {self.tunnel_id} connections={len(self.members)} in_flight={in_flight}>"
+
+    def check_secret(self, secret: bytes) -> bool:
+        """Return whether this is the tunnel's secret, in a time that does not depend on it."""
+        return hmac.compare_digest(self._secret_digest, _digest(secret))
+
+    def place_for(self, registration: Registration) -> Member | Refusal | None:
+        """Say what a new registration meets: the older connection it replaces, a refusal, or nothing.
+
+        A connector is its client id. The same index of the same connector is the same connection, come back before
+        this end noticed that the old one was gone.
+        """
+        for member in self.members:
+            other = member.registration
+            if other.connection_index != registration.connection_index:
+                continue
+            if other.client_id == registration.client_id:
+                return member
+            if self.exclusive:
+                return member if registration.replace_existing else DUPLICATE
+        return TOO_MANY if len(self.members) >= MAX_CONNECTIONS_PER_TUNNEL else None
+
+    def join(self, member: Member) -> None:
+        """Let `member` serve requests from now on."""
+        self.members.append(member)
+
+    def leave(self, member: Member) -> None:
+        """Let `member` serve no new requests. Idempotent."""
+        if member in self.members:
+            self.members.remove(member)
+
+    def pick(self) -> Member | None:
+        """Return the connection with the fewest requests in flight, in turn among equals; None without any."""
+        members = self.members
+        count = len(members)
+        if not count:
+            return None
+        best, least = 0, -1
+        for step in range(count):
+            place = (self._turn + step) % count
+            in_flight = members[place].in_flight
+            if least < 0 or in_flight < least:
+                best, least = place, in_flight
+                if not least:
+                    break
+        self._turn = best + 1
+        return members[best]
+
+    def learn(self, configuration: bytes) -> bool:
+        """Keep the configuration of a connector (wire.md 5.6, 10); False where it is not a JSON object."""
+        try:
+            parsed = json.loads(configuration)
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(parsed, dict):
+            return False
+        self.local_configuration = parsed
+        self.learned_hostnames = _hostnames_of(parsed)
+        return True
+
+
+class Tunnels:
+    """All tunnels of an edge: by id for connectors, by hostname for visitors."""
+
+    def __init__(self, settings: Iterable[TunnelSettings] = (), *, any_credentials: bool = False) -> None:
+        self._by_id: dict[UUID, Tunnel] = {}
+        self._any_credentials = any_credentials
+        self._exact: dict[str, Tunnel] = {}
+        self._suffixes: dict[str, Tunnel] = {}
+        self._catch_all: list[Tunnel] = []
+        for tunnel in settings:
+            self.add(tunnel)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def all(self) -> list[Tunnel]:
+        """Return every tunnel, oldest first."""
+        return list(self._by_id.values())
+
+    def get(self, tunnel_id: UUID) -> Tunnel | None:
+        """Return the tunnel of that id."""
+        return self._by_id.get(tunnel_id)
+
+    def add(self, settings: TunnelSettings) -> Tunnel:
+        """Add a tunnel.
+
+        Raises:
+            ValueError: its id is there already.
+        """
+        if settings.tunnel_id in self._by_id:
+            raise ValueError(f"tunnel {settings.tunnel_id} is there already")
+        tunnel = self._by_id[settings.tunnel_id] = Tunnel(settings)
+        self.hostnames_changed()
+        return tunnel
+
+    def authenticate(self, registration: Registration) -> Tunnel | Refusal:
+        """Return the tunnel that a registration has the credentials for, or why not."""
+        tunnel = self._by_id.get(registration.tunnel_id)
+        if tunnel is None and self._any_credentials:
+            if not registration.account_tag or not registration.tunnel_secret or len(self) >= MAX_OPEN_TUNNELS:
+                return NOT_FOUND
+            tunnel = self.add(
+                TunnelSettings(
+                    account_tag=registration.account_tag,
+                    tunnel_id=registration.tunnel_id,
+                    secret=registration.tunnel_secret,
+                )
+            )
+        if tunnel is None or tunnel.account_tag != registration.account_tag:
+            return NOT_FOUND
+        return tunnel if tunnel.check_secret(registration.tunnel_secret) else WRONG_SECRET
+
+    def for_host(self, host: str) -> Tunnel | None:
+        """Return the tunnel that serves the lower-case `host` (no port): by name, by suffix, or whichever takes all."""
+        tunnel = self._exact.get(host)
+        if tunnel is not None:
+            return tunnel
+        if self._suffixes:
+            suffix = host
+            while suffix:
+                suffix = suffix.partition(".")[2]
+                tunnel = self._suffixes.get(suffix)
+                if tunnel is not None:
+                    return tunnel
+        return self.for_addresses()
+
+    def for_addresses(self) -> Tunnel | None:
+        """Return the tunnel for what no hostname decides: of those that take all, the first with connections."""
+        for tunnel in self._catch_all:
+            if tunnel.members:
+                return tunnel
+        return self._catch_all[0] if self._catch_all else None
+
+    def hostnames_changed(self) -> None:
+        """Look again at which tunnel serves which name. Settings go before what connectors say, the older before the
+        younger."""
+        self._exact.clear()
+        self._suffixes.clear()
+        tunnels = self.all()
+        self._catch_all = [tunnel for tunnel in tunnels if not tunnel.hostnames]
+        claims = [(name, tunnel) for tunnel in tunnels for name in tunnel.hostnames]
+        claims += [(name, tunnel) for tunnel in self._catch_all for name in tunnel.learned_hostnames]
+        for name, tunnel in claims:
+            if name.startswith("*."):
+                self._suffixes.setdefault(name[2:], tunnel)
+            else:
+                self._exact.setdefault(name, tunnel)
+
+
+def _digest(secret: bytes) -> bytes:
+    # So that neither the comparison nor a dump of this process says more than it must, the length included.
+    return hashlib.sha256(secret).digest()
+
+
+def _hostnames_of(configuration: Mapping[str, object]) -> tuple[str, ...]:
+    rules = configuration.get("ingress")
+    names: dict[str, None] = {}
+    for rule in rules if isinstance(rules, list) else ():
+        name = rule.get("hostname") if isinstance(rule, Mapping) else None
+        if isinstance(name, str) and is_hostname(name.lower()) and len(names) < MAX_LEARNED_HOSTNAMES:
+            names[name.lower()] = None
+    return tuple(names)

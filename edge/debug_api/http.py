@@ -1,0 +1,164 @@
+"""The HTTP side of the control API: one JSON request per connection, from this machine and from no web page.
+
+A page that a browser shows could reach loopback too, by itself or by a name that it makes resolve there: so a request
+with an Origin, or with a Host that is not this address, is refused whatever it asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pyconnector.edge.settings import is_loopback
+from pyconnector.edge.tasks import TaskSet
+from pyconnector.edge.visitors.http1.request_body import request_body
+from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
+from pyconnector.edge.visitors.pages import status_line
+
+if TYPE_CHECKING:
+    from pyconnector.edge.settings import ControlSettings, HostPort
+    from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
+
+#: Bytes of a request body.
+MAX_BODY_BYTES = 1024 * 1024
+#: Connections at once.
+MAX_CONNECTIONS = 64
+#: Seconds for a request to arrive, and for its answer to be taken.
+TIMEOUT = 10.0
+_PIECE = 64 * 1024
+
+#: Method, path and JSON body (None without one) to status and JSON answer.
+Handler: TypeAlias = Callable[[str, str, Any], Awaitable[tuple[int, object]]]
+
+_log = logging.getLogger("pyconnector.edge")
+
+
+class ControlServer:
+    """Serves `handler` to programs on this machine."""
+
+    def __init__(self, settings: ControlSettings, handler: Handler) -> None:
+        self._settings = settings
+        self._handler = handler
+        self._tasks = TaskSet()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+
+    async def start(self) -> HostPort:
+        """Listen, and return where. Cancel leaves nothing open.
+
+        Raises:
+            OSError: the address is taken.
+        """
+        host, port = self._settings.address
+        self._server = await asyncio.start_server(self._connected, host, port, limit=_PIECE)
+        bound = self._server.sockets[0].getsockname()
+        self._port = int(bound[1])
+        return str(bound[0]), self._port
+
+    async def close(self) -> None:
+        """Stop at once. Idempotent. Cancel leaves tasks cancelled but not waited for."""
+        if self._server is not None:
+            self._server.close()
+        await self._tasks.cancel_all()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+        else:
+            self._tasks.start(self._serve(reader, writer), "edge control")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            status, answer = await self._answer(reader)
+            body = json.dumps(answer, indent=2).encode() + b"\n"
+            writer.write(
+                b"%bContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
+                b"Connection: close\r\n\r\n%b" % (status_line(status), len(body), body)
+            )
+            async with asyncio.timeout(TIMEOUT):
+                await writer.drain()
+                writer.write_eof()
+                await reader.read(_PIECE)  # what is unread would turn the close into a reset
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # whoever asked is gone
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[int, object]:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                request, raw = await _read_request(reader)
+            self._check_origin(request)
+            path = request.target.decode("ascii", "replace").partition("?")[0]
+            if path != "/healthz":
+                self._check_token(request)
+            body = _parsed(request, raw)
+            return await self._handler(request.method, path, body)
+        except BadRequest as fault:
+            return fault.status, {"error": fault.reason}
+        except TimeoutError:
+            return 408, {"error": "The request did not arrive in time."}
+
+    def _check_origin(self, request: VisitorRequest) -> None:
+        host = request.host.decode("ascii")
+        name, colon, port = host.rpartition(":")
+        if not colon or host.endswith("]"):
+            name, port = host, "80"
+        if not is_loopback(name.strip("[]").lower()) or port != str(self._port):
+            raise BadRequest("The control API is addressed by its loopback address only.", 403)
+        if _field(request, b"origin") is not None or _field(request, b"sec-fetch-site") not in (None, b"none"):
+            raise BadRequest("The control API is not for web pages.", 403)
+
+    def _check_token(self, request: VisitorRequest) -> None:
+        token = self._settings.token
+        if token is None:
+            return
+        given = _field(request, b"authorization") or b""
+        if not hmac.compare_digest(given, b"Bearer " + token.encode()):
+            raise BadRequest("The control API needs its token: Authorization: Bearer TOKEN.", 401)
+
+
+def _field(request: VisitorRequest, name: bytes) -> bytes | None:
+    for field, value in request.headers:
+        if field.lower() == name:
+            return value
+    return None
+
+
+def _parsed(request: VisitorRequest, raw: bytes) -> object:
+    if not raw:
+        return None
+    if (_field(request, b"content-type") or b"").partition(b";")[0].strip().lower() != b"application/json":
+        raise BadRequest("The body of a request is JSON and says so: Content-Type: application/json.", 415)
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body of the request is not JSON.") from None
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[VisitorRequest, bytes]:
+    parser = RequestReader()
+    while (request := parser.next_request()) is None:
+        parser.feed(await _more(reader))
+    if request.body_length == 0:
+        return request, b""
+    if request.body_length is not None and request.body_length > MAX_BODY_BYTES:
+        raise BadRequest("The body of the request is too large.", 413)
+    body = request_body(request.body_length)
+    raw = bytearray(body.feed(parser.take_leftover()))
+    while not body.finished:
+        raw += body.feed(await _more(reader))
+        if len(raw) > MAX_BODY_BYTES:
+            raise BadRequest("The body of the request is too large.", 413)
+    return request, bytes(raw)
+
+
+async def _more(reader: asyncio.StreamReader) -> bytes:
+    data = await reader.read(_PIECE)
+    if not data:
+        raise BadRequest("The request is not whole.")
+    return data

@@ -1,0 +1,1 @@
+"""Faults injected on request: packets lost or delayed, registrations refused."""

@@ -1,0 +1,367 @@
+"""One visitor's HTTP/1.1 connection: a request at a time, through a tunnel and back.
+
+The socket's callbacks take bytes and push uploads; one task per connection, made at its first request, answers.
+Requests sent ahead wait here unparsed, up to a bound, after which the socket is not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from pyconnector.edge.connectors.exchange import Broken, NoTunnel, open_exchange
+from pyconnector.edge.visitors.forwarding import connect_request, host_name
+from pyconnector.edge.visitors.http1.request_body import request_body
+from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
+from pyconnector.edge.visitors.http1.response_body import write_response
+from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, final_head, switching_head
+from pyconnector.edge.visitors.http1.upload import Upload
+from pyconnector.edge.visitors.identity import VisitorIdentity
+from pyconnector.edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_response
+from pyconnector.edge.visitors.sockets import WriteGate, reset_connection
+from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import error_status, response_head
+
+if TYPE_CHECKING:
+    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.visitors.http1.request_body import RequestBody
+    from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
+    from pyconnector.edge.visitors.server import VisitorServer
+    from pyconnector.protocol.streams.connect import ConnectResponse
+
+#: Bytes sent ahead of their turn that wait for it.
+MAX_WAITING = 64 * 1024
+#: Seconds for which a visitor is still read after the last response, so that it can read that response (RFC 9112 9.6).
+LINGER = 2.0
+
+
+class _State(Enum):
+    IDLE = "waiting for a request"
+    HEAD = "in the middle of a request head"
+    WAITING = "waiting for a response"
+    RESPONDING = "in the middle of a response"
+    TUNNEL = "a tunnel"
+    CLOSING = "closing"
+
+
+class VisitorConnection(asyncio.Protocol):
+    """One socket of a visitor, from accept to close."""
+
+    def __init__(self, server: VisitorServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader()
+        self._gate = WriteGate()
+        self._state = _State.IDLE
+        self._deadline: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._exchange: Exchange | None = None
+        self._upload: Upload | None = None
+        self._upload_fault: BadRequest | None = None
+        self._unread = False  # whether more of the current request's body is to come
+        self._ends_silently = False  # whether only the end of the socket says that a response is whole
+        self._unwritten = 0
+        self._two_way: TwoWay | None = None
+        self._reading_paused = False
+        settings = server.settings
+        self._limits = {
+            _State.IDLE: settings.idle_timeout,
+            _State.HEAD: settings.head_timeout,
+            _State.WAITING: settings.response_timeout,
+            _State.CLOSING: LINGER,
+        }
+
+    def __repr__(self) -> str:
+        return f"<VisitorConnection {self._state.value}>"
+
+    # -- callbacks of the socket ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A visitor came."""
+        # Not asked with isinstance: uvloop's transports are no subclass.
+        socket = self._socket = cast("asyncio.Transport", transport)
+        peer = socket.get_extra_info("peername")
+        self._identity = VisitorIdentity(str(peer[0]) if peer else "")
+        self._set(_State.IDLE)
+        if not self._server.joined(self):
+            socket.write(error_response(503, "Too many visitors are here at once."))
+            self._set(_State.CLOSING)
+            socket.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: of a tunnel, a body, this request or a later one."""
+        if self._two_way is not None:
+            self._two_way.visitor_data(data)
+        elif self._upload is not None:
+            self._push_upload(self._upload, data)
+        elif self._state is not _State.CLOSING:
+            self._reader.feed(data)
+            if self._state is _State.IDLE:
+                self._set(_State.HEAD)
+                self._start_or_wake()
+            elif self._state is _State.HEAD:
+                self._start_or_wake()
+            elif len(self._reader.leftover) > MAX_WAITING:
+                self._reading_paused = True
+                self._socket.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The visitor sends no more: half a close in a tunnel, else it left."""
+        if self._two_way is not None:
+            self._two_way.visitor_ended()
+            return True
+        self._left()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone: whatever still runs for it is given up at once."""
+        self._state = _State.CLOSING
+        self._server.left(self)
+        if self._two_way is not None:
+            self._two_way.visitor_lost()
+        self._left()
+        self._gate.resume()
+
+    def pause_writing(self) -> None:
+        """The visitor takes less than comes."""
+        self._gate.pause()
+
+    def resume_writing(self) -> None:
+        """The visitor took enough."""
+        self._gate.resume()
+
+    # -- time and end --------------------------------------------------------------------------------------------
+
+    def check_time(self, now: float) -> None:
+        """Act where the visitor or the connector took too long. Called by the server every now and then."""
+        if self._deadline is None or now < self._deadline:
+            return
+        self._deadline = None
+        if self._state is _State.IDLE:
+            self._close()
+        elif self._state is _State.CLOSING:
+            self._check_closing()
+        elif self._state is _State.HEAD:
+            self._refuse(BadRequest("The header of the request did not arrive in time.", 408))
+        elif self._unread and not (self._upload is not None and self._upload.is_draining):
+            self._refuse(BadRequest("The body of the request did not arrive in time.", 408))
+        else:
+            self._refuse(BadRequest("The service behind the tunnel did not answer in time.", 524))
+        self._cancel()
+
+    def _check_closing(self) -> None:
+        """Cut off a visitor who neither goes nor takes what is left for it."""
+        unwritten = self._socket.get_write_buffer_size()
+        if unwritten and unwritten != self._unwritten:
+            self._unwritten = unwritten
+            self._deadline = self._loop.time() + self._server.settings.head_timeout
+        else:
+            self._socket.abort()
+
+    def abort(self) -> None:
+        """Cut the visitor off."""
+        self._socket.abort()
+
+    def _set(self, state: _State) -> None:
+        self._state = state
+        seconds = self._limits.get(state)
+        self._deadline = None if seconds is None else self._loop.time() + seconds
+
+    def _left(self) -> None:
+        if self._exchange is not None:
+            self._exchange.abort()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _refuse(self, fault: BadRequest, *, ray: str = "", head_only: bool = False) -> None:
+        """Answer with an error page, and close so that the visitor can still read it."""
+        if not self._socket.is_closing():
+            self._socket.write(error_response(fault.status, fault.reason, ray=ray, head_only=head_only))
+        self._close_gently()
+
+    def _close_gently(self) -> None:
+        # Closing with bytes unread would make the kernel reset the connection, and the visitor lose our last words.
+        if self._exchange is not None:
+            self._exchange.abort()
+        self._upload = None
+        self._set(_State.CLOSING)
+        if self._socket.is_closing():
+            return
+        if self._socket.can_write_eof():
+            self._socket.write_eof()
+            self._resume_reading(force=True)
+        else:
+            self._socket.close()
+
+    def _resume_reading(self, *, force: bool = False) -> None:
+        if self._reading_paused or force:
+            self._reading_paused = False
+            self._socket.resume_reading()
+
+    # -- the task ------------------------------------------------------------------------------------------------
+
+    def _start_or_wake(self) -> None:
+        if self._task is None:
+            self._task = self._server.tasks.start(self._serve(), "edge visitor")
+        elif self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _serve(self) -> None:
+        try:
+            while await self._answer(await self._next_request()):
+                self._set(_State.HEAD if self._reader.has_begun else _State.IDLE)
+                self._resume_reading()
+        except BadRequest as fault:
+            self._refuse(fault)
+        finally:
+            if self._exchange is not None:
+                self._exchange.abort()
+
+    async def _next_request(self) -> VisitorRequest:
+        while (request := self._reader.next_request()) is None:
+            self._wake = self._loop.create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+        return request
+
+    async def _answer(self, request: VisitorRequest) -> bool:
+        """Serve one request; True where the connection can carry another."""
+        self._set(_State.WAITING)
+        if request.target == b"*":
+            # RFC 9110 9.3.7: it asks about this server, not about a service behind it.
+            if request.body_length == 0:
+                self._socket.write(OPTIONS_ANSWER)
+                return request.keep_alive or self._close()
+            raise BadRequest("A request about the server itself has no body.")
+        ray = self._server.rays.next_ray()
+        try:
+            exchange = self._exchange = await self._open(request, ray)
+            response = await exchange.response()
+            if response.error:
+                raise Broken(self._server.explain(response.error), error_status(response))
+            return await self._pass_on(request, exchange, response)
+        except NoTunnel:
+            return self._fail(request, 530, "No tunnel is connected for this host.", ray)
+        except (Broken, BadResponse, ProtocolError) as exc:
+            if self._state is not _State.WAITING:
+                self._cut_off()
+                return False
+            if self._upload_fault is not None:
+                return self._fail(request, self._upload_fault.status, self._upload_fault.reason, ray)
+            return self._fail(request, exc.status if isinstance(exc, Broken) else 502, str(exc), ray)
+
+    async def _open(self, request: VisitorRequest, ray: str) -> Exchange:
+        """Open a stream for the request, and let its body flow."""
+        body = None
+        first = b""
+        if request.body_length != 0:
+            body = request_body(request.body_length)
+            first = body.feed(self._reader.take_leftover())
+            if body.finished:
+                self._reader.leftover = body.leftover
+        self._unread = body is not None and not body.finished
+        headers = self._identity.add_to(request.headers, ray) if self._server.settings.identity else request.headers
+        exchange = await open_exchange(
+            self._server.tunnels.for_host(host_name(request.host)),
+            connect_request(request, headers),
+            body=first,
+            finish=not (request.websocket or self._unread),
+            takes_trailers=request.wants_trailers,
+        )
+        if body is not None and self._unread:
+            self._begin_upload(request, exchange, body, asked=not first)
+        return exchange
+
+    def _begin_upload(self, request: VisitorRequest, exchange: Exchange, body: RequestBody, *, asked: bool) -> None:
+        self._exchange = exchange
+        self._upload = upload = Upload(self._socket, exchange.stream, body, self._server.tasks)
+        waiting = self._reader.take_leftover()
+        self._resume_reading()
+        if waiting:
+            self._push_upload(upload, waiting)
+        elif request.expects_continue and asked:
+            self._socket.write(CONTINUE)
+
+    def _push_upload(self, upload: Upload, data: bytes) -> None:
+        try:
+            upload.feed(data)
+        except BadRequest as fault:
+            self._upload_fault = fault
+            self._upload = None
+            if self._exchange is not None:
+                self._exchange.abort()  # which wakes the task
+            return
+        if self._state is _State.WAITING:
+            self._set(_State.WAITING)  # the time for an answer begins anew
+        if upload.finished:
+            self._upload = None
+            self._unread = False
+            self._reader.feed(upload.leftover)
+
+    async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: ConnectResponse) -> bool:
+        status, headers = response_head(response)
+        if status == 101:
+            if not request.websocket:
+                raise BadResponse("The connector switched protocols, which nobody asked for.")
+            await self._tunnel(exchange, switching_head(headers))
+            return False
+        keep_alive = request.keep_alive and not (self._unread and status >= 400)
+        head = final_head(status, headers, request, keep_alive=keep_alive)
+        self._set(_State.RESPONDING)
+        self._ends_silently = head.framing is Framing.UNTIL_CLOSE
+        await write_response(self._socket, self._gate, exchange, head)
+        # The response is all that counted: what the stream still has to carry in either direction is in vain.
+        exchange.abort()
+        self._exchange = None
+        if self._unread:
+            self._close_gently()
+            return False
+        return head.keep_alive or self._close()
+
+    async def _tunnel(self, exchange: Exchange, head: bytes) -> None:
+        self._set(_State.TUNNEL)
+        self._socket.write(head)
+        two_way = self._two_way = TwoWay(self._socket, self._gate, exchange, self._server.tasks, Plain())
+        self._resume_reading()  # first, for what follows may stop it again
+        if waiting := self._reader.take_leftover():
+            two_way.visitor_data(waiting)
+        if await two_way.run(exchange.leftover):
+            self._socket.close()
+        else:
+            reset_connection(self._socket)
+
+    def _fail(self, request: VisitorRequest, status: int, reason: str, ray: str) -> bool:
+        """Answer with an error page; True where the connection can carry another request."""
+        if self._exchange is not None:
+            self._exchange.abort()
+            self._exchange = None
+        head_only = request.method == "HEAD"
+        if self._unread:
+            self._refuse(BadRequest(reason, status), ray=ray, head_only=head_only)
+            return False
+        keep_alive = request.keep_alive
+        self._socket.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
+        return keep_alive or self._close()
+
+    def _cut_off(self) -> None:
+        """End in the middle of a response, so that the visitor sees that it is not whole."""
+        if self._ends_silently:
+            reset_connection(self._socket)
+        else:
+            self._socket.close()
+
+    def _close(self) -> bool:
+        if self._reader.has_begun or self._reading_paused:
+            self._close_gently()
+        else:
+            self._set(_State.CLOSING)
+            self._socket.close()
+        return False

@@ -1,0 +1,1 @@
+"""Local TCP ports whose connections go through a tunnel."""

@@ -1,0 +1,210 @@
+"""A local TCP port whose connections go to one destination: a `tcp://` hostname by WebSocket, or IP:port by itself.
+
+A visitor's bytes go on only once the far end is reached; until then the socket is not read, so little waits here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, cast
+
+from pyconnector.edge.connectors.exchange import Broken, Exchange, NoTunnel, open_exchange
+from pyconnector.edge.tasks import TaskSet
+from pyconnector.edge.visitors.identity import VisitorIdentity
+from pyconnector.edge.visitors.sockets import WriteGate, reset_connection
+from pyconnector.edge.visitors.tcp.two_way import Carriage, Plain, TwoWay
+from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage, accept_value, handshake_headers, new_key
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http.headers import RequestHead, request_metadata, response_head
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+
+if TYPE_CHECKING:
+    from pyconnector.edge.connectors.tunnels import Tunnel
+    from pyconnector.edge.settings import TcpPort
+    from pyconnector.edge.visitors.server import VisitorServer
+
+#: Seconds until the far end must have answered.
+CONNECT_TIMEOUT = 30.0
+#: TCP visitors of one port at once.
+MAX_VISITORS = 10_000
+BACKLOG = 1024
+
+_log = logging.getLogger("pyconnector.edge")
+
+
+class TcpVisitors:
+    """The listener of one port and its visitors."""
+
+    def __init__(self, settings: TcpPort, http: VisitorServer) -> None:
+        """`http` serves the same edge's other visitors: what holds for them holds here."""
+        self.settings = settings
+        self.tasks = TaskSet()
+        self.port = settings.port
+        self._http = http
+        self._tunnels = http.tunnels
+        self._visitors: set[TcpVisitor] = set()
+        self._server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<TcpVisitors port={self.port} to={self.settings.destination} visitors={len(self._visitors)}>"
+
+    async def start(self) -> int:
+        """Listen, and return the port. Cancel leaves nothing open.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: TcpVisitor(self), self._http.settings.address[0], self.settings.port, backlog=BACKLOG
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self.port
+
+    async def close(self) -> None:
+        """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
+        if self._server is not None:
+            self._server.close()
+        for visitor in tuple(self._visitors):
+            visitor.abort()
+        await self.tasks.cancel_all()
+
+    def joined(self, visitor: TcpVisitor) -> bool:
+        """Count a new visitor; False where there are too many."""
+        self._visitors.add(visitor)
+        return len(self._visitors) <= MAX_VISITORS
+
+    def left(self, visitor: TcpVisitor) -> None:
+        """A visitor is gone."""
+        self._visitors.discard(visitor)
+
+    async def open(self, address: str) -> tuple[Exchange, Carriage]:
+        """Reach the destination for the visitor at `address`. Cancel leaves nothing open.
+
+        Raises:
+            NoTunnel: nobody is there to serve it.
+            Broken: it cannot be reached.
+        """
+        if self.settings.is_address:
+            request = ConnectRequest(dest=self.settings.destination, type=ConnectionType.TCP)
+            exchange = await open_exchange(self._tunnel_for_address(), request)
+            await _answer(exchange)
+            return exchange, Plain()
+        name = self.settings.destination
+        key = new_key(os.urandom)
+        headers = handshake_headers(key)
+        if self._http.settings.identity:
+            headers = VisitorIdentity(address).add_to(headers, self._http.rays.next_ray())
+        head = RequestHead("GET", name, "/", headers)
+        request = ConnectRequest(dest=f"http://{name}/", type=ConnectionType.WEBSOCKET, metadata=request_metadata(head))
+        exchange = await open_exchange(self._tunnels.for_host(name), request)
+        status, answered = await _answer(exchange)
+        accepted = [value for header, value in answered if header == b"Sec-Websocket-Accept"]
+        if status != 101 or accepted != [accept_value(key)]:
+            exchange.abort()
+            raise Broken(f"The service behind {name} takes no WebSocket, as a TCP visitor needs it (status {status}).")
+        return exchange, WebSocketCarriage(os.urandom)
+
+    def _tunnel_for_address(self) -> Tunnel | None:
+        wanted = self.settings.tunnel_id
+        if wanted is not None:
+            return self._tunnels.get(wanted)
+        tunnels = self._tunnels.all()
+        return tunnels[0] if len(tunnels) == 1 else self._tunnels.for_addresses()
+
+
+async def _answer(exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]]]:
+    """Return status and headers of the connector's answer; status 0 where it gave none, as for an address."""
+    try:
+        response = await exchange.response()
+        if response.error:
+            raise Broken(response.error)
+        return response_head(response) if response.metadata else (0, [])
+    except ProtocolError as exc:
+        exchange.abort()
+        raise Broken(f"The connector's answer is malformed: {exc}.") from exc
+    except BaseException:
+        exchange.abort()
+        raise
+
+
+class TcpVisitor(asyncio.Protocol):
+    """One TCP connection of a visitor."""
+
+    def __init__(self, owner: TcpVisitors) -> None:
+        self._owner = owner
+        self._gate = WriteGate()
+        self._two_way: TwoWay | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._early = bytearray()
+        self._early_end = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A visitor came: reach its destination before anything is read."""
+        # Not asked with isinstance: uvloop's transports are no subclass.
+        socket = self._socket = cast("asyncio.Transport", transport)
+        if self._owner.joined(self):
+            self._task = self._owner.tasks.start(self._serve(), "edge tcp visitor")
+        else:
+            reset_connection(socket)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the visitor."""
+        if self._two_way is not None:
+            self._two_way.visitor_data(data)
+        else:
+            # One read, to notice a visitor who leaves; what it says first waits for the far end.
+            self._early += data
+            self._socket.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The visitor sends no more, but may still receive."""
+        if self._two_way is not None:
+            self._two_way.visitor_ended()
+        self._early_end = True
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._owner.left(self)
+        self._gate.resume()
+        if self._two_way is not None:
+            self._two_way.visitor_lost()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The visitor takes less than comes."""
+        self._gate.pause()
+
+    def resume_writing(self) -> None:
+        """The visitor took enough."""
+        self._gate.resume()
+
+    def abort(self) -> None:
+        """Cut the visitor off."""
+        reset_connection(self._socket)
+
+    async def _serve(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                peer = self._socket.get_extra_info("peername")
+                exchange, carriage = await self._owner.open(str(peer[0]) if peer else "")
+        except (NoTunnel, Broken, TimeoutError) as exc:
+            reason = str(exc) or "no tunnel is connected, or it did not answer"
+            _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)
+            reset_connection(self._socket)
+            return
+        two_way = self._two_way = TwoWay(self._socket, self._gate, exchange, self._owner.tasks, carriage)
+        if self._early:
+            self._socket.resume_reading()  # first, for what follows may stop it again
+            two_way.visitor_data(bytes(self._early))
+            self._early.clear()
+        if self._early_end:
+            two_way.visitor_ended()
+        if await two_way.run(exchange.leftover):
+            self._socket.close()
+        else:
+            reset_connection(self._socket)

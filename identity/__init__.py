@@ -1,0 +1,1 @@
+"""Who may pass: tokens, keys, policies. Pure."""

@@ -1,7 +1,0 @@
-"""HTTP/1.1 towards origins: strict reading, careful writing, a keep-alive pool."""
-
-from __future__ import annotations
-
-from .origin import HttpOrigin
-
-__all__ = ["HttpOrigin"]

@@ -1,0 +1,176 @@
+"""Rules and how a request finds its own (reference/ingress.md 4.2; names are compared as in `ingress.rules.hostnames`).
+
+`Ingress.match` gives the same answer as asking every rule in turn, but looks host names up: for each name and each
+wildcard suffix that a rule mentions, the rules that can apply are listed once, in order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from pyconnector.ingress.config.services import Service, StatusService
+from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, host_matches, strip_port
+from pyconnector.ingress.rules.path_patterns import PathPattern, compile_path
+
+if TYPE_CHECKING:
+    from pyconnector.ingress.config.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Requests for `hostname` whose path has `path` in it go to `service`.
+
+    Raises:
+        ValueError: `path` is no RE2 expression.
+    """
+
+    hostname: str
+    path: str
+    service: Service
+    settings: OriginSettings = field(default_factory=OriginSettings)
+    pattern: PathPattern | None = field(default=None, repr=False, compare=False)
+    "`path` compiled; done here where it is not given."
+    compared_hostname: str = field(init=False, repr=False, compare=False)
+    "The hostname as it is compared: without case and final dot, in IDNA form; empty where the rule is for every host."
+
+    def __post_init__(self) -> None:
+        if self.path and self.pattern is None:
+            object.__setattr__(self, "pattern", compile_path(self.path))
+        compared = "" if self.hostname in ANY_HOST else comparable(self.hostname)
+        object.__setattr__(self, "compared_hostname", compared)
+
+    @property
+    def is_catch_all(self) -> bool:
+        """True where every request matches."""
+        return self.hostname in ANY_HOST and not self.path
+
+    def matches_host(self, host: str) -> bool:
+        """Say whether the rule is for `host`, which has no port."""
+        return self.hostname in ANY_HOST or host_matches(self.compared_hostname, comparable(host))
+
+    def matches_path(self, path: str) -> bool:
+        """Say whether the rule is for the decoded `path`."""
+        return self.pattern is None or self.pattern.search(path)
+
+    def matches(self, host: str, path: str) -> bool:
+        """Say whether the rule is for `host` (without a port) and the decoded `path`."""
+        return self.matches_host(host) and self.matches_path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The rule that a request met, and its place in the list, counted from 0."""
+
+    index: int
+    rule: Rule
+
+
+_Candidates: TypeAlias = tuple[tuple[Callable[[str], bool] | None, Match], ...]
+
+
+class _RuleTable:
+    """For each host name that rules mention, the rules that can apply to it, in order."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self._matches = [Match(index, rule) for index, rule in enumerate(rules)]
+        self._last = self._matches[-1]
+        exact: dict[str, list[int]] = {}
+        wild: dict[str, list[int]] = {}
+        anywhere = [index for index, rule in enumerate(rules) if rule.hostname in ANY_HOST]
+        for index, rule in enumerate(rules):
+            name = rule.compared_hostname
+            if rule.hostname not in ANY_HOST:
+                exact.setdefault(name, []).append(index)
+                if name.startswith("*."):
+                    wild.setdefault(name[1:], []).append(index)
+        self._longest_suffix = max(map(len, wild), default=0)
+        self._others = self._candidates(anywhere)
+        self._by_suffix = {suffix: self._candidates(anywhere, *_hits(wild, suffix)) for suffix in wild}
+        self._by_name = {
+            name: self._candidates(anywhere, indexes, *_hits(wild, name)) for name, indexes in exact.items()
+        }
+
+    def _candidates(self, *groups: list[int]) -> _Candidates:
+        """Merge ascending lists of rules, up to the first that asks for no path."""
+        found: list[tuple[Callable[[str], bool] | None, Match]] = []
+        for index in heapq.merge(*groups):
+            match = self._matches[index]
+            search = match.rule.pattern.search if match.rule.pattern is not None else None
+            if not found or found[-1][1] is not match:
+                found.append((search, match))
+            if search is None:
+                break
+        return tuple(found)
+
+    def find(self, host: str, path: str) -> Match:
+        candidates = self._by_name.get(host)
+        if candidates is None and self._by_name:  # not written as it is compared, or named by no rule
+            host = comparable(host)
+            candidates = self._by_name.get(host)
+        if candidates is None:
+            candidates = self._others if not self._by_suffix else self._wildcards(host)
+        for search, match in candidates:
+            if search is None or search(path):
+                return match
+        return self._last
+
+    def _wildcards(self, host: str) -> _Candidates:
+        # Only the end of a host that is as long as a rule's suffix can be one, so a long host costs no more.
+        dot = host.find(".", max(0, len(host) - self._longest_suffix))
+        while dot >= 0:
+            found = self._by_suffix.get(host[dot:])
+            if found is not None:
+                return found
+            dot = host.find(".", dot + 1)
+        return self._others
+
+
+def _hits(wild: Mapping[str, list[int]], host: str) -> list[list[int]]:
+    """Return the wildcard rules of every suffix of `host` that begins with a dot."""
+    dots = (index for index, char in enumerate(host) if char == ".")
+    return [wild[host[dot:]] for dot in dots if host[dot:] in wild] if wild else []
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """Rules in order; the last one is for every request that no other is for."""
+
+    rules: tuple[Rule, ...]
+    warnings: tuple[Fault, ...] = field(default=(), compare=False)
+    "What is useless or surprising in the config."
+    is_default: bool = False
+    "True where there were no rules and every request gets a 503."
+    _table: _RuleTable = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.rules:
+            raise ValueError("at least one rule is needed")
+        object.__setattr__(self, "_table", _RuleTable(self.rules))
+
+    def match(self, hostname: str, path: str) -> Match:
+        """Return the rule for a request's Host (a port is ignored) and decoded path. There always is one."""
+        return self._table.find(strip_port(hostname) if ":" in hostname else hostname, path)
+
+
+def default_ingress() -> Ingress:
+    """Return the rules for a config without any: 503 for every request."""
+    return Ingress((Rule("", "", StatusService(503)),), is_default=True)
+
+
+def unreachable_rules(rules: Iterable[Rule]) -> list[tuple[int, int]]:
+    """Return pairs (rule, earlier rule that takes all its requests), counted from 0."""
+    first: dict[tuple[str, str], int] = {}
+    pairs = []
+    for index, rule in enumerate(rules):
+        host = rule.compared_hostname
+        dots = [dot for dot, char in enumerate(host) if char == "."]
+        names = {host, "", *("*" + host[dot:] for dot in dots)}
+        hiders = [first[name, path] for name in names for path in ("", rule.path) if (name, path) in first]
+        if hiders:
+            pairs.append((index, min(hiders)))
+        first.setdefault((host, rule.path), index)
+    return pairs

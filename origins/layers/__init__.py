@@ -1,0 +1,1 @@
+"""Layers around an origin: rewriting and failover."""

@@ -1,0 +1,215 @@
+"""TLS towards local services: which authorities are trusted, whose name is expected, and what a refusal means.
+
+Verification is OpenSSL's own, names included. Nothing here decides that a certificate is good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pyconnector.origins.base import OriginError
+from pyconnector.origins.failures import quoted
+from pyconnector.origins.net.cloudflare_roots import CLOUDFLARE_ORIGIN_ROOTS
+
+#: Names of a certificate that a sentence lists.
+MAX_NAMES_SHOWN = 8
+#: Seconds for the second look at a certificate whose names did not fit.
+NAMES_TIMEOUT = 2.0
+#: Seconds that stand for "no limit", which neither asyncio nor uvloop has for a handshake.
+NO_LIMIT = 24 * 3600.0
+
+# X509_V_ERR_* of OpenSSL (x509_vfy.h).
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 24, 27})
+_WRONG_NAME = frozenset({62, 64})
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class TlsRefused(Exception):
+    """A handshake came to nothing; caught by the dialer, which makes it an `OriginError`."""
+
+    def __init__(self, cause: str, *, wrong_name: bool = False) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.wrong_name = wrong_name
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class TlsClient:
+    """How one service is spoken to over TLS. `timeout` in seconds, 0 for none."""
+
+    context: ssl.SSLContext
+    timeout: float = 10.0
+
+    async def handshake(
+        self, sock: socket.socket, factory: Callable[[], P], *, server_name: str, shown: str
+    ) -> tuple[asyncio.Transport, P]:
+        """Turn a connected socket into a TLS transport with a new protocol on it.
+
+        The socket is closed unless this returns; cancel closes it too.
+
+        Raises:
+            TlsRefused: no TLS came to be; `shown` is what its sentence calls the service.
+        """
+        if not _can_ask_for(self.context, server_name):
+            sock.close()
+            raise TlsRefused(f"{quoted(server_name)} is no name to ask {shown} for over TLS")
+        try:
+            async with asyncio.timeout(self.timeout or None):
+                return await asyncio.get_running_loop().create_connection(
+                    factory,
+                    sock=sock,
+                    ssl=self.context,
+                    server_hostname=server_name,
+                    ssl_handshake_timeout=None if sock.family == socket.AF_UNIX else NO_LIMIT,
+                )
+        except BaseException as error:
+            if isinstance(error, ssl.CertificateError):
+                raise _unverified(error, server_name, shown) from error
+            if isinstance(error, TimeoutError):
+                raise TlsRefused(f"the TLS handshake with {shown} took longer than {self.timeout:g} s") from error
+            if isinstance(error, ssl.SSLError):
+                raise TlsRefused(_handshake_cause(error, shown)) from error
+            if isinstance(error, OSError):
+                raise TlsRefused(f"{shown} closed the connection during the TLS handshake") from error
+            raise
+
+    async def names_shown(self, sock: socket.socket, server_name: str) -> tuple[str, ...]:
+        """Which names the service's certificate has, verified or not; nothing else is ever done with that connection.
+
+        Cancel closes it.
+        """
+        blind = TlsClient(context=_blind_context(), timeout=NAMES_TIMEOUT)
+        transport, _ = await blind.handshake(sock, asyncio.Protocol, server_name=server_name, shown="")
+        try:
+            session: ssl.SSLObject = transport.get_extra_info("ssl_object")
+            return names_in(session.getpeercert(binary_form=True) or b"")
+        finally:
+            transport.abort()
+
+
+class TlsContexts:
+    """Client contexts by what they trust, each made once: loading the system's roots takes tens of milliseconds."""
+
+    def __init__(self, extra_roots: str = "") -> None:
+        self._extra_roots = extra_roots
+        self._made: dict[tuple[str, bool, tuple[str, ...]], ssl.SSLContext] = {}
+
+    def client(self, *, ca_pool: str = "", verify: bool = True, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+        """Return the context that trusts the system's roots, the edge vendor's origin roots and the file `ca_pool`.
+
+        Raises:
+            OriginError: `ca_pool` cannot be read or holds no certificate (the reference only logs the latter; a
+                setting that resolves to nothing stops the start here).
+        """
+        key = (ca_pool, verify, alpn)
+        if key not in self._made:
+            self._made[key] = self._make(ca_pool, verify, alpn)
+        return self._made[key]
+
+    def _make(self, ca_pool: str, verify: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        pool = _read_pool(ca_pool) if ca_pool else ""
+        if not verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        # As in the reference, any certificate in the pool is an anchor, not only self-signed ones.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_default_certs()
+        if not _system_has_roots(context):
+            import certifi
+
+            context.load_verify_locations(cafile=certifi.where())
+        context.load_verify_locations(cadata=CLOUDFLARE_ORIGIN_ROOTS + self._extra_roots)
+        if pool:
+            try:
+                context.load_verify_locations(cadata=pool)
+            except ssl.SSLError as error:
+                raise OriginError(f"caPool {ca_pool} holds no certificate that can be read ({error})") from error
+        return context
+
+
+def _can_ask_for(context: ssl.SSLContext, server_name: str) -> bool:
+    """Whether OpenSSL takes `server_name`; the event loops do not clean up well after one that it does not."""
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=server_name)
+    except (ValueError, TypeError, ssl.SSLError):  # too long, empty labels, NUL, not encodable
+        return False
+    return True
+
+
+def names_in(certificate: bytes) -> tuple[str, ...]:
+    """The DNS names and addresses that a DER certificate is for, fit to be shown."""
+    from cryptography import x509  # 10 MB that only an explanation is worth
+
+    extensions = x509.load_der_x509_certificate(certificate).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    shown = tuple(quoted(name) for name in found[:MAX_NAMES_SHOWN])
+    return (*shown, "…") if len(found) > MAX_NAMES_SHOWN else shown
+
+
+def _read_pool(path: str) -> str:
+    try:
+        pem = Path(path).expanduser().read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise OriginError(f"caPool {path} cannot be read: {error.strerror or error}") from error
+    if "-----BEGIN CERTIFICATE-----" not in pem:
+        raise OriginError(f"caPool {path} holds no certificate in PEM form")
+    # Comments around the blocks may hold any bytes; OpenSSL takes ASCII only.
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    blocks = [part.split(end, 1)[0] for part in pem.split(begin)[1:]]
+    return "".join(f"{begin}{block}{end}\n" for block in blocks)
+
+
+def _system_has_roots(context: ssl.SSLContext) -> bool:
+    if context.cert_store_stats()["x509_ca"]:
+        return True
+    directory = ssl.get_default_verify_paths().capath  # OpenSSL reads this one lazily: it is in no statistics
+    try:
+        return bool(directory) and any(os.scandir(directory))
+    except OSError:
+        return False
+
+
+def _blind_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _unverified(error: ssl.CertificateError, server_name: str, shown: str) -> TlsRefused:
+    code = error.verify_code
+    name = quoted(server_name)
+    if code in _WRONG_NAME:
+        return TlsRefused(f"the certificate of {shown} does not fit {name}", wrong_name=True)
+    if code == _EXPIRED:
+        return TlsRefused(f"the certificate of {shown} has expired")
+    if code == _NOT_YET_VALID:
+        return TlsRefused(f"the certificate of {shown} is not valid yet")
+    if code in _UNKNOWN_AUTHORITY:
+        return TlsRefused(
+            f"the certificate of {shown} was issued by an unknown authority ({error.verify_message}); "
+            "caPool names a file with authorities to trust"
+        )
+    return TlsRefused(f"the certificate of {shown} was refused: {error.verify_message}")
+
+
+def _handshake_cause(error: ssl.SSLError, shown: str) -> str:
+    reason = error.reason or str(error)
+    if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}:
+        return f"{shown} does not speak TLS"
+    return f"the TLS handshake with {shown} failed ({quoted(reason).replace('_', ' ').lower()})"

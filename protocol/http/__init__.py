@@ -1,0 +1,1 @@
+"""HTTP heads as stream metadata and as serialized headers."""

@@ -1,0 +1,1 @@
+"""Data streams: how they begin, ConnectRequest and ConnectResponse, trailers."""

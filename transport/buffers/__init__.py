@@ -1,0 +1,1 @@
+"""What every engine's connections and streams have in common: buffers, waiting, errors."""

@@ -1,0 +1,1 @@
+"""The aioquic engine (pure Python)."""

@@ -1,0 +1,1 @@
+"""Flow control and stream data of the QUIC engines."""

@@ -1,0 +1,1 @@
+"""The qh3 engine (Rust core)."""

@@ -1,0 +1,368 @@
+"""One connection of the qh3 engine, either side: datagrams into the native core, its events out to streams.
+
+Flow control. The core returns credit, for stream and connection at once, when an event is taken from its one queue.
+So events are taken until `Windows.unread` bytes wait unread in the connection's streams, and again as they are read.
+What that costs: past that limit a stalled reader slows its neighbours, whose events wait behind its own, of which
+there is at most a stream window. While nobody reads at all, a little more is taken now and then (`GRACES`), so that
+the neighbours go on and a reset is heard of; at last the fullest streams are given up (`STALL_LIMIT`), lest they hold
+the others for ever. What the core holds meanwhile is bounded by its windows and `HELD_EVENTS`.
+
+The core's windows are fixed, so the peer is granted them from the start: they do not grow with the path as the
+reference's do.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+from pyconnector.transport.buffers.connection import REFUSED_CODE
+from pyconnector.transport.quic.qh3_engine.driver import Qh3Driver
+from pyconnector.transport.quic.qh3_engine.native import NativeQuic, Windows
+from pyconnector.transport.quic.qh3_engine.numbers import RecentlyOver, SkippedTooMany, StreamNumbers
+from pyconnector.transport.quic.qh3_engine.pieces import EVERYTHING, OVER, PACKET_OVERHEAD, UNSEEN_LIMIT, PieceWatch
+from pyconnector.transport.quic.qh3_engine.stream import Qh3Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.transport.seam import Address
+    from pyconnector.transport.settings import QuicSettings
+    from pyconnector.transport.udp.batched import UdpEndpoint
+
+log = logging.getLogger(__name__)
+
+#: Seconds without any reading after which events for one more stream window are taken though the limit is reached.
+GRACES = (0.1, 1.0)
+#: Seconds without any reading after which streams with most unread bytes are given up.
+STALL_LIMIT = 5.0
+#: Bytes to be read before events are taken again, so that it is not done for every read.
+RESUME_STEP = 64 * 1024
+#: Events that may wait in the core while none are taken; then the peer's packets are dropped unread.
+HELD_EVENTS = 32768
+#: Transport error code (RFC 9000 20.1).
+STREAM_LIMIT_ERROR = 0x4
+
+_CONNECTED = "connected"
+_IDLE_REASON = b"Idle timeout"
+
+
+class Qh3Connection(Qh3Driver):
+    """What the core's events mean, and how many of them are taken."""
+
+    def __init__(self, quic: NativeQuic, endpoint: UdpEndpoint, peer_address: Address, settings: QuicSettings) -> None:
+        super().__init__(quic, endpoint, peer_address, settings)
+        quic.on_events = self._take_handshake_events
+        self.on_connection_id: Callable[[bytes, bool], None] | None = None
+        "Told of each connection ID that the core issues (True) or retires (False)."
+        self._parity = 1 if self._is_client else 0  # of the numbers of streams that the peer opens
+        self._numbers = StreamNumbers(self._parity)
+        self._unread = 0
+        windows = Windows.of(settings)
+        self._usual_limit = self._unread_limit = windows.unread
+        self._grace_size = windows.stream
+        self._graces = 0  # how many were granted since unread bytes were last below the usual limit
+        self._is_held = False  # whether unread bytes keep events from being taken
+        self._held_since = 0.0  # or since something was read last
+        self._held_events = 0
+        self._queued = 0  # events in the core
+        self._resuming = False
+        self._qh3_streams = cast("dict[int, Qh3Stream]", self.streams)
+        self._packets = 0  # of the peer, since the handshake
+        self._unseen = 0  # bytes in these from which nothing was delivered
+        self._watch: PieceWatch | None = None
+        self._over = RecentlyOver()
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def receive(self, datagrams: list[bytes], address: Address) -> None:
+        """Take what arrived from `address`: the one entrance of the network."""
+        self._receiving = True
+        try:
+            if self.quic.is_established:
+                self._receive_established(datagrams, address)
+            else:
+                self._receive_handshake(datagrams, address)
+        finally:
+            self._receiving = False
+        if self._flush_wanted:
+            self.flush()
+        elif not self._is_gone and not (len(datagrams) == 1 and self.acknowledgement_can_wait()):
+            # Acknowledgements and credit go with what those tasks write that were woken just now.
+            self.want_flush()
+
+    def _receive_established(self, datagrams: list[bytes], address: Address) -> None:
+        if self._held_events > HELD_EVENTS:
+            return
+        if self._watch is not None:
+            self._feed_watched(self._watch, datagrams, address)
+            return
+        self._feed(datagrams, address)
+        self.take_events()
+        if self._unseen > UNSEEN_LIMIT:
+            self._watch = PieceWatch(self.quic.packet_reader(self._packets), self._delivered)
+
+    def _feed(self, datagrams: list[bytes], address: Address) -> int:
+        """Give datagrams to the core; returns in how many packets it found something new."""
+        now = monotonic()
+        try:
+            report = self.core.receive_many_datagrams(datagrams, address, now)
+        except (ValueError, RuntimeError) as exc:
+            self.fail(f"the QUIC core failed: {exc}")
+            return 0
+        packets = report[2]
+        if packets:
+            self._last_heard = now
+            self._packets += packets
+        self._unseen += report[1] - PACKET_OVERHEAD * report[0]
+        events = report[5]
+        self._queued += events
+        if self._is_held or self.repeats.waiting:
+            self._held_events += events
+        if self.repeats.are_left:
+            self.repeats.withhold(events, self.core, len(self.streams))
+            self.flush()
+        return packets
+
+    def _feed_watched(self, watch: PieceWatch, datagrams: list[bytes], address: Address) -> None:
+        """Give datagrams to the core, those that the watch chooses one at a time, and let it see these."""
+        while self.closed is None and (chosen := watch.choose(len(datagrams))) is not None:
+            watch.passed(self._feed(datagrams[:chosen], address))
+            found = self._feed(datagrams[chosen : chosen + 1], address)
+            self.take_events()
+            failure = watch.note(datagrams[chosen], found)
+            if failure is not None:
+                self.fail(failure)
+            datagrams = datagrams[chosen + 1 :]
+        watch.passed(self._feed(datagrams, address))
+        self.take_events()
+
+    def _delivered(self, stream_id: int) -> int:
+        """Return how many bytes of a stream's beginning the core keeps no more; `OVER` where it forgot the stream."""
+        stream = self._qh3_streams.get(stream_id)
+        if stream is None:
+            if stream_id in self._over:
+                return EVERYTHING
+            return OVER if self._numbers.was_seen(stream_id) else 0
+        return EVERYTHING if stream.is_aborted else stream.arrived
+
+    def _receive_handshake(self, datagrams: list[bytes], address: Address) -> None:
+        quic = self.quic
+        self._last_heard = monotonic()
+        failure = None
+        try:
+            quic.receive_many_datagrams(datagrams, address, self._last_heard)
+        except Exception as exc:  # noqa: BLE001 - TLS is Python here and fed by strangers: this peer alone shall suffer
+            failure = f"the handshake failed: {exc!r}"
+        if not quic.is_started or not (self._is_client or quic.core.received_authenticated_packet):
+            # Not even one good packet: whatever it was, it deserves no state.
+            self.abandon()
+            return
+        self.core = quic.core
+        if failure is not None:
+            self.fail(failure)
+        elif quic.failure is not None:
+            self.lost(*quic.failure, local=True)
+        elif quic.is_established and not self.handshake_over.done():
+            self.handshake_over.set_result(None)
+        self.want_flush()
+
+    def _take_handshake_events(self) -> None:
+        self.core = self.quic.core  # a Retry makes a new one
+        self.take_events()
+
+    def take_events(self) -> None:
+        """See `Qh3Driver`. Once the connection ends no more can come, and the rest is taken whatever waits."""
+        next_event = self.core.next_event
+        streams = self._qh3_streams
+        limit = self._unread_limit
+        left = most = self.repeats.free(self._queued) if self.repeats.waiting and self.core.state == _CONNECTED else -1
+        while left and (self._unread < limit or self.core.state != _CONNECTED):
+            left -= 1
+            event = next_event()
+            if event is None:
+                self._not_held()
+                return
+            kind = event[0]
+            if kind == "stream_data":
+                data = event[2]
+                size = len(data)
+                self._unseen -= size
+                stream = streams.get(event[1])
+                if stream is not None:
+                    self._unread += size
+                    stream.arrived += size
+                    stream.data_received(data, event[3])
+                elif self.closed is None and self._is_new(event[1]):
+                    self._opened(event[1], data, event[3])
+            elif kind == "stream_finished":
+                stream_id = event[1]
+                self.forget_stream(stream_id, peer_opened=stream_id & 1 == self._parity)
+                self._over.add(stream_id)
+            else:
+                self._take_rare_event(kind, event)
+        self._queued -= most - left
+        if not self._is_held and left and self.core.has_events:
+            self._is_held = True
+            self._held_since = monotonic()
+
+    def _not_held(self) -> None:
+        self._queued = 0
+        self._is_held = False
+        self._held_events = 0
+        if self._graces and self._unread < self._usual_limit:
+            self._graces = 0
+            self._unread_limit = self._usual_limit
+
+    def _opened(self, stream_id: int, data: bytes, finished: bool) -> None:
+        stream = Qh3Stream(self, stream_id)
+        stream.arrived = len(data)
+        self._unread += stream.arrived
+        # Data first, so that a handler finds the opening already there.
+        stream.data_received(data, finished)
+        self.peer_opened(stream)
+
+    def _is_new(self, stream_id: int) -> bool:
+        try:
+            return self._numbers.is_new(stream_id)
+        except SkippedTooMany:
+            self.fail("the peer skipped too many streams", STREAM_LIMIT_ERROR)
+            return False
+
+    def _take_rare_event(self, kind: str, event: tuple[Any, ...]) -> None:
+        if kind == "crypto_data":
+            self._take_crypto(event)
+        elif kind == "stream_reset":
+            self._take_reset(event[1], event[2])
+        elif kind == "stop_sending":
+            self._take_stop(event[1], event[2])
+        elif kind == "datagram":
+            self._unseen -= len(event[1])
+            self.datagram_arrived(event[1])
+        elif kind == "streams_available":
+            if not event[1]:  # not unidirectional ones
+                self.streams_available()
+        elif kind == "path_validated":
+            self.peer_address = self.core.active_path[2][:2]
+        elif kind in ("connection_id_issued", "connection_id_retired"):
+            if self.on_connection_id is not None:
+                self.on_connection_id(event[1], kind == "connection_id_issued")
+        elif kind == "handshake_done":
+            self.quic.confirm()
+        else:
+            self._take_end(kind, event)
+
+    def _take_reset(self, stream_id: int, code: int) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            stream.peer_reset(code)
+        elif self.closed is None and self._is_new(stream_id):
+            # Opened and aborted before a byte came: nothing that a user could act upon.
+            stream = Qh3Stream(self, stream_id)
+            self.streams[stream_id] = stream
+            self.peer_streams += 1
+            stream.peer_reset(code)
+            stream.reset(REFUSED_CODE)
+
+    def _take_stop(self, stream_id: int, code: int) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None and self.closed is None and self._is_new(stream_id):
+            stream = Qh3Stream(self, stream_id)
+            self.peer_opened(stream)
+        if stream is not None:
+            stream.peer_stopped(code)
+
+    def _take_crypto(self, event: tuple[Any, ...]) -> None:
+        if not self.quic.is_established:
+            self.quic.take_crypto(event)  # `_receive_handshake` sees what becomes of it
+            return
+        try:
+            self.quic.take_crypto(event)
+        except Exception as exc:  # noqa: BLE001 - see _receive_handshake
+            self.fail(f"TLS failed: {exc!r}")
+        if self.quic.failure is not None:
+            self.lost(*self.quic.failure, local=True)
+
+    def _take_end(self, kind: str, event: tuple[Any, ...]) -> None:
+        if kind == "peer_closed":
+            self.lost(event[2], event[4].decode("utf-8", "replace"), local=False)
+            self._leave()
+        elif kind == "protocol_error":
+            self.lost(event[1], f"the peer broke the protocol: {event[3]}", local=True)
+            self.want_flush()
+        elif kind == "connection_terminated":
+            if event[3] == _IDLE_REASON:
+                reason = f"nothing was heard from the peer for {self._settings.idle_timeout:g} s"
+                self.lost(0, reason, local=False, idle=True)
+            else:
+                self.lost(event[1], event[3].decode("utf-8", "replace"), local=False)
+            self._leave()
+
+    # -- reading gives credit back -------------------------------------------------------------------------------
+
+    def consumed(self, count: int) -> None:
+        """`count` bytes were read or dropped: take events again once that makes room."""
+        self._unread -= count
+        if not self._is_held:
+            return
+        self._held_since = monotonic()
+        limit = self._unread_limit
+        if not self._resuming and self._unread <= limit - min(RESUME_STEP, limit // 4):
+            self._resuming = True
+            self._loop.call_soon(self._resume)
+
+    def events_are_free(self) -> None:
+        """See `Qh3Driver`."""
+        if not self._resuming and not self._receiving:
+            self._resuming = True
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = False
+        if not self._is_gone:
+            self.take_events()
+            self.flush()
+
+    def own_deadline(self) -> float | None:
+        """See `Qh3Driver`."""
+        if not self._is_held:
+            return None
+        return self._held_since + (GRACES[self._graces] if self._graces < len(GRACES) else STALL_LIMIT)
+
+    def on_own_deadline(self) -> None:
+        """Nobody read anything for a while, and all streams wait for it."""
+        if self._graces < len(GRACES):
+            self._graces += 1
+            self._unread_limit += self._grace_size
+            self.take_events()
+            return
+        self._give_up_stalled()
+
+    def _give_up_stalled(self) -> None:
+        """Give up streams, the fullest first, until nothing is held."""
+        by_size = sorted(self.streams.values(), key=lambda stream: stream.buffered)
+        alive, count, size = len(by_size), 0, 0
+        while self._is_held and by_size and by_size[-1].buffered:
+            stream = by_size.pop()
+            count += 1
+            size += stream.buffered
+            if isinstance(stream, Qh3Stream):
+                stream.refuse(0)
+            self.take_events()
+        if count:
+            log.warning("gave up %d of %d streams: %d bytes were unread for %g s", count, alive, size, STALL_LIMIT)
+        # What else is unread belongs to streams that are over on the wire: only their readers can help that.
+        self._held_since = monotonic()
+
+    # -- streams of this side ------------------------------------------------------------------------------------
+
+    def engine_open_stream(self) -> Qh3Stream | None:
+        """See `BufferedConnection`."""
+        try:
+            stream_id = self.core.open_stream(False)
+        except (ValueError, RuntimeError):
+            return None
+        stream = Qh3Stream(self, stream_id)
+        self.add_stream(stream)
+        return stream

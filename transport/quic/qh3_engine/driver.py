@@ -1,0 +1,332 @@
+"""The outward side of a qh3 connection: when packets leave, and the one timer. `Qh3Connection` builds on it.
+
+Time is `time.monotonic`, because loops other than asyncio's own round theirs to milliseconds, and the core measures
+round trips with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from abc import abstractmethod
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pyconnector.transport.buffers.connection import BufferedConnection
+from pyconnector.transport.quic.qh3_engine.repeats import Repeats
+from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from qh3._hazmat import QuicConnectionCore
+
+    from pyconnector.transport.quic.qh3_engine.native import NativeQuic
+    from pyconnector.transport.seam import Address
+    from pyconnector.transport.settings import QuicSettings
+    from pyconnector.transport.udp.batched import Datagram, UdpEndpoint
+
+log = logging.getLogger(__name__)
+
+_ACK_TIMER = "ack_application"
+
+#: Datagrams of one batch towards the socket, after which it is asked whether it is full.
+FLUSH_BATCH = 256
+#: Bytes in flight above which nobody may queue more: the core's loss-based window grows until a queue somewhere on the
+#: path is full, and what is in flight stays in its buffers.
+IN_FLIGHT_LIMIT = 4 * 1024 * 1024
+#: Bytes written in one turn of the loop that wait for each other: a fifth more small requests a second than with no
+#: such bound. Tiny messages share their packets.
+FLUSH_BYTES = 8 * 1024
+#: The control stream and one other.
+FEW_STREAMS = 2
+#: Longest an acknowledgement waits for data to ride with; the 25 ms that we advertise, less a timer's lateness.
+ACK_DELAY = 0.020
+#: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
+TIMER_STEP = 0.001
+#: Unreliable datagrams that wait for congestion control; more are dropped (wire.md 2).
+OUTGOING_DATAGRAMS = 32
+#: Bytes of a packet around a DATAGRAM's data: header, frame, authentication tag.
+DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
+#: Bytes of a reason that the peer is told: more may not fit a packet with the rest.
+REASON_LIMIT = 512
+#: Transport error code (RFC 9000 20.1).
+INTERNAL_ERROR = 0x1
+
+
+class Qh3Driver(BufferedConnection):
+    """A connection over a socket that it may share."""
+
+    def __init__(self, quic: NativeQuic, endpoint: UdpEndpoint, peer_address: Address, settings: QuicSettings) -> None:
+        super().__init__(endpoint.address, peer_address)
+        self.core: QuicConnectionCore
+        self.quic = quic
+        self.endpoint = endpoint
+        self.handshake_over: asyncio.Future[None] = self._loop.create_future()
+        "Done once the handshake is complete, or the connection `closed` before."
+        self.on_gone: Callable[[], None] | None = None
+        "Called once, when the connection needs its socket no more."
+        self._settings = settings
+        self._is_client = quic.configuration.is_client
+        self._is_gone = False
+        self._flush_wanted = False
+        self._written = 0  # bytes, since the last flush
+        self._losses = self._probes = 0  # that the core knew of at the last flush
+        self._sent = 0  # packets, in this flush
+        self.repeats = Repeats()
+        self._ack_at = 0.0  # when the acknowledgement leaves that waits for something to ride with; 0 for none
+        self._receiving = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._last_heard = monotonic()
+        self._outgoing: deque[bytes] = deque()
+
+    def start(self) -> None:
+        """Send a client's first packets."""
+        self.quic.connect(self.peer_address, monotonic())
+        self.core = self.quic.core
+        self.flush()
+
+    @abstractmethod
+    def take_events(self) -> None:
+        """Take what events the core has, as far as there is room for what they bring."""
+
+    @abstractmethod
+    def events_are_free(self) -> None:
+        """Events that waited for packets to be sent can be taken."""
+
+    @abstractmethod
+    def own_deadline(self) -> float | None:
+        """Return when `on_own_deadline` must be called, if ever."""
+
+    @abstractmethod
+    def on_own_deadline(self) -> None:
+        """The time of `own_deadline` has come."""
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def want_flush(self) -> None:
+        """Flush at the loop's next turn, or once what arrives now is dealt with, with all that is written till then."""
+        if not self._flush_wanted:
+            self._flush_wanted = True
+            if not self._receiving:
+                self._loop.call_soon(self._flush_if_wanted)
+
+    def stream_written(self, size: int) -> None:
+        """Flush as `want_flush` says; of much in one turn a part earlier, so that the peer can begin with it.
+
+        At once where hardly another stream is there whose data could share the packet.
+        """
+        self._written += size
+        if (self._written >= FLUSH_BYTES or len(self.streams) <= FEW_STREAMS) and not self._receiving:
+            self.flush()
+        else:
+            self.want_flush()
+
+    def acknowledgement_can_wait(self) -> bool:
+        """Whether all that is to be sent is the acknowledgement of one packet; if so, it is sent after `ACK_DELAY`.
+
+        The core would have it leave at once. Most often an answer soon takes it along, which saves both ends a packet
+        for each request. The second packet in a row is not kept waiting (RFC 9000 13.2.2).
+        """
+        core = self.core
+        if self._ack_at or self.closed is not None:
+            return False
+        if core.get_send_buffer_size(None) or core.loss_total != self._losses:
+            return False
+        timer = core.get_timer()
+        if timer is None or timer[0] != _ACK_TIMER:
+            return False
+        now = monotonic()
+        self._ack_at = now + ACK_DELAY
+        self._arm(now)
+        return True
+
+    def _flush_if_wanted(self) -> None:
+        if self._flush_wanted:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the core has to send, and see to the timer."""
+        self._flush_wanted = False
+        self._written = 0
+        self._ack_at = 0.0
+        if self._is_gone:
+            return
+        now = monotonic()
+        self._sent = 0
+        losses, probes = self.core.loss_total, self.core.pto_total
+        if losses != self._losses or probes != self._probes:
+            self._losses, self._probes = losses, probes
+            self.repeats.packets_given_up(now)
+        if self._outgoing:
+            self._hand_over_datagrams()
+        more = True
+        while more and not self.endpoint.is_blocked:
+            try:
+                more = self._send_batch(now)
+            except (ValueError, RuntimeError) as exc:
+                self.fail(f"the QUIC core failed: {exc}")
+                more = False
+        if self.repeats.is_possible:
+            if self.repeats.flushed(self.core, self._sent, now, cut_short=more):
+                self.events_are_free()
+        self._arm(now)
+        if self.draining:
+            self.wake_senders()
+        if self._is_client and self.closed is not None:
+            self._leave()
+
+    def _send_batch(self, now: float) -> bool:
+        """Send one batch; False where the core had no more."""
+        poll = self.core.poll_transmit
+        only_peer = self.peer_address if self._is_client else None
+        batch: list[Datagram] = []
+        try:
+            while len(batch) < FLUSH_BATCH:
+                transmit = poll(now)
+                if transmit is None:
+                    return False
+                batch.append((transmit[0], only_peer or transmit[1]))
+            return True
+        finally:
+            if batch:
+                self._sent += len(batch)
+                self.endpoint.send(batch)
+
+    def _hand_over_datagrams(self) -> None:
+        """DATAGRAM frames are not held back by the core, so what congestion control does not allow waits here."""
+        core = self.core
+        room = core.congestion_window - core.bytes_in_flight
+        while self._outgoing and room > 0:
+            data = self._outgoing.popleft()
+            room -= len(data) + DATAGRAM_OVERHEAD
+            with contextlib.suppress(ValueError, RuntimeError):
+                core.send_datagram(data)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        """Have the timer fire at the core's deadline, the next PING or the own deadline, whichever comes first.
+
+        One that fires too early costs less than moving it with every packet, so it is only ever moved forward.
+        """
+        timer = self.core.get_timer()
+        at = self._last_heard + self._settings.keepalive
+        if timer is not None and (timer[1] < at or self.closed is not None):
+            at = self._ack_at or timer[1]
+        own = self.own_deadline()
+        if own is not None and own < at:
+            at = own
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_later(max(at - now, TIMER_STEP), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._is_gone:
+            return
+        now = monotonic()
+        try:
+            self.core.handle_timer(now)
+            self.take_events()  # first, because it may have been silent for too long
+            if self.closed is None and self.quic.is_established and now >= self._last_heard + self._settings.keepalive:
+                self.core.send_ping(0)
+                self._last_heard = now  # of the next PING
+        except (ValueError, RuntimeError) as exc:
+            self.fail(f"the QUIC core failed: {exc}")
+        own = self.own_deadline()
+        if own is not None and now >= own:
+            self.on_own_deadline()
+        self.flush()
+
+    # -- what waits to be sent -----------------------------------------------------------------------------------
+
+    def engine_unsent_total(self) -> int:
+        """See `BufferedConnection`."""
+        return self.core.get_send_buffer_size(None)
+
+    @property
+    def send_high_water(self) -> int:
+        """See `BufferedConnection`."""
+        return super().send_high_water if self.core.bytes_in_flight < IN_FLIGHT_LIMIT else 0
+
+    @property
+    def send_low_water(self) -> int:
+        """See `BufferedConnection`."""
+        return super().send_low_water if self.core.bytes_in_flight < IN_FLIGHT_LIMIT else -1
+
+    # -- the seam ------------------------------------------------------------------------------------------------
+
+    def engine_send_datagram(self, data: bytes) -> bool:
+        """See `BufferedConnection`."""
+        if len(data) + DATAGRAM_OVERHEAD > self.core.active_path[5] or len(self._outgoing) >= OUTGOING_DATAGRAMS:
+            return False
+        self._outgoing.append(data)
+        self.want_flush()
+        return True
+
+    def statistics(self) -> Statistics:
+        """See `Connection.statistics`."""
+        core = self.core
+        _, _, _, sent, received, _ = core.active_path
+        return Statistics(
+            engine="qh3",
+            bytes_sent=sent,
+            bytes_received=received,
+            datagrams_dropped=self.datagrams_dropped,
+            packets_lost=core.loss_total,
+            rtt_smoothed=core.smoothed_rtt,
+            rtt_latest=core.latest_rtt,
+            congestion_window=core.congestion_window,
+            streams_open=len(self.streams),
+            bytes_undelivered=core.get_send_buffer_size(None) + core.bytes_in_flight,
+        )
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def engine_close(self, code: int, reason: str) -> None:
+        """See `BufferedConnection`."""
+        if self.quic.is_started:
+            with contextlib.suppress(ValueError, RuntimeError):
+                self.core.close(code, None, reason.encode()[:REASON_LIMIT])
+            self.flush()
+        if self._is_client:
+            # A server stays to answer what is under way with the same word; a client's port is wanted again.
+            self._leave()
+
+    def abandon(self) -> None:
+        """Forget the connection without another word. Idempotent."""
+        self.lost(0, "the connection was given up", local=True)
+        self._leave()
+
+    def fail(self, reason: str, code: int = INTERNAL_ERROR) -> None:
+        """Close because of the peer's conduct or the engine's failure."""
+        if self.closed is not None:
+            return
+        log.warning("closing the connection with %s: %s", self.peer_address, reason)
+        with contextlib.suppress(ValueError, RuntimeError):
+            self.core.close(code, 0, reason.encode()[:REASON_LIMIT])
+        self.lost(code, reason, local=True)
+        self.want_flush()
+
+    def lost(self, code: int, reason: str, *, local: bool, idle: bool = False) -> None:
+        """The connection ended: everyone who waits is told."""
+        self.connection_lost(ConnectionClosedInfo(code=code, reason=reason, local=local, idle=idle))
+        if not self.handshake_over.done():
+            self.handshake_over.set_result(None)
+
+    def _leave(self) -> None:
+        """Nothing more will be sent: give up timer and socket. Idempotent."""
+        self._is_gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        on_gone, self.on_gone = self.on_gone, None
+        if on_gone is not None:
+            on_gone()

@@ -1,0 +1,320 @@
+"""qh3's QuicConnection, bent to what the tunnel needs; everything of qh3 that is not public is touched here.
+
+qh3 (2.1) is a native packet core with TLS in Python. Its facade turns every event into an object and fixes limits that
+we set ourselves, so this subclass builds core and TLS with our limits and leaves the core's events to the owner, which
+also calls the core directly once the handshake is over (`core`).
+
+A peer with a zero-length connection ID (quic-go, so cloudflared) is answered too: the core learns a client's ID only
+where it has one, so here it is told from the start that the ID is empty, takes the ID that the client chose for us as
+ours, and gets the Initial keys from Python (RFC 9001 5.2), because it would derive them from the empty ID.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qh3 import tls
+from qh3._hazmat import Buffer, QuicConnectionCore
+from qh3.quic.configuration import QuicConfiguration
+from qh3.quic.connection import QuicConnection
+from qh3.quic.crypto import CIPHER_SUITES, derive_key_iv_hp
+from qh3.quic.packet import (
+    QuicProtocolVersion,
+    QuicTransportParameters,
+    QuicVersionInformation,
+    push_quic_transport_parameters,
+)
+from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError, QuicTlsTrafficSecret
+
+from pyconnector.transport.buffers.connection import PEER_STREAMS
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic.qh3_engine.packets import PacketReader
+from pyconnector.transport.tls.edge_roots import find_roots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
+
+#: Length of the connection IDs that we issue.
+CONNECTION_ID_LENGTH = 8
+#: Bytes of a connection's streams that may wait unread before its events are left in the core (see qh3_connection).
+UNREAD_LIMIT = 8 * 1024 * 1024
+#: Largest window of the connection in the core: what slow readers have there delays all others once that limit is
+#: reached, by this divided by their pace together; and the connection's throughput is at most this in a round trip.
+CORE_CONNECTION_WINDOW = 4 * 1024 * 1024
+#: Largest window of one stream in the core, with the same two consequences for one slow reader and for its throughput.
+CORE_STREAM_WINDOW = 512 * 1024
+#: RTT assumed before the first sample: quic-go's, so that a lost first flight costs as little as with the reference.
+INITIAL_RTT = 0.1
+#: Values of RFC 9000 18.2 that the core is built with.
+MAX_ACK_DELAY_MS, ACK_DELAY_EXPONENT, ACTIVE_CONNECTION_IDS = 25, 3, 4
+#: Largest UDP payload that we take (wire.md 2).
+MAX_UDP_PAYLOAD = 1472
+
+_INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
+
+
+class Configuration(QuicConfiguration):
+    """qh3's configuration with what it lacks. No dataclass itself, which would cost each start a millisecond."""
+
+    incoming_streams = 100
+    post_quantum_only = False
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How much may arrive unread: `connection` and `stream` are the core's windows, `unread` is kept outside it.
+
+    In sum they stay within the settings' connection window, because both parts can fill up.
+    """
+
+    connection: int
+    stream: int
+    unread: int
+
+    @classmethod
+    def of(cls, settings: QuicSettings) -> Windows:
+        """Share the settings' windows out between core and buffers."""
+        unread = min(UNREAD_LIMIT, settings.connection_window // 2)
+        connection = min(settings.connection_window - unread, CORE_CONNECTION_WINDOW)
+        return cls(connection, min(settings.stream_window // 2, CORE_STREAM_WINDOW, connection), unread)
+
+
+def client_configuration(tls_settings: ClientTls, settings: QuicSettings) -> Configuration:
+    """Return a client's configuration.
+
+    Raises:
+        ConnectFailed: the authorities cannot be read.
+    """
+    configuration = _configuration(settings, tls_settings.alpn, is_client=True)
+    configuration.server_name = tls_settings.server_name
+    configuration.post_quantum_only = tls_settings.post_quantum_only
+    roots = find_roots(tls_settings.ca_file)
+    configuration.load_verify_locations(cafile=roots.path, cadata=roots.extra or None)
+    return configuration
+
+
+def server_configuration(tls_settings: ServerTls, settings: QuicSettings) -> Configuration:
+    """Return a server's configuration.
+
+    Raises:
+        ConnectFailed: certificate and key cannot be read.
+    """
+    # Not at the top: a client needs neither, and they cost 10 MB.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    configuration = _configuration(settings, tls_settings.alpn, is_client=False)
+    try:
+        certificate = x509.load_pem_x509_certificate(tls_settings.certificate_chain)
+        key = load_pem_private_key(tls_settings.private_key, password=None)
+        configuration.load_cert_chain(tls_settings.certificate_chain, tls_settings.private_key)
+    except Exception as exc:  # noqa: BLE001 - the native parsers raise types of their own
+        # Without the cause's text: it may quote the key.
+        raise ConnectFailed(f"cannot read the server's certificate or key ({type(exc).__name__})") from None
+    if certificate.public_key() != key.public_key():
+        raise ConnectFailed("the server's certificate and its key do not belong together")
+    return configuration
+
+
+def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Configuration:
+    windows = Windows.of(settings)
+    configuration = Configuration(
+        alpn_protocols=[alpn],
+        connection_id_length=CONNECTION_ID_LENGTH,
+        idle_timeout=settings.idle_timeout,
+        is_client=is_client,
+        max_data=windows.connection,
+        max_stream_data=windows.stream,
+        max_datagram_size=max(settings.initial_packet_size, 1200),
+        max_datagram_frame_size=settings.datagram_frame_size,
+        initial_rtt=INITIAL_RTT,
+    )
+    configuration.incoming_streams = min(settings.incoming_streams, PEER_STREAMS)
+    return configuration
+
+
+class NativeQuic(QuicConnection):
+    """One connection. `on_events` is called when the core may have events, to be taken with `core.next_event`."""
+
+    _configuration: Configuration
+    #: What TLS ended the connection with: error code (RFC 9001 4.8) and sentence.
+    failure: tuple[int, str] | None = None
+
+    def __init__(self, configuration: Configuration, *, original_destination: bytes | None = None) -> None:
+        super().__init__(configuration=configuration, original_destination_connection_id=original_destination)
+        self.on_events: Callable[[], None] = _ignore
+        self._peer_id_is_empty = False
+
+    @classmethod
+    def for_client(cls, configuration: Configuration, original_destination: bytes, source: bytes) -> NativeQuic:
+        """Return the server's side for a client whose first packet carried these connection IDs."""
+        if source:
+            return cls(configuration, original_destination=original_destination)
+        own = copy.copy(configuration)
+        own.connection_id_length = len(original_destination)
+        quic = cls(own, original_destination=original_destination)
+        quic.host_cid = original_destination
+        quic._peer_id_is_empty = True
+        return quic
+
+    @property
+    def core(self) -> QuicConnectionCore:
+        """The native connection, once there is one."""
+        return self._require_core()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the core exists: on a server, once a first packet was good."""
+        return self._core is not None
+
+    @property
+    def is_established(self) -> bool:
+        """Whether the handshake is complete."""
+        return self._handshake_complete
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol agreed upon."""
+        return None if self._tls is None else self._tls.tls.alpn_negotiated
+
+    def packet_reader(self, packets: int) -> PacketReader:
+        """Return what reads the packets that the peer sends once the handshake is over; `packets` came so far."""
+        bridge = self._tls
+        if not isinstance(bridge, _Bridge) or bridge.receive_secret is None:
+            raise RuntimeError("the connection is not established")
+        return PacketReader(bridge.receive_secret, len(self.host_cid), packets)
+
+    def take_crypto(self, event: tuple[Any, ...]) -> None:
+        """Feed a `crypto_data` event to TLS; an alert of its own closes the connection and is left in `failure`."""
+        bridge = self._tls
+        core = self.core
+        if bridge is None:
+            return
+        try:
+            bridge.receive_crypto(tls.Epoch(event[1]), event[3], event[2], version=core.version)
+            self._drain_tls()
+        except QuicTlsBridgeError as exc:
+            self.failure = (exc.error_code, exc.reason_phrase)
+            with contextlib.suppress(RuntimeError):
+                core.close(exc.error_code, int(exc.frame_type), exc.reason_phrase.encode())
+
+    def confirm(self) -> None:
+        """The server confirmed the handshake (HANDSHAKE_DONE)."""
+        self._handshake_confirmed = True
+        self.core.handshake_confirmed()
+
+    def _drain_core(self) -> None:
+        self.on_events()
+
+    def _create_core(self, remote_addr: Any, initial_dcid: bytes, now: float) -> None:
+        configuration = self._configuration
+        self._core = QuicConnectionCore(
+            self._is_client,
+            self._version or QuicProtocolVersion.VERSION_1,
+            ("0.0.0.0", 0),
+            remote_addr,
+            self.host_cid,
+            b"" if self._peer_id_is_empty else initial_dcid,
+            self._is_client,
+            ACTIVE_CONNECTION_IDS,
+            configuration.max_datagram_size,
+            configuration.probe_datagram_size,
+            configuration.idle_timeout,
+            ACK_DELAY_EXPONENT,
+            configuration.max_datagram_frame_size,
+            None,
+            configuration.max_data,
+            0,
+            configuration.max_stream_data,
+            0,
+            0,
+            0,
+            configuration.max_stream_data,
+            configuration.incoming_streams,
+            0,
+            0,
+            0,
+            configuration.initial_rtt,
+            MAX_ACK_DELAY_MS / 1000,
+            now,
+        )
+        if self._peer_id_is_empty:
+            self._install_initial_keys(initial_dcid)
+        self._applied_transport_parameters = None
+        self._pre_handshake_state_replayed = False
+
+    def _install_initial_keys(self, destination: bytes) -> None:
+        suite = tls.CipherSuite.AES_128_GCM_SHA256
+        header_protection, aead = (name.decode() for name in CIPHER_SUITES[suite])
+        initial = tls.hkdf_extract(256, _INITIAL_SALT, destination)
+        for direction, label in (("receive", b"client in"), ("send", b"server in")):
+            secret = tls.hkdf_expand_label(256, initial, label, b"", 32)
+            key, iv, hp = derive_key_iv_hp(cipher_suite=suite, secret=secret, version=QuicProtocolVersion.VERSION_1)
+            self.core.install_packet_key(direction, 0, (aead, header_protection), key, iv, hp, 0)
+
+    def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:
+        bridge = _Bridge(
+            self._configuration,
+            version=self._version or QuicProtocolVersion.VERSION_1,
+            local_initial_source_connection_id=self.host_cid,
+            remote_initial_source_connection_id=b"" if self._peer_id_is_empty else remote_source_cid,
+            original_destination_connection_id=self._original_destination_connection_id,
+            retry_source_connection_id=self._retry_source_connection_id,
+            version_change_handler=self._set_version,
+        )
+        if self._configuration.post_quantum_only:
+            bridge.tls._supported_groups = [tls.Group.X25519ML768]
+        self._tls = bridge
+        return bridge
+
+
+class _Bridge(QuicTlsBridge):
+    """TLS with our transport parameters (wire.md 2) in place of a browser's."""
+
+    #: What the peer's packets are encrypted with once the handshake is over.
+    receive_secret: QuicTlsTrafficSecret | None = None
+
+    def next_traffic_secret(self) -> QuicTlsTrafficSecret | None:
+        """See the base class; keeps what `NativeQuic.packet_reader` needs."""
+        secret = super().next_traffic_secret()
+        if secret is not None and secret.epoch == tls.Epoch.ONE_RTT and secret.direction == tls.Direction.DECRYPT:
+            self.receive_secret = secret
+        return secret
+
+    def serialize_transport_parameters(self) -> bytes:
+        configuration = self.configuration
+        server = not configuration.is_client
+        parameters = QuicTransportParameters(
+            max_idle_timeout=int(configuration.idle_timeout * 1000),
+            max_udp_payload_size=MAX_UDP_PAYLOAD,
+            initial_max_data=configuration.max_data,
+            initial_max_stream_data_bidi_local=configuration.max_stream_data,
+            initial_max_stream_data_bidi_remote=configuration.max_stream_data,
+            initial_max_stream_data_uni=configuration.max_stream_data,
+            initial_max_streams_bidi=getattr(configuration, "incoming_streams", 0),
+            initial_max_streams_uni=0,
+            ack_delay_exponent=ACK_DELAY_EXPONENT,
+            max_ack_delay=MAX_ACK_DELAY_MS,
+            active_connection_id_limit=ACTIVE_CONNECTION_IDS,
+            initial_source_connection_id=self.local_initial_source_connection_id,
+            max_datagram_frame_size=configuration.max_datagram_frame_size,
+            version_information=QuicVersionInformation(
+                chosen_version=self.version, available_versions=configuration.supported_versions
+            ),
+        )
+        if server:
+            parameters.original_destination_connection_id = self.original_destination_connection_id
+            parameters.retry_source_connection_id = self.retry_source_connection_id
+            parameters.stateless_reset_token = self.stateless_reset_token
+        buffer = Buffer(capacity=1024)
+        push_quic_transport_parameters(buffer, parameters)
+        return buffer.data
+
+
+def _ignore() -> None:
+    """Nobody listens to the events yet."""

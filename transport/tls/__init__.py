@@ -1,0 +1,1 @@
+"""Certificates of edges, and who vouches for them."""
