@@ -94,7 +94,7 @@ class EdgeProcess:
         )
 
     async def do_slow(
-        self, case: str, streams: int, pace: int, windows: int, settle: float, destination: str
+        self, case: str, streams: int, pace: int, windows: int, settle: float, patience: float, destination: str
     ) -> dict[str, Any]:
         """Slow exchanges, and how a quick neighbour fares beside them in each of so many `windows` of a second."""
         work = []
@@ -105,7 +105,7 @@ class EdgeProcess:
                 work.append(slow.slow_download(self._tunnel, pace))
             else:
                 work.append(slow.stalled_stream(self._tunnel, destination))
-        return await slow.beside(self._tunnel, work, windows=windows, settle=settle)
+        return await slow.beside(self._tunnel, work, windows=windows, settle=settle, patience=patience)
 
     async def do_hold(self, streams: int, destination: str) -> None:
         """Open TCP streams and keep them."""

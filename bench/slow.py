@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GIB = 1024 * 1024 * 1024
 _STEP = 1 / 16
-#: Seconds after which a neighbour's request counts as starved.
+#: Seconds after which a neighbour's request counts as starved, unless told otherwise.
 PATIENCE = 5.0
 
 
@@ -72,18 +72,24 @@ async def stalled_stream(tunnel: Tunnel, destination: str) -> None:
 
 
 async def beside(
-    tunnel: Tunnel, work: list[Coroutine[Any, Any, None]], *, windows: int, settle: float
+    tunnel: Tunnel,
+    work: list[Coroutine[Any, Any, None]],
+    *,
+    windows: int,
+    settle: float,
+    patience: float = PATIENCE,
 ) -> dict[str, Any]:
     """Run `work`, and after `settle` seconds small requests beside it, one after the other; return what they took.
 
     `p50` and `p99` are medians of what each second showed; `worst` is the longest of all; `starved` counts those that
-    got no answer within `PATIENCE`, which each of them counts as; `broken` those of `work` that ended by themselves.
+    got no answer within `patience` seconds, which each of them counts as; `broken` those of `work` that ended by
+    themselves.
     """
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         if work:
             await asyncio.sleep(settle)
-        seen = [await _one_window(tunnel) for _ in range(windows)]
+        seen = [await _one_window(tunnel, patience) for _ in range(windows)]
     finally:
         for task in tasks:
             task.cancel()
@@ -94,12 +100,12 @@ async def beside(
         "p99": statistics.median(sorted(window)[len(window) * 99 // 100] for window in seen),
         "worst": max(latencies),
         "count": len(latencies),
-        "starved": sum(latency >= PATIENCE for latency in latencies),
+        "starved": sum(latency >= patience for latency in latencies),
         "broken": sum(not isinstance(end, asyncio.CancelledError) for end in ends),
     }
 
 
-async def _one_window(tunnel: Tunnel) -> list[float]:
+async def _one_window(tunnel: Tunnel, patience: float) -> list[float]:
     """Latencies of the small requests of one second."""
     unit = load.download(1024)
     latencies: list[float] = []
@@ -107,10 +113,10 @@ async def _one_window(tunnel: Tunnel) -> list[float]:
     while time.perf_counter() < end:
         begun = time.perf_counter()
         try:
-            async with asyncio.timeout(PATIENCE):  # `wait_for` would time three more turns of this process's loop
+            async with asyncio.timeout(patience):  # `wait_for` would time three more turns of this process's loop
                 await unit(tunnel)
         except TimeoutError:
-            latencies.append(PATIENCE)
+            latencies.append(patience)
         else:
             latencies.append(time.perf_counter() - begun)
         await asyncio.sleep(0.005)

@@ -198,6 +198,8 @@ class Qh3Connection(Qh3Driver):
                     self._opened(event[1], data, event[3])
             elif kind == "stream_finished":
                 stream_id = event[1]
+                if (stream := streams.get(stream_id)) is not None:
+                    stream.release_share()
                 self.forget_stream(stream_id, peer_opened=stream_id & 1 == self._parity)
                 self._over.add(stream_id)
             else:

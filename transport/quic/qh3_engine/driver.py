@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pyconnector.transport.buffers.connection import BufferedConnection
 from pyconnector.transport.quic.qh3_engine.repeats import Repeats
+from pyconnector.transport.quic.qh3_engine.send_share import SendShares
 from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Qh3Driver(BufferedConnection):
         self._losses = self._probes = 0  # that the core knew of at the last flush
         self._sent = 0  # packets, in this flush
         self.repeats = Repeats()
+        self.shares = SendShares()
         self._ack_at = 0.0  # when the acknowledgement leaves that waits for something to ride with; 0 for none
         self._receiving = False
         self._timer: asyncio.TimerHandle | None = None
@@ -134,7 +136,7 @@ class Qh3Driver(BufferedConnection):
         core = self.core
         if self._ack_at or self.closed is not None:
             return False
-        if core.get_send_buffer_size(None) or core.loss_total != self._losses:
+        if core.get_send_buffer_size(None) or self.shares.waiting or core.loss_total != self._losses:
             return False
         timer = core.get_timer()
         if timer is None or timer[0] != _ACK_TIMER:
@@ -163,6 +165,8 @@ class Qh3Driver(BufferedConnection):
             self.repeats.packets_given_up(now)
         if self._outgoing:
             self._hand_over_datagrams()
+        if self.shares.waiting:
+            self.shares.hand_over()
         more = True
         while more and not self.endpoint.is_blocked:
             try:
@@ -249,7 +253,7 @@ class Qh3Driver(BufferedConnection):
 
     def engine_unsent_total(self) -> int:
         """See `BufferedConnection`."""
-        return self.core.get_send_buffer_size(None)
+        return self.core.get_send_buffer_size(None) + self.shares.waiting_bytes
 
     @property
     def send_high_water(self) -> int:
@@ -285,7 +289,7 @@ class Qh3Driver(BufferedConnection):
             rtt_latest=core.latest_rtt,
             congestion_window=core.congestion_window,
             streams_open=len(self.streams),
-            bytes_undelivered=core.get_send_buffer_size(None) + core.bytes_in_flight,
+            bytes_undelivered=self.engine_unsent_total() + core.bytes_in_flight,
         )
 
     # -- the end -------------------------------------------------------------------------------------------------
