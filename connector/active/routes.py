@@ -18,6 +18,7 @@ from pyconnector.origins.base import Headers, Origin, OriginError
 from pyconnector.origins.tcp.private import PrivateTcpOrigin
 
 if TYPE_CHECKING:
+    from pyconnector.connector.requests.guards import LocalAccess
     from pyconnector.ingress import Ingress, Rule, WarpRouting
     from pyconnector.origins import OriginResources
     from pyconnector.origins.base import OriginRequest
@@ -75,6 +76,8 @@ class Routes:
         self.warp_routing = warp_routing
         self.routes = routes
         self.private = PrivateTcpOrigin(warp_routing)
+        self.local_access: LocalAccess | None = None
+        "What the local config demands beside these rules, where they are not its own."
 
     def __repr__(self) -> str:
         return f"<Routes rules={len(self.routes)}>"

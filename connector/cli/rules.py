@@ -58,6 +58,8 @@ def show_rule(path: str | None, url: str) -> int:
     explanation = explain(rules.ingress, host, decoded)
     click.echo(f"Using rules from {path}\nMatched rule #{explanation.match.index}")
     _show(explanation.match.rule)
+    for index in explanation.match.guards:
+        click.echo(f"Needs the access of rule #{index} too: a service may take this path for one that it guards")
     for verdict in explanation.verdicts[:-1]:
         click.echo(f"Not rule #{verdict.index}: {verdict.reason}")
     return CLEAN

@@ -21,11 +21,11 @@ from pyconnector.connector.config.flags import (
 from pyconnector.connector.config.problems import Problem
 from pyconnector.ingress.config.durations import parse_duration
 from pyconnector.ingress.config.errors import FaultList, closest, describe, plain
+from pyconnector.ingress.config.keys.guards import SECURITY_HOLDERS, guard_meant, misplaced
 from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
 from pyconnector.ingress.config.keys.rule_keys import RULE
 from pyconnector.ingress.config.keys.table import Table, add_hidden_guards
 from pyconnector.ingress.config.warp_routing import WARP_ROUTING
-from pyconnector.ingress.guards import SECURITY_HOLDERS, guard_meant, misplaced
 
 if TYPE_CHECKING:
     from pyconnector.connector.config.yaml_source import Source

@@ -17,7 +17,7 @@ import yaml
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config.problems import Path, Problem
 from pyconnector.ingress.config.errors import describe
-from pyconnector.ingress.guards import guard_meant
+from pyconnector.ingress.config.keys.guards import guard_meant
 
 #: Largest config file that is read.
 MAX_FILE_BYTES = 1024 * 1024

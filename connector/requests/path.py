@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pyconnector.connector.observe.access_log import LOGGER as _access_log
 from pyconnector.connector.observe.access_log import CountedReader, CountedResponse, Entry
 from pyconnector.connector.observe.log import Log, escape, fields
+from pyconnector.connector.requests.guards import guards_of
 from pyconnector.connector.requests.pump import pump, pump_framed
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.ingress import decode_path
@@ -31,12 +32,13 @@ from pyconnector.protocol.streams.trailers import TRAILERS_OFFER
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.active.routes import Rejection, Route
     from pyconnector.connector.observe.counters import Counters
+    from pyconnector.connector.requests.guards import Guard
     from pyconnector.origins.base import ByteReader, Headers, OriginResponse
     from pyconnector.protocol.streams.connect import Metadata
     from pyconnector.transport.seam import Stream
@@ -204,7 +206,7 @@ class RequestPath:
         try:
             head = request_head(opening)
             head.headers += self._added_headers
-            route = self._route(head.host, head.target)
+            route, guards = self._route(head.host, head.target)
             request = OriginRequest(
                 kind=_KINDS[opening.type],
                 method=head.method,
@@ -215,8 +217,8 @@ class RequestPath:
             )
             if entry is not None:
                 entry.route, entry.request = route, request
-            for stage in route.stages:
-                rejection = await stage.admit(request, route.rule)
+            if route.stages or guards:
+                rejection = await _judged(request, route, guards)
                 if rejection is not None:
                     self._reject(stream, entry, rejection, request)
                     return
@@ -246,10 +248,15 @@ class RequestPath:
         self._counters.request_errors += 1
         self._log.error("%s", reason, **fields(rule=redacted(route.rule.service), host=escape(host)))
 
-    def _route(self, host: str, target: str) -> Route:
+    def _route(self, host: str, target: str) -> tuple[Route, Sequence[Guard]]:
+        """Return where a request goes, and whose access it must satisfy beside that of its own rule."""
         routes = self._orchestrator.routes
         path = decode_path(target.partition("?")[0])
-        return routes.routes[routes.ingress.match(host, path).index]
+        match = routes.ingress.match(host, path)
+        guards: Sequence[Guard] = guards_of(routes.routes, match) if match.guards else ()
+        if routes.local_access is not None:
+            guards = (*guards, *routes.local_access.guards(host, path))
+        return routes.routes[match.index], guards
 
     async def _relay(
         self, stream: Stream, entry: Entry | None, response: OriginResponse, *, takes_trailers: bool
@@ -366,6 +373,17 @@ class _Prefixed:
 def _abort(stream: Stream) -> None:
     stream.reset()
     stream.stop()
+
+
+async def _judged(request: OriginRequest, route: Route, guards: Sequence[Guard]) -> Rejection | None:
+    """Return the answer of the first stage that refuses, or None where all let the request pass."""
+    for stage in route.stages:
+        if (rejection := await stage.admit(request, route.rule)) is not None:
+            return rejection
+    for guard in guards:
+        if (rejection := await guard.admit(request)) is not None:
+            return rejection
+    return None
 
 
 def _fail(stream: Stream, entry: Entry | None, text: str, *, status: int = 502, metadata: Metadata = ()) -> None:

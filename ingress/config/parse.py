@@ -28,7 +28,7 @@ from pyconnector.ingress.config.services import (
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.ingress.rules.hostnames import ANY_HOST, hostname_fault, hostname_warning
 from pyconnector.ingress.rules.path_patterns import MAX_PATTERN, MAX_REMOTE_PATTERN, PathPattern, compile_path
-from pyconnector.ingress.rules.rules import Ingress, Rule, unreachable_rules
+from pyconnector.ingress.rules.rules import Ingress, Rule, RuleTable, unreachable_rules
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.errors import ConfigPath
@@ -82,8 +82,10 @@ def read_ingress(config: object, reader: Reader) -> Ingress:
             raise NoIngressRules(faults.faults)
     faults.raise_if_any()
     whole = tuple(rule for rule in rules if rule is not None)
+    table = RuleTable(whole)
     _warn_about_rules(whole, defaults, faults)
-    return Ingress(whole, warnings=tuple(faults.faults))
+    _warn_about_paths(table, faults)
+    return Ingress(whole, warnings=tuple(faults.faults), table=table)
 
 
 def _check_defaults(values: dict[str, Any], reader: Reader) -> None:
@@ -101,6 +103,16 @@ def _warn_about_rules(rules: tuple[Rule, ...], defaults: dict[str, Any], faults:
     if "ipRules" in defaults and not any(isinstance(rule.service, SocksService | BastionService) for rule in rules):
         faults.warn(
             ("originRequest", "ipRules"), "no rule has a service that ipRules apply to (socks-proxy or bastion)"
+        )
+
+
+def _warn_about_paths(table: RuleTable, faults: FaultList) -> None:
+    for guarded, other in table.differing:
+        faults.warn(
+            ("ingress", guarded),
+            f"rules #{guarded + 1} and #{other + 1} differ in access by path under one hostname, and a service may "
+            "take another spelling of a path for the same one; give what is guarded a hostname of its own, or demand "
+            "access for the whole hostname and leave it out for exact paths only, such as ^/health$",
         )
 
 

@@ -43,8 +43,13 @@ def compile_path(text: str, *, limit: int = MAX_PATTERN) -> PathPattern:
     return PathPattern(text, compile_re2(text, limit=limit))
 
 
-def compile_re2(text: str, *, limit: int = MAX_PATTERN, latin1: bool = False) -> Any:
-    """Compile an expression that searches bytes: UTF-8, or with `latin1` bytes as they are.
+def fold_case(pattern: PathPattern) -> PathPattern:
+    """Return the pattern without regard to case."""
+    return PathPattern(pattern.text, compile_re2(pattern.text, folded=True))
+
+
+def compile_re2(text: str, *, limit: int = MAX_PATTERN, latin1: bool = False, folded: bool = False) -> Any:
+    """Compile an expression that searches bytes: UTF-8, or with `latin1` bytes as they are; `folded` without case.
 
     Raises:
         ValueError: it is no RE2 expression, or too large; its message is a sentence.
@@ -54,7 +59,9 @@ def compile_re2(text: str, *, limit: int = MAX_PATTERN, latin1: bool = False) ->
     import re2  # 3 MB that rules without a path need not carry
 
     options = re2.Options()
-    options.max_mem = PATTERN_MEMORY
+    # Ignoring case makes of a class of letters some more ranges: an expression that fits must fit then, too.
+    options.max_mem = PATTERN_MEMORY * (4 if folded else 1)
+    options.case_sensitive = not folded
     options.log_errors = False
     if latin1:
         options.encoding = re2.Options.Encoding.LATIN1

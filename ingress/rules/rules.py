@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from pyconnector.ingress.config.services import Service, StatusService
 from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.ingress.rules.guarded_paths import GuardedPaths, demand_of, differing, is_safe
 from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, host_matches, strip_port
-from pyconnector.ingress.rules.path_patterns import PathPattern, compile_path
+from pyconnector.ingress.rules.path_patterns import PathPattern, compile_path, fold_case
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.errors import Fault
@@ -67,12 +68,14 @@ class Match:
 
     index: int
     rule: Rule
+    guards: tuple[int, ...] = ()
+    "Further rules whose access the request must satisfy: a service may take its path for one that they guard."
 
 
 _Candidates: TypeAlias = tuple[tuple[Callable[[str], bool] | None, Match], ...]
 
 
-class _RuleTable:
+class RuleTable:
     """For each host name that rules mention, the rules that can apply to it, in order."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
@@ -88,6 +91,11 @@ class _RuleTable:
                 if name.startswith("*."):
                     wild.setdefault(name[1:], []).append(index)
         self._longest_suffix = max(map(len, wild), default=0)
+        self._guarded: dict[int, GuardedPaths] = {}
+        "By the identity of the candidates, which are never let go of."
+        self._folded: dict[str, PathPattern] = {}
+        self._differing: dict[tuple[int, int], None] = {}
+        self._with_access = any(demand_of(rule) is not None for rule in rules)
         self._others = self._candidates(anywhere)
         self._by_suffix = {suffix: self._candidates(anywhere, *_hits(wild, suffix)) for suffix in wild}
         self._by_name = {
@@ -104,9 +112,32 @@ class _RuleTable:
                 found.append((search, match))
             if search is None:
                 break
-        return tuple(found)
+        candidates = tuple(found)
+        if self._with_access:
+            self._guard(candidates)
+        return candidates
+
+    def _guard(self, candidates: _Candidates) -> None:
+        matches = [match for _, match in candidates]
+        pair = differing(matches)
+        if pair is not None:
+            self._guarded[id(candidates)] = GuardedPaths(matches, self._fold)
+            if not is_safe(matches):
+                self._differing[pair[0].index, pair[1].index] = None
+
+    def _fold(self, pattern: PathPattern) -> PathPattern:
+        if pattern.text not in self._folded:
+            self._folded[pattern.text] = fold_case(pattern)
+        return self._folded[pattern.text]
+
+    @property
+    def differing(self) -> list[tuple[int, int]]:
+        """Pairs of rules of one hostname that differ in access by path, so that other spellings matter."""
+        return sorted(self._differing)
 
     def find(self, host: str, path: str) -> Match:
+        """Return the rule for a host without its port and a decoded path."""
+        met = self._last
         candidates = self._by_name.get(host)
         if candidates is None and self._by_name:  # not written as it is compared, or named by no rule
             host = comparable(host)
@@ -115,8 +146,12 @@ class _RuleTable:
             candidates = self._others if not self._by_suffix else self._wildcards(host)
         for search, match in candidates:
             if search is None or search(path):
-                return match
-        return self._last
+                met = match
+                break
+        if self._guarded and (guarded := self._guarded.get(id(candidates))) is not None:
+            further = guarded.further(path, met)
+            return Match(met.index, met.rule, further) if further else met
+        return met
 
     def _wildcards(self, host: str) -> _Candidates:
         # Only the end of a host that is as long as a rule's suffix can be one, so a long host costs no more.
@@ -144,16 +179,18 @@ class Ingress:
     "What is useless or surprising in the config."
     is_default: bool = False
     "True where there were no rules and every request gets a 503."
-    _table: _RuleTable = field(init=False, repr=False, compare=False)
+    table: RuleTable = field(default=cast("RuleTable", None), repr=False, compare=False)
+    "How `rules` are looked up; made here where it is not given."
 
     def __post_init__(self) -> None:
         if not self.rules:
             raise ValueError("at least one rule is needed")
-        object.__setattr__(self, "_table", _RuleTable(self.rules))
+        if cast("RuleTable | None", self.table) is None:
+            object.__setattr__(self, "table", RuleTable(self.rules))
 
     def match(self, hostname: str, path: str) -> Match:
         """Return the rule for a request's Host (a port is ignored) and decoded path. There always is one."""
-        return self._table.find(strip_port(hostname) if ":" in hostname else hostname, path)
+        return self.table.find(strip_port(hostname) if ":" in hostname else hostname, path)
 
 
 def default_ingress() -> Ingress:

@@ -111,7 +111,7 @@ class PathUnderTest:
         self.counters = Counters()
         rules = parse_ingress({"ingress": [{"service": service}]})
         route = Route(rules.rules[0], self.origin, stages, is_stream)
-        routes = SimpleNamespace(ingress=rules, routes=(route,), private=private or FakeOrigin())
+        routes = SimpleNamespace(ingress=rules, routes=(route,), private=private or FakeOrigin(), local_access=None)
         self.orchestrator = SimpleNamespace(routes=routes, limiter=FlowLimiter())
         self.rpc: list[bytes] = []
         self.path = RequestPath(

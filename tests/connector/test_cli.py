@@ -111,6 +111,21 @@ def test_the_rule_of_a_url_is_shown_with_why_the_others_are_not(tmp_path: Path) 
     assert invoke("ingress", "rule", path, "b.example").exit_code == 2
 
 
+def test_the_rule_whose_access_a_path_needs_too_is_shown(tmp_path: Path) -> None:
+    access = "{access: {required: true, teamName: example, audTag: [a]}}"
+    text = f"""\
+ingress:
+  - {{hostname: a.example, path: ^/admin, service: "http://localhost:1", originRequest: {access}}}
+  - {{hostname: a.example, service: "http://localhost:1"}}
+  - service: http_status:404
+"""
+    path = write_config(tmp_path, text, credentials=False)
+    found = invoke("ingress", "rule", path, "https://a.example//admin")
+    assert "Matched rule #1" in found.stdout
+    assert "Needs the access of rule #0 too" in found.stdout
+    assert "differ in access by path" in invoke("ingress", "validate", path).stderr
+
+
 def test_the_references_spelling_is_understood(tmp_path: Path) -> None:
     path = write_config(tmp_path, RULES, credentials=False)
     assert invoke("tunnel", "--config", path, "ingress", "validate").exit_code == 0

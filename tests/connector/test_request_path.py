@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyconnector.connector.active.routes import Rejection
+from pyconnector.connector.active.routes import Rejection, Route
 from pyconnector.connector.requests import path as request_path
+from pyconnector.ingress import parse_ingress
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.protocol.streams.openings import encode_rpc_opening
@@ -584,3 +585,40 @@ def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
         assert isinstance(await under.ask(), Answer)
 
     run(scenario)
+
+
+def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
+    class Locked:
+        enforces = frozenset({"access"})
+
+        async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+            assert rule.path == "^/admin"
+            return Rejection(status=403, reason="access refused: no token")
+
+    class Other(Locked):
+        enforces = frozenset({"colour"})
+
+    async def scenario() -> None:
+        under = PathUnderTest()
+        access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+        rules = parse_ingress(
+            {
+                "ingress": [
+                    {
+                        "hostname": "app.example",
+                        "path": "^/admin",
+                        "service": "http://localhost:1",
+                        "originRequest": access,
+                    },
+                    {"service": "http://localhost:1"},
+                ]
+            }
+        )
+        guarded = Route(rules.rules[0], FakeOrigin(), (Other(), Locked()), is_stream=False)
+        under.orchestrator.routes.ingress = rules
+        under.orchestrator.routes.routes = (guarded, Route(rules.rules[1], under.origin, (), is_stream=False, index=1))
+        assert (await under.ask(dest="http://app.example//admin")).status == 403
+        assert (await under.ask(dest="http://app.example/open")).status == 200
+
+    run(scenario)
+    assert "access refused: no token (the path may be taken for one of ingress[0])" in caplog.text

@@ -73,11 +73,11 @@ class Scene:
     "What reached the TCP service."
     tcp_address: str
 
-    async def ask(self, token: bytes | None = None, *lines: str, host: str = "app.test") -> Response:
+    async def ask(self, token: bytes | None = None, *lines: str, host: str = "app.test", path: str = "/") -> Response:
         if token is not None:
             lines = (f"Cf-Access-Jwt-Assertion: {token.decode()}", *lines)
         async with RawVisitor(self.house.edge.visitor_address) as visitor:
-            return await visitor.request(get("/", host, *lines))
+            return await visitor.request(get(path, host, *lines))
 
     def connect(self, host: str, token: bytes | None = None, *more: tuple[str, str]) -> connect:
         address, port = self.house.edge.visitor_address
@@ -94,7 +94,7 @@ class Scene:
 async def scene(
     endpoint: Endpoint | None = None, *, access: Any = ACCESS, engine: str = "aioquic"
 ) -> AsyncIterator[Scene]:
-    """One service of each kind behind `access` of the top level, which two rules replace with their own."""
+    """One service of each kind behind `access` of the top level, which some rules replace with their own."""
     endpoint = endpoint or Endpoint()
     heads: list[list[str]] = []
     echoed: list[bytes] = []
@@ -124,6 +124,8 @@ async def scene(
         rules: list[dict[str, Any]] = [
             {"hostname": "open.test", "service": service, "originRequest": {"access": {"required": False}}},
             {"hostname": "other.test", "service": service, "originRequest": other},
+            {"hostname": "shop.test", "path": "^/admin", "service": service},
+            {"hostname": "shop.test", "service": service, "originRequest": {"access": {"required": False}}},
             {"hostname": "db.test", "service": f"tcp://{tcp_address}"},
             {"hostname": "ws.test", "service": f"ws://127.0.0.1:{ws_port}"},
             {"service": service},
@@ -147,7 +149,7 @@ def test_a_user_passes_and_the_origin_sees_the_verified_address(engine: str, log
     run_clean(test)
     (record,) = log.fields
     assert (record["identityKind"], record["identity"]) == ("user", "dev@acme.example")
-    assert (record["status"], record["rule"], record["host"]) == (200, 4, "app.test")
+    assert (record["status"], record["rule"], record["host"]) == (200, 6, "app.test")
 
 
 def test_a_service_token_passes_without_an_address(log: Records) -> None:
@@ -257,6 +259,19 @@ def test_a_bad_token_is_a_403_with_its_reason_in_the_logs(
     if token:
         assert token.decode() not in repr(log.fields)
         assert token.decode() not in caplog.text
+
+
+def test_no_spelling_of_host_and_path_gets_past_access() -> None:
+    async def body() -> None:
+        async with scene() as here:
+            for host in ("shop.test", "SHOP.test", "shop.test.", "Shop.Test."):
+                for path in ("/admin", "//admin", "/x/../admin", "/%2fadmin", "/;x/admin", "/Admin", "/%61dmin"):
+                    assert (await here.ask(host=host, path=path)).status == 403, (host, path)
+                    assert (await here.ask(GOOD, host=host, path=path)).status == 200, (host, path)
+                assert (await here.ask(host=host, path="/open/page")).status == 200
+            assert len(here.heads) == 4 * 8
+
+    run_clean(body)
 
 
 def test_two_tokens_are_refused_even_where_one_is_good() -> None:

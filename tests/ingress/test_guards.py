@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pyconnector.ingress import IngressError, parse_ingress, parse_warp_routing
-from pyconnector.ingress.guards import MAX_SEARCH_DEPTH, guard_meant, hidden_guards
+from pyconnector.ingress.config.keys.guards import MAX_SEARCH_DEPTH, guard_meant, hidden_guards
 
 ACCESS = {"required": True, "teamName": "example", "audTag": ["a"]}
 SPELLINGS = [

@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from pyconnector.ingress.config.errors import ConfigPath, FaultList, closest, describe, quoted
+from pyconnector.ingress.config.keys.guards import (
+    SECURITY_HOLDERS,
+    SECURITY_KEYS,
+    guard_meant,
+    hidden_guards,
+    is_guard,
+    misplaced,
+)
 from pyconnector.ingress.config.keys.kinds import Kind, Reader
-from pyconnector.ingress.guards import SECURITY_HOLDERS, SECURITY_KEYS, guard_meant, hidden_guards, is_guard, misplaced
 
 T = TypeVar("T")
 
