@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := src/pyconnector/__init__.py src/pyconnector/__main__.py protocol identity ingress transport origins connector edge bench tests examples
+ROOMS := src/pyconnector/__init__.py src/pyconnector/__main__.py protocol identity ingress transport origins connector edge control bench tests examples
 
 .PHONY: demo test lint format bench clean
 
@@ -18,7 +18,7 @@ $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,mesh]'
 	@touch $@
 
 demo: $(VENV)/.core

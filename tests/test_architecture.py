@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PRODUCT = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge")
+PRODUCT = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control")
 ROOMS = (*PRODUCT, "bench")
 #: The one package that is installed; `src/pyconnector/` holds a link for each room.
 PACKAGE = "pyconnector"
@@ -21,8 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport": set(),
     "origins": {"web", "ingress", "identity"},
     "connector": {"protocol", "web", "identity", "ingress", "transport", "origins"},
-    "connector/cli": {"protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge"},
+    "connector/cli": {"protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control"},
     "edge": {"protocol", "transport", "web", "identity"},
+    "control": {"identity"},
     "bench": set(ROOMS),
 }
 PURE = {"protocol", "web", "identity", "ingress"}
@@ -38,7 +39,16 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "yaml": ("connector/", "ingress/config/keys/schema.py"),
     "click": ("connector/cli/",),
     "prometheus_client": ("connector/",),
-    "joserfc": ("identity/", "connector/"),
+    "joserfc": ("identity/", "connector/", "control/"),
+    "fastapi": ("control/",),
+    "starlette": ("control/",),
+    "pydantic": ("control/api/",),
+    "uvicorn": ("control/server.py",),
+    "sqlalchemy": ("control/",),
+    "alembic": ("control/store/",),
+    "asyncpg": ("control/store/",),
+    "aiosqlite": (),
+    "httpx": ("edge/directory/",),
 }
 MAX_LINES = 450
 

@@ -1,0 +1,1 @@
+"""One file for each kind of object: its addresses, what is sent, what is answered."""

@@ -1,0 +1,80 @@
+"""What edges ask and report: `/edge/v1`. JSON values without the envelope; docs/mesh.md says their form."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import JSONResponse
+
+from pyconnector.control.api.context import Ctx, needs
+from pyconnector.control.api.fields import Body, Id, Text
+from pyconnector.control.store.objects import connections
+from pyconnector.control.store.work import Work
+
+#: Seconds that an edge may wait for a change.
+MAX_WAIT = 25.0
+EDGE = [needs("edge")]
+router = APIRouter(tags=["Edges"])
+
+
+class ReportedConnection(Body):
+    """A connection that the edge holds."""
+
+    id: Id
+    tunnel_id: Id
+    client_id: Id
+    client_version: Text
+    arch: Text
+    features: Annotated[list[Text], Field(max_length=100)]
+    position: Annotated[int, Field(ge=0, le=255)]
+    origin_ip: Annotated[Text, Field(max_length=64)]
+    location: Annotated[Text, Field(max_length=64)]
+    configuration_version: int
+    age: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+
+
+class Report(Body):
+    """An edge and all connections of connectors that it holds."""
+
+    id: Id
+    name: Annotated[Text, Field(max_length=64)]
+    address: Annotated[Text, Field(max_length=255)]
+    leaving: bool = False
+    connections: Annotated[list[ReportedConnection], Field(max_length=connections.MAX_REPORTED)]
+
+
+@router.get("/snapshot", dependencies=EDGE)
+async def get_snapshot(context: Ctx) -> JSONResponse:
+    """Return all that an edge needs to know, and the number of the last change in it."""
+    return JSONResponse(await context.feed.snapshot())
+
+
+@router.get("/changes", dependencies=EDGE)
+async def get_changes(
+    context: Ctx,
+    after: Annotated[int, Query(ge=0, lt=2**62)],
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0,
+) -> JSONResponse:
+    """Return what changed after a number, waiting for it; 410 where only a snapshot helps."""
+    changes = await context.feed.changes(after, wait)
+    if changes is None:
+        return JSONResponse({"error": "That is too long ago: take a snapshot."}, status_code=410)
+    return JSONResponse({"changes": changes.entries, "last": changes.last})
+
+
+@router.post("/report", dependencies=EDGE)
+async def post_report(context: Ctx, body: Report) -> JSONResponse:
+    """Take the report of an edge; return the connections whose tunnel is gone, for it to close."""
+    edge = connections.EdgeReport(id=body.id, name=body.name, address=body.address, leaving=body.leaving)
+    reported = [_connection(entry) for entry in body.connections]
+
+    async def operation(work: Work) -> dict[str, Any]:
+        return {"close": await connections.report(work, edge, reported)}
+
+    return JSONResponse(await context.write(operation))
+
+
+def _connection(entry: ReportedConnection) -> connections.ConnectionReport:
+    return connections.ConnectionReport(**{**entry.model_dump(), "features": tuple(entry.features)})

@@ -1,0 +1,1 @@
+"""How clients get what proves an account: `cert.pem`."""

@@ -1,0 +1,28 @@
+"""`cert.pem`, as the reference's `tunnel login` would have fetched it (cli.md 3). Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+import textwrap
+from dataclasses import dataclass, field
+
+_TYPE = "ARGO TUNNEL TOKEN"
+_COLUMNS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginCert:
+    """What the file grants: to act in an account with a token, and to route names of a zone."""
+
+    zone_id: str
+    account_id: str
+    api_token: str = field(repr=False)
+
+
+def encode(cert: OriginCert) -> str:
+    """Return the text of the file."""
+    fields = {"zoneID": cert.zone_id, "accountID": cert.account_id, "apiToken": cert.api_token}
+    payload = base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode("ascii")
+    lines = "\n".join(textwrap.wrap(payload, _COLUMNS))
+    return f"-----BEGIN {_TYPE}-----\n{lines}\n-----END {_TYPE}-----\n"

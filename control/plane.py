@@ -1,0 +1,126 @@
+"""A whole control plane in one object: start it, use its API, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Self
+
+from pyconnector.control.api.app import CLIENT_PREFIX, make_app
+from pyconnector.control.files import make_directory, write_secret
+from pyconnector.control.login.cert_pem import OriginCert, encode
+from pyconnector.control.server import ApiServer
+from pyconnector.control.settings import CERT_FILE, EDGE_TOKEN_FILE, SettingsError
+from pyconnector.control.store.database import Database
+from pyconnector.control.store.errors import StoreUnavailable
+from pyconnector.control.store.feed import ChangeFeed
+from pyconnector.control.store.migrate import SchemaTooNew, migrate
+from pyconnector.control.store.objects.first import Installation, install, new_token
+from pyconnector.control.store.objects.tokens import CLIENT_SCOPES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from pyconnector.control.settings import ControlPlaneSettings
+
+
+class ControlPlane:
+    """The API and its database from `start` to `stop`."""
+
+    installation: Installation
+    database: Database
+    address: tuple[str, int]
+
+    def __init__(self, settings: ControlPlaneSettings) -> None:
+        self.settings = settings
+        self._exit = contextlib.AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"<ControlPlane {self.settings.data_directory}>"
+
+    @property
+    def url(self) -> str:
+        """Where the API is, without a path."""
+        host, port = self.address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def api_url(self) -> str:
+        """What clients are given as base of the API."""
+        return self.url + CLIENT_PREFIX
+
+    @property
+    def cert_pem(self) -> Path:
+        """The file that proves the account."""
+        return self.settings.data_directory / CERT_FILE
+
+    @property
+    def edge_token_file(self) -> Path:
+        """The file with the token that edges show."""
+        return self.settings.data_directory / EDGE_TOKEN_FILE
+
+    async def start(self) -> None:
+        """Make or open everything, and listen. Cancel, or a failure, leaves nothing open.
+
+        Raises:
+            SettingsError: a place cannot be used, the database neither, or the address is taken.
+        """
+        try:
+            await self._open()
+        except StoreUnavailable as error:
+            await self.stop()
+            raise SettingsError(str(error)) from error
+        except SchemaTooNew as error:
+            await self.stop()
+            raise SettingsError(str(error)) from None
+        except OSError as error:
+            await self.stop()
+            host, port = self.settings.address
+            raise SettingsError(
+                f"the control plane cannot start at {host}:{port}: {error.strerror or error}"
+            ) from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close everything. Idempotent. Cancel leaves some of it open."""
+        stack, self._exit = self._exit, contextlib.AsyncExitStack()
+        await stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _open(self) -> None:
+        settings = self.settings
+        make_directory(settings.data_directory)
+        database = self.database = Database(settings.database_url)
+        self._exit.push_async_callback(database.close)
+        await migrate(database)
+        self.installation = await install(database, zone_name=settings.zone, account_name=settings.account_name)
+        await self._write_tokens()
+        feed = ChangeFeed(database)
+        await feed.start()
+        server = ApiServer(make_app(database, feed, self.installation))
+        self._exit.push_async_callback(server.close)
+        # Closed before the server: edges that wait for a change would keep it from ending.
+        self._exit.push_async_callback(feed.close)
+        self.address = await server.start(*settings.address)
+
+    async def _write_tokens(self) -> None:
+        """Write what is not there yet: a lost file is made anew with a new token."""
+        made = self.installation
+        if not self.edge_token_file.exists():
+            write_secret(
+                self.edge_token_file, await new_token(self.database, made.account_id, "edge", ("edge",)) + "\n"
+            )
+        if not self.cert_pem.exists():
+            token = await new_token(self.database, made.account_id, CERT_FILE, CLIENT_SCOPES)
+            cert = OriginCert(zone_id=made.zone_id, account_id=made.account_id, api_token=token)
+            write_secret(self.cert_pem, encode(cert))

@@ -1,0 +1,147 @@
+"""What edges are told: everything at once, or what changed since; and how they wait for the next change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from sqlalchemy import func, select
+
+from pyconnector.control.store.models import Change, DnsRecord, Feed, HostnameRoute, IpRoute, Tunnel, VirtualNetwork
+from pyconnector.control.store.objects import dns, hostname_routes, ip_routes, tunnels, virtual_networks
+from pyconnector.control.store.work import CHANNEL
+
+if TYPE_CHECKING:
+    from pyconnector.control.store.database import Database
+
+#: Changes in one answer.
+MAX_CHANGES = 1000
+#: Seconds after which a waiting edge looks by itself: another process may write the same file, or a message be lost.
+LOOK_AGAIN = 1.0
+#: Seconds between attempts to listen to PostgreSQL.
+LISTEN_AGAIN = 0.5
+
+_log = logging.getLogger("pyconnector.control")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What happened after a number, the oldest first."""
+
+    entries: list[dict[str, Any]]
+    last: int
+    "The number that the next question begins at."
+
+
+class ChangeFeed:
+    """Reads snapshots and changes of one database, and wakes who waits for them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._changed = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wake waiters from now on. Cancel is as if it had not been called."""
+        self._database.on_commit.append(self._wake)
+        if self._database.is_postgresql:
+            self._listening = asyncio.get_running_loop().create_task(self._listen(), name="control change feed")
+
+    async def close(self) -> None:
+        """Wake everyone a last time, and listen no more. Idempotent. Cancel leaves the listener cancelled."""
+        if self._wake in self._database.on_commit:
+            self._database.on_commit.remove(self._wake)
+        self._wake()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+            self._listening = None
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Return all that edges need to know, as of one number. Cancel reads nothing more.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+        async with self._database.read() as session:
+            number = (await session.execute(select(Feed.last))).scalar_one()
+            objects: dict[str, dict[str, Any]] = {}
+            for kind, table, value in _KINDS:
+                statement = select(table)
+                if hasattr(table, "deleted_at"):
+                    statement = statement.where(table.deleted_at.is_(None))
+                rows = (await session.execute(statement)).scalars()
+                objects[kind] = {row.name if kind == "name" else row.id: value(row) for row in rows}
+        return {"number": number, "objects": objects}
+
+    async def changes(self, after: int, wait: float) -> Changes | None:
+        """Return what happened after number `after`, waiting up to `wait` seconds for the first of it.
+
+        None: it is too long ago, or not of this database; take a snapshot. Cancel reads nothing more.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait
+        while True:
+            changed = self._changed
+            found = await self._read(after)
+            if found is None or found.entries or (left := end - loop.time()) <= 0:
+                return found
+            try:
+                async with asyncio.timeout(min(left, LOOK_AGAIN)):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _read(self, after: int) -> Changes | None:
+        async with self._database.read() as session:
+            last = (await session.execute(select(Feed.last))).scalar_one()
+            if after == last:
+                return Changes(entries=[], last=last)
+            oldest = (await session.execute(select(func.min(Change.number)))).scalar()
+            if after > last or oldest is None or after + 1 < oldest:
+                return None
+            statement = select(Change).where(Change.number > after).order_by(Change.number).limit(MAX_CHANGES)
+            rows = list((await session.execute(statement)).scalars())
+        entries = [{"number": row.number, "kind": row.kind, "id": row.object_id, "value": row.value} for row in rows]
+        return Changes(entries=entries, last=rows[-1].number)
+
+    def _wake(self) -> None:
+        # A new event for those that come later, so that nobody has to clear the one that others wait for.
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _listen(self) -> None:
+        url = self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        told = False
+        while True:
+            try:
+                connection = await asyncpg.connect(url, timeout=10)
+                gone = asyncio.Event()
+                connection.add_termination_listener(lambda _, gone=gone: gone.set())
+                await connection.add_listener(CHANNEL, lambda *_: self._wake())
+                self._wake()  # for what was announced while nobody listened
+                told = False
+                try:
+                    await gone.wait()
+                finally:
+                    await asyncio.shield(connection.close(timeout=1)) if not connection.is_closed() else None
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if not told:
+                    told = True
+                    _log.warning("Cannot listen for changes in PostgreSQL; looking every %g s instead", LOOK_AGAIN)
+            await asyncio.sleep(LISTEN_AGAIN)
+
+
+_KINDS: tuple[tuple[str, Any, Any], ...] = (
+    ("tunnel", Tunnel, tunnels.edge_value),
+    ("name", DnsRecord, dns.edge_value),
+    ("virtual_network", VirtualNetwork, virtual_networks.edge_value),
+    ("ip_route", IpRoute, ip_routes.edge_value),
+    ("hostname_route", HostnameRoute, hostname_routes.edge_value),
+)

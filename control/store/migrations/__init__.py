@@ -1,0 +1,1 @@
+"""Alembic's environment; `control.store.migrate` runs it."""
