@@ -113,6 +113,8 @@ class VisitorSettings:
     "Between requests."
     response_timeout: float = 100.0
     "From the request to the head of its response; then the visitor is told 524."
+    write_timeout: float = 100.0
+    "While a visitor takes nothing at all of a response; then it is cut off."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.http1.request_body import request_body
 from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
 from pyconnector.edge.visitors.pages import status_line
+from pyconnector.edge.visitors.sockets import end_writing
 
 if TYPE_CHECKING:
     from pyconnector.edge.settings import ControlSettings, HostPort
@@ -72,6 +73,7 @@ class ControlServer:
             self._tasks.start(self._serve(reader, writer), "edge control")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport = writer.transport
         try:
             status, answer = await self._answer(reader)
             body = json.dumps(answer, indent=2).encode() + b"\n"
@@ -81,21 +83,26 @@ class ControlServer:
             )
             async with asyncio.timeout(TIMEOUT):
                 await writer.drain()
-                writer.write_eof()
-                await reader.read(_PIECE)  # what is unread would turn the close into a reset
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # whoever asked is gone
-        finally:
+                end_writing(transport)
+                await _drop_rest(reader)  # what is unread would turn the close into a reset
             writer.close()
+        except (OSError, TimeoutError):
+            pass  # whoever asked is gone, or does not take the answer
+        finally:
+            if not transport.is_closing():
+                transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader) -> tuple[int, object]:
         try:
             async with asyncio.timeout(TIMEOUT):
-                request, raw = await _read_request(reader)
-            self._check_origin(request)
-            path = request.target.decode("ascii", "replace").partition("?")[0]
-            if path != "/healthz":
-                self._check_token(request)
+                parser = RequestReader()
+                while (request := parser.next_request()) is None:
+                    parser.feed(await _more(reader))
+                self._check_origin(request)
+                path = request.target.decode("ascii", "replace").partition("?")[0]
+                if path != "/healthz":
+                    self._check_token(request)
+                raw = await _read_body(request, parser.leftover, reader)
             body = _parsed(request, raw)
             return await self._handler(request.method, path, body)
         except BadRequest as fault:
@@ -140,21 +147,27 @@ def _parsed(request: VisitorRequest, raw: bytes) -> object:
         raise BadRequest("The body of the request is not JSON.") from None
 
 
-async def _read_request(reader: asyncio.StreamReader) -> tuple[VisitorRequest, bytes]:
-    parser = RequestReader()
-    while (request := parser.next_request()) is None:
-        parser.feed(await _more(reader))
-    if request.body_length == 0:
-        return request, b""
+async def _read_body(request: VisitorRequest, waiting: bytearray, reader: asyncio.StreamReader) -> bytes:
     if request.body_length is not None and request.body_length > MAX_BODY_BYTES:
         raise BadRequest("The body of the request is too large.", 413)
     body = request_body(request.body_length)
-    raw = bytearray(body.feed(parser.take_leftover()))
+    raw = bytearray()
+    raw += body.take(waiting)
     while not body.finished:
-        raw += body.feed(await _more(reader))
+        if body.is_behind:
+            await asyncio.sleep(0)
+        else:
+            waiting += await _more(reader)
+        raw += body.take(waiting)
         if len(raw) > MAX_BODY_BYTES:
             raise BadRequest("The body of the request is too large.", 413)
-    return request, bytes(raw)
+    return bytes(raw)
+
+
+async def _drop_rest(reader: asyncio.StreamReader) -> None:
+    dropped = 0
+    while dropped <= MAX_BODY_BYTES and (data := await reader.read(_PIECE)):
+        dropped += len(data)
 
 
 async def _more(reader: asyncio.StreamReader) -> bytes:

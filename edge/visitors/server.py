@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.edge.tasks import TaskSet
+from pyconnector.edge.turns import Turns
 from pyconnector.edge.visitors.first_bytes import FirstBytes
 from pyconnector.edge.visitors.identity import RayNumbers
 
@@ -37,6 +38,7 @@ class VisitorServer:
         self.tunnels = tunnels
         self.rays = RayNumbers(random.SystemRandom().getrandbits(64), location)
         self.tasks = TaskSet()
+        self.turns = Turns()
         self._connections: set[VisitorConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
+from tests.support.loops import run_on_loop
 from tests.support.scripted_connector import ACCOUNT, SECRET, TUNNEL_ID
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task.set_name("test")
         await whole()
 
-    asyncio.run(named())
+    run_on_loop(named())
     gc.collect()
 
 

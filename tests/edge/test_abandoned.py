@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import pytest
+
 from tests.edge.support import memory_edge, run, until
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, connected
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 #: In flight at once; each visitor needs a file descriptor at both ends.
 AT_ONCE = 100

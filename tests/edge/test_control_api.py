@@ -21,6 +21,8 @@ from tests.support.scripted_connector import Exchange, attached, connected, echo
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge
 
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 CONTROL = ControlSettings()
 
 

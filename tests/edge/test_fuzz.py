@@ -69,17 +69,17 @@ def test_requests(data: bytes, cuts: list[int]) -> None:
 def read_chunks(parts: list[bytes]) -> Any:
     body = ChunkedBody()
     got = b""
-    rest = b""
+    waiting = bytearray()
     try:
         for part in parts:
-            if body.finished:
-                rest += part
-            else:
-                got += body.feed(part)
-                rest += body.leftover
+            waiting += part
+            while not body.finished:
+                got += body.take(waiting)
+                if not body.is_behind:
+                    break
     except BadRequest:
         return "refused"
-    return got, rest, body.finished
+    return got, bytes(waiting), body.finished
 
 
 @given(data=mutated(CHUNKS), cuts=CUTS)

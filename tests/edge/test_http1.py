@@ -14,6 +14,8 @@ from tests.edge.support import memory_edge, run, until, visitors
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, connected
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 def test_a_request_goes_and_its_response_comes_back() -> None:
     seen: list[Exchange] = []

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pyconnector.edge.connectors.framed_body import FramedBody
+from pyconnector.edge.turns import JOBS_A_TURN, Turns
+from pyconnector.edge.visitors.sockets import VisitorSocket
 from pyconnector.edge.visitors.tcp import websocket_client
 from pyconnector.edge.visitors.tcp.two_way import TwoWay
 from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage
@@ -72,7 +74,6 @@ class Visitor(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.size = 0
-        self.paused = False
 
     def write(self, data: Any) -> None:
         self.size += len(data)
@@ -82,6 +83,9 @@ class Visitor(asyncio.Transport):
 
     def can_write_eof(self) -> bool:
         return False
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -93,10 +97,11 @@ def test_tiny_frames_of_a_connector_take_turns(
     meter = TurnMeter()
     monkeypatch.setattr(websocket_client, "_header", meter.counting(websocket_client._header, lambda header: 1))
     count = 200_000 // streams
+    turns = Turns()
 
     async def carry(visitor: Visitor) -> None:
         exchange: Any = Exchange(Flood(FRAMES[kind] * count))
-        two_way = TwoWay(visitor, cast("Any", visitor), exchange, cast("Any", None), WebSocketCarriage(os.urandom))
+        two_way = TwoWay(VisitorSocket(visitor), exchange, cast("Any", None), turns, WebSocketCarriage(os.urandom))
         two_way.visitor_ended()
         assert await two_way.run(b"")
 
@@ -107,7 +112,7 @@ def test_tiny_frames_of_a_connector_take_turns(
                 for visitor in visitors:
                     group.create_task(carry(visitor))
         assert meter.total >= 200_000
-        assert meter.most <= 2 * streams * websocket_client.FRAMES_AT_ONCE
+        assert meter.most <= (streams + JOBS_A_TURN) * websocket_client.FRAMES_AT_ONCE
         assert {visitor.size for visitor in visitors} == {count if len(FRAMES[kind]) == 3 else 0}
 
     run_on(loop, test())

@@ -14,6 +14,8 @@ from tests.edge.support import memory_edge, run
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, Script, connected
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 TRAILERS = [(b"Grpc-Status", b"0"), (b"x-check", b"\xc3\xa4"), (b"Content-Length", b"7"), (b"Trailer", b"x")]
 
 

@@ -18,6 +18,8 @@ from tests.edge.test_websocket_client import frames_of, server_frame
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, ScriptedConnector, connected
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 UPGRADE = get("/ws", "app.test", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc")
 
 

@@ -1,7 +1,8 @@
 """One visitor's HTTP/1.1 connection: a request at a time, through a tunnel and back.
 
 The socket's callbacks take bytes and push uploads; one task per connection, made at its first request, answers.
-Requests sent ahead wait here unparsed, up to a bound, after which the socket is not read.
+Requests sent ahead wait here unparsed, up to a bound, after which the socket is not read; each gets a turn of its own,
+and none is begun while the visitor leaves the answers before it unread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, 
 from pyconnector.edge.visitors.http1.upload import Upload
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_response
-from pyconnector.edge.visitors.sockets import WriteGate, reset_connection
+from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing, unsent_bytes
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.http.headers import error_status, response_head
@@ -53,7 +54,6 @@ class VisitorConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader()
-        self._gate = WriteGate()
         self._state = _State.IDLE
         self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -63,9 +63,9 @@ class VisitorConnection(asyncio.Protocol):
         self._upload_fault: BadRequest | None = None
         self._unread = False  # whether more of the current request's body is to come
         self._ends_silently = False  # whether only the end of the socket says that a response is whole
-        self._unwritten = 0
+        self._unsent = 0
+        self._stalled_until: float | None = None  # while the visitor takes less than comes
         self._two_way: TwoWay | None = None
-        self._reading_paused = False
         settings = server.settings
         self._limits = {
             _State.IDLE: settings.idle_timeout,
@@ -82,14 +82,14 @@ class VisitorConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor came."""
         # Not asked with isinstance: uvloop's transports are no subclass.
-        socket = self._socket = cast("asyncio.Transport", transport)
-        peer = socket.get_extra_info("peername")
+        self._transport = cast("asyncio.Transport", transport)
+        self._socket = VisitorSocket(self._transport)
+        peer = transport.get_extra_info("peername")
         self._identity = VisitorIdentity(str(peer[0]) if peer else "")
         self._set(_State.IDLE)
         if not self._server.joined(self):
-            socket.write(error_response(503, "Too many visitors are here at once."))
-            self._set(_State.CLOSING)
-            socket.close()
+            self._transport.write(error_response(503, "Too many visitors are here at once."))
+            self._close_at_once()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of a tunnel, a body, this request or a later one."""
@@ -99,14 +99,11 @@ class VisitorConnection(asyncio.Protocol):
             self._push_upload(self._upload, data)
         elif self._state is not _State.CLOSING:
             self._reader.feed(data)
+            self._bound_reading()
             if self._state is _State.IDLE:
                 self._set(_State.HEAD)
+            if self._state is _State.HEAD:
                 self._start_or_wake()
-            elif self._state is _State.HEAD:
-                self._start_or_wake()
-            elif len(self._reader.leftover) > MAX_WAITING:
-                self._reading_paused = True
-                self._socket.pause_reading()
 
     def eof_received(self) -> bool:
         """The visitor sends no more: half a close in a tunnel, else it left."""
@@ -114,6 +111,7 @@ class VisitorConnection(asyncio.Protocol):
             self._two_way.visitor_ended()
             return True
         self._left()
+        self._set(_State.CLOSING)  # what it may still take has a limit
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -123,20 +121,25 @@ class VisitorConnection(asyncio.Protocol):
         if self._two_way is not None:
             self._two_way.visitor_lost()
         self._left()
-        self._gate.resume()
+        self.resume_writing()
 
     def pause_writing(self) -> None:
         """The visitor takes less than comes."""
-        self._gate.pause()
+        self._socket.writing.pause()
+        self._unsent = unsent_bytes(self._transport)
+        self._stalled_until = self._loop.time() + self._server.settings.write_timeout
 
     def resume_writing(self) -> None:
         """The visitor took enough."""
-        self._gate.resume()
+        self._socket.writing.resume()
+        self._stalled_until = None
 
     # -- time and end --------------------------------------------------------------------------------------------
 
     def check_time(self, now: float) -> None:
         """Act where the visitor or the connector took too long. Called by the server every now and then."""
+        if self._stalled_until is not None and now >= self._stalled_until:
+            self._check_stall(now)
         if self._deadline is None or now < self._deadline:
             return
         self._deadline = None
@@ -154,16 +157,26 @@ class VisitorConnection(asyncio.Protocol):
 
     def _check_closing(self) -> None:
         """Cut off a visitor who neither goes nor takes what is left for it."""
-        unwritten = self._socket.get_write_buffer_size()
-        if unwritten and unwritten != self._unwritten:
-            self._unwritten = unwritten
+        if self._transport.get_write_buffer_size() and self._takes():
             self._deadline = self._loop.time() + self._server.settings.head_timeout
         else:
-            self._socket.abort()
+            self._transport.abort()
+
+    def _check_stall(self, now: float) -> None:
+        """Cut off a visitor who took nothing of a response for too long. A tunnel may rest for as long as it likes."""
+        if self._two_way is not None or self._takes():
+            self._stalled_until = now + self._server.settings.write_timeout
+        else:
+            self._socket.reset()
+
+    def _takes(self) -> bool:
+        """Whether the visitor took something since the last look."""
+        before, self._unsent = self._unsent, unsent_bytes(self._transport)
+        return self._unsent != before
 
     def abort(self) -> None:
         """Cut the visitor off."""
-        self._socket.abort()
+        self._transport.abort()
 
     def _set(self, state: _State) -> None:
         self._state = state
@@ -181,8 +194,8 @@ class VisitorConnection(asyncio.Protocol):
 
     def _refuse(self, fault: BadRequest, *, ray: str = "", head_only: bool = False) -> None:
         """Answer with an error page, and close so that the visitor can still read it."""
-        if not self._socket.is_closing():
-            self._socket.write(error_response(fault.status, fault.reason, ray=ray, head_only=head_only))
+        if not self._transport.is_closing():
+            self._transport.write(error_response(fault.status, fault.reason, ray=ray, head_only=head_only))
         self._close_gently()
 
     def _close_gently(self) -> None:
@@ -190,19 +203,21 @@ class VisitorConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.abort()
         self._upload = None
+        self._reader.leftover.clear()
         self._set(_State.CLOSING)
-        if self._socket.is_closing():
-            return
-        if self._socket.can_write_eof():
-            self._socket.write_eof()
-            self._resume_reading(force=True)
-        else:
-            self._socket.close()
+        end_writing(self._transport)
+        self._socket.resume_reading()
 
-    def _resume_reading(self, *, force: bool = False) -> None:
-        if self._reading_paused or force:
-            self._reading_paused = False
-            self._socket.resume_reading()
+    def _close_at_once(self) -> None:
+        self._set(_State.CLOSING)
+        self._transport.close()
+
+    def _bound_reading(self) -> None:
+        """Read on only while what waits is within its bound, whatever it is that waits."""
+        if len(self._reader.leftover) > MAX_WAITING:
+            self._socket.pause_reading(Why.AHEAD)
+        else:
+            self._socket.resume_reading(Why.AHEAD)
 
     # -- the task ------------------------------------------------------------------------------------------------
 
@@ -215,10 +230,21 @@ class VisitorConnection(asyncio.Protocol):
     async def _serve(self) -> None:
         try:
             while await self._answer(await self._next_request()):
-                self._set(_State.HEAD if self._reader.has_begun else _State.IDLE)
-                self._resume_reading()
+                if self._socket.writing.paused:
+                    await self._socket.writing.wait()
+                self._bound_reading()
+                if self._reader.has_begun:
+                    self._set(_State.HEAD)
+                    await self._server.turns.wait()
+                else:
+                    self._set(_State.IDLE)
         except BadRequest as fault:
             self._refuse(fault)
+        except asyncio.CancelledError:
+            raise  # whoever cancels sees to the socket
+        except BaseException:
+            self._socket.reset()
+            raise
         finally:
             if self._exchange is not None:
                 self._exchange.abort()
@@ -238,7 +264,8 @@ class VisitorConnection(asyncio.Protocol):
         if request.target == b"*":
             # RFC 9110 9.3.7: it asks about this server, not about a service behind it.
             if request.body_length == 0:
-                self._socket.write(OPTIONS_ANSWER)
+                self._set(_State.RESPONDING)
+                self._transport.write(OPTIONS_ANSWER)
                 return request.keep_alive or self._close()
             raise BadRequest("A request about the server itself has no body.")
         ray = self._server.rays.next_ray()
@@ -264,9 +291,7 @@ class VisitorConnection(asyncio.Protocol):
         first = b""
         if request.body_length != 0:
             body = request_body(request.body_length)
-            first = body.feed(self._reader.take_leftover())
-            if body.finished:
-                self._reader.leftover = body.leftover
+            first = body.take(self._reader.leftover)
         self._unread = body is not None and not body.finished
         headers = self._identity.add_to(request.headers, ray) if self._server.settings.identity else request.headers
         exchange = await open_exchange(
@@ -282,17 +307,22 @@ class VisitorConnection(asyncio.Protocol):
 
     def _begin_upload(self, request: VisitorRequest, exchange: Exchange, body: RequestBody, *, asked: bool) -> None:
         self._exchange = exchange
-        self._upload = upload = Upload(self._socket, exchange.stream, body, self._server.tasks)
-        waiting = self._reader.take_leftover()
-        self._resume_reading()
-        if waiting:
-            self._push_upload(upload, waiting)
-        elif request.expects_continue and asked:
-            self._socket.write(CONTINUE)
+        self._upload = upload = Upload(self._socket, exchange.stream, body, self._reader.leftover, self._server)
+        upload.on_turn = lambda: self._push_upload(upload)
+        asked = asked and not self._reader.has_begun
+        self._push_upload(upload)
+        self._socket.resume_reading(Why.AHEAD)
+        if request.expects_continue and asked:
+            self._transport.write(CONTINUE)
 
-    def _push_upload(self, upload: Upload, data: bytes) -> None:
+    def _push_upload(self, upload: Upload, data: bytes = b"") -> None:
+        if self._upload is not upload:
+            return
         try:
-            upload.feed(data)
+            if data:
+                upload.feed(data)
+            else:
+                upload.advance()
         except BadRequest as fault:
             self._upload_fault = fault
             self._upload = None
@@ -304,7 +334,7 @@ class VisitorConnection(asyncio.Protocol):
         if upload.finished:
             self._upload = None
             self._unread = False
-            self._reader.feed(upload.leftover)
+            self._bound_reading()
 
     async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: ConnectResponse) -> bool:
         status, headers = response_head(response)
@@ -317,7 +347,7 @@ class VisitorConnection(asyncio.Protocol):
         head = final_head(status, headers, request, keep_alive=keep_alive)
         self._set(_State.RESPONDING)
         self._ends_silently = head.framing is Framing.UNTIL_CLOSE
-        await write_response(self._socket, self._gate, exchange, head)
+        await write_response(self._transport, self._socket.writing, exchange, head)
         # The response is all that counted: what the stream still has to carry in either direction is in vain.
         exchange.abort()
         self._exchange = None
@@ -328,15 +358,20 @@ class VisitorConnection(asyncio.Protocol):
 
     async def _tunnel(self, exchange: Exchange, head: bytes) -> None:
         self._set(_State.TUNNEL)
-        self._socket.write(head)
-        two_way = self._two_way = TwoWay(self._socket, self._gate, exchange, self._server.tasks, Plain())
-        self._resume_reading()  # first, for what follows may stop it again
+        self._transport.write(head)
+        server = self._server
+        two_way = self._two_way = TwoWay(self._socket, exchange, server.tasks, server.turns, Plain())
+        self._socket.resume_reading()  # first, for what follows may stop it again
         if waiting := self._reader.take_leftover():
             two_way.visitor_data(waiting)
-        if await two_way.run(exchange.leftover):
-            self._socket.close()
-        else:
-            reset_connection(self._socket)
+        ended = False
+        try:
+            ended = await two_way.run(exchange.leftover)
+        finally:
+            if ended:
+                self._close_at_once()
+            else:
+                self._socket.reset()
 
     def _fail(self, request: VisitorRequest, status: int, reason: str, ray: str) -> bool:
         """Answer with an error page; True where the connection can carry another request."""
@@ -348,20 +383,20 @@ class VisitorConnection(asyncio.Protocol):
             self._refuse(BadRequest(reason, status), ray=ray, head_only=head_only)
             return False
         keep_alive = request.keep_alive
-        self._socket.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
+        self._set(_State.RESPONDING)
+        self._transport.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
         return keep_alive or self._close()
 
     def _cut_off(self) -> None:
         """End in the middle of a response, so that the visitor sees that it is not whole."""
         if self._ends_silently:
-            reset_connection(self._socket)
+            self._socket.reset()
         else:
-            self._socket.close()
+            self._close_at_once()
 
     def _close(self) -> bool:
-        if self._reader.has_begun or self._reading_paused:
+        if self._reader.has_begun or not self._socket.is_read:
             self._close_gently()
         else:
-            self._set(_State.CLOSING)
-            self._socket.close()
+            self._close_at_once()
         return False

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 #: Header fields of one request; each costs some 40 bytes beyond its own on the way to the connector.
 MAX_FIELDS = 500
+#: Empty lines before a request line, which RFC 9112 2.2 wants skipped: clients in the field send one.
+MAX_EMPTY_LINES = 8
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -67,14 +69,17 @@ class VisitorRequest:
 class RequestReader:
     """Take visitors' bytes and give request heads, one at a time.
 
-    What follows a head stays in `leftover` until the caller took the body from it and asks for the next head.
+    What follows a head stays in `leftover` until the caller took the body from it and asks for the next head. All of
+    it is linear in the bytes, however small the pieces and the requests are.
     """
 
-    __slots__ = ("_fields", "_parser", "_searched", "_url", "leftover")
+    __slots__ = ("_empty_lines", "_fields", "_parser", "_searched", "_url", "leftover")
 
     def __init__(self) -> None:
-        self.leftover: bytes | bytearray = b""
+        self.leftover = bytearray()
+        "Always the same object; taking from its front costs nothing that depends on what follows."
         self._searched = 0
+        self._empty_lines = 0
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._parser: httptools.HttpRequestParser | None = None
@@ -90,17 +95,13 @@ class RequestReader:
 
     def take_leftover(self) -> bytes:
         """Return what follows the last head, and keep nothing."""
-        taken, self.leftover = self.leftover, b""
-        return bytes(taken)
+        taken = bytes(self.leftover)
+        self.leftover.clear()
+        return taken
 
     def feed(self, data: bytes) -> None:
         """Add bytes that arrived."""
-        if not self.leftover:
-            self.leftover = data
-        else:
-            if not isinstance(self.leftover, bytearray):
-                self.leftover = bytearray(self.leftover)
-            self.leftover += data
+        self.leftover += data
 
     def next_request(self) -> VisitorRequest | None:
         """Return the next head once it is whole, else None.
@@ -135,8 +136,11 @@ class RequestReader:
 
     def _take_head(self) -> bytes | None:
         buffer = self.leftover
-        while buffer[:2] == b"\r\n":  # RFC 9112 2.2: empty lines before a request are skipped
-            buffer = self.leftover = buffer[2:]
+        while buffer.startswith(b"\r\n"):
+            self._empty_lines += 1
+            if self._empty_lines > MAX_EMPTY_LINES:
+                raise BadRequest("Empty lines are no HTTP request.")
+            del buffer[:2]
         end = buffer.find(b"\r\n\r\n", self._searched)
         if end < 0:
             self._check_beginning(buffer)
@@ -144,15 +148,22 @@ class RequestReader:
         end += 4
         if end > MAX_HEAD_BYTES:
             raise BadRequest("The header of the request is too large.", 431)
-        head = bytes(buffer[:end])
-        self.leftover = buffer[end:]
-        self._searched = 0
+        if end == len(buffer):
+            head = bytes(buffer)
+            buffer.clear()
+        else:
+            with memoryview(buffer) as view:
+                head = bytes(view[:end])
+            del buffer[:end]
+        self._searched = self._empty_lines = 0
         lines = head.count(b"\r\n")
         if head.count(b"\n") != lines or head.count(b"\r") != lines:
             raise BadRequest("A line of the request header does not end in carriage return and line feed.")
+        if lines > MAX_FIELDS + 2:  # counted before anybody looks at each of them
+            raise BadRequest("The request has too many header fields.", 431)
         return head
 
-    def _check_beginning(self, buffer: bytes | bytearray) -> None:
+    def _check_beginning(self, buffer: bytearray) -> None:
         """Refuse what can no longer become a head, so that nobody waits for the rest of it."""
         if buffer and not buffer[:1].isalpha() and buffer != b"\r":
             raise BadRequest("This is no HTTP request.")
@@ -166,8 +177,6 @@ class RequestReader:
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise BadRequest(f"HTTP version {version} is not served here.", 505)
-        if len(self._fields) > MAX_FIELDS:
-            raise BadRequest("The request has too many header fields.", 431)
         method: str = parser.get_method().decode("ascii")
         if method == "CONNECT":
             raise BadRequest("This is no forward proxy: CONNECT is not served here.", 405)

@@ -1,33 +1,41 @@
 """The body of a visitor's request on its way into a stream: what arrives is sent at once, and a full stream stops the
-reading of the visitor's socket."""
+reading of the visitor's socket, as does more work than one turn of the loop may hold."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyconnector.edge.visitors.sockets import Why
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
 
-    from pyconnector.edge.tasks import TaskSet
     from pyconnector.edge.visitors.http1.request_body import RequestBody
+    from pyconnector.edge.visitors.server import VisitorServer
+    from pyconnector.edge.visitors.sockets import VisitorSocket
     from pyconnector.transport.seam import Stream
 
 
 class Upload:
     """One body, from the first bytes after the stream was opened to its end."""
 
-    __slots__ = ("_body", "_draining", "_held", "_refused", "_socket", "_stream", "_tasks")
+    __slots__ = ("_body", "_draining", "_queued", "_refused", "_server", "_socket", "_stream", "_waiting", "on_turn")
 
-    def __init__(self, socket: asyncio.Transport, stream: Stream, body: RequestBody, tasks: TaskSet) -> None:
+    def __init__(
+        self, socket: VisitorSocket, stream: Stream, body: RequestBody, waiting: bytearray, server: VisitorServer
+    ) -> None:
+        """`waiting` is where the visitor's bytes wait: what follows the body stays there."""
         self._socket = socket
         self._stream = stream
         self._body = body
-        self._tasks = tasks
-        self._held: list[bytes] = []  # what was on its way when the socket ceased to be read
+        self._waiting = waiting
+        self._server = server
         self._refused = False
         self._draining = False
+        self._queued = False
+        self.on_turn: Callable[[], None] = lambda: None
+        "Called when there is room or a turn for what waits: it calls `advance`."
 
     @property
     def finished(self) -> bool:
@@ -39,24 +47,42 @@ class Upload:
         """Whether it waits for the far end to take what was sent."""
         return self._draining
 
-    @property
-    def leftover(self) -> bytes:
-        """What followed the body, once finished."""
-        return self._body.leftover
-
     def feed(self, data: bytes) -> None:
         """Take bytes from the visitor.
 
         Raises:
             BadRequest: the body is malformed.
         """
-        piece = self._body.feed(data)
-        if self._draining:
-            self._held.append(piece)
-        elif not self._refused:
+        if not self._waiting and not self._draining and self._body.passes(data):
+            self._send(data)
+        else:
+            self._waiting += data
+            self.advance()
+
+    def advance(self) -> None:
+        """Take from what waits as much as one turn may, unless the far end is full.
+
+        Raises:
+            BadRequest: the body is malformed.
+        """
+        if self._draining or self._queued or not self._waiting:
+            return
+        piece = self._body.take(self._waiting)
+        if piece or self._body.finished:
             self._send(piece)
+        if self._body.is_behind:
+            self._queued = True
+            self._socket.pause_reading(Why.WORK)
+            self._server.turns.add(self._continue)
+
+    def _continue(self) -> None:
+        self._queued = False
+        self._socket.resume_reading(Why.WORK)
+        self.on_turn()
 
     def _send(self, piece: bytes) -> None:
+        if self._refused:
+            return
         try:
             full = self._stream.send_nowait(piece, finish=self._body.finished)
         except TransportError:
@@ -64,21 +90,15 @@ class Upload:
             return
         if full and not self._body.finished:
             self._draining = True
-            self._socket.pause_reading()
-            self._tasks.start(self._drain(), "edge visitor drain")
+            self._socket.pause_reading(Why.FULL)
+            self._server.tasks.start(self._drain(), "edge visitor drain")
 
     async def _drain(self) -> None:
         try:
-            full = True
-            while full:
-                await self._stream.drain()
-                held = b"".join(self._held)
-                self._held.clear()
-                finish = self._body.finished
-                full = self._stream.send_nowait(held, finish=finish) and not finish
+            await self._stream.drain()
         except TransportError:
             self._refused = True
         finally:
             self._draining = False
-            self._held.clear()
-            self._socket.resume_reading()
+            self._socket.resume_reading(Why.FULL)
+        self.on_turn()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pyconnector.edge.connectors.exchange import Broken, Exchange, NoTunnel, open_exchange
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.identity import VisitorIdentity
-from pyconnector.edge.visitors.sockets import WriteGate, reset_connection
+from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import Carriage, Plain, TwoWay
 from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage, accept_value, handshake_headers, new_key
 from pyconnector.protocol.errors import ProtocolError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds until the far end must have answered.
 CONNECT_TIMEOUT = 30.0
+#: Seconds that the last bytes have to leave, once both directions are over.
+FLUSH_TIMEOUT = 30.0
 #: TCP visitors of one port at once.
 MAX_VISITORS = 10_000
 BACKLOG = 1024
@@ -41,6 +43,7 @@ class TcpVisitors:
         """`http` serves the same edge's other visitors: what holds for them holds here."""
         self.settings = settings
         self.tasks = TaskSet()
+        self.turns = http.turns
         self.port = settings.port
         self._http = http
         self._tunnels = http.tunnels
@@ -135,20 +138,21 @@ class TcpVisitor(asyncio.Protocol):
 
     def __init__(self, owner: TcpVisitors) -> None:
         self._owner = owner
-        self._gate = WriteGate()
         self._two_way: TwoWay | None = None
         self._task: asyncio.Task[None] | None = None
         self._early = bytearray()
         self._early_end = False
+        self._flush_limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor came: reach its destination before anything is read."""
         # Not asked with isinstance: uvloop's transports are no subclass.
-        socket = self._socket = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
+        self._socket = VisitorSocket(self._transport)
         if self._owner.joined(self):
             self._task = self._owner.tasks.start(self._serve(), "edge tcp visitor")
         else:
-            reset_connection(socket)
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the visitor."""
@@ -157,7 +161,7 @@ class TcpVisitor(asyncio.Protocol):
         else:
             # One read, to notice a visitor who leaves; what it says first waits for the far end.
             self._early += data
-            self._socket.pause_reading()
+            self._socket.pause_reading(Why.AHEAD)
 
     def eof_received(self) -> bool:
         """The visitor sends no more, but may still receive."""
@@ -169,7 +173,9 @@ class TcpVisitor(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._owner.left(self)
-        self._gate.resume()
+        self._socket.writing.resume()
+        if self._flush_limit is not None:
+            self._flush_limit.cancel()
         if self._two_way is not None:
             self._two_way.visitor_lost()
         if self._task is not None:
@@ -177,34 +183,43 @@ class TcpVisitor(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The visitor takes less than comes."""
-        self._gate.pause()
+        self._socket.writing.pause()
 
     def resume_writing(self) -> None:
         """The visitor took enough."""
-        self._gate.resume()
+        self._socket.writing.resume()
 
     def abort(self) -> None:
         """Cut the visitor off."""
-        reset_connection(self._socket)
+        reset_connection(self._transport)
 
     async def _serve(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                peer = self._socket.get_extra_info("peername")
+                peer = self._transport.get_extra_info("peername")
                 exchange, carriage = await self._owner.open(str(peer[0]) if peer else "")
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
             _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)
-            reset_connection(self._socket)
+            self.abort()
             return
-        two_way = self._two_way = TwoWay(self._socket, self._gate, exchange, self._owner.tasks, carriage)
+        ended = False
+        try:
+            ended = await self._join(exchange, carriage)
+        finally:
+            if ended:
+                self._transport.close()
+                self._flush_limit = asyncio.get_running_loop().call_later(FLUSH_TIMEOUT, self._transport.abort)
+            else:
+                self.abort()
+
+    async def _join(self, exchange: Exchange, carriage: Carriage) -> bool:
+        owner = self._owner
+        two_way = self._two_way = TwoWay(self._socket, exchange, owner.tasks, owner.turns, carriage)
         if self._early:
             self._socket.resume_reading()  # first, for what follows may stop it again
             two_way.visitor_data(bytes(self._early))
             self._early.clear()
         if self._early_end:
             two_way.visitor_ended()
-        if await two_way.run(exchange.leftover):
-            self._socket.close()
-        else:
-            reset_connection(self._socket)
+        return await two_way.run(exchange.leftover)

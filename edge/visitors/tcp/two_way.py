@@ -10,12 +10,14 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.edge.connectors.exchange import PIECE
+from pyconnector.edge.visitors.sockets import Why, end_writing
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import Exchange
     from pyconnector.edge.tasks import TaskSet
-    from pyconnector.edge.visitors.sockets import WriteGate
+    from pyconnector.edge.turns import Turns
+    from pyconnector.edge.visitors.sockets import VisitorSocket
 
 #: Bytes of replies (WebSocket pongs) that wait for a far end which does not read; beyond, they are left out.
 MAX_WAITING_REPLIES = 16 * 1024
@@ -63,13 +65,14 @@ class TwoWay:
     """The joined pair, from the moment both are open until both directions are over or one side broke off."""
 
     def __init__(
-        self, socket: asyncio.Transport, gate: WriteGate, exchange: Exchange, tasks: TaskSet, carriage: Carriage
+        self, socket: VisitorSocket, exchange: Exchange, tasks: TaskSet, turns: Turns, carriage: Carriage
     ) -> None:
         self._socket = socket
-        self._gate = gate
+        self._transport = socket.transport
         self._exchange = exchange
         self._stream = exchange.stream
         self._tasks = tasks
+        self._turns = turns
         self._carriage = carriage
         self._sending = True  # visitor to stream
         self._visitor_ended = False
@@ -107,7 +110,7 @@ class TwoWay:
             return
         if full:
             self._draining = True
-            self._socket.pause_reading()
+            self._socket.pause_reading(Why.FULL)
             self._tasks.start(self._drain(), "edge visitor drain")
 
     def _reply(self, data: bytes) -> None:
@@ -126,7 +129,7 @@ class TwoWay:
             self._sending_is_over()
         finally:
             self._draining = False
-            self._socket.resume_reading()
+            self._socket.resume_reading(Why.FULL)
         if self._visitor_ended:
             self._end_sending()
 
@@ -161,8 +164,7 @@ class TwoWay:
         """
         try:
             await self._receive(first)
-            if self._socket.can_write_eof() and not self._socket.is_closing():
-                self._socket.write_eof()
+            end_writing(self._transport)
             await self._over
             self._stream.stop()
             self._exchange.close()
@@ -181,14 +183,14 @@ class TwoWay:
                 payload, reply, ended = carriage.from_stream(data)
                 if reply:
                     self._reply(reply)
-                if payload and not self._socket.is_closing():
-                    self._socket.write(payload)
-                if self._gate.paused:
-                    await self._gate.wait()
+                if payload and not self._transport.is_closing():
+                    self._transport.write(payload)
+                if self._socket.writing.paused:
+                    await self._socket.writing.wait()
                 if ended:
                     return
                 if carriage.has_more:
-                    await asyncio.sleep(0)  # others get a turn between many small frames
+                    await self._turns.wait()  # others get theirs between many small frames
                     data = b""
                     continue
             received = stream.receive_nowait(PIECE)
