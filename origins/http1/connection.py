@@ -15,6 +15,7 @@ from pyconnector.origins.base import OriginError, OriginResponse
 from pyconnector.origins.failures import broke_protocol, ended_abruptly, unreachable
 from pyconnector.origins.http1.parser import BrokenResponse, ResponseParser
 from pyconnector.origins.http1.response import HttpResponse
+from pyconnector.origins.http1.turn import Turn
 from pyconnector.origins.net.channel import WRITE_HIGH_WATER, WRITE_LOW_WATER, Channel
 from pyconnector.origins.net.reading import Reading
 from pyconnector.origins.tcp.tunnel import Tunnel
@@ -45,12 +46,8 @@ class HttpConnection(Reading):
         self._when_closed = when_closed
         self._parser = ResponseParser()
         self._transport: asyncio.Transport
-        self._waiter: asyncio.Future[OriginResponse] | None = None
-        self._response: HttpResponse | None = None
-        self._upload: Upload | None = None
+        self._turn: Turn | None = None
         self._resumed: asyncio.Future[None] | None = None
-        self._busy = False
-        self._silent = True
         self._handed_over = False
         self.write_paused = False
         self.is_closed = False
@@ -59,13 +56,15 @@ class HttpConnection(Reading):
         self.key = key
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "busy" if self._busy else "idle"
+        state = "closed" if self.is_closed else "busy" if self._turn else "idle"
         return f"<HttpConnection {state}, {self.exchanges} exchanges>"
 
     async def exchange(
         self, wire: bytes, upload: Upload | None = None, *, head_only: bool = False, upgrade: bool = False
     ) -> OriginResponse:
-        """Send a request and return its response once the head is there. Cancel closes the connection.
+        """Send a request and return its response once the head is there.
+
+        Cancel closes the connection where it still is this exchange's, and leaves it alone where it is not.
 
         Raises:
             Unanswered: the connection ended before any byte of a response.
@@ -73,20 +72,18 @@ class HttpConnection(Reading):
         """
         if self.is_closed:
             raise Unanswered("it closed the connection")
-        self._busy = self._silent = True
-        self._response = None
-        self._upload = upload
+        if self._turn is not None:
+            raise RuntimeError("another exchange has this connection")
+        turn = self._turn = Turn(self, self._loop.create_future(), upload)
         self.exchanges += 1
         self._parser.begin(head_only=head_only, upgrade=upgrade)
-        waiter: asyncio.Future[OriginResponse]
-        waiter = self._waiter = self._loop.create_future()
         self._transport.write(wire)
         if upload is not None and not upload.done:
             upload.start(self, self._upload_ended)
         try:
-            return await waiter
+            return await turn.waiter
         except BaseException:
-            self.abort()
+            turn.abandon()
             raise
 
     def looks_stale(self) -> bool:
@@ -106,36 +103,39 @@ class HttpConnection(Reading):
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; wake the waiter, fill the response, and set the connection free at its end."""
-        if not self._busy:
+        turn = self._turn
+        if turn is None:
             self.abort()  # nobody asked: whatever this is, it answers no request of ours
             return
-        self._silent = False
+        turn.silent = False
         parser = self._parser
         try:
             parser.feed(data)
         except BrokenResponse as broken:
-            self._fail(broke_protocol(str(broken)))
+            self._fail(turn, broke_protocol(str(broken)))
             return
-        response = self._response
+        response = turn.response
         if response is None:
             if not parser.head_complete:
-                if parser.continued and self._upload is not None:
-                    self._upload.proceed()
+                if parser.continued and turn.upload is not None:
+                    turn.upload.proceed()
                 return
             if parser.upgraded:
-                self._hand_over()
+                self._hand_over(turn)
                 return
-            if parser.complete and parser.reusable and (self._upload is None or self._upload.done):
-                self._answer_whole()
+            if parser.complete and parser.reusable and turn.is_uploaded:
+                self._answer_whole(turn)
                 return
-            response = self._response = HttpResponse(parser.status, parser.headers, self, self._transport)
-            self._answer(response)
+            response = turn.response = HttpResponse(parser.status, parser.headers, turn, self._transport)
+            turn.answer(response)
+            if self.is_closed:
+                return  # nobody waited for it
         if parser.body:
             body = parser.body
             response.put(body[0] if len(body) == 1 else b"".join(body))
             body.clear()
         if parser.complete:
-            self._complete(response)
+            self._complete(turn, response)
 
     def eof_received(self) -> None:
         """The origin will send no more: the end of a body without a length, or too early."""
@@ -175,10 +175,15 @@ class HttpConnection(Reading):
     # --- the response and the pool call this ---
 
     def abort(self) -> None:
-        """Close at once. Idempotent."""
-        if self._upload is not None:
-            self._upload.cancel()
-            self._upload = None
+        """Close at once; whoever waits for an answer, or for more of one, is told. Idempotent."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            response = turn.response
+            turn.release()
+            if turn.upload is not None:
+                turn.upload.cancel()
+            if not turn.fail(Unanswered("its connection was closed")) and response is not None:
+                response.fail(unreachable("its connection was closed"))
         if not self.is_closed:
             self.is_closed = True
             self._transport.abort()
@@ -187,14 +192,7 @@ class HttpConnection(Reading):
 
     # --- the ends of an exchange ---
 
-    def _answer(self, response: OriginResponse) -> None:
-        if self._upload is not None and self._upload.is_waiting:
-            self._upload.cancel()  # a final answer instead of 100: the body is not wanted (RFC 9110 10.1.1)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(response)
-        self._waiter = None
-
-    def _answer_whole(self) -> None:
+    def _answer_whole(self, turn: Turn) -> None:
         """The usual case: head, body and end came at once, and the response needs this connection no more."""
         parser, body = self._parser, self._parser.body
         response = HttpResponse(parser.status, parser.headers, None, None)
@@ -203,52 +201,46 @@ class HttpConnection(Reading):
             response.put(body[0] if len(body) == 1 else b"".join(body))
             body.clear()
         response.end()
-        self._set_free()
-        self._answer(response)
+        self._set_free(turn)
+        turn.answer(response)
 
-    def _complete(self, response: HttpResponse) -> None:
+    def _complete(self, turn: Turn, response: HttpResponse) -> None:
         parser = self._parser
         response.trailers = parser.trailers
         if not parser.reusable:
-            self._detach(response)
+            turn.release()
             self.abort()
-        elif self._upload is None or self._upload.done:
-            self._detach(response)
-            self._set_free()
+        elif turn.is_uploaded:
+            self._set_free(turn)
         response.end()
 
-    def _detach(self, response: HttpResponse) -> None:
-        response.carrier = None
-        response.attach(None)
-
-    def _set_free(self) -> None:
-        self._busy = False
-        self._response = self._upload = None
+    def _set_free(self, turn: Turn) -> None:
+        turn.release()
+        self._turn = None
         self._when_free(self)
 
     def _upload_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             return
         error = task.exception()
-        if self._upload is None or not self._upload.is_sent_by(task):
+        turn = self._turn
+        if turn is None or turn.upload is None or not turn.upload.is_sent_by(task):
             return  # its exchange is over
         if error is not None:
             cause = error if isinstance(error, OriginError) else ended_abruptly(str(error) or type(error).__name__)
-            self._fail(cause)
-        elif self._busy and self._parser.complete and self._response is not None and not self.is_closed:
-            self._detach(self._response)
-            self._set_free()
+            self._fail(turn, cause)
+        elif self._parser.complete and turn.response is not None:
+            self._set_free(turn)
 
     def _ended(self, exc: Exception | None) -> None:
         """The origin's side is over, by end of file or by error."""
-        if self.is_closed:
-            return
-        if not self._busy:
+        turn = self._turn
+        if turn is None:
             self.abort()
             return
-        if self._silent:
+        if turn.silent:
             self._fail(
-                Unanswered("it broke the connection off" if exc else "it closed the connection without an answer")
+                turn, Unanswered("it broke the connection off" if exc else "it closed the connection without an answer")
             )
             return
         try:
@@ -257,35 +249,28 @@ class HttpConnection(Reading):
                     raise BrokenResponse("it broke the connection off within its response")
                 self._parser.feed_eof()
         except BrokenResponse as broken:
-            self._fail(broke_protocol(str(broken)))
+            self._fail(turn, broke_protocol(str(broken)))
             return
-        if self._response is not None:
-            self._detach(self._response)
-            self._response.end()
+        if turn.response is not None:
+            turn.response.end()
         self.abort()
 
-    def _fail(self, error: OriginError | Unanswered) -> None:
-        self._busy = True  # whatever still arrives answers nothing
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_exception(error)
-            self._waiter = None
-        elif self._response is not None:
-            self._detach(self._response)
-            self._response.fail(error if isinstance(error, OriginError) else unreachable(error.cause))
+    def _fail(self, turn: Turn, error: OriginError | Unanswered) -> None:
+        if not turn.fail(error) and turn.response is not None:
+            turn.response.fail(error if isinstance(error, OriginError) else unreachable(error.cause))
         self.abort()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, turn: Turn) -> None:
         """The origin switched protocols: the transport goes to a tunnel, and this connection is over."""
         tunnel = Tunnel(self._parser.status, self._parser.headers)
         channel = Channel(tunnel, tunnel.lost)
         tunnel.channel = channel
         self._handed_over = self.is_closed = True
+        self._turn = None
+        turn.release()
         self._when_closed(self)
         self._transport.set_protocol(channel)
         channel.connection_made(self._transport)
         if self._parser.tail:
             channel.data_received(self._parser.tail)
-        if self._waiter is None or self._waiter.done():
-            tunnel.abort()
-        self._answer(tunnel)
+        turn.answer(tunnel)

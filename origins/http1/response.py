@@ -9,10 +9,10 @@ from pyconnector.origins.net.inbox import Inbox, Source
 
 
 class Carrier(Protocol):
-    """The connection that still brings the response, or still takes the request's body."""
+    """What still brings the response, or still takes the request's body: a turn of a connection, or the connection."""
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once. Idempotent."""
 
 
 class HttpResponse(Inbox, OriginResponse):
@@ -36,7 +36,7 @@ class HttpResponse(Inbox, OriginResponse):
 
     def abort(self) -> None:
         """Close the connection if the exchange still has one; otherwise only forget what was not read. Idempotent."""
-        if self.carrier is not None:
-            self.carrier.abort()
-            self.carrier = None
         self.drop()
+        carrier, self.carrier = self.carrier, None
+        if carrier is not None:
+            carrier.abort()

@@ -121,6 +121,11 @@ class Channel(Reading):
         if self._received_all:
             self._sink.end()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has, or had, a transport."""
+        return self._transport is not None
+
     def local_address(self) -> tuple[str, int] | None:
         """This side's address and port, where it has one."""
         name = self._transport.get_extra_info("sockname") if self._transport is not None else None
@@ -150,7 +155,10 @@ class Channel(Reading):
         if self._received_all:
             self.close()
         elif self._transport.can_write_eof():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except (OSError, RuntimeError):  # the service has reset it, and asyncio or uvloop says so here
+                self._transport.abort()
         else:
             self._linger = self._loop.call_later(TLS_LINGER, self.close)
 

@@ -136,7 +136,11 @@ class Dialer:
         except OSError as error:
             raise not_connected(cause_of(error, str(endpoint))) from error
         if sock.family != socket.AF_UNIX:
-            _tune(sock, self._settings.keepalive)
+            try:
+                _tune(sock, self._settings.keepalive)
+            except OSError as error:  # some systems say so where the service has broken off already
+                sock.close()
+                raise not_connected(cause_of(error, str(endpoint))) from error
         return sock
 
     async def _open(self, endpoint: Endpoint) -> socket.socket:

@@ -156,8 +156,9 @@ class SocksOrigin(Origin):
         except (SocksError, OriginError) as error:
             tunnel.close_with(NORMAL, str(error))
             return
-        replies.put(reply(SUCCEEDED, sock.getsockname()))
-        channel = await connect_tunnel(tunnel, replies, sock)
+        channel = await connect_tunnel(tunnel, replies, sock, hold=True)
+        replies.put(reply(SUCCEEDED, channel.local_address()))
+        channel.release()
         await pump(client, channel)
 
     async def _open(self, wanted: Endpoint, replies: Replies) -> socket.socket:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pyconnector.ingress.rules.proxy_protocol import proxy_header, visitor_address
 from pyconnector.origins.base import ByteReader, Headers, Origin, OriginRequest, OriginResponse
-from pyconnector.origins.net.dial import Dialer, Endpoint, Resolver, dial_settings, resolve_name
+from pyconnector.origins.failures import not_connected
+from pyconnector.origins.net.dial import Dialer, Endpoint, Resolver, cause_of, dial_settings, resolve_name
 from pyconnector.origins.tcp.socks import relay_after_greeting
 from pyconnector.origins.tcp.tunnel import connect_tunnel
 from pyconnector.origins.websocket import WebSocketTunnel, accept
@@ -40,7 +41,11 @@ class StreamOrigin(Origin):
         """
         headers = accept(request)
         sock = await self._dialer.open_socket(self._endpoint)
-        announcement = self._announcement(request, sock)
+        try:
+            announcement = self._announcement(request, sock)
+        except OSError as error:  # the service has broken off already: it has no address any more
+            sock.close()
+            raise not_connected(cause_of(error, str(self._endpoint))) from error
         return await carry_frames(headers, body, sock, socks=self._socks, announcement=announcement)
 
     def _announcement(self, request: OriginRequest, sock: socket.socket) -> bytes:

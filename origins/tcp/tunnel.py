@@ -7,6 +7,7 @@ import socket
 from collections.abc import Coroutine
 
 from pyconnector.origins.base import ByteReader, Headers, OriginResponse
+from pyconnector.origins.failures import unreachable
 from pyconnector.origins.net.channel import Channel, Sink, pump
 from pyconnector.origins.net.dial import adopt
 from pyconnector.origins.net.inbox import Inbox
@@ -73,8 +74,13 @@ class Tunnel(Inbox, OriginResponse):
     def _work_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             return
-        if task.exception() is not None and self.channel is not None:  # the visitor's stream broke
+        error = task.exception()
+        if error is None:
+            return
+        if self.channel is not None and self.channel.is_connected:  # the client's stream broke
             self.channel.abort(reset=True)
+        else:  # no connection came to be, and so none can tell the reader that it is lost
+            self.fail(unreachable(f"the tunnel ended ({type(error).__name__})"))
 
 
 async def connect_tunnel(tunnel: Tunnel, sink: Sink, sock: socket.socket, *, hold: bool = False) -> Channel:

@@ -111,7 +111,7 @@ def test_the_total_is_bounded_over_all_keys(run: Run) -> None:
         for number in range(5):
             connection = pool.new_connection(f"key {number}")
             connection.connection_made(_NoTransport())
-            connection._set_free()
+            pool._take_back(connection)
             made.append(connection)
         assert pool.idle_count == 3
         assert [connection.is_closed for connection in made] == [True, True, False, False, False]
@@ -274,10 +274,11 @@ def test_closing_lets_requests_end(run: Run) -> None:
     async def scene() -> None:
         async with http_origin(serve_forever, slow) as (origin, server):
             await asyncio.gather(ask(origin))
-            serve_idle = origin._pool.take("") if origin._pool else None
+            assert origin._pool is not None
+            serve_idle = origin._pool.take("")
             response = await origin.serve(get(), Body())
             assert serve_idle is not None
-            serve_idle._set_free()
+            origin._pool._take_back(serve_idle)
             await origin.close()
             await origin.close()
             await until(lambda: len(server.running) == 1)

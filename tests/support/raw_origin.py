@@ -52,6 +52,8 @@ class Peer:
     async def send(self, *pieces: bytes) -> None:
         """Send each piece in a segment of its own."""
         for piece in pieces:
+            if self.writer.is_closing():  # uvloop's transports raise what is no ConnectionError
+                raise ConnectionResetError("the client is gone")
             self.writer.write(piece)
             await asyncio.wait_for(self.writer.drain(), PATIENCE)
             if len(pieces) > 1:
