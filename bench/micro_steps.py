@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from bench.load import http_request
 from pyconnector.connector.active.routes import Route
+from pyconnector.connector.link.quic.data_streams import DataStreams
+from pyconnector.connector.link.quic.exchange import QuicExchange
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
@@ -18,7 +20,7 @@ from pyconnector.origins.base import Headers, Origin, OriginRequest, OriginRespo
 from pyconnector.origins.http1.parser import ResponseParser
 from pyconnector.origins.http1.request_head import encode_head
 from pyconnector.protocol.http.headers import request_head, response_metadata
-from pyconnector.protocol.streams.connect import ConnectResponse
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
 from pyconnector.protocol.streams.openings import OpeningDecoder, encode_connect_request, encode_connect_response
 from pyconnector.transport.seam import Stream
 
@@ -126,12 +128,14 @@ def match_rule() -> Step:
 
 def pump_turn() -> Step:
     """A response that is there whole: head, body and end to a stream."""
-    stream = _Stream()
-    head = encode_connect_response(ConnectResponse(metadata=response_metadata(200, _HEADERS)))
+    stream = cast("Stream", _Stream())
+    opening = ConnectRequest(dest="http://bench.test/", type=ConnectionType.HTTP)
 
     def run(times: int) -> None:
         for _ in range(times):
-            _finish(pump(stream, head, _Response()))
+            exchange = QuicExchange(stream, opening, b"")
+            exchange.respond(200, _HEADERS)
+            _finish(pump(exchange, _Response()))
 
     return run
 
@@ -144,9 +148,9 @@ def request_path() -> Step:
     routes = SimpleNamespace(
         ingress=ingress, routes=tuple(Route(rule, _Origin(), (), False) for rule in ingress.rules), private=None
     )
-    made: list[tuple[asyncio.AbstractEventLoop, RequestPath]] = []
+    made: list[tuple[asyncio.AbstractEventLoop, DataStreams]] = []
 
-    def path_of_this_loop() -> RequestPath:
+    def streams_of_this_loop() -> DataStreams:
         loop = asyncio.get_running_loop()
         if not made or made[-1][0] is not loop:
             path = RequestPath(
@@ -154,15 +158,14 @@ def request_path() -> Step:
                 counters=Counters(),
                 added_headers=[(b"Cf-Warp-Tag-Id", b"00000000-0000-0000-0000-000000000000")],
                 log=Log("request"),
-                serve_rpc=_no_rpc,
             )
-            made[:] = [(loop, path)]
+            made[:] = [(loop, DataStreams(path, serve_rpc=_no_rpc, log=Log("request")))]
         return made[-1][1]
 
     def run(times: int) -> None:
-        path = path_of_this_loop()
+        streams = streams_of_this_loop()
         for _ in range(times):
-            path.accept(_Stream(_OPENING))
+            streams.accept(_Stream(_OPENING))
 
     return _within_a_loop(run)
 

@@ -24,6 +24,7 @@ from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
+from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.supervisor import Supervisor
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
@@ -250,7 +251,7 @@ class Connector:
         return Services(
             identity=identity,
             dial=quic_dialer(config.edge, self._engine),
-            make_path=self._make_path,
+            make_streams=self._make_streams,
             orchestrator=self._orchestrator,
             counters=self.counters,
             emit=self._emit,
@@ -261,7 +262,7 @@ class Connector:
     def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
         return EdgeConnection(plan, services)
 
-    def _make_path(self, index: int) -> RequestPath:
+    def _make_streams(self, index: int) -> DataStreams:
         log = Log("request", {"connIndex": index})
 
         async def serve_rpc(stream: Stream, leftover: bytes) -> None:
@@ -279,14 +280,14 @@ class Connector:
 
         headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in self.config.tags]
         headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
-        return RequestPath(
+        path = RequestPath(
             orchestrator=self._orchestrator,
             counters=self.counters,
             added_headers=headers,
             log=log,
-            serve_rpc=serve_rpc,
             index=index,
         )
+        return DataStreams(path, serve_rpc=serve_rpc, log=log)
 
     def _edge_connections(self) -> dict[int, Connection]:
         return self._supervisor.connections() if self._supervisor is not None else {}

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.api.events import Event
     from pyconnector.connector.config.model import Credentials
+    from pyconnector.connector.link.quic.data_streams import DataStreams
     from pyconnector.connector.observe.counters import Counters
-    from pyconnector.connector.requests.path import RequestPath
     from pyconnector.protocol.rpc.registration import ConnectionDetails, Refusal
     from pyconnector.transport.seam import Address, Connection
 
@@ -111,7 +111,7 @@ class Services:
 
     identity: Identity
     dial: Callable[[Plan], Awaitable[Connection]]
-    make_path: Callable[[int], RequestPath]
+    make_streams: Callable[[int], DataStreams]
     orchestrator: Orchestrator
     counters: Counters
     emit: Callable[[Event], None]
@@ -129,7 +129,7 @@ class EdgeConnection:
     "What the edge said at registration; None before."
     connection: Connection | None = None
     _control: ControlStream | None = None
-    _path: RequestPath | None = None
+    _streams: DataStreams | None = None
     _draining: bool = False
     _log: Log = field(init=False)
 
@@ -139,7 +139,7 @@ class EdgeConnection:
     @property
     def active_streams(self) -> int:
         """How many streams are being served."""
-        return self._path.active if self._path is not None else 0
+        return self._streams.running.active if self._streams is not None else 0
 
     async def run(self) -> Ended:
         """Connect, register and serve until the connection ends. Cancel closes it at once."""
@@ -150,7 +150,7 @@ class EdgeConnection:
         except ConnectFailed as error:
             return Ended(kind=EndKind.UNREACHABLE, reason=error.reason, untrusted=error.untrusted)
         tasks = TaskOwner(self._failed)
-        self._path = self.services.make_path(self.plan.index)
+        self._streams = self.services.make_streams(self.plan.index)
         try:
             return await self._serve(connection, tasks)
         finally:
@@ -165,19 +165,19 @@ class EdgeConnection:
         Cancel leaves the connection open; `run` still has to be cancelled then.
         """
         self._draining = True
-        if self.connection is None or self._control is None or self._path is None or self.details is None:
+        if self.connection is None or self._control is None or self._streams is None or self.details is None:
             return
         try:
             async with asyncio.timeout(grace_period):
                 await self._unregister(self._control)
-                await self._path.wait_idle()
-                await _delivered(self.connection, self._path)
+                await self._streams.running.wait_idle()
+                await _delivered(self.connection, self._streams)
         except TimeoutError:
-            left = max(self._path.active, self.connection.statistics().streams_open - 1)
+            left = max(self._streams.running.active, self.connection.statistics().streams_open - 1)
             if left > 0:
                 requests = "1 request is" if left == 1 else f"{left} requests are"
                 self._log.warning("The grace period is over: %s broken off", requests)
-        await self._path.abort_all()
+        await self._streams.running.abort_all()
         self._control.close()
         self.connection.close()
 
@@ -230,8 +230,8 @@ class EdgeConnection:
     def _registered(self, connection: Connection, details: ConnectionDetails) -> None:
         self.details = details
         self.services.counters.registrations += 1
-        if self._path is not None:
-            connection.set_stream_handler(self._path.accept)
+        if self._streams is not None:
+            connection.set_stream_handler(self._streams.accept)
         self._log.info(
             "Registered tunnel connection",
             **fields(connection=details.connection_id, location=details.location, protocol="quic"),
@@ -274,8 +274,8 @@ class EdgeConnection:
         self.services.counters.registrations_failed[error] += 1
 
     async def _close(self, connection: Connection, tasks: TaskOwner) -> None:
-        if self._path is not None:
-            await self._path.abort_all()
+        if self._streams is not None:
+            await self._streams.running.abort_all()
         connection.close()
         await tasks.cancel_all(timeout=CLOSE_TIMEOUT)
         try:
@@ -288,7 +288,7 @@ class EdgeConnection:
         self._log.error("%s failed: %s", task.get_name(), error, exc_info=error)
 
 
-async def _delivered(connection: Connection, path: RequestPath) -> None:
+async def _delivered(connection: Connection, streams: DataStreams) -> None:
     """Wait until the edge has all that was sent: every stream but the control stream is over, or nothing is under way.
 
     Closing forgets what is still queued or was lost: answers whose requests count as served here. Streams may stay open
@@ -296,7 +296,7 @@ async def _delivered(connection: Connection, path: RequestPath) -> None:
     """
     looks = 0  # in succession that found nothing under way: between a loss and sending again one may be wrong
     while looks < DELIVERY_LOOKS and (now := connection.statistics()).streams_open > 1:
-        looks = 0 if now.bytes_undelivered or path.active else looks + 1
+        looks = 0 if now.bytes_undelivered or streams.running.active else looks + 1
         await asyncio.sleep(DELIVERY_INTERVAL)
 
 

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.observe.log import escape
 from pyconnector.ingress.config.services import redacted
-from pyconnector.origins.base import OriginError, OriginResponse
-from pyconnector.protocol.http.headers import HOST_KEY, METHOD_KEY, lookup
-from pyconnector.protocol.streams.connect import ConnectionType
+from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
     from pyconnector.connector.active.routes import Rejection, Route
+    from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.origins.base import ByteReader, OriginRequest
-    from pyconnector.protocol.streams.connect import ConnectRequest
 
 #: Where the records go; it is on while it has handlers. Its level does not follow that of the other logs.
 LOGGER = logging.getLogger("pyconnector.access_log")
@@ -39,12 +37,12 @@ class Entry:
     """The record of one request, filled in as the request goes its way."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "error", "index", "opening", "refused", "request", "route", "started", "status",
+        "bytes_in", "bytes_out", "error", "exchange", "index", "refused", "request", "route", "started", "status",
     )  # fmt: skip
 
-    def __init__(self, index: int, opening: ConnectRequest | None = None) -> None:
+    def __init__(self, index: int, exchange: Exchange | None = None) -> None:
         self.index = index
-        self.opening = opening
+        self.exchange = exchange
         self.started = asyncio.get_running_loop().time()
         self.route: Route | None = None
         self.request: OriginRequest | None = None
@@ -72,13 +70,13 @@ class Entry:
     def fields(self, now: float) -> dict[str, object]:
         """Return what is known, by field name; every text is escaped and cut."""
         fields: dict[str, object] = {"connIndex": self.index}
-        request, opening = self.request, self.opening
-        if opening is not None:
-            fields["kind"] = opening.type.name.lower()
-            if opening.type is ConnectionType.TCP:
-                fields["destination"] = _text(opening.dest)
+        request, exchange = self.request, self.exchange
+        if exchange is not None:
+            fields["kind"] = exchange.kind.value
+            if exchange.kind is RequestKind.TCP:
+                fields["destination"] = _text((request or exchange.request()).destination)
             else:
-                fields |= _asked(request, opening)
+                fields |= _asked(request, exchange)
         if self.route is not None:
             fields["rule"] = self.route.index
             fields["service"] = _text(redacted(self.route.rule.service))
@@ -180,12 +178,12 @@ class _Line:
         return " ".join([f"{name}={_quoted(str(value))}" for name, value in self._fields.items()])
 
 
-def _asked(request: OriginRequest | None, opening: ConnectRequest) -> dict[str, object]:
+def _asked(request: OriginRequest | None, exchange: Exchange) -> dict[str, object]:
     """What the visitor asked for; of a request that could not be read, what the edge said of it."""
     if request is not None:
         method, host, target = request.method, request.host, request.target
     else:
-        method, host = (lookup(opening.metadata, key).decode("utf-8", "replace") for key in (METHOD_KEY, HOST_KEY))
+        method, host = exchange.claimed()
         target = ""
     asked = {"method": method, "host": host, "path": target.partition("?")[0]}
     return {name: _text(value) for name, value in asked.items() if value}

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from pyconnector.connector.active.routes import Route, Stage
+from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
@@ -119,14 +120,14 @@ class PathUnderTest:
             counters=self.counters,
             added_headers=[(b"Cf-Warp-Tag-Room", b"attic"), (b"Cf-Warp-Tag-Id", b"me")],
             log=Log("request"),
-            serve_rpc=serve_rpc or self._serve_rpc,
             index=3,
         )
+        self.streams = DataStreams(self.path, serve_rpc=serve_rpc or self._serve_rpc, log=Log("request"))
         self.edge: MemoryConnection
         self.connection: MemoryConnection
         self.connection, self.edge = memory_pair()
         if attach:
-            self.connection.set_stream_handler(self.path.accept)
+            self.connection.set_stream_handler(self.streams.accept)
 
     async def _serve_rpc(self, stream: Stream, first: bytes) -> None:
         self.rpc.append(first)
@@ -144,7 +145,7 @@ class PathUnderTest:
     async def settled(self) -> None:
         """Wait until nothing is being served any more."""
         async with asyncio.timeout(5):
-            while self.path.active:
+            while self.streams.running.active:
                 await asyncio.sleep(0)
 
 

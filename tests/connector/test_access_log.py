@@ -21,6 +21,7 @@ from pyconnector.connector.config import LogConfig
 from pyconnector.connector.observe.access_log import LOGGER, MAX_FIELD_CHARS
 from pyconnector.connector.observe.access_log_output import AccessLogSetup, JsonLinesFormatter, ReadableFormatter
 from pyconnector.connector.requests import path as request_path
+from pyconnector.connector.requests import running
 from pyconnector.identity.access_token import Identity
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
 from pyconnector.protocol.streams.connect import ConnectionType
@@ -206,7 +207,7 @@ def test_a_request_that_cannot_be_read_leaves_a_record_too(log: Records) -> None
 
 
 def test_a_stream_beyond_the_bound_leaves_a_record(log: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_path, "MAX_STREAMS", 0)
+    monkeypatch.setattr(running, "MAX_REQUESTS", 0)
     run(lambda: ask(PathUnderTest()))
     assert "already serves 0 streams" in log.only()["error"]
 

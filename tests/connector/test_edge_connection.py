@@ -21,7 +21,7 @@ from pyconnector.connector.link.edge_connection import (
     features,
 )
 from pyconnector.connector.observe.counters import Counters
-from pyconnector.connector.requests.path import IDLE_LINGER
+from pyconnector.connector.requests.running import IDLE_LINGER
 from pyconnector.protocol.rpc.registration import (
     ConnectionDetails,
     LocalConfigurationReceived,
@@ -71,7 +71,7 @@ class World:
                 arch="linux_amd64",
             ),
             dial=self.dial,
-            make_path=lambda index: self.under.path,
+            make_streams=lambda index: self.under.streams,
             orchestrator=cast("Any", orchestrator),
             counters=self.counters,
             emit=self.events.append,
@@ -419,7 +419,7 @@ def test_cancelling_closes_the_connection_and_leaves_no_task() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert world.under.connection.closed is not None
-        assert world.under.path.active == 0
+        assert world.under.streams.running.active == 0
         names = {other.get_name() for other in asyncio.all_tasks()}
         assert not any(name.startswith(("control stream", "edge stream")) for name in names)
 

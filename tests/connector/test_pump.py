@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pyconnector.connector.requests.pump import JOIN_LIMIT, pump
+from pyconnector.connector.link.quic.exchange import JOIN_LIMIT, QuicExchange
+from pyconnector.connector.requests.pump import pump
 from pyconnector.origins.base import OriginError
+from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.memory import memory_pair
 from tests.connector.fakes import FakeResponse
@@ -34,8 +36,15 @@ class Writes:
         self.writes.append((b"", True))
 
 
+def answering(stream: object) -> QuicExchange:
+    """An exchange on `stream` whose head is written HEAD."""
+    exchange = QuicExchange(cast("Stream", stream), ConnectRequest(dest="", type=ConnectionType.HTTP), b"")
+    exchange._head = b"HEAD"
+    return exchange
+
+
 def run(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
-    asyncio.run(pump(cast("Stream", writes), b"HEAD", response))
+    asyncio.run(pump(answering(writes), response))
     return writes.writes
 
 
@@ -60,7 +69,7 @@ def test_a_head_does_not_wait_for_a_late_body() -> None:
     async def scenario() -> None:
         writes, response = Writes(), FakeResponse()
         response.open = True
-        task = asyncio.create_task(pump(cast("Stream", writes), b"HEAD", response))
+        task = asyncio.create_task(pump(answering(writes), response))
         await asyncio.sleep(0)
         assert writes.writes == [(b"HEAD", False)]
         response.feed(b"tick")
@@ -96,7 +105,7 @@ def test_a_visitor_who_left_is_told_to_the_caller() -> None:
         theirs.stop()
         await asyncio.sleep(0)
         with pytest.raises(StreamReset):
-            await pump(ours, b"HEAD", FakeResponse(b"body"))
+            await pump(answering(ours), FakeResponse(b"body"))
         edge.close()
 
     asyncio.run(scenario())

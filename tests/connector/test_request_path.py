@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyconnector.connector.active.routes import Rejection, Route
-from pyconnector.connector.requests import path as request_path
+from pyconnector.connector.link.quic import data_streams
+from pyconnector.connector.requests import running
 from pyconnector.ingress import parse_ingress
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.protocol.streams.connect import ConnectionType
@@ -240,14 +241,14 @@ def test_an_opening_that_never_completes_is_given_up() -> None:
         started = asyncio.get_running_loop().time()
         with pytest.raises(StreamReset):
             await stream.receive()
-        assert asyncio.get_running_loop().time() - started == pytest.approx(request_path.OPENING_TIMEOUT)
+        assert asyncio.get_running_loop().time() - started == pytest.approx(data_streams.OPENING_TIMEOUT)
         await under.settled()
 
     run(scenario)
 
 
 def test_incomplete_openings_together_hold_no_more_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_path, "MAX_OPENING_BACKLOG", 100)
+    monkeypatch.setattr(data_streams, "MAX_OPENING_BACKLOG", 100)
 
     async def scenario() -> None:
         under = PathUnderTest()
@@ -262,13 +263,13 @@ def test_incomplete_openings_together_hold_no_more_than_their_bound(monkeypatch:
         for stream in held:
             stream.send_nowait(opening()[40:], finish=True)
             assert (await read_answer(stream)).body == b"hello"
-        assert under.path._opening_backlog == 0
+        assert under.streams._opening_backlog == 0
 
     run(scenario)
 
 
 def test_streams_beyond_the_bound_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_path, "MAX_STREAMS", 3)
+    monkeypatch.setattr(running, "MAX_REQUESTS", 3)
 
     async def scenario() -> None:
         release = asyncio.Event()
@@ -544,13 +545,13 @@ def test_idle_means_nothing_served_and_nothing_new_for_a_moment() -> None:
         under = PathUnderTest(FakeOrigin(serve))
         await under.open(opening())
         await asyncio.sleep(0)
-        idle = asyncio.create_task(under.path.wait_idle())
+        idle = asyncio.create_task(under.streams.running.wait_idle())
         await asyncio.sleep(10)
         assert not idle.done()
         release.set()
         started = asyncio.get_running_loop().time()
         await idle
-        assert asyncio.get_running_loop().time() - started == pytest.approx(request_path.IDLE_LINGER)
+        assert asyncio.get_running_loop().time() - started == pytest.approx(running.IDLE_LINGER)
 
     run(scenario)
 
@@ -561,9 +562,9 @@ def test_aborting_everything_leaves_no_task() -> None:
         under = PathUnderTest(FakeOrigin(lambda request, body: _wait(never)))
         streams = [await under.open(opening(), finish=False) for _ in range(3)]
         await asyncio.sleep(0.01)
-        before = under.path.active
-        await under.path.abort_all()
-        assert (before, under.path.active) == (3, 0)
+        before = under.streams.running.active
+        await under.streams.running.abort_all()
+        assert (before, under.streams.running.active) == (3, 0)
         assert [await aborted(stream) for stream in streams] == [True] * 3
 
     run(scenario)
@@ -580,7 +581,7 @@ def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
                 stream.stop()
             await asyncio.sleep(0)
         await under.settled()
-        assert under.path._opening_backlog == 0
+        assert under.streams._opening_backlog == 0
         assert not under.connection.streams
         assert isinstance(await under.ask(), Answer)
 

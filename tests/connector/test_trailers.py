@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pyconnector.connector.requests.pump import JOIN_LIMIT, pump_framed
+from pyconnector.connector.link.quic.exchange import JOIN_LIMIT, QuicExchange
+from pyconnector.connector.requests.pump import pump
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.protocol.streams.openings import encode_connect_request
@@ -99,21 +100,29 @@ class Writes:
         self.drained += 1
 
 
+def framed(writes: Writes) -> QuicExchange:
+    """An exchange whose head is written HEAD and whose body is framed."""
+    request = ConnectRequest(dest="", type=ConnectionType.HTTP, metadata=(TRAILERS_OFFER,))
+    exchange = QuicExchange(cast("Stream", writes), request, b"")
+    exchange._head, exchange._framed = b"HEAD", True
+    return exchange
+
+
 def pumped(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
-    asyncio.run(pump_framed(cast("Stream", writes), b"HEAD", response))
+    asyncio.run(pump(framed(writes), response))
     return writes.writes
 
 
 def test_a_small_response_leaves_in_one_write() -> None:
-    whole = b"HEAD" + encode_data(b"a") + encode_data(b"b") + encode_trailers(TRAILERS)
-    assert pumped(Writes(), with_trailers(b"a", b"b")) == [(whole, True)]
+    assert pumped(Writes(), with_trailers(b"a")) == [(b"HEAD" + encode_data(b"a") + encode_trailers(TRAILERS), True)]
 
 
 def test_large_pieces_leave_as_they_come_and_a_full_stream_is_waited_for() -> None:
     piece = bytes(JOIN_LIMIT + 1)
     writes = Writes(full=True)
     assert pumped(writes, with_trailers(piece, b"b")) == [
-        (b"HEAD" + encode_data(piece), False),
+        (b"HEAD", False),
+        (encode_data(piece), False),
         (encode_data(b"b") + encode_trailers(TRAILERS), True),
     ]
     assert writes.drained == 1
@@ -123,7 +132,7 @@ def test_nothing_waits_for_what_is_late() -> None:
     async def scenario() -> None:
         writes, response = Writes(), with_trailers()
         response.open = True
-        task = asyncio.create_task(pump_framed(cast("Stream", writes), b"HEAD", response))
+        task = asyncio.create_task(pump(framed(writes), response))
         expected: list[tuple[bytes, bool]] = [(b"HEAD", False)]
         for tick in (b"1", b"2"):
             await _turns()

@@ -105,9 +105,9 @@ def test_ten_thousand_abandoned_streams_leave_nothing(engine: str) -> None:
 def test_streams_that_stay_open_have_a_limit_and_the_rest_are_told(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pyconnector.connector.requests import path as request_path
+    from pyconnector.connector.requests import running
 
-    monkeypatch.setattr(request_path, "MAX_STREAMS", 50)
+    monkeypatch.setattr(running, "MAX_REQUESTS", 50)
 
     async def test() -> None:
         async with hostility(engine, b"") as here:

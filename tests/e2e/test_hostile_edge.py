@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pyconnector.connector.requests import path as request_path
+from pyconnector.connector.link.quic import data_streams
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.protocol.streams.openings import encode_connect_request, encode_rpc_opening
 from tests.support.hostile import hostility, sentences
@@ -65,7 +65,7 @@ def test_an_opening_in_pieces_of_any_size_is_read(engine: str) -> None:
 def test_an_opening_that_never_ends_is_given_up(
     engine: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_path, "OPENING_TIMEOUT", 0.2)
+    monkeypatch.setattr(data_streams, "OPENING_TIMEOUT", 0.2)
 
     async def test() -> None:
         whole = encode_connect_request(HONEST)

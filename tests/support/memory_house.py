@@ -14,6 +14,7 @@ from typing import Any
 from pyconnector.connector.active.orchestrator import Orchestrator
 from pyconnector.connector.api.events import Event, Registered
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services
+from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.rpc_streams import RpcStreams
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
@@ -36,10 +37,10 @@ async def memory_house(rules: Iterable[Mapping[str, Any]]) -> AsyncIterator[Loca
     async def dial(plan: Plan) -> Any:
         return ours
 
-    def make_path(index: int) -> RequestPath:
-        return RequestPath(
-            orchestrator=orchestrator, counters=counters, added_headers=[], log=Log("request"), serve_rpc=rpc.serve
-        )
+    def make_streams(index: int) -> DataStreams:
+        log = Log("request")
+        path = RequestPath(orchestrator=orchestrator, counters=counters, added_headers=[], log=log)
+        return DataStreams(path, serve_rpc=rpc.serve, log=log)
 
     def emit(event: Event) -> None:
         if isinstance(event, Registered):
@@ -47,7 +48,7 @@ async def memory_house(rules: Iterable[Mapping[str, Any]]) -> AsyncIterator[Loca
 
     identity = Identity(credentials=credentials(), client_id=uuid.uuid4(), version="1", arch="tests")
     services = Services(
-        identity=identity, dial=dial, make_path=make_path, orchestrator=orchestrator, counters=counters, emit=emit
+        identity=identity, dial=dial, make_streams=make_streams, orchestrator=orchestrator, counters=counters, emit=emit
     )
     await orchestrator.start(parse_ingress({"ingress": list(rules)}), WarpRouting())
     try:
