@@ -89,7 +89,7 @@ class H2Visitor(asyncio.Protocol):
 
     def flush(self) -> None:
         data = self.h2.data_to_send()
-        if data:
+        if data and not self.transport.is_closing():  # on uvloop it would raise
             self.transport.write(data)
 
     async def close(self) -> None:
