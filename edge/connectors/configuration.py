@@ -38,8 +38,7 @@ async def push_to_tunnel(tunnels: Tunnels, tunnel: Tunnel, configuration: bytes)
     if answers and not any(answer.error for answer in answers):
         tunnel.configuration = configuration
         tunnel.configuration_version = max(version, *(answer.applied_version for answer in answers))
-        if tunnel.learn(configuration):
-            tunnels.hostnames_changed()
+        tunnels.learn(tunnel, configuration)
     return answers
 
 

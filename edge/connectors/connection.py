@@ -70,6 +70,7 @@ class EdgeConnection:
         self._tasks = TaskSet()
         self._rpc_streams = 0
         self._control_seen = False
+        self._refused_hostnames: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<EdgeConnection {self.connection_id} {self.state} in_flight={self.in_flight}>"
@@ -227,8 +228,8 @@ class EdgeConnection:
             case RegisterRequested(registration=registration):
                 self._register(server, registration)
             case LocalConfigurationReceived(config=configuration):
-                if self.tunnel is not None and self.tunnel.learn(configuration):
-                    self._tunnels.hostnames_changed()
+                if self.state == "registered" and self.tunnel is not None:
+                    self._learn(self.tunnel, configuration)
                 server.acknowledge_local_configuration()
             case UnregisterRequested():
                 self._leave("draining")
@@ -288,6 +289,19 @@ class EdgeConnection:
             return
         if answer.error:
             _log.warning("connection %s rejected its configuration: %r", self.connection_id, answer.error)
+        elif self.state == "registered":
+            self._learn(tunnel, tunnel.configuration)
+
+    def _learn(self, tunnel: Tunnel, configuration: bytes) -> None:
+        refused = self._tunnels.learn(tunnel, configuration)
+        if refused and refused != self._refused_hostnames:
+            _log.warning(
+                "connection %s announces %d hostnames that are served by others, such as %r: they stay with them",
+                self.connection_id,
+                len(refused),
+                refused[0],
+            )
+        self._refused_hostnames = refused
 
     async def _serve_rpc(self, stream: Stream) -> None:
         try:

@@ -11,11 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from pyconnector.edge.connectors.hostnames import Hostnames
 from pyconnector.edge.settings import TunnelSettings, is_hostname
 from pyconnector.protocol.rpc.registration import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from uuid import UUID
 
     from pyconnector.protocol.rpc.registration import Registration
@@ -63,7 +64,10 @@ class Tunnel:
         self.local_configuration: Mapping[str, object] | None = None
         "What a connector said its own configuration is."
         self.learned_hostnames: tuple[str, ...] = ()
+        "Those that it names, whoever serves them."
         self.members: list[Member] = []
+        self.on_empty: Callable[[], None] = lambda: None
+        "Called when the last connection left."
         self._secret_digest = _digest(settings.secret)
         self._turn = 0
 
@@ -99,6 +103,8 @@ class Tunnel:
         """Let `member` serve no new requests. Idempotent."""
         if member in self.members:
             self.members.remove(member)
+            if not self.members:
+                self.on_empty()
 
     def pick(self) -> Member | None:
         """Return the connection with the fewest requests in flight, in turn among equals; None without any."""
@@ -136,8 +142,7 @@ class Tunnels:
     def __init__(self, settings: Iterable[TunnelSettings] = (), *, any_credentials: bool = False) -> None:
         self._by_id: dict[UUID, Tunnel] = {}
         self._any_credentials = any_credentials
-        self._exact: dict[str, Tunnel] = {}
-        self._suffixes: dict[str, Tunnel] = {}
+        self._hostnames: Hostnames[Tunnel] = Hostnames()
         self._catch_all: list[Tunnel] = []
         for tunnel in settings:
             self.add(tunnel)
@@ -162,7 +167,11 @@ class Tunnels:
         if settings.tunnel_id in self._by_id:
             raise ValueError(f"tunnel {settings.tunnel_id} is there already")
         tunnel = self._by_id[settings.tunnel_id] = Tunnel(settings)
-        self.hostnames_changed()
+        tunnel.on_empty = lambda: self._hostnames.withdraw(tunnel)
+        if tunnel.hostnames:
+            self._hostnames.set(tunnel, tunnel.hostnames)
+        else:
+            self._catch_all.append(tunnel)
         return tunnel
 
     def authenticate(self, registration: Registration) -> Tunnel | Refusal:
@@ -184,17 +193,7 @@ class Tunnels:
 
     def for_host(self, host: str) -> Tunnel | None:
         """Return the tunnel that serves the lower-case `host` (no port): by name, by suffix, or whichever takes all."""
-        tunnel = self._exact.get(host)
-        if tunnel is not None:
-            return tunnel
-        if self._suffixes:
-            suffix = host
-            while suffix:
-                suffix = suffix.partition(".")[2]
-                tunnel = self._suffixes.get(suffix)
-                if tunnel is not None:
-                    return tunnel
-        return self.for_addresses()
+        return self._hostnames.find(host) or self.for_addresses()
 
     def for_addresses(self) -> Tunnel | None:
         """Return the tunnel for what no hostname decides: of those that take all, the first with connections."""
@@ -203,20 +202,18 @@ class Tunnels:
                 return tunnel
         return self._catch_all[0] if self._catch_all else None
 
-    def hostnames_changed(self) -> None:
-        """Look again at which tunnel serves which name. Settings go before what connectors say, the older before the
-        younger."""
-        self._exact.clear()
-        self._suffixes.clear()
-        tunnels = self.all()
-        self._catch_all = [tunnel for tunnel in tunnels if not tunnel.hostnames]
-        claims = [(name, tunnel) for tunnel in tunnels for name in tunnel.hostnames]
-        claims += [(name, tunnel) for tunnel in self._catch_all for name in tunnel.learned_hostnames]
-        for name, tunnel in claims:
-            if name.startswith("*."):
-                self._suffixes.setdefault(name[2:], tunnel)
-            else:
-                self._exact.setdefault(name, tunnel)
+    def learn(self, tunnel: Tunnel, configuration: bytes) -> tuple[str, ...]:
+        """Keep the configuration of a connector of `tunnel`, and what hostnames it announces; return those of others.
+
+        The announcement counts for as long as the tunnel has connections.
+        """
+        if not tunnel.learn(configuration) or tunnel.hostnames:
+            return ()
+        return self._hostnames.announce(tunnel, tunnel.learned_hostnames)
+
+    def hostnames_of(self, tunnel: Tunnel) -> list[str]:
+        """Return the names that lead to `tunnel` now."""
+        return list(tunnel.hostnames) or self._hostnames.served_by(tunnel)
 
 
 def _digest(secret: bytes) -> bytes:
@@ -229,6 +226,9 @@ def _hostnames_of(configuration: Mapping[str, object]) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for rule in rules if isinstance(rules, list) else ():
         name = rule.get("hostname") if isinstance(rule, Mapping) else None
-        if isinstance(name, str) and is_hostname(name.lower()) and len(names) < MAX_LEARNED_HOSTNAMES:
-            names[name.lower()] = None
+        if not isinstance(name, str) or len(names) >= MAX_LEARNED_HOSTNAMES:
+            continue
+        name = name.lower().removesuffix(".")
+        if is_hostname(name):
+            names[name] = None
     return tuple(names)

@@ -68,7 +68,7 @@ class ControlApi:
         return {
             "id": str(tunnel.tunnel_id),
             "account_tag": tunnel.account_tag,
-            "hostnames": list(tunnel.hostnames or tunnel.learned_hostnames),
+            "hostnames": self._tunnels.hostnames_of(tunnel),
             "takes_every_hostname": not tunnel.hostnames,
             "connections": len(tunnel.members),
             "in_flight": sum(member.in_flight for member in tunnel.members),

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from pyconnector.edge import EdgeSettings, SettingsError, TunnelSettings
+from pyconnector.edge.connectors import hostnames
 from pyconnector.edge.connectors.tunnels import (
     DUPLICATE,
     MAX_CONNECTIONS_PER_TUNNEL,
@@ -113,8 +114,7 @@ def test_hostnames_of_a_configuration_count_where_settings_name_none() -> None:
     second = tunnels.get(UUID(int=2))
     assert second is not None
     rules = [{"hostname": "App.test"}, {"hostname": "taken.test"}, {"hostname": 3}, "x", {"service": "http_status:404"}]
-    assert second.learn(json.dumps({"ingress": rules}).encode())
-    tunnels.hostnames_changed()
+    assert tunnels.learn(second, json.dumps({"ingress": rules}).encode()) == ("taken.test",)
     assert tunnels.for_host("app.test") is second
     assert tunnels.for_host("taken.test") is tunnels.get(UUID(int=3))
     assert tunnels.for_host("other.test") is tunnels.get(UUID(int=1))
@@ -185,3 +185,82 @@ def test_a_tunnel_is_there_once() -> None:
         EdgeSettings(tunnels=(tunnel_settings(), tunnel_settings()))
     with pytest.raises(SettingsError, match="empty secret"):
         TunnelSettings(account_tag="a", tunnel_id=ID, secret=b"")
+
+
+def announced(*names: str) -> bytes:
+    return json.dumps({"ingress": [{"hostname": name} for name in names]}).encode()
+
+
+def tunnels_with(*first: str) -> tuple[Tunnels, Tunnel, Tunnel, Tunnel]:
+    """Return tunnel 1 with hostnames of the settings, and 2 and 3 that have none, each with a connection."""
+    tunnels = Tunnels([tunnel_settings(1, *first), tunnel_settings(2), tunnel_settings(3)])
+    one, two, three = tunnels.all()
+    for tunnel in (one, two, three):
+        tunnel.join(Member())
+    return tunnels, one, two, three
+
+
+@pytest.mark.parametrize("name", ["admin.corp.test", "*.corp.test", "x.y.corp.test", "*.x.corp.test", "corp.test"])
+def test_nothing_below_a_wildcard_of_the_settings_is_learned(name: str) -> None:
+    tunnels, one, two, _ = tunnels_with("*.corp.test")
+    assert tunnels.learn(two, announced(name, "own.test")) == (name,)
+    assert tunnels.for_host("admin.corp.test") is one
+    assert tunnels.for_host("x.y.corp.test") is one
+    assert tunnels.for_host("own.test") is two
+    assert tunnels.hostnames_of(two) == ["own.test"]
+
+
+@pytest.mark.parametrize("name", ["a.test", "x.a.test", "*.a.test", "A.TEST", "a.test."])
+def test_nothing_at_or_below_a_name_of_the_settings_is_learned(name: str) -> None:
+    tunnels, one, two, _ = tunnels_with("a.test")
+    assert tunnels.learn(two, announced(name)) == (name.lower().removesuffix("."),)
+    assert tunnels.for_host("a.test") is one
+    assert tunnels.hostnames_of(two) == []
+
+
+def test_a_wildcard_above_a_name_of_the_settings_leaves_it_alone() -> None:
+    tunnels, one, two, _ = tunnels_with("a.corp.test")
+    assert tunnels.learn(two, announced("*.corp.test")) == ()
+    assert tunnels.for_host("a.corp.test") is one
+    assert tunnels.for_host("b.corp.test") is two
+
+
+def test_a_name_is_whose_announced_it_first() -> None:
+    tunnels, _, two, three = tunnels_with("other.test")
+    assert tunnels.learn(three, announced("app.test", "*.app.test")) == ()
+    assert tunnels.learn(two, announced("app.test", "*.app.test", "more.test")) == ("app.test", "*.app.test")
+    assert tunnels.for_host("app.test") is three
+    assert tunnels.for_host("x.app.test") is three
+    assert tunnels.for_host("more.test") is two
+    assert tunnels.learn(three, announced("*.app.test", "app.test", "new.test")) == (), "it announces anew"
+    assert tunnels.for_host("app.test") is three
+
+
+def test_a_claim_ends_with_the_last_connection_or_a_new_announcement() -> None:
+    tunnels, _, two, three = tunnels_with("other.test")
+    second = Member()
+    three.join(second)
+    tunnels.learn(three, announced("app.test", "gone.test"))
+    tunnels.learn(two, announced("app.test", "gone.test"))
+    three.leave(three.members[0])
+    assert tunnels.for_host("app.test") is three
+    tunnels.learn(three, announced("app.test"))
+    assert tunnels.for_host("gone.test") is two
+    three.leave(second)
+    assert tunnels.for_host("app.test") is two
+    two.leave(two.members[0])
+    assert tunnels.hostnames_of(two) == []
+
+
+def test_a_tunnel_added_with_hostnames_takes_them_from_whoever_announced_them() -> None:
+    tunnels, _, two, _ = tunnels_with("other.test")
+    tunnels.learn(two, announced("app.test"))
+    added = tunnels.add(tunnel_settings(4, "*.app.test", "app.test"))
+    assert tunnels.for_host("app.test") is added
+    assert tunnels.hostnames_of(two) == []
+
+
+def test_a_host_that_is_too_long_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    tunnels, _, two, _ = tunnels_with("other.test")
+    monkeypatch.setattr(hostnames, "_covering", lambda host: pytest.fail("it was taken apart"))
+    assert tunnels.for_host("a." * 30_000) is two
