@@ -11,6 +11,9 @@ from pyconnector.protocol.streams.trailers import TRAILERS_OFFER
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
 
+#: Of http, which is all that visitors speak here.
+_DEFAULT_PORT = 80
+
 
 def connect_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) -> ConnectRequest:
     """Return what opens the stream for `request`, whose fields `headers` stands in for.
@@ -20,7 +23,7 @@ def connect_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]])
     Raises:
         ProtocolError: a field cannot be carried.
     """
-    host = request.host.decode("ascii")
+    host = normal_host(request.host)
     if request.wants_trailers:
         headers = [*headers, (b"Te", b"trailers")]
     head = RequestHead(request.method, host, request.target.decode("latin-1"), headers, request.body_length)
@@ -34,9 +37,20 @@ def connect_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]])
     )
 
 
+def normal_host(host: bytes) -> str:
+    """Return a Host value as it goes on: lower case, without the dot of the root and without the port of its scheme.
+
+    Spellings that mean the same (RFC 9110 4.2.3) must not meet different rules, here or behind the tunnel.
+    """
+    name = host_name(host)
+    port = host.rpartition(b"]")[2].partition(b":")[2]
+    number = int(port) if port else _DEFAULT_PORT
+    return name if number == _DEFAULT_PORT else f"{name}:{number}"
+
+
 def host_name(host: bytes) -> str:
     """Return the name in a Host value: lower case, without port and without the dot of the root."""
-    text = host.decode("ascii")
+    text = host.decode("ascii").lower()
     if text.startswith("["):
         return text.partition("]")[0] + "]"
-    return text.partition(":")[0].lower().rstrip(".")
+    return text.partition(":")[0].removesuffix(".")

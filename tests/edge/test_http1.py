@@ -35,8 +35,8 @@ def test_a_request_goes_and_its_response_comes_back() -> None:
         assert [value for name, value in response.fields if name == "X-A"] == ["1", "2"]
         request = seen[0].request
         assert request.type is ConnectionType.HTTP
-        assert request.dest == "http://App.test:80/p%20a?q=1"
-        assert (seen[0].value("HttpMethod"), seen[0].value("HttpHost")) == ("GET", "App.test:80")
+        assert request.dest == "http://app.test/p%20a?q=1"
+        assert (seen[0].value("HttpMethod"), seen[0].value("HttpHost")) == ("GET", "app.test")
         assert seen[0].headers("X-One") == ["1", "2"]
         assert seen[0].headers("Cf-Connecting-Ip") == ["127.0.0.1"]
         assert seen[0].headers("X-Forwarded-For") == ["127.0.0.1"]

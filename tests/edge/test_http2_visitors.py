@@ -86,8 +86,8 @@ def test_a_request_goes_and_its_response_comes_back() -> None:
 
     (exchange,) = scenario(hello, play)
     assert exchange.request.type is ConnectionType.HTTP
-    assert exchange.request.dest == "http://App.test:80/p%20a?q=1"
-    assert (exchange.value("HttpMethod"), exchange.value("HttpHost")) == ("GET", "App.test:80")
+    assert exchange.request.dest == "http://app.test/p%20a?q=1"
+    assert (exchange.value("HttpMethod"), exchange.value("HttpHost")) == ("GET", "app.test")
     assert exchange.headers("X-One") == ["1", "2"]
     assert exchange.headers("Cookie") == ["a=1; b=2"]
     assert exchange.headers("Cf-Connecting-Ip") == ["127.0.0.1"]

@@ -63,6 +63,26 @@ def test_what_concerns_this_hop_alone_or_only_the_edge_may_say_is_removed() -> N
     assert found.headers == [(b"Cf-Access-Jwt-Assertion", b"kept")]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Cf_Connecting_Ip",
+        b"CF_RAY",
+        b"Cf-Connecting_Ip",
+        b"cf_int_foo",
+        b"Cf_Cloudflared-Proxy-Src",
+        b"X_Forwarded_For",
+        b"X-Forwarded_Proto",
+        b"Content_Length",
+        b"transfer_encoding",
+    ],
+)
+def test_fields_of_the_edge_are_removed_in_every_spelling(name: bytes) -> None:
+    found = request(b"My_Own: kept\r\n" + name + b": 6.6.6.6\r\nCf_Access_Jwt_Assertion: kept\r\n")
+    kept = [(b"My_Own", b"kept"), (b"Cf_Access_Jwt_Assertion", b"kept")]
+    assert found.headers == kept
+
+
 def test_a_connection_field_cannot_take_the_framing_away() -> None:
     found = request(b"Connection: Content-Length, Host\r\nContent-Length: 3\r\n", first=b"POST / HTTP/1.1")
     assert found.body_length == 3

@@ -22,7 +22,8 @@ MAX_FIELDS = 500
 #: Empty lines before a request line, which RFC 9112 2.2 wants skipped: clients in the field send one.
 MAX_EMPTY_LINES = 8
 
-HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+#: A host, perhaps with a port, in one spelling but for case, a final dot and the port; longer ones are no names of DNS.
+HOST = re.compile(rb"(?=.{1,261}\Z)(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -31,6 +32,8 @@ _DIGITS = re.compile(rb"[0-9]{1,18}")
 _HOP_BY_HOP = frozenset((b"keep-alive", b"proxy-connection", b"te", b"trailer"))
 _EDGE_ONLY = frozenset((b"cf-connecting-ip", b"cf-ray", b"cf-trace-id"))
 _EDGE_ONLY_PREFIXES = (b"cf-int-", b"cf-cloudflared-", b"cf-proxy-")
+# Said by the edge too, where it says who visits: see `edge.visitors.identity`.
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))
 _SPECIAL = _HOP_BY_HOP | {b"host", b"connection", b"upgrade", b"content-length", b"transfer-encoding", b"expect"}
 # A Connection field may not take these away from the far end (framing and identity are not a visitor's to drop).
 _NEVER_NOMINATED = frozenset(
@@ -212,9 +215,19 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]], special: dict[bytes, list[
             special.setdefault(lower, []).append(value)
         elif lower.startswith(b"cf-") and (lower in _EDGE_ONLY or lower.startswith(_EDGE_ONLY_PREFIXES)):
             continue
+        elif b"_" in lower and _poses(lower.replace(b"_", b"-")):
+            continue
         else:
             headers.append((name, value))
     return headers
+
+
+def _poses(name: bytes) -> bool:
+    """Whether a field whose `_` are written `-` would be one of those that framing and identity rest on.
+
+    Services that read fields from CGI-like variables (RFC 3875 4.1.18, WSGI) cannot tell the two spellings apart.
+    """
+    return name in _SPECIAL or name in _FORWARDED or name in _EDGE_ONLY or name.startswith(_EDGE_ONLY_PREFIXES)
 
 
 def wants_trailers(special: dict[bytes, list[bytes]]) -> bool:
