@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pyconnector.connector.active.routes import Routes, StageFactory
 from pyconnector.connector.api.errors import ReloadRejected, StartFailed
 from pyconnector.connector.background import in_background
+from pyconnector.connector.config.model import RemoteConfig
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
+from pyconnector.connector.requests.guards import LocalAccess
 from pyconnector.connector.tasks import TaskOwner
-from pyconnector.ingress import IngressError, local_configuration, parse_remote_configuration
+from pyconnector.ingress import IngressError, RemoteConfiguration, local_configuration, parse_remote_configuration
 from pyconnector.ingress.config.local_configuration import all_settings
-from pyconnector.ingress.config.services import redacted
+from pyconnector.ingress.config.services import redacted, without_passwords
 
 if TYPE_CHECKING:
     from pyconnector.connector.observe.counters import Counters
@@ -37,6 +39,7 @@ MAX_LOGGED_CHARS = 4096
 FEW_RULES = 100
 #: Why a configuration is not applied.
 SHUTTING_DOWN = "the connector is shutting down"
+NOT_TAKEN = "this connector takes its configuration from its own machine (--no-remote-config)"
 STOPPED = "the connector has been stopped"
 NOT_STARTED = "the connector has not been started"
 
@@ -62,6 +65,7 @@ class Orchestrator:
         resources: OriginResources,
         factories: Sequence[StageFactory] = (),
         max_active_flows: int | None = None,
+        remote: RemoteConfig | None = None,
         counters: Counters,
         on_applied: Callable[[int], None],
     ) -> None:
@@ -70,6 +74,8 @@ class Orchestrator:
         self._resources = resources
         self._factories = factories
         self._max_active_flows = max_active_flows
+        self._remote = remote or RemoteConfig()
+        self._local_access: LocalAccess | None = None
         self._counters = counters
         self._on_applied = on_applied
         self._lock = asyncio.Lock()
@@ -87,10 +93,12 @@ class Orchestrator:
         Raises:
             StartFailed: an origin cannot serve, or this was closed meanwhile.
         """
+        access = await self._access_of(ingress)
         routes = await self._open(ingress, warp_routing)
         if self._closed:
             await routes.close()
             raise StartFailed(STOPPED)
+        self._local_access = access
         self.routes = routes
         self._limit(warp_routing)
 
@@ -127,12 +135,14 @@ class Orchestrator:
         async with self._lock:
             if self._closed or not hasattr(self, "routes"):
                 raise ReloadRejected(STOPPED if self._closed else NOT_STARTED)
-            if self.version != LOCAL:
-                raise ReloadRejected(
-                    f"the edge's configuration (version {self.version}) is in force; the local rules are not used"
-                )
             try:
+                access = await self._access_of(ingress)
+                if self.version != LOCAL:
+                    self._local_access = self.routes.local_access = access
+                    used = "of the local rules only access counts" if access else "the local rules are not used"
+                    raise ReloadRejected(f"the edge's configuration (version {self.version}) is in force; {used}")
                 await self._swap(ingress, warp_routing)
+                self._local_access = access
             except StartFailed as error:
                 raise ReloadRejected(str(error)) from error
         self._on_applied(LOCAL)
@@ -141,17 +151,19 @@ class Orchestrator:
         async with self._lock:
             if self._closed:
                 return Applied(self.version, SHUTTING_DOWN)
+            if self._remote.refuse:
+                self._log.warning("Refused a pushed configuration: %s", NOT_TAKEN, **fields(version=version))
+                return Applied(self.version, NOT_TAKEN)
             if version <= self.version:
                 return Applied(self.version)
             try:
-                parsed = await in_background(functools.partial(parse_remote_configuration, config))
-                await self._swap(parsed.ingress, parsed.warp_routing)
+                parsed, text = await in_background(functools.partial(_read, config))
+                await self._swap(parsed.ingress, parsed.warp_routing, local_access=self._local_access)
             except (IngressError, StartFailed) as error:
                 reason = str(error) or type(error).__name__
                 self._log.error("Refused a pushed configuration: %s", reason, **fields(version=version))
                 return Applied(self.version, reason)
             self.version = self._counters.config_version = version
-        text = config[:MAX_LOGGED_CHARS].decode("utf-8", errors="replace")
         self._log.info("Updated to new configuration", **fields(version=version, config=text))
         self._on_applied(version)
         return Applied(version)
@@ -193,8 +205,15 @@ class Orchestrator:
     async def _open(self, ingress: Ingress, warp_routing: WarpRouting) -> Routes:
         return await Routes.open(ingress, warp_routing, resources=self._resources, factories=self._factories)
 
-    async def _swap(self, ingress: Ingress, warp_routing: WarpRouting) -> None:
+    async def _access_of(self, ingress: Ingress) -> LocalAccess | None:
+        """Return what the local rules demand, where it is kept. Raises StartFailed where that cannot be checked."""
+        return await LocalAccess.of(ingress, self._factories) if self._remote.keep_access else None
+
+    async def _swap(
+        self, ingress: Ingress, warp_routing: WarpRouting, *, local_access: LocalAccess | None = None
+    ) -> None:
         fresh = await self._open(ingress, warp_routing)
+        fresh.local_access = local_access
         old, self.routes = self.routes, fresh
         self._limit(warp_routing)
         # A task of its own: whatever becomes of this one, the old origins are closed to the last.
@@ -209,6 +228,16 @@ class Orchestrator:
     def _limit(self, warp_routing: WarpRouting) -> None:
         own = self._max_active_flows
         self.limiter.limit = warp_routing.max_active_flows if own is None else own
+
+
+def _read(config: bytes) -> tuple[RemoteConfiguration, str]:
+    """Return a pushed configuration and what the log may show of it."""
+    parsed = parse_remote_configuration(config)
+    try:
+        text = json.dumps(without_passwords(json.loads(config)), separators=(",", ":"))
+    except RecursionError:
+        text = "nested too deeply to be shown"
+    return parsed, text[:MAX_LOGGED_CHARS]
 
 
 def _shown(routes: Routes) -> dict[str, Any]:

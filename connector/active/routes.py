@@ -7,14 +7,17 @@ way. A `Stage` stands between the match and the origin and may refuse (identity,
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pyconnector.connector.api.errors import StartFailed
-from pyconnector.ingress.config.services import BastionService, SocksService, StreamService
+from pyconnector.connector.background import in_background
+from pyconnector.ingress.config.services import BastionService, SocksService, StreamService, redacted
 from pyconnector.origins import build_origin
 from pyconnector.origins.base import Headers, Origin, OriginError
+from pyconnector.origins.pools import Pools
 from pyconnector.origins.tcp.private import PrivateTcpOrigin
 
 if TYPE_CHECKING:
@@ -98,6 +101,8 @@ class Routes:
         """
         started: list[Route] = []
         try:
+            if pools := Pools(ingress.rules):
+                await in_background(functools.partial(pools.load, resources))
             for index, rule in enumerate(ingress.rules):
                 if index % ROUTES_PER_TURN == ROUTES_PER_TURN - 1:
                     await asyncio.sleep(0)
@@ -106,9 +111,9 @@ class Routes:
                 await route.origin.start()
         except OriginError as error:
             await _close(started)
-            raise StartFailed(
-                f"ingress[{len(started) - 1}] ({ingress.rules[len(started) - 1].service}): {error}"
-            ) from error
+            place = len(started) - 1  # of the rule whose origin did not start; none was begun where there are too many
+            where = f"ingress[{place}] ({redacted(ingress.rules[place].service)}): " if started else ""
+            raise StartFailed(f"{where}{error}") from error
         except BaseException:
             await _close(started)
             raise

@@ -87,6 +87,7 @@ class Connector:
             resources=OriginResources(),
             factories=(self._access, *stage_factories),
             max_active_flows=config.max_active_flows,
+            remote=config.remote,
             counters=self.counters,
             on_applied=self._applied,
         )
@@ -202,7 +203,7 @@ class Connector:
         Raises:
             ReloadRejected: they cannot be used; the old ones stay in force.
         """
-        for name in ("credentials", "edge", "lifecycle", "tags", "metrics"):
+        for name in ("credentials", "edge", "lifecycle", "tags", "metrics", "remote"):
             if getattr(config, name) != getattr(self.config, name):
                 self._log.warning("A change of %s takes effect after a restart", name)
         await self._orchestrator.apply_local(config.ingress, config.warp_routing)
@@ -244,7 +245,9 @@ class Connector:
         identity = Identity(
             credentials=config.credentials,
             client_id=self.connector_id,
-            features=features(config.features, post_quantum=config.edge.post_quantum),
+            features=features(
+                config.features, post_quantum=config.edge.post_quantum, remote_config=not config.remote.refuse
+            ),
             version=version(),
             arch=architecture(),
         )

@@ -1,7 +1,14 @@
 """What a connector is told: frozen values, and how a config file becomes them."""
 
 from pyconnector.connector.config.load import check_config, find_config, load_config
-from pyconnector.connector.config.model import ConnectorConfig, Credentials, EdgeConfig, LifecycleConfig, LogConfig
+from pyconnector.connector.config.model import (
+    ConnectorConfig,
+    Credentials,
+    EdgeConfig,
+    LifecycleConfig,
+    LogConfig,
+    RemoteConfig,
+)
 from pyconnector.connector.config.problems import Problem
 
 __all__ = [
@@ -11,6 +18,7 @@ __all__ = [
     "LifecycleConfig",
     "LogConfig",
     "Problem",
+    "RemoteConfig",
     "check_config",
     "find_config",
     "load_config",

@@ -65,6 +65,14 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("log-directory", _T, "TUNNEL_LOGDIRECTORY", "DIRECTORY", "Log into a rotating file there."),
     ("access-log", _T, "PYCONNECTOR_ACCESS_LOG", "FILE", "One line for each request there; - for standard output."),
     ("output", _T, "TUNNEL_MANAGEMENT_OUTPUT TUNNEL_LOG_OUTPUT", "FORMAT", "Log lines: default or json."),
+    ("no-remote-config", _B, "PYCONNECTOR_NO_REMOTE_CONFIG", "", "Refuse configurations that the edge pushes."),
+    (
+        "keep-local-access",
+        _B,
+        "PYCONNECTOR_KEEP_LOCAL_ACCESS",
+        "",
+        "Keep the config's access in force whatever the edge pushes.",
+    ),
     ("url", _T, "TUNNEL_URL", "URL", "Serve this one origin, where the config has no ingress rules."),
     ("unix-socket", _T, "TUNNEL_UNIX_SOCKET", "PATH", "Serve this one Unix socket."),
     ("hello-world", _B, "TUNNEL_HELLO_WORLD", "", "Serve a built-in page."),
@@ -129,7 +137,7 @@ _ALSO_TRIED = {
     "logfile": ("log-file",),
 }
 #: Flags that guard something: a slip in one of them is an error whatever the user allows.
-GUARDING_FLAGS = frozenset({"cacert", "post-quantum"})
+GUARDING_FLAGS = frozenset({"cacert", "post-quantum", "no-remote-config", "keep-local-access"})
 _NOT_IN_FILE = frozenset({"output", "max-active-flows", "dns-resolver-addrs", "icmpv4-src", "icmpv6-src"})
 _SECRET = frozenset({"token", "credentials-contents"})
 

@@ -25,9 +25,10 @@ from pyconnector.connector.config.model import (
     EdgeConfig,
     LifecycleConfig,
     LogConfig,
+    RemoteConfig,
 )
 from pyconnector.connector.config.problems import Path, Problem, in_order
-from pyconnector.connector.config.rules import Rules, load_rules
+from pyconnector.connector.config.rules import Rules, demands_access, load_rules
 from pyconnector.connector.config.yaml_source import Source, read_source
 from pyconnector.connector.discovery.addresses import split_host_port
 from pyconnector.connector.observe.log import LEVELS
@@ -130,6 +131,8 @@ class _Loading:
         """Return the config, or raise ConfigError with all that is wrong."""
         rules = self.rules()
         edge, lifecycle, log, tags = self.settings()
+        if rules is not None and self.values.get("keep-local-access") and not demands_access(rules.ingress):
+            self._fault("keep-local-access", "no rule of the config requires access, so nothing would be kept in force")
         if edge.ca_file is not None:
             self._check_authorities(edge.ca_file)
         credentials = given or self._credentials()
@@ -145,6 +148,7 @@ class _Loading:
             edge=edge,
             lifecycle=lifecycle,
             log=log,
+            remote=self._remote(),
             tags=tags,
             features=self.values.get("features", ()),
             label=self.values.get("label", ""),
@@ -213,6 +217,11 @@ class _Loading:
             file=self.values.get("logfile"),
             directory=self.values.get("log-directory"),
             access=self.values.get("access-log"),
+        )
+
+    def _remote(self) -> RemoteConfig:
+        return RemoteConfig(
+            refuse=self.values.get("no-remote-config", False), keep_access=self.values.get("keep-local-access", False)
         )
 
     def _tags(self) -> tuple[tuple[str, str], ...]:

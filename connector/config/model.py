@@ -70,6 +70,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteConfig:
+    """What becomes of configurations that the edge pushes."""
+
+    refuse: bool = False
+    "None is taken; the local rules stay."
+    keep_access: bool = False
+    "The local rules' `access` stays in force beside whatever is pushed."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorConfig:
     """Everything that one connector is told."""
 
@@ -79,6 +89,7 @@ class ConnectorConfig:
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     lifecycle: LifecycleConfig = LifecycleConfig()
     log: LogConfig = LogConfig()
+    remote: RemoteConfig = RemoteConfig()
     tags: tuple[tuple[str, str], ...] = ()
     features: tuple[str, ...] = ()
     label: str = ""

@@ -20,6 +20,7 @@ from pyconnector.ingress import (
     single_origin_ingress,
 )
 from pyconnector.ingress.config.durations import format_duration
+from pyconnector.ingress.rules.guarded_paths import demand_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +41,11 @@ class Rules:
 
     ingress: Ingress
     warp_routing: WarpRouting
+
+
+def demands_access(ingress: Ingress) -> bool:
+    """Say whether any rule lets in only visitors with a valid token."""
+    return any(demand_of(rule) is not None for rule in ingress.rules)
 
 
 def load_rules(

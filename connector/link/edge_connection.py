@@ -37,8 +37,10 @@ CLOSE_TIMEOUT = 2.0
 DELIVERY_INTERVAL = 0.01
 #: Looks in succession that must find nothing under way.
 DELIVERY_LOOKS = 3
+#: The feature of those that take configurations from the edge.
+REMOTE_CONFIG = "allow_remote_config"
 #: What every registration says this connector can do (wire.md 5.3), but for what nothing here implements.
-FEATURES = ("allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof")
+FEATURES = (REMOTE_CONFIG, "serialized_headers", "support_datagram_v2", "support_quic_eof")
 #: Feature names that the edge must no longer be told.
 WITHDRAWN_FEATURES = frozenset({"support_datagram_v3", "support_datagram_v3_1"})
 
@@ -300,7 +302,8 @@ async def _delivered(connection: Connection, streams: DataStreams) -> None:
         await asyncio.sleep(DELIVERY_INTERVAL)
 
 
-def features(asked_for: tuple[str, ...], *, post_quantum: bool) -> tuple[str, ...]:
+def features(asked_for: tuple[str, ...], *, post_quantum: bool, remote_config: bool = True) -> tuple[str, ...]:
     """Return the feature list of a registration: ours, those asked for, without repeats (wire.md 5.3)."""
     names = (*FEATURES, *asked_for, *(("postquantum",) if post_quantum else ()))
-    return tuple(dict.fromkeys(name for name in names if name not in WITHDRAWN_FEATURES))
+    left_out = WITHDRAWN_FEATURES if remote_config else WITHDRAWN_FEATURES | {REMOTE_CONFIG}
+    return tuple(dict.fromkeys(name for name in names if name not in left_out))

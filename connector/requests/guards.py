@@ -6,6 +6,7 @@ config may guard what a pushed configuration opens (`keep-local-access`).
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pyconnector.connector.active.routes import Rejection, Route, Stage, StageFactory
     from pyconnector.ingress import Ingress, Match, Rule
     from pyconnector.origins.base import OriginRequest
+
+#: Checks that are made before others have their turn: less than a millisecond of a slow machine.
+GUARDS_PER_TURN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,24 @@ def guards_of(routes: Sequence[Route], match: Match) -> list[Guard]:
 class LocalAccess:
     """The access of the local config, which stays in force whatever rules the edge pushes."""
 
-    def __init__(self, ingress: Ingress, factories: Sequence[StageFactory]) -> None:
-        """Make the checks of the rules of `ingress`.
+    def __init__(self, ingress: Ingress, guards: Sequence[Guard | None]) -> None:
+        """`guards` has the check of each rule of `ingress`, or None for those that everybody may pass."""
+        self._ingress = ingress
+        self._guards = guards
+
+    @classmethod
+    async def of(cls, ingress: Ingress, factories: Sequence[StageFactory]) -> LocalAccess:
+        """Make the checks of the rules of `ingress`, in small steps. Cancel at any time.
 
         Raises:
             StartFailed: one of them cannot be made.
         """
-        self._ingress = ingress
-        self._guards = [_local_guard(index, rule, factories) for index, rule in enumerate(ingress.rules)]
+        guards = []
+        for index, rule in enumerate(ingress.rules):
+            if index % GUARDS_PER_TURN == GUARDS_PER_TURN - 1:
+                await asyncio.sleep(0)
+            guards.append(_local_guard(index, rule, factories))
+        return cls(ingress, guards)
 
     def guards(self, host: str, path: str) -> list[Guard]:
         """Return the checks that the local rules demand of a request for `host` and the decoded `path`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pyconnector.ingress.config.urls import join_host_port, parse_url
 from pyconnector.ingress.rules.hostnames import lookup_form
@@ -27,6 +27,7 @@ STREAM_PORTS = {"ssh": 22, "rdp": 3389, "smb": 445, "tcp": 7864}
 #: A port number that no port has: stands for one too large to be kept.
 NO_SUCH_PORT = MAX_PORT + 1
 _STATUS = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
+_USER_ANYWHERE = re.compile(r"(//)[^/?#\s]*@")
 _USER_PART = re.compile(r"^([^:/]*://)[^/?#]*@")
 
 
@@ -195,6 +196,17 @@ def redacted(service: Service) -> str:
     if not isinstance(service, HttpService) or "@" not in service.url:
         return str(service)
     return _USER_PART.sub(r"\1", service.url)
+
+
+def without_passwords(value: Any) -> Any:
+    """Return a JSON value in which no text has a URL with user information, for logs."""
+    if isinstance(value, str):
+        return _USER_ANYWHERE.sub(r"\1", value) if "@" in value else value
+    if isinstance(value, list):
+        return [without_passwords(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: without_passwords(entry) for name, entry in value.items()}
+    return value
 
 
 def is_stream(service: Service) -> bool:

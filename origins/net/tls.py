@@ -11,11 +11,10 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from pyconnector.origins.base import OriginError
 from pyconnector.origins.failures import quoted
+from pyconnector.origins.net.ca_pool import read_pool, unusable
 from pyconnector.origins.net.cloudflare_roots import CLOUDFLARE_ORIGIN_ROOTS
 
 #: Names of a certificate that a sentence lists.
@@ -110,6 +109,8 @@ class TlsContexts:
         Raises:
             OriginError: `ca_pool` cannot be read or holds no certificate (the reference only logs the latter; a
                 setting that resolves to nothing stops the start here).
+
+        Safe to call from another thread: what two of them make at once is the same.
         """
         key = (ca_pool, verify, alpn)
         if key not in self._made:
@@ -120,7 +121,7 @@ class TlsContexts:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if alpn:
             context.set_alpn_protocols(list(alpn))
-        pool = _read_pool(ca_pool) if ca_pool else ""
+        pool = read_pool(ca_pool) if ca_pool else ""
         if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -137,7 +138,7 @@ class TlsContexts:
             try:
                 context.load_verify_locations(cadata=pool)
             except ssl.SSLError as error:
-                raise OriginError(f"caPool {ca_pool} holds no certificate that can be read ({error})") from error
+                raise unusable(ca_pool, f"it holds no certificate that can be read ({error})") from error
         return context
 
 
@@ -159,19 +160,6 @@ def names_in(certificate: bytes) -> tuple[str, ...]:
     found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     shown = tuple(quoted(name) for name in found[:MAX_NAMES_SHOWN])
     return (*shown, "…") if len(found) > MAX_NAMES_SHOWN else shown
-
-
-def _read_pool(path: str) -> str:
-    try:
-        pem = Path(path).expanduser().read_text(encoding="ascii", errors="replace")
-    except OSError as error:
-        raise OriginError(f"caPool {path} cannot be read: {error.strerror or error}") from error
-    if "-----BEGIN CERTIFICATE-----" not in pem:
-        raise OriginError(f"caPool {path} holds no certificate in PEM form")
-    # Comments around the blocks may hold any bytes; OpenSSL takes ASCII only.
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    blocks = [part.split(end, 1)[0] for part in pem.split(begin)[1:]]
-    return "".join(f"{begin}{block}{end}\n" for block in blocks)
 
 
 def _system_has_roots(context: ssl.SSLContext) -> bool:

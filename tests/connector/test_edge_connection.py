@@ -442,3 +442,7 @@ def test_features_are_ours_and_those_asked_for_without_withdrawn_ones() -> None:
     assert found[-2:] == ("x", "postquantum")
     assert "allow_remote_config" in found
     assert "support_datagram_v3" not in found
+
+
+def test_who_takes_no_pushed_configuration_does_not_offer_to() -> None:
+    assert "allow_remote_config" not in features((), post_quantum=False, remote_config=False)

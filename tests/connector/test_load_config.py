@@ -237,3 +237,19 @@ def test_the_first_config_file_of_the_usual_places_is_used(tmp_path: Path, monke
 def test_a_zero_in_the_file_counts(tmp_path: Path) -> None:
     config = load(tmp_path, "grace-period: 0s\nretries: 0\n" + RULES)
     assert (config.lifecycle.grace_period, config.lifecycle.retries) == (0.0, 0)
+
+
+def test_pushed_configurations_can_be_refused_or_kept_from_local_access(tmp_path: Path) -> None:
+    access = "originRequest: {access: {required: true, teamName: example, audTag: [a]}}\n"
+    config = load(tmp_path, f"no-remote-config: true\nkeep-local-access: true\n{access}{RULES}")
+    assert (config.remote.refuse, config.remote.keep_access) == (True, True)
+    config = load(tmp_path)
+    assert (config.remote.refuse, config.remote.keep_access) == (False, False)
+
+
+def test_local_access_can_be_kept_only_where_there_is_some(tmp_path: Path) -> None:
+    for access in ("", "originRequest: {access: {required: false}}\n"):
+        assert faults(tmp_path, f"keep-local-access: true\n{access}{RULES}") == [
+            "config.yml:2:20: keep-local-access: no rule of the config requires access, "
+            "so nothing would be kept in force"
+        ]

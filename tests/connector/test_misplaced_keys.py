@@ -33,7 +33,9 @@ def test_a_guarding_key_in_a_document_that_is_passed_over_is_an_error(tmp_path: 
     assert faults(tmp_path, RULES + "---\nnotes: [1]\n") == []
 
 
-@pytest.mark.parametrize("name", ["ca-cert", "caCert", "cacerts", "postQuantum", "post-quantm"])
+@pytest.mark.parametrize(
+    "name", ["ca-cert", "caCert", "cacerts", "postQuantum", "post-quantm", "noRemoteConfig", "keep-local-acces"]
+)
 def test_a_slip_in_a_flag_that_guards_is_never_passed_over(tmp_path: Path, name: str) -> None:
     assert len(faults(tmp_path, f"{name}: x\n{RULES}", allow_unknown_keys=True)) == 1
 

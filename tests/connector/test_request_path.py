@@ -10,6 +10,7 @@ import pytest
 from pyconnector.connector.active.routes import Rejection, Route
 from pyconnector.connector.link.quic import data_streams
 from pyconnector.connector.requests import running
+from pyconnector.connector.requests.guards import LocalAccess
 from pyconnector.ingress import parse_ingress
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.protocol.streams.connect import ConnectionType
@@ -623,3 +624,25 @@ def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptu
 
     run(scenario)
     assert "access refused: no token (the path may be taken for one of ingress[0])" in caplog.text
+
+
+def test_local_access_that_is_kept_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
+    class Locked:
+        enforces = frozenset({"access"})
+
+        async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+            return Rejection(status=403, reason="access refused: no token")
+
+    async def scenario() -> None:
+        access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+        rule = {"hostname": "app.example", "service": "http://localhost:2", "originRequest": access}
+        local = parse_ingress({"ingress": [rule, {"service": "http_status:404"}]})
+        under = PathUnderTest()
+        under.orchestrator.routes.local_access = await LocalAccess.of(
+            local, [lambda rule: Locked() if rule.settings.access else None]
+        )
+        assert (await under.ask(host=b"APP.example:80")).status == 403
+        assert (await under.ask(host=b"other.example")).status == 200
+
+    run(scenario)
+    assert "access refused: no token (demanded by ingress[0] of the local config)" in caplog.text

@@ -151,9 +151,9 @@ def test_a_host_header_is_for_urls_only(run: Run, tmp_path: Path) -> None:
 def test_a_missing_pool_shows_at_the_start_and_plain_http_needs_none(run: Run) -> None:
     async def scene() -> None:
         settings = OriginSettings(ca_pool="/no/such/pool.pem")
-        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be read"):
+        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be used"):
             await build_origin(https(443), settings).start()
-        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be read"):
+        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be used"):
             await build_origin(https(443), OriginSettings(ca_pool="/no/such/pool.pem", no_tls_verify=True)).start()
         await build_origin(HttpService("http", "localhost", 80, ""), settings).start()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pyconnector.origins.base import OriginError
+from pyconnector.origins.net.ca_pool import MAX_POOL_BYTES
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.origins.net.tls import TlsClient, TlsContexts
 from tests.origins.test_dial import close_at_once, failure_of, wait_for_close
@@ -179,18 +182,33 @@ def test_tls_over_a_unix_socket_verifies_too(run: Run, tmp_path: Path) -> None:
     run(scene())
 
 
-def test_a_pool_that_gives_nothing_stops_the_start(tmp_path: Path) -> None:
-    contexts = TlsContexts()
-    with pytest.raises(OriginError, match=r"caPool .* cannot be read: No such file"):
-        contexts.client(ca_pool=str(tmp_path / "none.pem"))
-    empty = tmp_path / "empty.pem"
-    empty.write_text("nothing here\n")
-    with pytest.raises(OriginError, match="holds no certificate in PEM form"):
-        contexts.client(ca_pool=str(empty))
-    broken = tmp_path / "broken.pem"
-    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    with pytest.raises(OriginError, match="holds no certificate that can be read"):
-        contexts.client(ca_pool=str(broken), verify=True)
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.write_text("nothing here\n"), "it holds no certificate in PEM form"),
+        (
+            lambda path: path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            "it holds no certificate that can be read",
+        ),
+        (lambda path: path.mkdir(), "it is no regular file"),
+        (lambda path: os.mkfifo(path), "it is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no regular file"),
+        (lambda path: path.write_bytes(b"x" * (MAX_POOL_BYTES + 1)), "it is larger than 1048576 bytes"),
+    ],
+)
+def test_whatever_is_wrong_with_a_pool_gets_the_same_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], object], cause: str
+) -> None:
+    path = tmp_path / "pool.pem"
+    make(path)
+    with pytest.raises(OriginError) as caught:
+        TlsContexts().client(ca_pool=str(path))
+    assert str(caught.value) == (
+        f"caPool {path} cannot be used; it must be a file of certificates in PEM form that may be read, "
+        "of at most 1024 KiB"
+    )
+    assert f"caPool {path}: {cause}" in caplog.text
 
 
 def test_a_pool_may_hold_comments_in_any_encoding(tmp_path: Path) -> None:
