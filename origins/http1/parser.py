@@ -1,6 +1,7 @@
-"""Read what an origin answers, strictly (RFC 9112): llhttp through httptools, and our own rules where it is lenient.
+"""Read what an origin answers (RFC 9112): llhttp through httptools, and our own rules where it is lenient.
 
-No socket and no clock. Large bodies pass by llhttp: once the head told their length, counting is all there is to do.
+Strict where two readers could differ; what is merely careless passes. No socket and no clock.
+Large bodies pass by llhttp: once the head told their length, counting is all there is to do.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from pyconnector.origins.http1.mending import HeadMender
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import Headers
@@ -33,6 +36,10 @@ class BrokenResponse(Exception):
     """The origin sent what no correct server sends; caught by the connection, which then ends."""
 
 
+class _Surplus(Exception):
+    """Stops llhttp where a response is complete and data follows; caught in `_parse`."""
+
+
 class ResponseParser:
     """One response at a time: `begin`, then `feed` until `complete`. After an error it is of no more use."""
 
@@ -43,8 +50,10 @@ class ResponseParser:
         "_head_bytes",
         "_head_only",
         "_interim",
+        "_kept",
         "_left",
         "_length",
+        "_mender",
         "_parser",
         "_passing",
         "_spent",
@@ -63,14 +72,14 @@ class ResponseParser:
     )
 
     def __init__(self) -> None:
-        self._parser = HttpResponseParser(self)
+        self._parser = self._new_parser()
         self._spent = False
         self.begin()
 
     def begin(self, *, head_only: bool = False, upgrade: bool = False) -> None:
         """Expect a new response: `head_only` to a HEAD request, `upgrade` where 101 is welcome."""
         if self._spent:
-            self._parser = HttpResponseParser(self)
+            self._parser = self._new_parser()
             self._spent = False
         self.status = 0
         self.headers: Headers = []
@@ -93,6 +102,14 @@ class ResponseParser:
         self._trailer_announced = False
         self._passing = False
         self._left = 0
+        self._kept: list[bytes] = []
+        self._mender: HeadMender | None = None
+
+    def _new_parser(self) -> HttpResponseParser:
+        parser = HttpResponseParser(self)
+        # Blanks between a chunk's size and the end of its line move no boundary, and small devices pad sizes with them.
+        parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+        return parser
 
     def feed(self, data: bytes) -> None:
         """Take in what arrived; afterwards `body` holds the pieces of body in it (the caller empties the list).
@@ -100,6 +117,9 @@ class ResponseParser:
         Raises:
             BrokenResponse: its text says what is wrong.
         """
+        if self.complete:
+            self.reusable = False  # surplus: see `_surplus`
+            return
         if self._passing:
             self._pass(data)
             return
@@ -108,6 +128,8 @@ class ResponseParser:
             if not self._head_bytes and data[0] != 0x48:  # llhttp would skip line ends and take RTSP/ and ICE/
                 raise BrokenResponse("it does not begin with HTTP/1.")
             self._head_bytes += len(data)
+            if self._mender is not None:
+                data = self._mender.feed(data)
         self._parse(data)
         if self.complete:
             if not self.upgraded and not self._ends_cleanly(data):
@@ -136,7 +158,36 @@ class ResponseParser:
         except HttpParserUpgrade as upgrade:
             self.tail = data[upgrade.args[0] :]
         except HttpParserError as error:
-            raise BrokenResponse(self._why(error)) from error
+            if self.complete:
+                self._surplus()
+            elif self.head_complete or self._cause or self._mender is not None:
+                raise BrokenResponse(self._why(error)) from error
+            else:
+                self._look_again(data)
+        else:
+            if not self.head_complete and self._mender is None:
+                self._kept.append(data)
+
+    def _surplus(self) -> None:
+        """What follows a complete response belongs to nothing, and is dropped with the connection (RFC 9112 9.2)."""
+        self.reusable = False
+        self._spent = True
+
+    def _look_again(self, data: bytes) -> None:
+        """Read the head again from its beginning, as `mending` has it; whoever writes so is asked only once."""
+        wire = b"".join(self._kept) + data
+        self._kept.clear()
+        self.headers = []
+        self.continued = False
+        self._interim = 0
+        self._length = None
+        self._encodings.clear()
+        self._trailer_announced = False
+        self._mender = HeadMender()
+        self._parser = self._new_parser()
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        self._spent = True
+        self._parse(self._mender.feed(wire))
 
     def _in_body(self, data: bytes) -> None:
         """The head is whole and the body is not: count by ourselves from here on, or bound what is not body."""
@@ -162,17 +213,13 @@ class ResponseParser:
         self.complete = True
         if left == 0:
             self.body.append(data)
-            return
-        self.reusable = False
-        self.body.append(data[:left])
-        if data[left:].strip(b"\r\n"):
-            raise BrokenResponse("data follows after the end of its response")
+        else:
+            self.body.append(data[:left])
+            self._surplus()
 
     def _why(self, error: HttpParserError) -> str:
         if self._cause:
             return self._cause
-        if self.complete:
-            return "data follows after the end of its response"
         reason = str(error)
         return reason[:1].lower() + reason[1:]
 
@@ -205,7 +252,7 @@ class ResponseParser:
     def on_message_begin(self) -> None:
         """A response begins."""
         if self.complete:
-            raise self._broken("data follows after the end of its response")
+            raise _Surplus
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer field is whole."""
@@ -215,6 +262,8 @@ class ResponseParser:
             self.headers.append((name, value.rstrip(b" \t")))
 
     def _trailer(self, name: bytes, value: bytes) -> None:
+        if self.complete:
+            raise _Surplus
         if name.lower() not in _NOT_IN_TRAILERS:
             self.trailers.append((name, value.rstrip(b" \t")))
 
@@ -247,6 +296,10 @@ class ResponseParser:
         self.status = status
         self.head_complete = True
         self.reusable = parser.should_keep_alive()
+        if self._mender is not None:
+            # Chunk lines keep their CRLF: there a bare LF is what two readers take differently.
+            parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=False)
+        self._kept.clear()
         says_close = not self.reusable and self._says_close(version)
         if says_close and version == "1.1":
             # Said to us and settled here; the reference hands it on no further either.
@@ -256,11 +309,17 @@ class ResponseParser:
             raise self._broken("its Transfer-Encoding is not chunked alone, or not allowed in HTTP/1.0")
         if self._trailer_announced and encodings:
             self.headers = [field for field in self.headers if field[0].lower() != b"trailer"]
+        has_content = bool(encodings or self._length)
         if self._head_only:
             self.complete = self._spent = True
-            self.reusable = not says_close
-        elif not encodings and status not in (101, 204, 304):
+            # Servers exist that send the content all the same, now or in a moment: it must not become an answer.
+            self.reusable = not says_close and self._length == 0 and not encodings
+        elif status in (204, 304):
+            self.reusable = self.reusable and not has_content  # likewise
+        elif not encodings and status != 101:
             self._left = _UNTIL_CLOSE if self._length is None else self._length
+        if self._mender is not None:
+            self.reusable = False
 
     def _interim_head(self, status: int) -> None:
         if status < 100:
@@ -284,7 +343,7 @@ class ResponseParser:
     def on_body(self, data: bytes) -> None:
         """A piece of body."""
         if self.complete:
-            raise self._broken("data follows after the end of its response")
+            raise _Surplus
         self.body.append(data)
 
     def on_message_complete(self) -> None:

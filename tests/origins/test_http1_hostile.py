@@ -14,7 +14,7 @@ from pyconnector.origins.http1.connection import HttpConnection
 from pyconnector.origins.http1.upload import PIECE_BYTES
 from pyconnector.origins.net.channel import WRITE_HIGH_WATER
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, MERGE_BELOW, Inbox
-from tests.origins.corpus import BROKEN, CUT_SHORT
+from tests.origins.corpus import BROKEN, CUT_SHORT, SLOPPY
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
 from tests.support.bodies import Body
 
@@ -75,6 +75,44 @@ def test_a_broken_response_is_one_502_and_its_connection_is_never_used_again(run
         for name, (method, wire) in BROKEN.items():
             try:
                 await one(method, wire)
+            except BaseException as error:
+                error.add_note(f"the response was: {name}")
+                raise
+
+    run(scene())
+
+
+@pytest.mark.parametrize("cut", ["whole", "in two", "late"])
+def test_a_careless_response_passes_and_its_connection_is_never_used_again(run: Run, cut: str) -> None:
+    async def one(method: str, wire: bytes, status: int, body: bytes) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.head()
+            head, end, surplus = wire.partition(b"\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                if cut == "whole" or not end:
+                    await peer.send(wire)
+                else:
+                    await peer.send(head + end)
+                    await asyncio.sleep(0.002 if cut == "in two" else 0.02)
+                    await peer.send(surplus)
+                await peer.closed()
+
+        async with http_origin(script, serve_well) as (origin, server):
+            response = await origin.serve(get(method=method), Body())
+            assert (response.status, await read_all(response)) == (status, body)
+            # At once, so that what comes late would meet the next request, were the connection used for it.
+            assert await read_all(await origin.serve(get(), Body())) == b"hi"
+            assert len(server.peers) == 2 or (status == 204 and cut != "whole")
+            await until(lambda: len(server.running) == 1)
+
+    async def scene() -> None:
+        for name, (method, wire, status, body) in SLOPPY.items():
+            if cut != "whole" and wire.startswith(b"HTTP/1.1 204 No Content\r\n\r\n"):
+                continue  # nothing announces what follows, and nothing can tell it from an answer
+            if cut != "whole" and method != "HEAD" and status == 200:
+                continue  # likewise: there is a body, and it has its length
+            try:
+                await one(method, wire, status, body)
             except BaseException as error:
                 error.add_note(f"the response was: {name}")
                 raise
