@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.active.orchestrator import Orchestrator
-from pyconnector.connector.api.errors import ConnectorError, RegistrationRefused, StartFailed
+from pyconnector.connector.api.errors import ConnectorError, EdgeNotFound, RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.discovery.addresses import find_edge
@@ -33,15 +33,19 @@ from pyconnector.connector.observe.status_pages import status_pages
 from pyconnector.connector.requests.path import RequestPath
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
+from pyconnector.ingress.config.durations import format_duration
 from pyconnector.origins import OriginResources
 from pyconnector.protocol.http.headers import canonical_name
 from pyconnector.protocol.rpc.registration import Refusal
+from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.tls.edge_roots import find_roots
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from pyconnector.connector.active.routes import StageFactory
     from pyconnector.connector.config.model import ConnectorConfig
+    from pyconnector.connector.discovery.address_book import AddressBook
     from pyconnector.transport.seam import Connection, Stream
 
 #: Header that tells origins which connector a request came through (ingress.md 7).
@@ -96,8 +100,9 @@ class Connector:
         self._engine = EngineChoice(config.edge.quic)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
+        self._begun = self._stopped = False
         self._tasks = TaskOwner(self._failed)
-        self._failure: BaseException | None = None
+        self._failure: ConnectorError | None = None
         self._log = Log("connector")
 
     def __repr__(self) -> str:
@@ -113,20 +118,28 @@ class Connector:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, wait_for_edge: bool = False) -> None:
         """Start origins and begin to connect. Cancel stops what was started.
 
+        With `wait_for_edge` an edge whose name cannot be looked up is looked up again, after growing waits, until it
+        is found: a machine that starts may have no network yet.
+
         Raises:
-            StartFailed: an origin, the metrics address or every edge address cannot be used.
+            StartFailed: an origin, the metrics address, the edge's authority or every edge address cannot be used, or
+                `stop` was called meanwhile.
         """
-        if self._running is not None:
+        if self._begun:
             raise StartFailed("a Connector is started once")
+        self._begun = True
         config = self.config
         try:
+            _check_authority(config.edge.ca_file)
             await self._orchestrator.start(config.ingress, config.warp_routing)
             if config.metrics is not None:
                 await self.metrics_server.start(config.metrics)
-            book = await find_edge(config.edge, choose=self._random.choice)
+            book = await self._find_edge(wait=wait_for_edge)
+            if self._stopped:
+                raise StartFailed("the connector was stopped while it started")
         except BaseException:
             await self._release()
             raise
@@ -141,11 +154,12 @@ class Connector:
             count=count,
             book=book,
             make_attempt=lambda plan: self._attempt(plan, services),
-            make_backoff=lambda: Backoff(random=self._random.random, max_retries=config.lifecycle.retries),
+            make_backoff=self._make_backoff,
             tracker=self.tracker,
             emit=self._emit,
         )
         self._running = self._tasks.spawn(self._supervisor.run(), name="supervisor")
+        self._running.add_done_callback(lambda _: self.tracker.wake())
         if self._engine.is_open:
             following = self._tasks.spawn(
                 self._engine.follow(self._edge_connections, self._renew), name="engine choice"
@@ -163,8 +177,8 @@ class Connector:
             refused = self.tracker.refused
             if refused is not None:
                 raise RegistrationRefused(Refusal(cause=refused.cause, retry_after=0.0, should_retry=False))
+            self._raise_failure()
             if self._running is None or self._running.done():
-                self._raise_failure()
                 raise ConnectorError("the connector is not running")
             await self.tracker.wait_change()
 
@@ -191,17 +205,21 @@ class Connector:
         await asyncio.wait((self._running,))
 
     async def stop(self) -> None:
-        """Close everything at once; requests under way are broken off. Cancel leaves some open. Idempotent."""
+        """Close everything at once; requests under way are broken off. Cancel leaves some open. Idempotent.
+
+        Nothing can be started or reloaded afterwards.
+        """
+        self._begun = self._stopped = True
         await self._tasks.cancel_all()
         self.tracker.wake()
         await self._release()
 
     async def reload(self, config: ConnectorConfig) -> None:
         """Put the rules of `config` in force; requests under way keep the old ones. What concerns the connections
-        themselves needs a new Connector and is only logged. Cancel leaves the old rules, or the new ones in force.
+        themselves needs a new Connector and is only logged. Cancel: the new rules come into force all the same.
 
         Raises:
-            ReloadRejected: they cannot be used; the old ones stay in force.
+            ReloadRejected: they cannot be used, or the Connector does not run; the old ones stay in force.
         """
         for name in ("credentials", "edge", "lifecycle", "tags", "metrics", "remote"):
             if getattr(config, name) != getattr(self.config, name):
@@ -304,19 +322,62 @@ class Connector:
 
     def _emit(self, event: Event) -> None:
         self.tracker.observe(event)
-        if self._on_event is not None:
-            self._on_event(event)
+        callback = self._on_event
+        if callback is None:
+            return
+        try:
+            callback(event)
+        except Exception as error:  # noqa: BLE001 - it is the program's own; whoever waits for the Connector is told
+            self._on_event = None
+            name = getattr(callback, "__qualname__", type(callback).__qualname__)
+            self._end(f"on_event ({name}) raised {type(error).__name__}: {error}", error)
 
     async def _release(self) -> None:
         await self.metrics_server.close()
         await self._orchestrator.close()
         await self._access.close()
 
+    async def _find_edge(self, *, wait: bool) -> AddressBook:
+        edge, backoff = self.config.edge, self._make_backoff()
+        while not self._stopped:
+            try:
+                return await find_edge(edge, choose=self._random.choice)
+            except EdgeNotFound as error:
+                if not wait:
+                    raise
+                delay = backoff.next_delay()
+                self._log.error("Cannot find the edge: %s", error, **fields(retryIn=format_duration(round(delay, 1))))
+                await asyncio.sleep(delay)
+        raise StartFailed("the connector was stopped while it started")
+
+    def _make_backoff(self) -> Backoff:
+        return Backoff(random=self._random.random, max_retries=self.config.lifecycle.retries)
+
     def _failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
-        self._failure = error
-        self._log.critical("%s failed: %s", task.get_name(), error, exc_info=error)
+        while isinstance(error, BaseExceptionGroup):  # of a task group: what happened is in there
+            error = error.exceptions[0]
+        self._end(f"{task.get_name()}: {type(error).__name__}: {error}", error)
+
+    def _end(self, reason: str, error: BaseException) -> None:
+        """End the Connector because of a defect, in it or in the program around it."""
+        if self._failure is None:
+            self._failure = ConnectorError(f"the connector failed: {reason}")
+            self._failure.__cause__ = error
+            self._log.critical("%s", self._failure, exc_info=error)
+        if self._running is not None:
+            self._running.cancel()
         self.tracker.wake()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise ConnectorError(f"the connector failed: {self._failure}") from self._failure
+            raise self._failure
+
+
+def _check_authority(file: str | None) -> None:
+    """A file that vouches for nobody: every attempt to connect would fail, and none would be the last."""
+    if file is None:
+        return
+    try:
+        find_roots(file)
+    except ConnectFailed as error:
+        raise StartFailed(error.reason) from error

@@ -3,6 +3,7 @@
 ConnectorError
 ├── ConfigError           the config cannot be used; `problems` lists every fault   (caught by the CLI, exit 2)
 ├── StartFailed           nothing could be started                                  (caught by the CLI, exit 1)
+│   └── EdgeNotFound      the edge's name cannot be looked up now                   (caught by `Connector.start`)
 ├── RegistrationRefused   the edge said no                                          (caught by the supervisor, the CLI)
 ├── RegistrationFailed    the registration conversation broke                       (caught by the supervisor)
 └── ReloadRejected        a new config was refused, the old one stays in force      (caught by the CLI)
@@ -36,6 +37,10 @@ class ConfigError(ConnectorError):
 
 class StartFailed(ConnectorError):
     """Something that must exist before the first connection could not be had."""
+
+
+class EdgeNotFound(StartFailed):
+    """No name of the edge could be looked up. It may be found later: a machine that starts may have no network yet."""
 
 
 class RegistrationRefused(ConnectorError):

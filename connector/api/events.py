@@ -1,6 +1,7 @@
 """What a Connector tells its user as it happens, and what it says of its connections when asked.
 
-Events are given to `on_event` from the event loop, in order; the callback must not block or raise.
+Events are given to `on_event` from the event loop, in order; the callback must not block. One that raises ends the
+Connector, and whoever waits for it is told.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -30,8 +31,14 @@ def exit_with(action: Callable[[], int]) -> None:
         code = FAILED
     except KeyboardInterrupt:
         code = FAILED
-    except BrokenPipeError:
-        # Whoever read the output has gone; there is no one left to tell.
-        sys.stderr.close()
-        code = FAILED
+    except OSError as error:
+        code = exit_of_output(error)
     sys.exit(code)
+
+
+def exit_of_output(error: OSError) -> int:
+    """Say that the output could not be written, unless its reader has gone; return the exit code."""
+    if not isinstance(error, BrokenPipeError):
+        with contextlib.suppress(OSError):
+            click.echo(f"error: cannot write the output: {(error.strerror or str(error)).lower()}", err=True)
+    return FAILED

@@ -10,6 +10,7 @@ import click
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.cli.exits import BAD_CONFIG, CLEAN
 from pyconnector.connector.cli.options import overrides_of
+from pyconnector.connector.cli.streams import as_text
 from pyconnector.connector.config import Problem, check_config, find_config
 from pyconnector.connector.config.schema import file_schema
 from pyconnector.ingress import explain, split_request_url
@@ -52,7 +53,7 @@ def show_rule(path: str | None, url: str) -> int:
     if rules is None or any(not problem.warning for problem in problems):
         raise ConfigError(problems)
     try:
-        host, decoded = split_request_url(url)
+        host, decoded = split_request_url(as_text(url))
     except ValueError as error:
         raise ConfigError([Problem(message=str(error))]) from error
     explanation = explain(rules.ingress, host, decoded)

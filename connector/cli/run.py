@@ -65,9 +65,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
     with contextlib.ExitStack() as stack:
         stack.callback(LogSetup(config.log).close)
         if config.log.access:
-            from pyconnector.connector.observe.access_log_output import (
-                AccessLogSetup,  # log files that come and go: for those who want one
-            )
+            from pyconnector.connector.observe.access_log_output import AccessLogSetup  # for those who want one
 
             stack.callback(AccessLogSetup(config.log).close)
         try:

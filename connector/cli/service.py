@@ -90,7 +90,7 @@ async def serve(
     with signals.installed():
         connector = Connector(config, on_event=_Announcer(config.pidfile, on_registered).observe)
         try:
-            if await _first(tasks, connector.start(), signals.stop.wait()):
+            if await _first(tasks, connector.start(wait_for_edge=True), signals.stop.wait()):
                 return CLEAN
             while True:
                 done = await _first(tasks, connector.wait_closed(), signals.stop.wait(), signals.reload.wait())

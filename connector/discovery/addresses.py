@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.api.errors import EdgeNotFound, StartFailed
 from pyconnector.connector.discovery.address_book import AddressBook, Region
 from pyconnector.connector.observe.log import Log, escape, fields
 
@@ -53,20 +53,23 @@ async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto") -
     """Look up each given address; those that cannot be used are logged and left out. Cancel at any time.
 
     Raises:
-        StartFailed: none of them can be used.
+        EdgeNotFound: none of them can be looked up at the moment.
+        StartFailed: none of them can ever be used.
     """
     regions: list[Region] = []
     unusable: dict[str, str] = {}
+    may_be_found = False
     for text in addresses:
         try:
             address = await _resolve(split_host_port(text), ip_version)
         except (ValueError, OSError, TimeoutError) as error:
             unusable[text] = _reason(error)
+            may_be_found = may_be_found or not isinstance(error, ValueError)
         else:
             regions.append(Region([address]))
     if not regions:
         reasons = "; ".join(f"{text}: {reason}" for text, reason in unusable.items())
-        raise StartFailed(f"failed to resolve any edge address ({reasons})")
+        raise (EdgeNotFound if may_be_found else StartFailed)(f"failed to resolve any edge address ({reasons})")
     for text, reason in unusable.items():
         Log("discovery").warning("Cannot use an edge address", **fields(address=text, reason=reason))
     return regions
@@ -100,6 +103,7 @@ async def find_edge(edge: EdgeConfig, *, choose: Callable[[Sequence[Address]], A
     """Return the edge addresses to dial: those given, or those that DNS names. Cancel at any time.
 
     Raises:
+        EdgeNotFound: DNS does not answer, or not with an edge.
         StartFailed: there is none.
     """
     if edge.addresses:

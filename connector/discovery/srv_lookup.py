@@ -16,7 +16,7 @@ import dns.message
 import dns.rdatatype
 import dns.rdtypes.IN.SRV
 
-from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.api.errors import EdgeNotFound
 from pyconnector.connector.discovery.address_book import Region
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def look_up(region: str, *, ip_version: str) -> list[Region]:
     """Return the regions of the edge. Cancel at any time.
 
     Raises:
-        StartFailed: DNS names no edge, or one of its names has no address.
+        EdgeNotFound: DNS names no edge, or one of its names has no address.
     """
     name = srv_name(region)
     try:
@@ -56,12 +56,12 @@ async def look_up(region: str, *, ip_version: str) -> list[Region]:
         except (dns.exception.DNSException, OSError, TimeoutError):
             targets = []
         if not targets:
-            raise StartFailed(
+            raise EdgeNotFound(
                 f"could not look the edge up in DNS ({name}): {_reason(error)}; "
                 "is this machine online? --edge HOST:PORT names an edge without DNS"
             ) from error
     if len(targets) < REGIONS:
-        raise StartFailed(f"DNS names {len(targets)} regions of the edge ({name}), and {REGIONS} are needed")
+        raise EdgeNotFound(f"DNS names {len(targets)} regions of the edge ({name}), and {REGIONS} are needed")
     return [Region(await _addresses(host, port), ip_version) for host, port in targets[:REGIONS]]
 
 
@@ -90,10 +90,10 @@ async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
         async with asyncio.timeout(SYSTEM_TIMEOUT):
             found = await loop.getaddrinfo(host, port)
     except (OSError, TimeoutError) as error:
-        raise StartFailed(f"could not look up {host}, a region of the edge: {_reason(error)}") from error
+        raise EdgeNotFound(f"could not look up {host}, a region of the edge: {_reason(error)}") from error
     addresses = list(dict.fromkeys((str(entry[4][0]), port) for entry in found))[:MAX_ADDRESSES]
     if not addresses:
-        raise StartFailed(f"{host}, a region of the edge, has no address")
+        raise EdgeNotFound(f"{host}, a region of the edge, has no address")
     return addresses
 
 

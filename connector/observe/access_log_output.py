@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.observe.access_log import LOGGER
+from pyconnector.connector.observe.log_output import FileLines, StreamLines
 
 if TYPE_CHECKING:
-    from io import TextIOWrapper
-
     from pyconnector.connector.config.model import LogConfig
 
 #: Permissions of a new log file: it says who was where, so it is for its owner alone.
@@ -44,16 +41,6 @@ class JsonLinesFormatter(logging.Formatter):
         return json.dumps({"time": _time(record), **getattr(record, "fields", {})})
 
 
-class _File(WatchedFileHandler):
-    """Appends to a file, and opens it anew when something moved it away."""
-
-    def _open(self) -> TextIOWrapper:
-        def opener(path: str, flags: int) -> int:
-            return os.open(path, flags, FILE_MODE)
-
-        return open(self.baseFilename, "a", encoding="utf-8", opener=opener)
-
-
 class AccessLogSetup:
     """The handler that the command line puts on the access log; `close` takes it off again."""
 
@@ -68,9 +55,10 @@ class AccessLogSetup:
             return
         try:
             if config.access == "-":
-                self._handler = logging.StreamHandler(sys.stdout)
+                self._handler = StreamLines(sys.stdout, "standard output")
             else:
-                self._handler = _File(Path(config.access).expanduser())
+                path = Path(config.access).expanduser()
+                self._handler = FileLines(path, f"the access log {path}", mode=FILE_MODE)
         except OSError as error:
             raise StartFailed(f"cannot open the access log {config.access}: {error.strerror}") from error
         self._handler.setFormatter(JsonLinesFormatter() if config.output == "json" else ReadableFormatter())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.observe.log_output import FileLines, StreamLines, make_folder
 
 if TYPE_CHECKING:
     from pyconnector.connector.config.model import LogConfig
@@ -138,15 +139,15 @@ class LogSetup:
         self._logger.propagate = False
         self.apply_level(config.level)
         stream = stream or sys.stderr
-        console: logging.Handler = logging.StreamHandler(stream)
-        as_json = config.output == "json"
-        console.setFormatter(JsonFormatter() if as_json else ConsoleFormatter(colour=stream.isatty()))
-        self._add(console)
+        if stream is not None:
+            as_json = config.output == "json"
+            self._add(
+                StreamLines(stream, "standard error"),
+                JsonFormatter() if as_json else ConsoleFormatter(colour=stream.isatty()),
+            )
         try:
             if config.file or config.directory:
-                handler = _file_handler(config)
-                handler.setFormatter(JsonFormatter())
-                self._add(handler)
+                self._add(_file_handler(config), JsonFormatter())
         except OSError as error:
             self.close()
             raise StartFailed(f"cannot open the log file {error.filename}: {error.strerror}") from error
@@ -163,7 +164,8 @@ class LogSetup:
             handler.close()
         self._handlers.clear()
 
-    def _add(self, handler: logging.Handler) -> None:
+    def _add(self, handler: logging.Handler, formatter: logging.Formatter) -> None:
+        handler.setFormatter(formatter)
         self._handlers.append(handler)
         self._logger.addHandler(handler)
 
@@ -171,15 +173,11 @@ class LogSetup:
 def _file_handler(config: LogConfig) -> logging.Handler:
     if config.file:
         path = Path(config.file).expanduser()
-        path.parent.mkdir(mode=0o744, parents=True, exist_ok=True)
-        return logging.FileHandler(path, encoding="utf-8")
-    directory = Path(config.directory or ".").expanduser()
-    directory.mkdir(mode=0o744, parents=True, exist_ok=True)
-    from logging.handlers import RotatingFileHandler  # with pickle and queues: only for those who want files
-
-    return RotatingFileHandler(
-        directory / "pyconnector.log", maxBytes=ROTATE_BYTES, backupCount=ROTATE_KEPT, encoding="utf-8"
-    )
+        make_folder(path.parent)
+        return FileLines(path, f"the log file {path}")
+    path = Path(config.directory or ".").expanduser() / "pyconnector.log"
+    make_folder(path.parent)
+    return FileLines(path, f"the log file {path}", rotate_bytes=ROTATE_BYTES, kept=ROTATE_KEPT)
 
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 
 def start() -> None:
@@ -12,9 +13,16 @@ def start() -> None:
     runs (`connector.cli.loops`). It would take a tenth of the time to the first registration.
     """
     gc.disable()
-    from pyconnector.connector.cli import main
+    from pyconnector.connector.cli.streams import open_standard_streams
 
-    main()
+    open_standard_streams()
+    from pyconnector.connector.cli import main
+    from pyconnector.connector.cli.exits import exit_of_output
+
+    try:
+        main()
+    except OSError as error:  # of `--help` and `version`, which write without more ado
+        sys.exit(exit_of_output(error))
 
 
 if __name__ == "__main__":

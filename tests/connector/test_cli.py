@@ -142,12 +142,6 @@ def test_credentials_that_cannot_be_used_are_one_sentence(tmp_path: Path) -> Non
     assert invoke("run", path).exit_code == 2
 
 
-def test_an_edge_that_cannot_be_resolved_exits_1(tmp_path: Path) -> None:
-    found = invoke("run", write_config(tmp_path), "--edge", "does-not-exist.invalid:1")
-    assert found.exit_code == 1
-    assert "FTL failed to resolve any edge address" in found.stderr.splitlines()[-1]
-
-
 def test_the_command_line_knows_every_flag_of_the_table() -> None:
     command = main.commands["run"]
     options = {option for parameter in command.get_params(click.Context(command)) for option in parameter.opts}
@@ -270,6 +264,36 @@ def test_the_access_log_goes_where_the_flag_or_the_file_says(tmp_path: Path) -> 
     asyncio.run(scenario())
     found = invoke("run", write_config(tmp_path), "--access-log", tmp_path)
     assert (found.exit_code, found.stderr) == (1, f"error: cannot open the access log {tmp_path}: Is a directory\n")
+
+
+def test_an_edge_that_is_not_found_is_looked_up_until_a_signal(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        nowhere = ("--edge", "does-not-exist.invalid:1", "--metrics", "127.0.0.1:0")
+        async with running("run", write_config(tmp_path), *nowhere) as process:
+            line = await process.until("Cannot find the edge: ")
+            assert "does-not-exist.invalid:1: " in line
+            assert "retryIn=" in line
+            await process.until("Cannot find the edge: ", after=len(process.lines))
+            assert await process.end(signal.SIGTERM) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_config_that_never_ends_holds_up_no_signal(tmp_path: Path) -> None:
+    """A reload that reads a pipe nobody writes to."""
+
+    async def scenario() -> None:
+        path = write_config(tmp_path, RULES, credentials=False)
+        async with edge_for_tests() as edge, running("run", path, *flags(edge), TUNNEL_TOKEN=token()) as process:
+            await process.until("Registered tunnel connection")
+            path.unlink()
+            os.mkfifo(path)
+            process.process.send_signal(signal.SIGHUP)
+            await process.until("due to signal SIGHUP")
+            assert await ask(edge) == 404
+            assert await process.end(signal.SIGTERM) == 0
+
+    asyncio.run(scenario())
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
