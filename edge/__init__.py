@@ -3,6 +3,7 @@
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     ControlSettings,
+    DirectorySettings,
     EdgeSettings,
     SettingsError,
     TcpPort,
@@ -12,6 +13,7 @@ from pyconnector.edge.settings import (
 
 __all__ = [
     "ControlSettings",
+    "DirectorySettings",
     "EdgeSettings",
     "LocalEdge",
     "SettingsError",

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pyconnector.edge.settings import (
     ControlSettings,
+    DirectorySettings,
     EdgeSettings,
     SettingsError,
     TcpPort,
@@ -35,7 +36,11 @@ class EdgeFlags:
     listen: str = "127.0.0.1:7844"
     visitors: str = "127.0.0.1:8080"
     control: str = "127.0.0.1:7845"
-    "Empty for no control API."
+    "A control plane's URL; or the address of the debug API, as before there was one. Empty for neither."
+    debug_api: str = ""
+    "The address of the debug API of an edge that follows a control plane."
+    snapshot: str = ""
+    "The file that keeps the last snapshot of the control plane."
     control_token_file: str = ""
     tunnels: tuple[str, ...] = ()
     "ID:ACCOUNT:SECRET-FILE, or the path of a credentials file."
@@ -62,11 +67,17 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
     tunnels = tuple(_tunnel(text, hostnames) for text in flags.tunnels)
     if hostnames:
         raise SettingsError(f"--hostname names tunnel {next(iter(hostnames))}, which no --tunnel gives")
-    if not tunnels and not flags.any_credentials:
+    follows = flags.control.startswith(("http://", "https://"))
+    if follows and (tunnels or flags.any_credentials):
+        raise SettingsError("an edge that follows a control plane knows its tunnels from there: no --tunnel beside it")
+    if not follows and not tunnels and not flags.any_credentials:
         raise SettingsError(
             "no tunnel is given: use --tunnel ID:ACCOUNT:SECRET-FILE, or --any-credentials to try things out"
         )
     token = _read(flags.control_token_file).decode("ascii", "replace").strip() if flags.control_token_file else None
+    debug_api = flags.debug_api or ("" if follows else flags.control)
+    if follows and token is None:
+        raise SettingsError("--control URL needs --control-token-file: the control plane's `edge-token`")
     return EdgeSettings(
         address=parse_address(flags.listen, "--listen"),
         visitors=VisitorSettings(
@@ -74,8 +85,19 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
             identity=not flags.no_identity,
             error_details=not flags.hide_error_details,
         ),
-        control=ControlSettings(address=parse_address(flags.control, "--control"), token=token)
-        if flags.control
+        control=ControlSettings(
+            address=parse_address(debug_api, "--debug-api" if flags.debug_api else "--control"),
+            token=None if follows else token,
+        )
+        if debug_api
+        else None,
+        directory=DirectorySettings(
+            url=flags.control,
+            token=token or "",
+            cache=Path(flags.snapshot) if flags.snapshot else None,
+            name=flags.location,
+        )
+        if follows
         else None,
         tunnels=tunnels,
         tcp_ports=tuple(_tcp_port(text) for text in flags.tcp),

@@ -18,7 +18,7 @@ from pyconnector.edge.debug_api.api import ControlApi
 from pyconnector.edge.debug_api.http import ControlServer
 from pyconnector.edge.faults.refusals import Refusals
 from pyconnector.edge.faults.relay import FaultRelay
-from pyconnector.edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings
+from pyconnector.edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings, host_port_text
 from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.edge.visitors.tcp.port import TcpVisitors
 from pyconnector.transport import quic
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-    from pyconnector.edge.settings import HostPort
+    from pyconnector.edge.directory.follower import Follower
+    from pyconnector.edge.settings import DirectorySettings, HostPort
     from pyconnector.transport.seam import Connection
 
 
@@ -57,6 +58,7 @@ class LocalEdge:
             tunnels=self.tunnels, refusals=self.refusals, location=settings.location, limit=settings.max_connectors
         )
         self.relay: FaultRelay | None = None
+        self.follower: Follower | None = None
         self.control_address = None
         self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location)
         self._exit = contextlib.AsyncExitStack()
@@ -131,6 +133,8 @@ class LocalEdge:
         settings = self.settings
         if settings.address is not None:
             await self._listen_for_connectors(*settings.address)
+        if settings.directory is not None:
+            await self._follow(settings.directory)
         # Closed in reverse order: visitors first, then connectors with the reason, then what listens for them.
         self._exit.push_async_callback(self.connectors.close)
         self._exit.push_async_callback(self._visitors.close)
@@ -138,10 +142,21 @@ class LocalEdge:
         for tcp_port in settings.tcp_ports:
             await self._open_tcp_port(tcp_port)
         if settings.control is not None:
-            api = ControlApi(tunnels=self.tunnels, connectors=self.connectors, refusals=self.refusals, relay=self.relay)
+            api = ControlApi(
+                tunnels=self.tunnels, connectors=self.connectors, refusals=self.refusals, relay=self.relay,
+                follower=self.follower,
+            )  # fmt: skip
             control = ControlServer(settings.control, api.handle)
             self._exit.push_async_callback(control.close)
             self.control_address = await control.start()
+
+    async def _follow(self, settings: DirectorySettings) -> None:
+        # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.
+        from pyconnector.edge.directory.follower import Follower
+
+        follower = self.follower = Follower(settings, self.tunnels, self.connectors)
+        self._exit.push_async_callback(follower.close)
+        await follower.start(host_port_text(self.quic_address) if self.settings.address is not None else "")
 
     async def _listen_for_connectors(self, host: str, port: int) -> None:
         settings = self.settings

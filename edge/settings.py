@@ -28,6 +28,12 @@ class SettingsError(ValueError):
     """A setting that the edge cannot start with. Its text is one sentence for whoever wrote it."""
 
 
+def host_port_text(address: HostPort) -> str:
+    """Return HOST:PORT, an IPv6 host in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Return whether `host` is `localhost` or a loopback address."""
     if host == "localhost":
@@ -49,18 +55,23 @@ class TunnelSettings:
 
     account_tag: str
     tunnel_id: UUID
-    secret: bytes = field(repr=False)
+    secret: bytes = field(default=b"", repr=False)
     hostnames: tuple[str, ...] = ()
     "Names it serves, perhaps `*.suffix`. None: those of its connector's configuration, and what no other tunnel has."
     exclusive: bool = False
     "Refuse a connection index that another connector holds, with EDUPCONN, in place of letting both serve."
     configuration: bytes | None = field(default=None, repr=False)
     "JSON that each of its connectors is sent once registered; such a tunnel is remotely managed."
+    configuration_version: int = 0
+    secret_sha256: bytes = field(default=b"", repr=False)
+    "In place of `secret`: a control plane does not tell edges the secret itself."
+    named_only: bool = False
+    "It serves names that are routed to it (`Tunnels.route_name`), whatever its connectors say that they serve."
 
     def __post_init__(self) -> None:
         if not self.account_tag:
             raise SettingsError(f"tunnel {self.tunnel_id} has no account tag")
-        if not self.secret:
+        if not self.secret and not self.secret_sha256:
             raise SettingsError(f"tunnel {self.tunnel_id} has an empty secret")
         for name in self.hostnames:
             if not is_hostname(name):
@@ -133,6 +144,24 @@ class ControlSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DirectorySettings:
+    """The control plane that an edge follows."""
+
+    url: str
+    "Its address, without a path."
+    token: str = field(repr=False)
+    cache: Path | None = None
+    "Where the last snapshot is kept for the next start."
+    name: str = "edge"
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise SettingsError("the address of the control plane begins with http:// or https://")
+        if not self.token or not self.token.isascii() or not self.token.isprintable():
+            raise SettingsError("the token for the control plane is empty, or holds characters that no token has")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeSettings:
     """Everything about one local edge."""
 
@@ -154,6 +183,9 @@ class EdgeSettings:
     "QUIC connections at once."
     quic: QuicSettings = field(default_factory=lambda: QuicSettings(engine="aioquic"))
     "aioquic, because qh3 cannot answer the zero-length connection ids of the reference."
+
+    directory: DirectorySettings | None = None
+    "The control plane that tells which tunnels and names there are; None for those of `tunnels` alone."
 
     def __post_init__(self) -> None:
         if self.any_credentials and self.address is not None and not is_loopback(self.address[0]):

@@ -8,6 +8,7 @@ import click
 
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
+from pyconnector.connector.cli.mesh.commands import control_command, mesh_group
 from pyconnector.connector.cli.options import FlagCommand, FlagGroup
 from pyconnector.connector.version import version as own_version
 
@@ -48,9 +49,13 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
 @click.option(
     "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
 )
-@click.option("--control", default="127.0.0.1:7845", metavar="HOST:PORT", show_default=True,
-              help="For the control API; empty for none.")  # fmt: skip
-@click.option("--control-token-file", default="", metavar="FILE", help="Holds what the control API asks for.")
+@click.option("--control", default="127.0.0.1:7845", metavar="URL", show_default=True,
+              help="The control plane to follow; or HOST:PORT for the debug API, empty for none.")  # fmt: skip
+@click.option("--control-token-file", default="", metavar="FILE",
+              help="Holds the token that --control asks for: the control plane's edge-token.")  # fmt: skip
+@click.option("--debug-api", default="", metavar="HOST:PORT", help="For the debug API of an edge with a control plane.")
+@click.option("--snapshot", default="", metavar="FILE",
+              help="Keeps what the control plane said last, to start without it.")  # fmt: skip
 @click.option("--tunnel", "tunnels", multiple=True, metavar="TUNNEL",
               help="A credentials file, or ID:ACCOUNT:SECRET-FILE. Repeatable.")  # fmt: skip
 @click.option("--hostname", "hostnames", multiple=True, metavar="HOSTNAME=TUNNEL-ID", help="Repeatable.")
@@ -144,6 +149,6 @@ def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_pat
         exit_with(lambda: run(config_path or context.obj, {**outer, **inner}, tunnel=tunnel))
 
 
-for _command in (run_command, edge_command, ingress_group, version_command, tunnel_group):
+for _command in (run_command, edge_command, mesh_group, control_command, ingress_group, version_command, tunnel_group):
     main.add_command(_command)
 tunnel_group.add_command(ingress_group)

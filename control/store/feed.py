@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from sqlalchemy import func, select
 
+from pyconnector.control.store.errors import StoreUnavailable
 from pyconnector.control.store.models import Change, DnsRecord, Feed, HostnameRoute, IpRoute, Tunnel, VirtualNetwork
 from pyconnector.control.store.objects import dns, hostname_routes, ip_routes, tunnels, virtual_networks
 from pyconnector.control.store.work import CHANNEL
@@ -42,6 +43,7 @@ class ChangeFeed:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changed = asyncio.Event()
+        self._closed = False
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -54,6 +56,7 @@ class ChangeFeed:
         """Wake everyone a last time, and listen no more. Idempotent. Cancel leaves the listener cancelled."""
         if self._wake in self._database.on_commit:
             self._database.on_commit.remove(self._wake)
+        self._closed = True
         self._wake()
         if self._listening is not None:
             self._listening.cancel()
@@ -83,11 +86,13 @@ class ChangeFeed:
         None: it is too long ago, or not of this database; take a snapshot. Cancel reads nothing more.
 
         Raises:
-            StoreUnavailable: the database cannot be read.
+            StoreUnavailable: the database cannot be read, or the feed is closed.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
         while True:
+            if self._closed:
+                raise StoreUnavailable("The control plane stops.")
             changed = self._changed
             found = await self._read(after)
             if found is None or found.entries or (left := end - loop.time()) <= 0:

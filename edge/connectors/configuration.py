@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from pyconnector.edge.connectors.connection import EdgeConnection, PushFailed
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
+
+_log = logging.getLogger("pyconnector.edge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +32,9 @@ async def push_to_tunnel(tunnels: Tunnels, tunnel: Tunnel, configuration: bytes)
 
     A connector has one configuration however many connections it has, so one of them gets it.
     """
-    chosen: dict[object, EdgeConnection] = {}
-    for member in tunnel.members:
-        if isinstance(member, EdgeConnection):
-            chosen.setdefault(member.registration.client_id, member)
+    chosen = _one_for_each_connector(tunnel)
     version = tunnel.configuration_version + 1
-    answers = await asyncio.gather(*[_push(member, version, configuration) for member in chosen.values()])
+    answers = await asyncio.gather(*[_push(member, version, configuration) for member in chosen])
     if answers and not any(answer.error for answer in answers):
         tunnel.configuration = configuration
         tunnel.configuration_version = max(version, *(answer.applied_version for answer in answers))
@@ -42,9 +42,29 @@ async def push_to_tunnel(tunnels: Tunnels, tunnel: Tunnel, configuration: bytes)
     return answers
 
 
-async def _push(member: EdgeConnection, version: int, configuration: bytes) -> PushAnswer:
+async def push_kept(tunnel: Tunnel) -> None:
+    """Send each connector the configuration as a control plane numbered it. Cancel abandons the calls."""
+    if tunnel.configuration is None:
+        return
+    version, configuration = tunnel.configuration_version, tunnel.configuration
+    chosen = _one_for_each_connector(tunnel)
+    answers = await asyncio.gather(*[_push(member, version, configuration, numbered=True) for member in chosen])
+    for answer in answers:
+        if answer.error:
+            _log.warning("connection %s did not take version %d: %r", answer.connection_id, version, answer.error)
+
+
+def _one_for_each_connector(tunnel: Tunnel) -> list[EdgeConnection]:
+    chosen: dict[object, EdgeConnection] = {}
+    for member in tunnel.members:
+        if isinstance(member, EdgeConnection):
+            chosen.setdefault(member.registration.client_id, member)
+    return list(chosen.values())
+
+
+async def _push(member: EdgeConnection, version: int, configuration: bytes, *, numbered: bool = False) -> PushAnswer:
     try:
-        answer = await member.push_configuration(version, configuration)
+        answer = await member.push_configuration(version, configuration, numbered=numbered)
     except PushFailed as exc:
         return PushAnswer(connection_id=str(member.connection_id), applied_version=-1, error=str(exc), answered=False)
     return PushAnswer(

@@ -65,7 +65,11 @@ class EdgeConnection:
         self.tunnel: Tunnel | None = None
         self._tunnels = tunnels
         self._refusals = refusals
-        self._location = location
+        self.location = location
+        self.registered_at = 0.0
+        "By the event loop's clock."
+        self.applied_version = -1
+        "Of the configuration that the connector said it has in force."
         self._registration: Registration | None = None
         self._tasks = TaskSet()
         self._rpc_streams = 0
@@ -120,20 +124,25 @@ class EdgeConnection:
         self._leave("closed")
         self.transport.close(0, reason)
 
-    async def push_configuration(self, version: int, configuration: bytes) -> ConfigurationAnswered:
+    async def push_configuration(
+        self, version: int, configuration: bytes, *, numbered: bool = False
+    ) -> ConfigurationAnswered:
         """Send a configuration and return the answer (wire.md 10). Cancel abandons the call.
 
         A connector ignores what is not newer than what it has, perhaps from an earlier life of this edge: then it is
-        sent once more under a version that is.
+        sent once more under a version that is. Not where versions are `numbered` by a control plane: there a connector
+        that is ahead was told by a later call that overtook this one.
 
         Raises:
             PushFailed: there was no answer.
         """
         answer = await self._push_once(version, configuration)
-        if not answer.error and version < answer.latest_applied_version < MAX_VERSION:
+        if not numbered and not answer.error and version < answer.latest_applied_version < MAX_VERSION:
             version = answer.latest_applied_version + 1
             answer = await self._push_once(version, configuration)
-        if not answer.error and answer.latest_applied_version != version:
+        if not answer.error:
+            self.applied_version = answer.latest_applied_version
+        if not answer.error and (self.applied_version < version if numbered else self.applied_version != version):
             raise PushFailed(f"The connector stays at version {answer.latest_applied_version}.")
         return answer
 
@@ -254,10 +263,11 @@ class EdgeConnection:
         self.tunnel = verdict
         self.state = "registered"
         self._registration = registration
+        self.registered_at = asyncio.get_running_loop().time()
         verdict.join(self)
         managed = verdict.configuration is not None
         server.accept(
-            ConnectionDetails(connection_id=self.connection_id, location=self._location, remotely_managed=managed)
+            ConnectionDetails(connection_id=self.connection_id, location=self.location, remotely_managed=managed)
         )
         _log.info(
             "connection %s registered for tunnel %s as index %d",
@@ -283,7 +293,9 @@ class EdgeConnection:
         if tunnel.configuration is None:
             return
         try:
-            answer = await self.push_configuration(tunnel.configuration_version, tunnel.configuration)
+            answer = await self.push_configuration(
+                tunnel.configuration_version, tunnel.configuration, numbered=tunnel.named_only
+            )
         except PushFailed as exc:
             _log.warning("connection %s did not take its configuration: %r", self.connection_id, str(exc))
             return

@@ -35,6 +35,13 @@ class Hostnames(Generic[T]):
         for claimant, announced in list(self._announced.items()):
             self.announce(claimant, announced)
 
+    def route(self, name: str, owner: T | None) -> None:
+        """Let `name` be what `owner` serves, as a control plane says, whoever had it; None: nobody does."""
+        if owner is None:
+            self._set.pop(name, None)
+        else:
+            self._set[name] = owner
+
     def announce(self, claimant: T, names: Iterable[str]) -> tuple[str, ...]:
         """Replace what `claimant` announced; return the names among them that are others'.
 

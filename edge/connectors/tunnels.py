@@ -31,6 +31,9 @@ MAX_LEARNED_HOSTNAMES = 1000
 
 # Causes as the real edge words them: the reference looks for "Unauthorized" and for exactly "EDUPCONN".
 NOT_FOUND = Refusal(cause="Unauthorized: Tunnel not found", retry_after=0.0, should_retry=False)
+NOT_KNOWN_YET = Refusal(
+    cause="The edge may not know this tunnel yet: its control plane is away", retry_after=2.0, should_retry=True
+)
 WRONG_SECRET = Refusal(cause="Unauthorized: Invalid tunnel secret", retry_after=0.0, should_retry=False)
 DUPLICATE = Refusal(cause="EDUPCONN", retry_after=0.0, should_retry=True)
 TOO_MANY = Refusal(cause="The tunnel has too many connections", retry_after=30.0, should_retry=True)
@@ -59,7 +62,7 @@ class Tunnel:
         self.exclusive = settings.exclusive
         self.configuration = settings.configuration
         "What is pushed to each connector once registered, if anything."
-        self.configuration_version = -1 if settings.configuration is None else 0
+        self.configuration_version = -1 if settings.configuration is None else settings.configuration_version
         "Connectors begin at -1 (lifecycle.md 6)."
         self.local_configuration: Mapping[str, object] | None = None
         "What a connector said its own configuration is."
@@ -68,7 +71,11 @@ class Tunnel:
         self.members: list[Member] = []
         self.on_empty: Callable[[], None] = lambda: None
         "Called when the last connection left."
-        self._secret_digest = _digest(settings.secret)
+        self.named_only = settings.named_only
+        self.routed_hostnames: dict[str, None] = {}
+        self.members_changed: Callable[[], None] | None = None
+        "Called when a connection joined or left."
+        self._secret_digest = settings.secret_sha256 or _digest(settings.secret)
         self._turn = 0
 
     def __repr__(self) -> str:
@@ -98,6 +105,8 @@ class Tunnel:
     def join(self, member: Member) -> None:
         """Let `member` serve requests from now on."""
         self.members.append(member)
+        if self.members_changed is not None:
+            self.members_changed()
 
     def leave(self, member: Member) -> None:
         """Let `member` serve no new requests. Idempotent."""
@@ -105,6 +114,8 @@ class Tunnel:
             self.members.remove(member)
             if not self.members:
                 self.on_empty()
+            if self.members_changed is not None:
+                self.members_changed()
 
     def pick(self) -> Member | None:
         """Return the connection with the fewest requests in flight, in turn among equals; None without any."""
@@ -122,6 +133,15 @@ class Tunnel:
                     break
         self._turn = best + 1
         return members[best]
+
+    def take(self, settings: TunnelSettings) -> bool:
+        """Be as `settings` says from now on; True where there is a newer configuration to push."""
+        self.account_tag = settings.account_tag
+        self._secret_digest = settings.secret_sha256 or _digest(settings.secret)
+        if settings.configuration is None or settings.configuration_version <= self.configuration_version:
+            return False
+        self.configuration, self.configuration_version = settings.configuration, settings.configuration_version
+        return True
 
     def learn(self, configuration: bytes) -> bool:
         """Keep the configuration of a connector (wire.md 5.6, 10); False where it is not a JSON object."""
@@ -144,6 +164,9 @@ class Tunnels:
         self._any_credentials = any_credentials
         self._hostnames: Hostnames[Tunnel] = Hostnames()
         self._catch_all: list[Tunnel] = []
+        self._routed: dict[str, Tunnel] = {}
+        self.complete = True
+        "Whether a tunnel that is not here is nowhere; not so while a control plane is away."
         for tunnel in settings:
             self.add(tunnel)
 
@@ -174,6 +197,31 @@ class Tunnels:
             self._catch_all.append(tunnel)
         return tunnel
 
+    def put(self, settings: TunnelSettings) -> Tunnel:
+        """Add a tunnel that serves nothing but names routed to it. Its id is not there yet."""
+        tunnel = self._by_id[settings.tunnel_id] = Tunnel(settings)
+        return tunnel
+
+    def remove(self, tunnel_id: UUID) -> Tunnel | None:
+        """Forget a tunnel of `put`; names that are routed to it find it without connections from then on."""
+        return self._by_id.pop(tunnel_id, None)
+
+    def route_name(self, hostname: str, tunnel_id: UUID | None) -> None:
+        """Let a name, perhaps `*.suffix`, lead to one tunnel; None: to none. One that is not there serves nobody."""
+        before = self._routed.pop(hostname, None)
+        if before is not None:
+            before.routed_hostnames.pop(hostname, None)
+        if tunnel_id is None:
+            self._hostnames.route(hostname, None)
+            return
+        tunnel = self._by_id.get(tunnel_id)
+        if tunnel is None:
+            absent = TunnelSettings(account_tag="-", tunnel_id=tunnel_id, secret=b"-", named_only=True)
+            tunnel = Tunnel(absent)
+        self._routed[hostname] = tunnel
+        tunnel.routed_hostnames[hostname] = None
+        self._hostnames.route(hostname, tunnel)
+
     def authenticate(self, registration: Registration) -> Tunnel | Refusal:
         """Return the tunnel that a registration has the credentials for, or why not."""
         tunnel = self._by_id.get(registration.tunnel_id)
@@ -187,6 +235,8 @@ class Tunnels:
                     secret=registration.tunnel_secret,
                 )
             )
+        if tunnel is None and not self.complete:
+            return NOT_KNOWN_YET
         if tunnel is None or tunnel.account_tag != registration.account_tag:
             return NOT_FOUND
         return tunnel if tunnel.check_secret(registration.tunnel_secret) else WRONG_SECRET
@@ -207,12 +257,14 @@ class Tunnels:
 
         The announcement counts for as long as the tunnel has connections.
         """
-        if not tunnel.learn(configuration) or tunnel.hostnames:
+        if not tunnel.learn(configuration) or tunnel.hostnames or tunnel.named_only:
             return ()
         return self._hostnames.announce(tunnel, tunnel.learned_hostnames)
 
     def hostnames_of(self, tunnel: Tunnel) -> list[str]:
         """Return the names that lead to `tunnel` now."""
+        if tunnel.named_only:
+            return list(tunnel.routed_hostnames)
         return list(tunnel.hostnames) or self._hostnames.served_by(tunnel)
 
 

@@ -17,6 +17,7 @@ from pyconnector.protocol.rpc.registration import Refusal
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.registry import Connectors
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
+    from pyconnector.edge.directory.follower import Follower
     from pyconnector.edge.faults.refusals import Refusals
     from pyconnector.edge.faults.relay import FaultRelay
 
@@ -28,12 +29,19 @@ class ControlApi:
     """Answers requests of `edge.debug_api.http`."""
 
     def __init__(
-        self, *, tunnels: Tunnels, connectors: Connectors, refusals: Refusals, relay: FaultRelay | None
+        self,
+        *,
+        tunnels: Tunnels,
+        connectors: Connectors,
+        refusals: Refusals,
+        relay: FaultRelay | None,
+        follower: Follower | None = None,
     ) -> None:
         self._tunnels = tunnels
         self._connectors = connectors
         self._refusals = refusals
         self._relay = relay
+        self._follower = follower
 
     async def handle(self, method: str, path: str, body: Any) -> tuple[int, object]:
         """Return status and JSON for one request. Cancel abandons a push.
@@ -48,6 +56,8 @@ class ControlApi:
                 return 200, {"tunnels": [self._describe(tunnel) for tunnel in self._tunnels.all()]}
             case ["POST", "tunnels", tunnel_id, "configuration"]:
                 return await self._push(tunnel_id, body)
+            case ["GET", "directory"]:
+                return 200, {"directory": None if self._follower is None else self._follower.describe()}
             case ["GET", "connections"]:
                 return 200, {"connections": [connection.describe() for connection in self._connectors.all()]}
             case ["POST", "connections", connection_id, "kill"]:
@@ -60,7 +70,7 @@ class ControlApi:
                 return 200, {"removed": self._refusals.clear()}
             case [_, "faults"]:
                 return self._faults(method, body)
-            case [_, "healthz" | "tunnels" | "connections" | "refusals"]:
+            case [_, "healthz" | "directory" | "tunnels" | "connections" | "refusals"]:
                 raise BadRequest("That method is not for this path.", 405)
         raise BadRequest("There is nothing of that name here; docs/edge.md says what there is.", 404)
 
@@ -69,7 +79,7 @@ class ControlApi:
             "id": str(tunnel.tunnel_id),
             "account_tag": tunnel.account_tag,
             "hostnames": self._tunnels.hostnames_of(tunnel),
-            "takes_every_hostname": not tunnel.hostnames,
+            "takes_every_hostname": not tunnel.hostnames and not tunnel.named_only,
             "connections": len(tunnel.members),
             "in_flight": sum(member.in_flight for member in tunnel.members),
             "remotely_managed": tunnel.configuration is not None,

@@ -1,0 +1,1 @@
+"""`pyconnector mesh up` and `pyconnector control`."""

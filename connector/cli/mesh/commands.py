@@ -1,0 +1,83 @@
+"""The commands and their arguments. What they do is in `up`, which alone loads the control plane."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from click.core import ParameterSource
+
+from pyconnector.connector.cli.early_signals import early_signals
+from pyconnector.connector.cli.exits import exit_with
+
+_DATA = click.option("--data-dir", default="~/.pyconnector", metavar="DIRECTORY", show_default=True,
+                     help="Keys, cert.pem and the SQLite file; made at the first start.")  # fmt: skip
+_API = click.option("--api", default="127.0.0.1:7846", metavar="HOST:PORT", show_default=True, help="For API clients.")
+_DATABASE = click.option(
+    "--database",
+    default="",
+    metavar="URL",
+    envvar="PYCONNECTOR_DATABASE",
+    help="postgresql://...; SQLite without it. A password goes into PYCONNECTOR_DATABASE.",
+)
+_ZONE = click.option("--zone", default="mesh.localhost", metavar="NAME", show_default=True,
+                     help="The domain whose names can be routed.")  # fmt: skip
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, for scripts.")
+_LOGLEVEL = click.option("--loglevel", default="info", show_default=True)
+
+
+@click.group("mesh")
+def mesh_group() -> None:
+    """A control plane and an edge of your own (docs/mesh.md). Needs the extra `mesh`."""
+
+
+@mesh_group.command("up")
+@_DATA
+@_API
+@click.option("--edge", default="127.0.0.1:7844", metavar="HOST:PORT", show_default=True, help="For connectors (QUIC).")
+@click.option(
+    "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
+)
+@_ZONE
+@_DATABASE
+@click.option("--location", default="local", show_default=True, help="What lists show as the edge's location.")
+@click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
+@_JSON
+@_LOGLEVEL
+@click.pass_context
+def mesh_up_command(context: click.Context, /, **given: Any) -> None:
+    """Run control plane and edge in one process, until a signal."""
+    _refuse_password(context)
+    with early_signals():
+        from pyconnector.connector.cli.mesh.up import run_mesh
+
+        exit_with(lambda: run_mesh(given))
+
+
+@click.command("control")
+@_DATA
+@_API
+@_ZONE
+@_DATABASE
+@_JSON
+@_LOGLEVEL
+@click.pass_context
+def control_command(context: click.Context, /, **given: Any) -> None:
+    """Run a control plane alone; edges follow it with `pyconnector edge --control URL`."""
+    _refuse_password(context)
+    with early_signals():
+        from pyconnector.connector.cli.mesh.up import run_control
+
+        exit_with(lambda: run_control(given))
+
+
+def _refuse_password(context: click.Context) -> None:
+    if context.get_parameter_source("database") is not ParameterSource.COMMANDLINE:
+        return
+    try:
+        password = urlsplit(context.params["database"]).password
+    except ValueError:
+        return  # it is no URL, which is told where it is used
+    if password is not None:
+        raise click.UsageError("every user of this machine can read arguments: put the URL into PYCONNECTOR_DATABASE")

@@ -1,0 +1,94 @@
+"""Asks the control plane over HTTP: `/edge/v1` (docs/mesh.md). The only file that knows it is HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pyconnector.edge.directory.values import DirectoryError
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Seconds that a question may wait at the control plane for a change.
+WAIT = 20.0
+#: Seconds for everything else.
+TIMEOUT = 10.0
+#: Bytes of an answer.
+MAX_ANSWER = 256 * 1024 * 1024
+
+
+class Unreachable(Exception):
+    """The control plane did not answer, or not with what was asked for. Its text is one sentence."""
+
+
+class Gone(Exception):
+    """The changes asked for are no longer kept: take a snapshot."""
+
+
+class ControlClient:
+    """One edge's connection to its control plane."""
+
+    def __init__(self, url: str, token: str) -> None:
+        import httpx
+
+        self._errors = (httpx.HTTPError, httpx.InvalidURL)
+        self._client = httpx.AsyncClient(
+            base_url=url.rstrip("/") + "/edge/v1",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(TIMEOUT),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close its connections. Cancel leaves some open."""
+        await self._client.aclose()
+
+    async def snapshot(self) -> object:
+        """Return a whole snapshot. Cancel gives it up.
+
+        Raises:
+            Unreachable: there was none.
+        """
+        return await self._ask("GET", "/snapshot")
+
+    async def changes(self, after: int) -> object:
+        """Return what changed after a number, once something did. Cancel gives it up.
+
+        Raises:
+            Gone: only a snapshot helps.
+            Unreachable: there was no answer.
+        """
+        return await self._ask("GET", f"/changes?after={after}&wait={WAIT:g}", WAIT + TIMEOUT)
+
+    async def report(self, report: dict[str, Any]) -> list[str]:
+        """Send a report; return the connections that this edge has to close. Cancel gives it up.
+
+        Raises:
+            Unreachable: it was not taken.
+        """
+        answer = await self._ask("POST", "/report", body=report)
+        close = answer.get("close") if isinstance(answer, dict) else None
+        return [entry for entry in close if isinstance(entry, str)] if isinstance(close, list) else []
+
+    async def _ask(self, method: str, path: str, timeout: float = TIMEOUT, body: object = None) -> object:
+        try:
+            async with self._client.stream(method, path, timeout=timeout, json=body) as response:
+                if response.status_code == 410:
+                    raise Gone
+                if response.status_code != 200:
+                    raise Unreachable(f"the control plane answered {response.status_code}")
+                return json.loads(await _whole(response))
+        except self._errors as error:
+            raise Unreachable(f"the control plane cannot be reached: {type(error).__name__}") from error
+        except (ValueError, RecursionError) as error:
+            raise DirectoryError("the control plane's answer is not JSON") from error
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    data = bytearray()
+    async for piece in response.aiter_bytes():
+        data += piece
+        if len(data) > MAX_ANSWER:
+            raise DirectoryError(f"the control plane's answer is larger than {MAX_ANSWER} bytes")
+    return bytes(data)

@@ -1,0 +1,113 @@
+"""Tells the control plane which connections this edge holds: when they change, and regularly as a sign of life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from pyconnector.edge.directory.client import Gone, Unreachable
+from pyconnector.edge.directory.values import DirectoryError
+
+if TYPE_CHECKING:
+    from pyconnector.edge.connectors.connection import EdgeConnection
+    from pyconnector.edge.connectors.registry import Connectors
+    from pyconnector.edge.directory.client import ControlClient
+
+#: Seconds between reports where nothing changes. The control plane takes an edge for dead after 5.
+EVERY = 1.5
+#: Seconds after a change in which others are waited for: four connections of a connector come together.
+TOGETHER = 0.05
+#: Seconds for the last report.
+LEAVE_TIMEOUT = 2.0
+_FAILURES = (Unreachable, Gone, DirectoryError)
+
+_log = logging.getLogger("pyconnector.edge")
+
+
+class Reporter:
+    """Reports for one life of an edge: `id` is new at each start."""
+
+    def __init__(self, client: ControlClient, connectors: Connectors, name: str) -> None:
+        self.id = str(uuid.uuid4())
+        self._client = client
+        self._connectors = connectors
+        self._name = name
+        self._address = ""
+        self._wake = asyncio.Event()
+        self._reported = False
+
+    def wake(self) -> None:
+        """Report soon."""
+        self._wake.set()
+
+    async def run(self, address: str) -> None:
+        """Report until cancelled."""
+        self._address = address
+        while True:
+            self._wake.clear()
+            try:
+                close = await self._client.report(self._report(leaving=False))
+                self._reported = True
+            except _FAILURES as error:
+                _log.debug("A report was not taken: %s", error)
+            else:
+                for connection_id in close:
+                    self._close(connection_id)
+            try:
+                async with asyncio.timeout(EVERY):
+                    await self._wake.wait()
+                await asyncio.sleep(TOGETHER)
+            except TimeoutError:
+                continue
+
+    async def leave(self) -> None:
+        """Report that this edge is gone, if it was ever there. Cancel leaves that to be found out."""
+        if not self._reported:
+            return
+        self._reported = False
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                await self._client.report(self._report(leaving=True))
+        except (*_FAILURES, TimeoutError):
+            pass  # it will be taken for dead a few seconds later
+
+    def _report(self, *, leaving: bool) -> dict[str, Any]:
+        now = asyncio.get_running_loop().time()
+        held = [] if leaving else [
+            _told(connection, now) for connection in self._connectors.all() if connection.state == "registered"
+        ]  # fmt: skip
+        return {
+            "id": self.id, "name": self._name, "address": self._address, "leaving": leaving, "connections": held,
+        }  # fmt: skip
+
+    def _close(self, connection_id: str) -> None:
+        try:
+            connection = self._connectors.get(uuid.UUID(connection_id))
+        except ValueError:
+            return
+        if connection is not None:
+            connection.close("the tunnel was deleted")
+
+
+def _told(connection: EdgeConnection, now: float) -> dict[str, Any]:
+    registration = connection.registration
+    return {
+        "id": str(connection.connection_id),
+        "tunnel_id": str(registration.tunnel_id),
+        "client_id": str(registration.client_id),
+        "client_version": _plain(registration.version),
+        "arch": _plain(registration.arch),
+        "features": [_plain(feature) for feature in registration.features[:100]],
+        "position": registration.connection_index,
+        "origin_ip": str(connection.transport.peer_address[0]),
+        "location": connection.location,
+        "configuration_version": connection.applied_version,
+        "age": max(0.0, now - connection.registered_at),
+    }
+
+
+def _plain(text: str) -> str:
+    # A connector may say anything of itself.
+    return "".join(character for character in text[:200] if character.isprintable())
