@@ -29,6 +29,8 @@ TOKEN_HEADER = b"Cf-Access-Jwt-Assertion"
 MAX_TOKEN_BYTES = 16_384
 #: Seconds by which the clocks of issuer and connector may differ.
 CLOCK_SKEW = 60.0
+#: Largest date that is taken for one, in seconds since the epoch: whole seconds fit a float below it.
+MAX_DATE = 2**53
 #: Signatures that Access makes; `none` and the HMAC family are not among them.
 ALGORITHMS = {"RS256": "RSA", "ES256": "EC"}
 #: The `type` of a token for an application; `org` tokens are for the login page.
@@ -126,8 +128,8 @@ def _identity(claims: dict[str, Any], policy: AccessPolicy, now: float) -> Ident
 
 def _seconds(claims: dict[str, Any], name: str) -> float | None:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_DATE <= value <= MAX_DATE:
+        return None  # NaN is within no bounds, and a whole number of 400 digits is no float
     return float(value)
 
 

@@ -7,12 +7,16 @@ does. Called by `connector.layers.access.key_cache`, at most once in ten seconds
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import http.client
+import socket
 import ssl
-import time
+import threading
 import urllib.error
 import urllib.request
 
+from pyconnector.connector.background import in_background
 from pyconnector.identity.access_token.keys import MAX_KEYS_BYTES
 from pyconnector.transport.tls.edge_roots import system_roots
 
@@ -24,26 +28,62 @@ _PIECE = 65_536
 async def fetch_https(url: str, *, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Return the document at `url`, cut off one byte after `MAX_KEYS_BYTES`, which the reader of it refuses.
 
-    Cancel: the request goes on in its thread until it answers or times out, and its outcome is dropped.
+    Cancel: the connection is broken off, and the thread ends.
 
     Raises:
         OSError: no HTTPS, unreachable, not 200 (a redirect is none), not trusted, cut short, or too slow.
     """
-    return await asyncio.to_thread(_fetch, url, timeout)
+    connections = _Connections()
+    try:
+        async with asyncio.timeout(timeout):
+            return await in_background(functools.partial(_fetch, url, timeout, connections))
+    except TimeoutError:
+        raise TimeoutError("the key endpoint takes too long") from None
+    finally:
+        connections.end()
 
 
-def _fetch(url: str, timeout: float) -> bytes:
-    deadline = time.monotonic() + timeout
+class _Connections:
+    """The TLS connections of one fetch, so that they can be broken off from outside.
+
+    The timeout of a socket is for one wait, and an endpoint that sends a byte a second, in its handshake, its head or
+    its document, makes many of those.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[ssl.SSLSocket] = []
+        self._ended = False
+
+    def add(self, connection: ssl.SSLSocket) -> None:
+        """Remember a connection that is about to begin its handshake."""
+        with self._lock:
+            self._open.append(connection)
+            if self._ended:
+                _break_off(connection)
+
+    def end(self) -> None:
+        """Break all of them off, and those that are begun later. Idempotent."""
+        with self._lock:
+            self._ended = True
+            for connection in self._open:
+                _break_off(connection)
+
+
+def _break_off(connection: ssl.SSLSocket) -> None:
+    with contextlib.suppress(OSError):
+        # Of the socket below: that of TLS would take away what another thread is using.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def _fetch(url: str, timeout: float, connections: _Connections) -> bytes:
     document = b""
     try:
-        with _opener().open(url, timeout=timeout) as response:
+        with _opener(connections).open(url, timeout=timeout * 2) as response:
             if response.status != 200:
                 raise OSError(f"the key endpoint answered {response.status}")
-            # Piece by piece: the timeout of a socket is for one wait, and a drip could make many.
             while len(document) <= MAX_KEYS_BYTES and (piece := response.read1(_PIECE)):
                 document += piece
-                if time.monotonic() > deadline:
-                    raise TimeoutError("the key document takes too long")
             if response.length and len(document) <= MAX_KEYS_BYTES:
                 raise OSError("the key document was cut short")
     except urllib.error.HTTPError as error:
@@ -57,9 +97,16 @@ def _fetch(url: str, timeout: float) -> bytes:
     return document[: MAX_KEYS_BYTES + 1]
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(connections: _Connections) -> urllib.request.OpenerDirector:
     """HTTPS and what a proxy needs; nothing that follows redirects or opens files."""
+
+    class Watched(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            connections.add(self)
+            super().do_handshake(block)
+
     context = ssl.create_default_context()
+    context.sslsocket_class = Watched
     # Since Python 3.13 it is stricter than the reference, and than most private authorities are.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not context.get_ca_certs():  # a Python without authorities of its own, as on macOS

@@ -52,6 +52,8 @@ class AccessStage:
             identity = await self._identity(tokens[0] if tokens else b"")
         except AccessDenied as denied:
             return Rejection(status=403, reason=f"access refused: {denied}")
+        except Exception as error:  # noqa: BLE001 - whatever the check stumbles over, the promise is a 403
+            return Rejection(status=403, reason=f"access refused: the check failed ({type(error).__name__})")
         request.identity = identity
         _replace_email(request, identity)
         return None

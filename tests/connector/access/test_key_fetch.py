@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -171,20 +173,58 @@ def test_an_endpoint_that_says_nothing_is_given_up(authority: Authority) -> None
     async def silent(peer: Peer) -> None:
         await peer.closed_after_rest()
 
-    refused(authority, silent, "timed out", timeout=0.3)
+    refused(authority, silent, "takes too long", timeout=0.3)
 
 
-def test_an_endpoint_that_drips_is_given_up(authority: Authority) -> None:
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_an_endpoint_that_drips_is_given_up_and_its_thread_ends(authority: Authority, begin: bytes) -> None:
     async def drip(peer: Peer) -> None:
         await peer.head()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        await peer.send(begin)
         while True:
             await peer.send(b" ")
             await asyncio.sleep(0.05)
 
-    started = time.monotonic()
-    refused(authority, drip, "takes too long", timeout=0.3)
-    assert time.monotonic() - started < 3
+    before = set(threading.enumerate())
+    refused(authority, drip, "takes too long", timeout=0.5)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_an_endpoint_that_stops_in_its_handshake_is_given_up_and_its_thread_ends() -> None:
+    async def test() -> None:
+        async def silent(peer: Peer) -> None:
+            await peer.closed_after_rest()
+
+        async with endpoint(silent, None) as (url, _):
+            with pytest.raises(TimeoutError, match="takes too long"):
+                await fetch_https(url, timeout=0.5)
+
+    before = set(threading.enumerate())
+    run(test)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_fetches_do_not_take_the_threads_of_the_event_loop(authority: Authority) -> None:
+    async def test() -> None:
+        async def silent(peer: Peer) -> None:
+            await peer.closed_after_rest()
+
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        async with endpoint(silent, authority.server("localhost")) as (url, _):
+            fetches = [asyncio.ensure_future(fetch_https(url)) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert await asyncio.to_thread(lambda: "looked up") == "looked up"
+            assert not any(fetch.done() for fetch in fetches)
+            for fetch in fetches:
+                fetch.cancel()
+            await asyncio.gather(*fetches, return_exceptions=True)
+
+    run(test)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "file:///etc/hostname", "data:,x", "ftp://127.0.0.1:9/"])

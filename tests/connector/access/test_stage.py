@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pyconnector.connector.layers.access.key_cache import FETCH_INTERVAL, KEYS_FRESH, KEYS_STALE
+from pyconnector.connector.layers.access.key_cache import FETCH_INTERVAL, KEYS_AHEAD, KEYS_FRESH, KEYS_STALE
 from pyconnector.connector.layers.access.stage import MAX_REMEMBERED, AccessStage
 from pyconnector.connector.layers.access.stages import AccessStages
 from pyconnector.origins.base import OriginRequest, RequestKind
@@ -16,6 +16,7 @@ from tests.support.access import AUDIENCE, NOW, TEAM, Team
 
 if TYPE_CHECKING:
     from pyconnector.connector.active.routes import Rejection
+    from pyconnector.identity.access_token import AccessKeys
     from pyconnector.ingress import Rule
 
 ACME = Team()
@@ -212,6 +213,71 @@ def test_a_warm_cache_serves_without_its_endpoint_but_not_for_ever() -> None:
         world.now = NOW + KEYS_STALE + 1
         third = ACME.token(exp=NOW + KEYS_STALE * 3, email="third@acme.example")
         assert await admit(stage, with_token(third)) is not None
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_for_an_endpoint_that_fails_while_there_are_keys() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        assert await admit(stage, with_token(ACME.token())) is None
+        world.answer = OSError("down")
+        world.now += KEYS_FRESH + 1
+        assert (
+            await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email="a@acme.example"))) is None
+        )  # learns that it fails
+        asked = asyncio.Event()
+
+        async def silent(url: str) -> bytes:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        stage._keys._fetch = silent
+        world.now += FETCH_INTERVAL
+        for name in "bc":
+            async with asyncio.timeout(5):
+                assert (
+                    await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email=f"{name}@acme.example")))
+                    is None
+                )
+        async with asyncio.timeout(5):
+            await asked.wait()
+        await world.stages.close()
+
+    asyncio.run(main())
+
+
+def test_keys_are_fetched_ahead_of_their_time() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        assert await admit(stage, with_token(ACME.token())) is None
+        world.now += KEYS_AHEAD - 1
+        assert await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email="a@acme.example"))) is None
+        assert len(world.fetches) == 1
+        world.now += 1
+        assert await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email="b@acme.example"))) is None
+        assert stage._keys._pending is not None
+        await stage._keys._pending
+        assert len(world.fetches) == 2
+        world.now += KEYS_FRESH - 1
+        assert stage._keys.current() is not None
+        await world.stages.close()
+
+    asyncio.run(main())
+
+
+def test_a_defect_in_the_check_refuses_with_403() -> None:
+    async def main() -> None:
+        world = World()
+        stage = world.stage()
+        assert await admit(stage, with_token(ACME.token())) is None
+        stage._keys._keys = cast("AccessKeys", SimpleNamespace(by_id=None))
+        rejection = await admit(stage, with_token(ACME.token(email="a@acme.example")))
+        assert rejection is not None
+        assert (rejection.status, rejection.reason) == (403, "access refused: the check failed (AttributeError)")
 
     asyncio.run(main())
 
