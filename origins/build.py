@@ -165,8 +165,8 @@ def _host_of(request: OriginRequest) -> str:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host field, without its port and brackets."""
+    """The name in a Host field as TLS wants it: without its port, brackets and final dot."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() and ":" not in name else host
+    return (name if colon and port.isdigit() and ":" not in name else host).removesuffix(".")

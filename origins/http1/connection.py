@@ -18,6 +18,7 @@ from pyconnector.origins.http1.response import HttpResponse
 from pyconnector.origins.http1.turn import Turn
 from pyconnector.origins.net.channel import WRITE_HIGH_WATER, WRITE_LOW_WATER, Channel
 from pyconnector.origins.net.reading import Reading
+from pyconnector.origins.net.tls import alert_in
 from pyconnector.origins.tcp.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -239,14 +240,15 @@ class HttpConnection(Reading):
             self.abort()
             return
         if turn.silent:
-            self._fail(
-                turn, Unanswered("it broke the connection off" if exc else "it closed the connection without an answer")
+            cause = (
+                f"it broke the connection off{alert_in(exc)}" if exc else "it closed the connection without an answer"
             )
+            self._fail(turn, Unanswered(cause))
             return
         try:
             if not self._parser.complete:
                 if exc is not None:
-                    raise BrokenResponse("it broke the connection off within its response")
+                    raise BrokenResponse(f"it broke the connection off within its response{alert_in(exc)}")
                 self._parser.feed_eof()
         except BrokenResponse as broken:
             self._fail(turn, broke_protocol(str(broken)))

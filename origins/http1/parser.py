@@ -117,7 +117,8 @@ class ResponseParser:
         Raises:
             BrokenResponse: its text says what is wrong.
         """
-        if self.complete:
+        was_complete = self.complete
+        if was_complete:
             self.reusable = False  # surplus: see `_surplus`
             return
         if self._passing:

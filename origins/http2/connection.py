@@ -13,6 +13,7 @@ from h2.settings import SettingCodes, Settings
 from pyconnector.origins.failures import broke_protocol, unreachable
 from pyconnector.origins.http2.exchange import Exchange, Unprocessed
 from pyconnector.origins.http2.lasting import LastingConnection
+from pyconnector.origins.net.tls import alert_in
 
 if TYPE_CHECKING:
     import ssl
@@ -118,7 +119,7 @@ class Http2Connection(asyncio.Protocol):
         """The end of everything."""
         self.is_open = False
         self._transport = None
-        self._fail_all(unreachable("it closed its HTTP/2 connection"), lost=True)
+        self._fail_all(unreachable(f"it closed its HTTP/2 connection{alert_in(exc)}"), lost=True)
         self.resume_writing()
         self._on_change(self)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pyconnector.origins.failures import unreachable
 from pyconnector.origins.net.reading import Reading
+from pyconnector.origins.net.tls import alert_in
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import ByteReader, OriginError
@@ -94,7 +95,7 @@ class Channel(Reading):
             if exc is None:
                 self._sink.end()
             else:
-                self._sink.fail(unreachable("it broke the connection off"))
+                self._sink.fail(unreachable(f"it broke the connection off{alert_in(exc)}"))
         if self._linger is not None:
             self._linger.cancel()
         self.resume_writing()

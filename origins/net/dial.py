@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -145,7 +146,7 @@ class Dialer:
 
     async def _open(self, endpoint: Endpoint) -> socket.socket:
         if endpoint.path:
-            return await _attempt((socket.AF_UNIX, endpoint.path))
+            return await _attempt((socket.AF_UNIX, socket_address(endpoint.path)))
         if not 0 < endpoint.port < 65536:
             raise OSError("a port between 1 and 65535 is needed")
         literal = literal_target(endpoint.host, endpoint.port)
@@ -162,17 +163,24 @@ class Dialer:
         """The refusal in words; where the name did not fit, a second look at the certificate tells which would."""
         if self._tls is None or not refusal.wrong_name:
             return refusal.cause
-        names: tuple[str, ...] = ()
+        names: tuple[str, ...] | None = None
         with contextlib.suppress(Exception):
             names = await self._tls.names_shown(await self.open_socket(endpoint), server_name or endpoint.host)
-        if not names:
+        if names is None:
             return refusal.cause
+        if not names:
+            return f"{refusal.cause}: it has no names (subjectAltName), and a Common Name does not count"
         return f"{refusal.cause}: it is for {', '.join(names)} (originServerName tells which to expect)"
 
 
 async def adopt(sock: socket.socket, factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Give a connected socket to a new protocol. Cancel closes the socket."""
     return await asyncio.get_running_loop().create_connection(factory, sock=sock)
+
+
+def socket_address(path: str) -> str:
+    """The address of a unix socket: on Linux `@name` is the abstract socket `name`, which no file stands for."""
+    return f"\0{path[1:]}" if path.startswith("@") and sys.platform == "linux" else path
 
 
 def literal_target(host: str, port: int) -> Target | None:

@@ -59,6 +59,7 @@ class TlsClient:
         Raises:
             TlsRefused: no TLS came to be; `shown` is what its sentence calls the service.
         """
+        server_name = server_name.removesuffix(".")  # neither SNI nor certificates have it (RFC 6066 3)
         if not _can_ask_for(self.context, server_name):
             sock.close()
             raise TlsRefused(f"{quoted(server_name)} is no name to ask {shown} for over TLS")
@@ -118,7 +119,7 @@ class TlsContexts:
         return self._made[key]
 
     def _make(self, ca_pool: str, verify: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = _client_context()
         if alpn:
             context.set_alpn_protocols(list(alpn))
         pool = read_pool(ca_pool) if ca_pool else ""
@@ -152,14 +153,27 @@ def _can_ask_for(context: ssl.SSLContext, server_name: str) -> bool:
 
 
 def names_in(certificate: bytes) -> tuple[str, ...]:
-    """The DNS names and addresses that a DER certificate is for, fit to be shown."""
+    """The DNS names and addresses that a DER certificate is for, fit to be shown; none where it has no SAN."""
     from cryptography import x509  # 10 MB that only an explanation is worth
 
     extensions = x509.load_der_x509_certificate(certificate).extensions
-    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
     found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     shown = tuple(quoted(name) for name in found[:MAX_NAMES_SHOWN])
     return (*shown, "…") if len(found) > MAX_NAMES_SHOWN else shown
+
+
+def alert_in(error: BaseException | None) -> str:
+    """The TLS alert that ended a connection after its handshake, as ` (TLS alert: ...)`; empty where none did.
+
+    A service on TLS 1.3 says only then that it wants a client certificate (RFC 8446 4.4.2.4).
+    """
+    reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else ""
+    _, alert, name = reason.partition("ALERT_")
+    return f" (TLS alert: {quoted(name).replace('_', ' ').lower()})" if alert else ""
 
 
 def _system_has_roots(context: ssl.SSLContext) -> bool:
@@ -172,8 +186,16 @@ def _system_has_roots(context: ssl.SSLContext) -> bool:
         return False
 
 
-def _blind_context() -> ssl.SSLContext:
+def _client_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not ssl.HAS_NEVER_CHECK_COMMON_NAME:
+        return context  # this build cannot even be told not to
+    context.hostname_checks_common_name = False  # RFC 9525 6.3: only a subjectAltName names a service
+    return context
+
+
+def _blind_context() -> ssl.SSLContext:
+    context = _client_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

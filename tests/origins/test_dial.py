@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -281,3 +283,19 @@ def test_the_system_keeps_little_of_what_a_slow_service_does_not_take(run: Run) 
         assert kept < 1024 * 1024
 
     run(scenario())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
+def test_a_path_that_begins_with_an_at_is_an_abstract_socket(run: Run) -> None:
+    name = f"pyconnector-test-{os.getpid()}"
+
+    async def scene() -> None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"\0{name}")
+        listener.listen()
+        transport, _ = await Dialer().connect(Endpoint(path=f"@{name}"), asyncio.Protocol)
+        transport.close()
+        listener.close()
+        assert await failure_of(Dialer(), Endpoint(path=f"@{name}")) == f"unix:@{name} refused the connection"
+
+    run(scene())

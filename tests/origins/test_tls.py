@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import ssl
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pyconnector.ingress.config.services import parse_service
+from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginError
+from pyconnector.origins.build import ALPN_HTTP2, build_origin
 from pyconnector.origins.net.ca_pool import MAX_POOL_BYTES
-from pyconnector.origins.net.dial import Dialer, Endpoint
+from pyconnector.origins.net.dial import Dialer, Endpoint, Target
 from pyconnector.origins.net.tls import TlsClient, TlsContexts
+from tests.origins.support import get
 from tests.origins.test_dial import close_at_once, failure_of, wait_for_close
+from tests.support.bodies import Body
 from tests.support.certificates import Authority
 from tests.support.raw_origin import raw_origin
 
@@ -229,3 +238,92 @@ def test_contexts_are_made_once_and_trust_the_system(tmp_path: Path) -> None:
     issuers = str(first.get_ca_certs())
     assert "CloudFlare Origin SSL Certificate Authority" in issuers
     assert "CloudFlare Origin SSL ECC Certificate Authority" in issuers
+
+
+@pytest.mark.parametrize("name", ["nas.test", "127.0.0.1"])
+def test_a_common_name_does_not_name_a_service(run: Run, tmp_path: Path, name: str) -> None:
+    authority = Authority(tmp_path)
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=authority.server(common_name=name)) as origin:
+            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+            assert await failure_of(tls_dialer(authority), endpoint, name) == (
+                f"the certificate of 127.0.0.1:{origin.port} does not fit {name}: it has no names (subjectAltName), "
+                "and a Common Name does not count"
+            )
+
+    run(scene())
+
+
+def test_no_context_takes_a_common_name(tmp_path: Path) -> None:
+    from pyconnector.connector.layers.access import key_fetch
+    from pyconnector.origins.net import tls
+
+    contexts = [TlsContexts().client(), TlsContexts().client(verify=False), tls._blind_context()]
+    [handler] = [
+        handler
+        for handler in vars(key_fetch._opener(key_fetch._Connections()))["handlers"]
+        if isinstance(handler, urllib.request.HTTPSHandler)
+    ]
+    contexts.append(vars(handler)["_context"])
+    assert not any(context.hostname_checks_common_name for context in contexts)
+
+
+def test_a_final_dot_is_neither_sent_nor_verified(run: Run, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.server("nas.test")
+    asked: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+
+    async def resolve(host: str, port: int) -> list[Target]:
+        assert host == "nas.test.", "the resolver needs the dot: it spares a search"
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    async def scene() -> None:
+        async with raw_origin(wait_for_close, tls=context) as origin:
+            client = TlsClient(context=TlsContexts().client(ca_pool=str(authority.path)))
+            dialer = Dialer(tls=client, resolve=resolve)
+            for server_name in ("", "nas.test."):
+                endpoint = Endpoint(host="nas.test.", port=origin.port)
+                transport, _ = await dialer.connect(endpoint, asyncio.Protocol, server_name=server_name)
+                transport.close()
+                await asyncio.sleep(0.01)
+
+    run(scene())
+    assert asked == ["nas.test", "nas.test"]
+
+
+@pytest.mark.parametrize("alpn", [(), ALPN_HTTP2], ids=["HTTP/1.1", "HTTP/2"])
+def test_an_alert_after_the_handshake_is_named(run: Run, tmp_path: Path, alpn: tuple[str, ...]) -> None:
+    """On TLS 1.3 a service says only after the handshake that it wants a certificate of its client."""
+    authority = Authority(tmp_path)
+    context = authority.server("127.0.0.1")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.path)
+    context.set_alpn_protocols(list(alpn) or ["http/1.1"])
+
+    def refuse(listener: socket.socket) -> None:
+        """A TLS server that reads on after its alert, so that no reset overtakes it."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(incoming, outgoing, server_side=True)
+        sock, _ = listener.accept()
+        with sock, contextlib.suppress(ConnectionError):
+            while data := sock.recv(65536):
+                incoming.write(data)
+                with contextlib.suppress(ssl.SSLError):
+                    session.do_handshake()
+                sock.sendall(outgoing.read())
+
+    async def scene() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            settings = OriginSettings(ca_pool=str(authority.path), http2_origin=bool(alpn))
+            origin = build_origin(parse_service(f"https://127.0.0.1:{listener.getsockname()[1]}"), settings)
+            await origin.start()
+            refusing = asyncio.ensure_future(asyncio.to_thread(refuse, listener))
+            with pytest.raises(OriginError, match=r"\(TLS alert: certificate required\)$"):
+                await origin.serve(get(), Body())
+            await origin.close()
+            await refusing
+
+    run(scene())

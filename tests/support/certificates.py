@@ -42,16 +42,18 @@ class Authority:
             .not_valid_after(now + days * DAY)
         )
 
-    def server(self, *names: str, days: int = 365) -> ssl.SSLContext:
-        """A server context with a new certificate for `names`; `days` below 0 makes it an expired one."""
+    def server(self, *names: str, days: int = 365, common_name: str = "server") -> ssl.SSLContext:
+        """A server context with a new certificate for `names`; `days` below 0 makes it an expired one.
+
+        Without names it has no subjectAltName.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         alternatives = [_general_name(name) for name in names]
-        certificate = (
-            self._builder(subject, key.public_key(), days)
-            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
+        builder = self._builder(subject, key.public_key(), days)
+        if alternatives:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        certificate = builder.sign(self.key, hashes.SHA256())
         path = self.directory / f"server-{certificate.serial_number}.pem"
         path.write_bytes(
             key.private_bytes(

@@ -107,6 +107,8 @@ def _opener(connections: _Connections) -> urllib.request.OpenerDirector:
 
     context = ssl.create_default_context()
     context.sslsocket_class = Watched
+    if ssl.HAS_NEVER_CHECK_COMMON_NAME:
+        context.hostname_checks_common_name = False  # RFC 9525 6.3
     # Since Python 3.13 it is stricter than the reference, and than most private authorities are.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not context.get_ca_certs():  # a Python without authorities of its own, as on macOS
