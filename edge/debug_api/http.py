@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pyconnector.edge.listener import Listener
 from pyconnector.edge.settings import is_loopback
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.http1.request_body import request_body
@@ -45,7 +46,7 @@ class ControlServer:
         self._settings = settings
         self._handler = handler
         self._tasks = TaskSet()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._protocol, "clients of the control API")
         self._port = 0
 
     async def start(self) -> HostPort:
@@ -54,17 +55,17 @@ class ControlServer:
         Raises:
             OSError: the address is taken.
         """
-        host, port = self._settings.address
-        self._server = await asyncio.start_server(self._connected, host, port, limit=_PIECE)
-        bound = self._server.sockets[0].getsockname()
-        self._port = int(bound[1])
-        return str(bound[0]), self._port
+        host, self._port = await self._listener.start(*self._settings.address)
+        return host, self._port
 
     async def close(self) -> None:
         """Stop at once. Idempotent. Cancel leaves tasks cancelled but not waited for."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
+        await self._listener.wait_closed()
         await self._tasks.cancel_all()
+
+    def _protocol(self) -> asyncio.StreamReaderProtocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=_PIECE), self._connected)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._tasks) >= MAX_CONNECTIONS:

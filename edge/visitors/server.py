@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Protocol
 
+from pyconnector.edge.listener import Listener
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
 from pyconnector.edge.visitors.first_bytes import FirstBytes
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at who took too long.
 SWEEP = 0.5
-BACKLOG = 1024
 
 
 class VisitorConnection(Protocol):
@@ -40,7 +40,7 @@ class VisitorServer:
         self.tasks = TaskSet()
         self.turns = Turns()
         self._connections: set[VisitorConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(lambda: FirstBytes(self), "visitors")
         self._sweep: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -55,19 +55,16 @@ class VisitorServer:
         Raises:
             OSError: the address is taken or not ours.
         """
-        loop = asyncio.get_running_loop()
-        host, port = self.settings.address
-        self._server = await loop.create_server(lambda: FirstBytes(self), host, port, backlog=BACKLOG)
-        self._sweep = loop.call_later(SWEEP, self._check_time)
-        bound = self._server.sockets[0].getsockname()
-        return str(bound[0]), int(bound[1])
+        bound = await self._listener.start(*self.settings.address)
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP, self._check_time)
+        return bound
 
     async def close(self) -> None:
         """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
         if self._sweep is not None:
             self._sweep.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
+        await self._listener.wait_closed()
         for connection in tuple(self._connections):
             connection.abort()
         await self.tasks.cancel_all()

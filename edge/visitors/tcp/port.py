@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from pyconnector.edge.connectors.exchange import Broken, Exchange, NoTunnel, open_exchange
+from pyconnector.edge.listener import Listener
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
@@ -31,7 +32,6 @@ CONNECT_TIMEOUT = 30.0
 FLUSH_TIMEOUT = 30.0
 #: TCP visitors of one port at once.
 MAX_VISITORS = 10_000
-BACKLOG = 1024
 
 _log = logging.getLogger("pyconnector.edge")
 
@@ -48,7 +48,7 @@ class TcpVisitors:
         self._http = http
         self._tunnels = http.tunnels
         self._visitors: set[TcpVisitor] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(lambda: TcpVisitor(self), f"visitors of TCP port {settings.port}")
 
     def __repr__(self) -> str:
         return f"<TcpVisitors port={self.port} to={self.settings.destination} visitors={len(self._visitors)}>"
@@ -59,17 +59,13 @@ class TcpVisitors:
         Raises:
             OSError: the port is taken.
         """
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: TcpVisitor(self), self._http.settings.address[0], self.settings.port, backlog=BACKLOG
-        )
-        self.port = int(self._server.sockets[0].getsockname()[1])
+        _, self.port = await self._listener.start(self._http.settings.address[0], self.settings.port)
         return self.port
 
     async def close(self) -> None:
         """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
+        await self._listener.wait_closed()
         for visitor in tuple(self._visitors):
             visitor.abort()
         await self.tasks.cancel_all()

@@ -1,0 +1,126 @@
+"""The edge's listeners: they go on after the system ran out of descriptors, and say so once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+
+import pytest
+
+from pyconnector.edge import ControlSettings, listener
+from pyconnector.edge.listener import ACCEPTS_A_TURN, Listener
+from tests.edge.support import memory_edge, run, until
+from tests.support.raw_visitor import RawVisitor, get
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+
+class Shortage:
+    """`accept` fails for as long as it lasts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int = errno.EMFILE) -> None:
+        self.lasts = True
+        self.attempts = 0
+        real = socket.socket.accept
+
+        def accept(sock: socket.socket) -> tuple[socket.socket, object]:
+            self.attempts += 1
+            if self.lasts:
+                raise OSError(number, "Too many open files")
+            return real(sock)
+
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        monkeypatch.setattr(listener, "RETRY", 0.01)
+
+
+@pytest.mark.parametrize("where", ["visitors", "tcp", "control"])
+def test_accepting_goes_on_after_descriptors_ran_out(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with memory_edge(control=ControlSettings()) as edge:
+            shortage = Shortage(monkeypatch)
+            tcp = await edge.add_tcp_port("10.0.0.1:1")
+            assert edge.control_address is not None
+            address = {"visitors": edge.visitor_address, "tcp": ("127.0.0.1", tcp), "control": edge.control_address}
+            async with RawVisitor(address[where]) as visitor:
+                visitor.send(get("/healthz"))
+                await until(lambda: shortage.attempts > 5)
+                assert len(caplog.records) == 1
+                assert "ulimit -n" in caplog.text
+                shortage.lasts = False
+                if where == "tcp":
+                    with pytest.raises(ConnectionResetError):  # there is no tunnel
+                        await visitor.reader.readexactly(1)
+                else:
+                    assert (await visitor.response()).status == {"visitors": 530, "control": 403}[where]
+
+    run(test)
+
+
+def test_a_shortage_is_told_again_only_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listener, "LOG_EVERY", 0.03)
+
+    async def test() -> None:
+        async with memory_edge() as edge:
+            shortage = Shortage(monkeypatch)
+            async with RawVisitor(edge.visitor_address):
+                await until(lambda: len(caplog.records) == 3)
+                assert shortage.attempts > 3
+
+    run(test)
+
+
+def test_one_connection_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with memory_edge() as edge:
+            shortage = Shortage(monkeypatch, errno.ECONNABORTED)
+            async with RawVisitor(edge.visitor_address) as visitor:
+                visitor.send(get())
+                await until(lambda: shortage.attempts > 0)
+                shortage.lasts = False
+                assert (await visitor.response()).status == 530
+
+    run(test)
+
+
+def test_a_turn_accepts_a_few_of_those_who_wait() -> None:
+    made: list[int] = []
+
+    class Counted(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport.get_extra_info("peername"), tuple)
+            transport.close()
+
+    def factory() -> asyncio.Protocol:
+        made.append(1)
+        return Counted()
+
+    async def test() -> None:
+        here = Listener(factory, "visitors")
+        address = await here.start("127.0.0.1", 0)
+        clients = [socket.create_connection(address) for _ in range(2 * ACCEPTS_A_TURN + 5)]
+        here._accept(here._sockets[0])
+        assert len(here._tasks) == ACCEPTS_A_TURN
+        await until(lambda: len(made) == len(clients))
+        for client in clients:
+            client.close()
+        here.close()
+        here.close()
+        await here.wait_closed()
+
+    run(test)
+
+
+def test_a_taken_address_is_refused_and_leaves_nothing_open() -> None:
+    async def test() -> None:
+        first, second = Listener(asyncio.Protocol, "visitors"), Listener(asyncio.Protocol, "visitors")
+        address = await first.start("127.0.0.1", 0)
+        with pytest.raises(OSError, match="in use"):
+            await second.start(*address)
+        first.close()
+
+    run(test)
