@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from pyconnector.edge.visitors.http1.connection import VisitorConnection
 from pyconnector.edge.visitors.http2 import Http2Visitor
+from pyconnector.edge.visitors.http2.frames import PREFACE
 
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.server import VisitorServer
-
-#: What HTTP/2 with prior knowledge begins with (RFC 9113 3.4); no HTTP/1.1 request looks like it.
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class FirstBytes(asyncio.Protocol):

@@ -12,6 +12,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
+    ExtensionFrame,
     Frame,
     GoAwayFrame,
     HeadersFrame,
@@ -19,17 +20,21 @@ from hyperframe.frame import (
     PriorityFrame,
     RstStreamFrame,
     SettingsFrame,
+    WindowUpdateFrame,
 )
 
-from pyconnector.edge.visitors.http2 import Http2Visitor, connection
+from pyconnector.edge.visitors.http2 import Http2Visitor, connection, incoming
 from pyconnector.edge.visitors.http2.budget import Budget
-from pyconnector.edge.visitors.http2.connection import MAX_IDLE_FRAMES, MAX_RESETS, MAX_SILENCE, MAX_UNSENT
+from pyconnector.edge.visitors.http2.connection import MAX_UNSENT
 from pyconnector.edge.visitors.http2.engine import (
     CONNECTION_WINDOW,
+    MAX_BLOCK,
     MAX_CONCURRENT_STREAMS,
+    MAX_DECODED,
     MAX_HEADER_LIST,
     STREAM_WINDOW,
 )
+from pyconnector.edge.visitors.http2.incoming import MAX_IDLE_FRAMES, MAX_RESETS
 from pyconnector.transport.memory import MemoryLimits
 from tests.edge.support import until
 from tests.edge.test_http2_visitors import failing, hello, scenario, streaming_echo
@@ -76,27 +81,74 @@ def test_the_bounds_are_announced() -> None:
 # -- what costs the visitor less than the edge ---------------------------------------------------------------------
 
 
-def test_one_stream_too_many_ends_the_connection() -> None:
+def keep_no_limit(visitor: H2Visitor) -> None:
+    """As a visitor does that has not heard of ours yet."""
+    visitor.h2.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 10_000
+    visitor.h2.remote_settings.acknowledge()
+
+
+@pytest.mark.parametrize("informed", [False, True])
+def test_streams_beyond_the_limit_are_refused_and_the_others_served(informed: bool) -> None:
+    proceed = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await proceed.wait()
+        await hello(exchange)
+
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
-        for _ in range(MAX_CONCURRENT_STREAMS):
-            visitor.open()
+        if informed:
+            await visitor.until(lambda: bool(visitor.settings_seen))
+        keep_no_limit(visitor)
+        opened = [visitor.open() for _ in range(400)]
+        surplus = opened[MAX_CONCURRENT_STREAMS:]
+        await visitor.until(lambda: all(visitor.streams[number].reset is not None for number in surplus))
+        assert {visitor.streams[number].reset for number in surplus} == {ErrorCodes.REFUSED_STREAM}
         member = edge.tunnels.all()[0].members[0]
-        await until(lambda: member.in_flight == MAX_CONCURRENT_STREAMS, "all streams at the connector")
-        visitor.h2.remote_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 1000
-        visitor.h2.remote_settings.acknowledge()
-        visitor.open()
-        await visitor.until(lambda: visitor.lost)
-        assert visitor.goaway not in (None, ErrorCodes.NO_ERROR)
-        await until(lambda: member.in_flight == 0, "no exchange is left")
+        await until(lambda: member.in_flight == MAX_CONCURRENT_STREAMS, "all others at the connector")
+        proceed.set()
+        for number in opened[:MAX_CONCURRENT_STREAMS]:
+            assert (await visitor.answer(number)).status == 200
+        again = [visitor.open() for _ in range(50)]
+        for number in again:
+            assert (await visitor.answer(number)).status == 200
+        assert visitor.goaway is None
+
+    scenario(script, play)
+
+
+def test_refused_streams_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "MAX_RESETS", 50)
+    monkeypatch.setattr(incoming, "RESETS_A_SECOND", 0.0)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        keep_no_limit(visitor)
+        for _ in range(MAX_CONCURRENT_STREAMS + 100):
+            visitor.open()
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
     scenario(never, play)
 
 
-def test_a_header_beyond_the_limit_ends_the_connection() -> None:
+def test_a_header_beyond_the_limit_is_told_so_and_spares_the_others() -> None:
+    proceed = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await proceed.wait()
+        await hello(exchange)
+
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
-        answer = await visitor.ask((b"x", b"y" * (MAX_HEADER_LIST - 1000)))
-        assert answer.status == 200
-        visitor.open((b"x", b"y" * MAX_HEADER_LIST))
+        neighbour = visitor.open((b"x", b"y" * (MAX_HEADER_LIST - 1000)))
+        answer = await visitor.ask((b"x", b"y" * MAX_HEADER_LIST))
+        assert answer.status == 431
+        proceed.set()
+        assert (await visitor.answer(neighbour)).status == 200
+
+    scenario(script, play)
+
+
+def test_a_header_that_is_not_even_decoded_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.open((b"x", b"y" * MAX_DECODED))
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
     scenario(hello, play)
@@ -105,7 +157,7 @@ def test_a_header_beyond_the_limit_ends_the_connection() -> None:
 def test_a_small_block_that_stands_for_a_large_header_ends_the_connection() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.open((b"x", b"y" * 3000))
-        block = visitor.h2.encoder.encode([(b":method", b"GET"), *[(b"x", b"y" * 3000)] * 40])
+        block = visitor.h2.encoder.encode([(b":method", b"GET"), *[(b"x", b"y" * 3000)] * 80])
         assert len(block) < 1000
         visitor.transport.write(HeadersFrame(3, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
@@ -113,8 +165,28 @@ def test_a_small_block_that_stands_for_a_large_header_ends_the_connection() -> N
     scenario(never, play)
 
 
+def test_a_block_of_many_full_frames_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        # Huffman codes need more bytes than what they stand for where that is unusual.
+        visitor.transport.write(HeadersFrame(1, bytes(16_384)).serialize())
+        for _ in range(MAX_BLOCK // 16_384):
+            visitor.transport.write(ContinuationFrame(1, bytes(16_384)).serialize())
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    scenario(never, play)
+
+
+def test_a_block_that_only_resizes_the_table_ends_the_connection() -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.transport.write(HeadersFrame(1, b"\x20" * 16_000, flags=["END_HEADERS"]).serialize())
+        await visitor.until(lambda: visitor.lost)
+        assert visitor.goaway not in (None, ErrorCodes.NO_ERROR)
+
+    scenario(never, play)
+
+
 def test_requests_that_are_taken_back_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_RESETS", 50)
+    monkeypatch.setattr(incoming, "MAX_RESETS", 50)
     assert MAX_RESETS == 1000
 
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
@@ -133,8 +205,8 @@ def test_requests_that_are_taken_back_without_end_end_the_connection(monkeypatch
 
 
 def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_RESETS", 1)
-    monkeypatch.setattr(connection, "RESETS_A_SECOND", 0.0)
+    monkeypatch.setattr(incoming, "MAX_RESETS", 1)
+    monkeypatch.setattr(incoming, "RESETS_A_SECOND", 0.0)
 
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         for _ in range(10):
@@ -155,17 +227,26 @@ def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) 
         PriorityFrame(1, stream_weight=3),
         DataFrame(1, b""),
         DataFrame(1, b"", pad_length=3, flags=["PADDED"]),
+        WindowUpdateFrame(0, window_increment=1),
+        WindowUpdateFrame(1, window_increment=1),
+        RstStreamFrame(3, 8),
+        DataFrame(3, b"x"),
+        GoAwayFrame(0),
+        ExtensionFrame(0x42, 0, 0, b""),
+        SettingsFrame(0, dict.fromkeys(range(16384, 16384 + 500), 0)),
     ],
     ids=lambda frame: type(frame).__name__ + ("Padded" if "PADDED" in frame.flags else ""),
 )
 def test_frames_without_content_without_end_end_the_connection(frame: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_IDLE_FRAMES", 100)
-    monkeypatch.setattr(connection, "IDLE_FRAMES_A_SECOND", 10.0)
+    monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 100)
+    monkeypatch.setattr(incoming, "IDLE_FRAMES_A_SECOND", 10.0)
     assert MAX_IDLE_FRAMES == 2000
 
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.open(method=b"POST", end=False)
-        visitor.transport.write(frame.serialize() * 50)
+        visitor.reset(visitor.open())
+        large = frame.serialize() if len(frame.serialize()) > 1000 else frame.serialize() * 50
+        visitor.transport.write(large if len(large) < 1000 else b"")
         await asyncio.sleep(0.02)
         assert not visitor.lost
         visitor.transport.write(frame.serialize() * 500)
@@ -175,7 +256,7 @@ def test_frames_without_content_without_end_end_the_connection(frame: Frame, mon
 
 
 def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_IDLE_FRAMES", 10_000_000)
+    monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10_000_000)
     monkeypatch.setattr(connection, "MAX_UNSENT", 64 * 1024)
     pings = PingFrame(0, b"12345678").serialize() * 40_000
     assert MAX_UNSENT == 1024 * 1024
@@ -193,17 +274,11 @@ def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     scenario(never, play, receive_buffer=4096)
 
 
-@pytest.mark.parametrize("claim", [2**24 - 1, 20_000])
+@pytest.mark.parametrize("claim", [2**24 - 1, 16_385])
 def test_a_frame_that_claims_to_be_larger_than_allowed_is_not_gathered(claim: int) -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.transport.write(claim.to_bytes(3, "big") + b"\0\0\0\0\0\1")
-        sent = 0
-        while not visitor.lost and sent < 8 * MAX_SILENCE:
-            visitor.transport.write(bytes(16_384))
-            sent += 16_384
-            await asyncio.sleep(0.001)
-        await visitor.until(lambda: visitor.lost)
-        assert visitor.goaway in (ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.FRAME_SIZE_ERROR)
+        await cut_off_with(visitor, ErrorCodes.FRAME_SIZE_ERROR)
 
     scenario(never, play)
 
@@ -228,7 +303,7 @@ def test_what_comes_on_a_stream_that_was_given_up_is_no_fault() -> None:
         answer = await visitor.answer(stream_id)
         assert answer.status == 502
         # The visitor has not seen yet that the rest is unwanted.
-        for _ in range(MAX_SILENCE // 16_384 * 3):
+        for _ in range(48):
             visitor.transport.write(DataFrame(stream_id, bytes(16_384)).serialize())
         for _ in range(20):
             assert (await visitor.ask()).status == 502

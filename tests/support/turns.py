@@ -33,6 +33,8 @@ class TurnMeter:
 
     def add(self, count: int) -> None:
         """Work was done in this turn."""
+        if not self._running:
+            return
         self.total += count
         self._now += count
         self.most = max(self.most, self._now)

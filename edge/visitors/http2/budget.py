@@ -14,12 +14,12 @@ class Budget:
         self._left = float(burst)
         self._since: float | None = None
 
-    def spend(self, now: float) -> bool:
-        """Take one; False where none is left. `now` in seconds, from any clock that only goes forward."""
+    def spend(self, now: float, count: int = 1) -> bool:
+        """Take `count`; False where less is left. `now` in seconds, from any clock that only goes forward."""
         if self._since is not None:
             self._left = min(self._burst, self._left + (now - self._since) * self._rate)
         self._since = now
-        if self._left < 1:
+        if self._left < count:
             return False
-        self._left -= 1
+        self._left -= count
         return True

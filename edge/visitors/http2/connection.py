@@ -1,22 +1,25 @@
 """One visitor's HTTP/2 connection: many exchanges at once, their frames and their credit, and what ends it.
 
-The socket's callbacks take frames; each exchange has a task of its own (`edge.visitors.http2.stream`). Whatever a
-visitor may send without end is bounded: by the library (header blocks, frame sizes, windows), by budgets (resets, and
-frames that only want an answer) and by how much of our answers it may leave unread.
+What frames mean is the business of `incoming`, a slice in each turn of the loop; each exchange has a task of its own
+(`stream`). Here is when the socket is read, how answers get out, and what time ends: a visitor may leave so much of our
+answers unread, and take nothing of one for so long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from typing import TYPE_CHECKING, cast
 
-from h2 import events
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from pyconnector.edge.visitors.http1.request_parser import BadRequest
-from pyconnector.edge.visitors.http2.budget import Budget
 from pyconnector.edge.visitors.http2.engine import server_engine
+from pyconnector.edge.visitors.http2.fields import with_one_cookie
+from pyconnector.edge.visitors.http2.incoming import Incoming
+from pyconnector.edge.visitors.http2.outgoing import Outgoing
 from pyconnector.edge.visitors.http2.request import is_grpc, visitor_request
 from pyconnector.edge.visitors.http2.response import CONTINUE_FIELDS
 from pyconnector.edge.visitors.http2.stream import VisitorStream
@@ -32,25 +35,13 @@ if TYPE_CHECKING:
 WRITE_HIGH_WATER = 256 * 1024
 #: Unread bytes of ours above which a visitor is cut off: only answers to its own frames can make so many.
 MAX_UNSENT = 1024 * 1024
-#: Bytes without one whole frame among them: the library itself would gather the 16 MiB that a frame may claim to have.
-MAX_SILENCE = 256 * 1024
-#: Requests that a visitor may take back unanswered (CVE-2023-44487): at once, and each second.
-MAX_RESETS, RESETS_A_SECOND = 1000, 200.0
-#: Frames that carry nothing but want work (pings, settings, priorities, empty data): at once, and each second.
-MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 2000, 2000.0
-#: Longest data frame of a response, and bytes of such frames that are handed to the socket at once.
-MAX_FRAME, BATCH = 32 * 1024, 64 * 1024
+#: What one visitor's frames may cost in one turn of the loop (`RawFrame.cost`); the rest waits for others' turns.
+SLICE = 32
+#: A read of so many bytes is not made to wait: what a request or two may cost is done at once.
+SMALL_READ, AT_ONCE = 2048, 24
 #: Seconds for which a visitor is still read after the end, so that it can read why (RFC 9113 5.4.1).
 LINGER = 2.0
-
-_WITHOUT_CONTENT = (
-    events.PingReceived,
-    events.RemoteSettingsChanged,
-    events.SettingsAcknowledged,
-    events.PingAckReceived,
-    events.UnknownFrameReceived,
-    events.PriorityUpdated,
-)
+_log = logging.getLogger("pyconnector.edge")
 
 
 class Http2Visitor(asyncio.Protocol):
@@ -60,23 +51,19 @@ class Http2Visitor(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._h2 = server_engine()
-        self._streams: dict[int, VisitorStream] = {}
-        self._waiting: dict[asyncio.Future[None], None] = {}  # senders, first come first served
-        self._paused = False
-        self._resets = Budget(MAX_RESETS, RESETS_A_SECOND)
-        self._idle_frames = Budget(MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND)
-        self._silence = 0
-        self._queued = 0  # bytes of bodies that only wait for a flush
+        self._incoming = Incoming(self._h2, self)
+        self.streams: dict[int, VisitorStream] = {}
+        self.closing = False
+        self._held = False  # reading stopped: frames wait for their turn
         self._receiving = False
+        self._continued: list[int] = []  # streams to be told 100, unless they are taken back in the same slice
         self._leaving = False  # the visitor said GOAWAY
-        self._closing = False
         self._lost = False
-        self._unwritten = 0
         self._deadline: float | None = None
 
     def __repr__(self) -> str:
-        state = "closing" if self._closing else "open"
-        return f"<Http2Visitor {state}, {len(self._streams)} streams, {len(self._waiting)} wait to send>"
+        state = "closing" if self.closing else "open"
+        return f"<Http2Visitor {state}, {len(self.streams)} streams, {len(self._incoming)} bytes wait to be read>"
 
     # -- callbacks of the socket ---------------------------------------------------------------------------------
 
@@ -84,34 +71,68 @@ class Http2Visitor(asyncio.Protocol):
         """Take over a socket whose first bytes follow at once."""
         self._socket = cast("asyncio.Transport", transport)
         self._socket.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._out = Outgoing(self._h2, self._socket, self._incoming.expect_updates)
         peer = self._socket.get_extra_info("peername")
-        self._identity = VisitorIdentity(str(peer[0]) if peer else "")
+        self._peer = str(peer[0]) if peer else ""
+        self._identity = VisitorIdentity(self._peer)
         self._server.joined(self)
         self._set_idle()
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Frames came."""
-        if self._closing:
+        """Frames came. Few are read at once, so that floods delay nobody's request; many wait for their turn."""
+        if self.closing:
             return
-        self._receiving = True
-        try:
-            received = self._h2.receive_data(data)
-            for event in received:
-                self._take(event)
-        except (ProtocolError, ValueError, IndexError):
-            # The library says why in a GOAWAY; the other two come from its HPACK corner cases.
-            self._close(ErrorCodes.PROTOCOL_ERROR)
+        self._incoming.feed(data)
+        if self._held:
             return
-        finally:
-            self._receiving = False
-        # Data of streams that were reset makes no events, but answers.
-        answered = self.flush()
-        self._silence = 0 if received or answered else self._silence + len(data)
-        if self._silence > MAX_SILENCE:
-            self._close(ErrorCodes.ENHANCE_YOUR_CALM)
-        elif self._socket.get_write_buffer_size() > MAX_UNSENT:
+        if len(self._incoming) > SMALL_READ and self._incoming.has_more:
+            self._hold()
+        else:
+            self._work(AT_ONCE)
+
+    def _hold(self) -> None:
+        """Read no more, and go on with what there is in a later turn."""
+        if not self._held:
+            self._held = True
+            if not self._socket.is_closing():
+                self._socket.pause_reading()
+        self._server.turns.add(self._work)
+
+    def _work(self, units: int = SLICE) -> None:
+        """Read a slice of what waits."""
+        if not self.closing:
+            self._receiving = True
+            try:
+                self._incoming.work(units)
+                self._tell_to_continue()
+            except BaseException:
+                self.abort()
+                raise
+            finally:
+                self._receiving = False
+            self._out.flush()
+            self._go_on()
+
+    def _tell_to_continue(self) -> None:
+        continued, self._continued = self._continued, []
+        for stream_id in continued:
+            if stream_id in self.streams and not self.closing:
+                self._h2.send_headers(stream_id, CONTINUE_FIELDS)
+
+    def _go_on(self) -> None:
+        """Decide what follows a slice."""
+        if self.closing:
+            return
+        if self._socket.get_write_buffer_size() > MAX_UNSENT:
+            self.refused("it does not read what it asks for")
             self.abort()
+        elif self._incoming.has_more:
+            self._hold()
+        elif self._held:
+            self._held = False
+            if not self._socket.is_closing():
+                self._socket.resume_reading()
 
     def eof_received(self) -> bool:
         """The visitor left: HTTP/2 knows no half of a connection."""
@@ -120,49 +141,64 @@ class Http2Visitor(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: whatever still runs for it is given up at once."""
-        self._closing = self._lost = True
+        self.closing = self._lost = True
         self._server.left(self)
         self._abandon_all()
 
     def pause_writing(self) -> None:
         """The visitor takes less than comes."""
-        self._paused = True
+        self._out.paused = True
 
     def resume_writing(self) -> None:
         """The visitor took enough."""
-        self._paused = False
-        self._wake_senders()
+        self._out.resume()
 
     # -- time and end --------------------------------------------------------------------------------------------
 
     def check_time(self, now: float) -> None:
-        """End a connection that was idle for too long, or does not end. Called by the server every now and then."""
+        """End what was idle for too long, or makes no progress. Called by the server every now and then."""
+        if not self.closing:
+            self._check_progress(now)
         if self._deadline is None or now < self._deadline:
             return
-        if not self._closing:
-            self._close(ErrorCodes.NO_ERROR)
+        if not self.closing:
+            self.close(ErrorCodes.NO_ERROR)
             return
-        unwritten = self._socket.get_write_buffer_size()
-        if unwritten and unwritten != self._unwritten:
-            self._unwritten = unwritten
+        if self._socket.get_write_buffer_size() and self._out.has_moved():
             self._deadline = now + self._server.settings.head_timeout
         else:
             self._socket.abort()
 
+    def _check_progress(self, now: float) -> None:
+        """Give up answers that are not taken: all of them where the socket takes nothing."""
+        limit = self._server.settings.write_timeout
+        if self._out.is_stuck(now, limit):
+            self.refused(f"it has read nothing for {limit:g} s")
+            self.abort()
+            return
+        for stream_id in self._out.stalled(now, limit):
+            if self.forget(stream_id) is not None:
+                self.refused(f"it has taken nothing of an answer for {limit:g} s")
+                with contextlib.suppress(ProtocolError):  # the visitor's reset came first
+                    self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        self._out.flush()
+
     def abort(self) -> None:
         """Cut the visitor off."""
-        self._closing = True
+        self.closing = True
         self._abandon_all()
         self._socket.abort()
 
     def _set_idle(self) -> None:
         self._deadline = self._loop.time() + self._server.settings.idle_timeout
 
-    def _close(self, code: ErrorCodes) -> None:
+    def close(self, code: ErrorCodes, reason: str = "") -> None:
         """Say goodbye, and close so that the visitor can still read it. Idempotent."""
-        if self._closing:
+        if self.closing:
             return
-        self._closing = True
+        if reason:
+            _log.debug("Closed the HTTP/2 connection of %s: %s", self._peer, reason)
+        self.closing = True
         self._abandon_all()
         if self._h2.state_machine.state.name != "CLOSED":
             self._h2.close_connection(code)
@@ -170,13 +206,18 @@ class Http2Visitor(asyncio.Protocol):
         self.flush()
         if self._lost or self._socket.is_closing():
             return
-        if self._socket.can_write_eof():
-            self._socket.write_eof()
-        else:
-            self._socket.close()
+        if self._held:
+            self._socket.resume_reading()  # or its end would not be seen
+        try:
+            if self._socket.can_write_eof():
+                self._socket.write_eof()
+            else:
+                self._socket.close()
+        except OSError:  # asyncio's own transports raise where the visitor has reset
+            self._socket.abort()
 
     def _abandon_all(self) -> None:
-        streams, self._streams = list(self._streams.values()), {}
+        streams, self.streams = list(self.streams.values()), {}
         for stream in streams:
             stream.abandon()
 
@@ -184,10 +225,8 @@ class Http2Visitor(asyncio.Protocol):
 
     async def send_fields(self, stream_id: int, fields: Headers, *, end: bool = False) -> None:
         """See `Carrier.send_fields`."""
-        while self._paused:
-            await self._room()
         try:
-            self._h2.send_headers(stream_id, fields, end_stream=end)
+            await self._out.send_fields(stream_id, fields, end=end)
         except ProtocolError:
             # Half of the block may be in the state of the compression: nothing after it would be understood.
             self.abort()
@@ -195,19 +234,7 @@ class Http2Visitor(asyncio.Protocol):
 
     async def send_data(self, stream_id: int, data: bytes) -> None:
         """See `Carrier.send_data`."""
-        position = 0
-        while position < len(data):
-            window = 0 if self._paused else self._h2.local_flow_control_window(stream_id)
-            size = min(window, MAX_FRAME, self._h2.max_outbound_frame_size, len(data) - position)
-            if size <= 0:
-                self.flush()
-                await self._room()
-                continue
-            self._h2.send_data(stream_id, data[position : position + size])
-            position += size
-            self._queued += size
-            if self._queued >= BATCH:
-                self.flush()
+        await self._out.send_data(stream_id, data)
 
     def end(self, stream_id: int) -> None:
         """See `Carrier.end`."""
@@ -220,106 +247,64 @@ class Http2Visitor(asyncio.Protocol):
 
     def acknowledge(self, stream_id: int, count: int) -> None:
         """See `Carrier.acknowledge`."""
-        if not self._closing:
+        if not self.closing:
             self._h2.acknowledge_received_data(count, stream_id)
             if not self._receiving:
                 self.flush()
 
     def over(self, stream: VisitorStream) -> None:
         """See `Carrier.over`."""
-        if self._streams.get(stream.stream_id) is stream:
-            del self._streams[stream.stream_id]
-        if not self._streams and not self._closing:
+        if self.streams.get(stream.stream_id) is stream:
+            del self.streams[stream.stream_id]
+        if not self.streams and not self.closing:
             if self._leaving:
-                self._close(ErrorCodes.NO_ERROR)
+                self.close(ErrorCodes.NO_ERROR)
             else:
                 self._set_idle()
 
-    def flush(self) -> bool:
-        """Hand the socket what is queued; False where that is nothing."""
-        data = self._h2.data_to_send()
-        self._queued = 0
-        if data and not self._lost and not self._socket.is_closing():
-            self._socket.write(data)
-        return bool(data)
+    def flush(self) -> None:
+        """See `Carrier.flush`."""
+        self._out.flush()
 
-    async def _room(self) -> None:
-        """Wait until something changed that may let more be sent. Cancel at any time."""
-        waiter = self._loop.create_future()
-        self._waiting[waiter] = None
-        try:
-            await waiter
-        finally:
-            self._waiting.pop(waiter, None)
+    # -- for the incoming frames ---------------------------------------------------------------------------------
 
-    def _wake_senders(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+    def now(self) -> float:
+        """See `Receiver.now`."""
+        return self._loop.time()
 
-    # -- events --------------------------------------------------------------------------------------------------
-
-    def _take(self, event: events.Event) -> None:
-        if self._closing:
-            return
-        if isinstance(event, events.DataReceived):
-            self._data(event)
-        elif isinstance(event, events.RequestReceived):
-            self._begin(event)
-        elif isinstance(event, events.StreamEnded):
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                stream.upload.end()
-        elif isinstance(event, events.WindowUpdated):
-            self._wake_senders()
-        elif isinstance(event, events.StreamReset):
-            self._reset(event)
-        elif isinstance(event, events.ConnectionTerminated):
-            self._leaving = True
-            if not self._streams:
-                self._close(ErrorCodes.NO_ERROR)
-        elif isinstance(event, _WITHOUT_CONTENT):
-            self._without_content(event)
-
-    def _begin(self, event: events.RequestReceived) -> None:
-        fields = event.headers
-        ended = event.stream_ended is not None
+    def begin(self, stream_id: int, fields: Headers, *, ended: bool) -> None:
+        """See `Receiver.begin`."""
         request: VisitorRequest | BadRequest
         try:
-            request = visitor_request(fields, ended=ended)
+            request = visitor_request(with_one_cookie(fields), ended=ended)
         except BadRequest as fault:
             request = fault
-        stream = VisitorStream(event.stream_id, request, self, self._server, grpc=is_grpc(fields))
-        self._streams[event.stream_id] = stream
+        stream = VisitorStream(stream_id, request, self, self._server, grpc=is_grpc(fields))
+        self.streams[stream_id] = stream
         self._deadline = None
         if not isinstance(request, BadRequest) and request.expects_continue and not ended:
-            self._h2.send_headers(event.stream_id, CONTINUE_FIELDS)
+            self._continued.append(stream_id)
         stream.start(self._identity)
 
-    def _data(self, event: events.DataReceived) -> None:
-        if not event.data and event.stream_ended is None:
-            self._spend(self._idle_frames)
-        stream = self._streams.get(event.stream_id)
-        if stream is not None:
-            stream.data(event.data, event.flow_controlled_length)
-        elif event.flow_controlled_length:
-            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-
-    def _reset(self, event: events.StreamReset) -> None:
-        stream = self._streams.pop(event.stream_id, None)
+    def forget(self, stream_id: int) -> VisitorStream | None:
+        """See `Receiver.forget`."""
+        stream = self.streams.pop(stream_id, None)
         if stream is not None:
             stream.abandon()
-            if not self._streams:
+            if not self.streams:
                 self._set_idle()
-        if event.remote_reset and (stream is None or not stream.responding):
-            self._spend(self._resets)
+        return stream
 
-    def _without_content(self, event: events.Event) -> None:
-        if isinstance(event, events.RemoteSettingsChanged):
-            self._wake_senders()
-        self._spend(self._idle_frames)
+    def goodbye(self) -> None:
+        """See `Receiver.goodbye`."""
+        self._leaving = True
+        if not self.streams:
+            self.close(ErrorCodes.NO_ERROR)
 
-    def _spend(self, budget: Budget) -> None:
-        if not budget.spend(self._loop.time()):
-            self._close(ErrorCodes.ENHANCE_YOUR_CALM)
+    def windows_moved(self) -> int:
+        """See `Receiver.windows_moved`."""
+        return self._out.windows_moved()
+
+    def refused(self, reason: str) -> None:
+        """See `Receiver.refused`."""
+        _log.debug("Refused what an HTTP/2 visitor from %s sent: %s", self._peer, reason)

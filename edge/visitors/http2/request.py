@@ -1,7 +1,7 @@
 """A request of an HTTP/2 visitor (RFC 9113 8.3), judged as strictly as one of HTTP/1.1. Pure.
 
-The library has made sure already that pseudo-fields come first and once, that names are lower-case, that no field
-belongs to a connection, and that a body that comes is as long as Content-Length says.
+`fields` has made sure already that pseudo-fields come first and once, that names are lower-case, and that no field
+belongs to a connection.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pyconnector.edge.visitors.http1.request_parser import (
     expects_continue,
     wants_trailers,
 )
+from pyconnector.edge.visitors.http2.engine import MAX_HEADER_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,13 +36,17 @@ def visitor_request(fields: Iterable[tuple[bytes, bytes]], *, ended: bool) -> Vi
     """
     pseudo: dict[bytes, bytes] = {}
     regular: list[tuple[bytes, bytes]] = []
+    size = 0
     for name, value in fields:
+        size += len(name) + len(value) + 32
         if name.startswith(b":"):
-            pseudo[bytes(name)] = bytes(value)
+            pseudo[name] = value
         else:
-            regular.append((bytes(name), bytes(value)))
+            regular.append((name, value))
     if len(regular) > MAX_FIELDS:
         raise BadRequest("The request has too many header fields.", 431)
+    if size > MAX_HEADER_LIST:
+        raise BadRequest("The header of the request is too large.", 431)
     method = pseudo.get(b":method", b"")
     if not _TOKEN.fullmatch(method):
         raise BadRequest("The method of the request is not a token.")

@@ -41,8 +41,8 @@ class Carrier(Protocol):
     def reset(self, stream_id: int, *, failed: bool) -> None:
         """Reset the stream: because it failed, or because the rest of its request is not wanted."""
 
-    def flush(self) -> bool:
-        """Hand the socket what is queued; False where that is nothing."""
+    def flush(self) -> None:
+        """Hand the socket what is queued."""
 
     def acknowledge(self, stream_id: int, count: int) -> None:
         """Give the visitor credit for `count` bytes of a stream."""
@@ -69,6 +69,7 @@ class VisitorStream:
         self.responding = False
         "Whether the header of the response is out."
         self._request = request
+        self._left = None if isinstance(request, BadRequest) else request.body_length
         self._carrier = carrier
         self._server = server
         self._grpc = grpc
@@ -91,6 +92,18 @@ class VisitorStream:
         self.upload.drop()
         if self._task is not None:
             self._task.cancel()
+
+    def takes(self, size: int) -> bool:
+        """Count `size` bytes of the body; False where they are more than Content-Length says."""
+        if self._left is None:
+            return True
+        self._left -= size
+        return self._left >= 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether less of the body came than Content-Length says."""
+        return bool(self._left)
 
     def data(self, data: bytes, cost: int) -> None:
         """A piece of the request's body, with what it cost of the visitor's window."""
