@@ -26,6 +26,7 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	scripts/ensure-postgres
+	scripts/ensure-iproute2
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev

@@ -20,13 +20,15 @@ class TransportError(Exception):
 class ConnectFailed(TransportError):
     """No connection came to be: unreachable, refused, timed out, or TLS said no.
 
-    `reason` is one sentence fit for a user; `untrusted` is True where the peer's certificate was the cause.
+    `reason` is one sentence fit for a user; `untrusted` is True where the peer's certificate was the cause, `no_route`
+    where this machine or its network said at once that there is no way: it may know better as soon as that changes.
     """
 
-    def __init__(self, reason: str, *, untrusted: bool = False) -> None:
+    def __init__(self, reason: str, *, untrusted: bool = False, no_route: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.untrusted = untrusted
+        self.no_route = no_route
 
 
 class ConnectionClosed(TransportError):

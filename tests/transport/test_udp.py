@@ -230,7 +230,7 @@ def test_a_connected_endpoint_learns_that_nobody_listens() -> None:
         async with endpoint() as gone:
             address = gone.address
         refused = asyncio.Event()
-        async with endpoint(remote=address, on_refused=refused.set) as client:
+        async with endpoint(remote=address, on_refused=lambda _: refused.set()) as client:
             client.send([(b"anyone?", address)])
             async with asyncio.timeout(5):
                 await refused.wait()

@@ -3,6 +3,10 @@
 On Linux several datagrams leave in one call (UDP_SEGMENT) and arrive in one (UDP_GRO); elsewhere one by one. Where the
 loop cannot watch sockets (Windows' proactor) asyncio's own datagram transport does the work. Sending never waits: what
 the kernel does not take is kept up to `PENDING_LIMIT` datagrams, then dropped and counted, as a network would.
+
+A client's socket is connected while it shakes hands, because only then the system tells that nobody listens. Afterwards
+it is not (`follow_routes`): a connected socket keeps the source address of its first route, so when that address or
+its uplink goes away everything sent is lost, although another route is there.
 """
 
 from __future__ import annotations
@@ -35,6 +39,19 @@ READS_PER_WAKEUP = 16
 FULL_DATAGRAM = 1200
 #: Largest thing one read can return: a datagram, or a train of merged ones.
 RECEIVE_BUFFER = 65_535
+#: What the system says when nothing gets there: nobody listens, no way, prohibited (by a route, or on the way there).
+REFUSALS = frozenset(
+    (
+        errno.ECONNREFUSED,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.EHOSTDOWN,
+        errno.EADDRNOTAVAIL,
+        errno.EACCES,
+        errno.EPERM,
+    )
+)
 #: Smallest socket buffer worth asking for where the system refuses larger ones.
 SMALLEST_SOCKET_BUFFER = 64 * 1024
 
@@ -56,20 +73,27 @@ class UdpEndpoint:
     dropped: int
     #: Called once what waited for a full socket is gone.
     on_writable: Callable[[], None] | None
+    #: Called when the system says that a datagram is larger than what the interface carries. Datagrams were dropped.
+    on_too_large: Callable[[], None] | None
 
-    def __init__(self, sock: socket.socket, on_datagrams: Callable[[list[Datagram]], None], remote: bool) -> None:
+    def __init__(self, sock: socket.socket, on_datagrams: Callable[[list[Datagram]], None], remote: Any = None) -> None:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._on_datagrams = on_datagrams
-        self._connected = remote
+        self._connected = remote is not None
+        self._remote = remote
+        self._peer: Address | None = None if remote is None else remote[:2]
         self._pending: list[Datagram] = []
         self._transport: asyncio.DatagramTransport | None = None
         self._protocol: _TransportProtocol | None = None
         self._gso = _LINUX
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._closed = False
-        self._on_refused: Callable[[], None] | None = None
+        self._bound: Any = ("", 0)  # as it was asked for
+        self._on_refused: Callable[[OSError], None] | None = None
+        self._buffer_wanted = 0
         self.on_writable = None
+        self.on_too_large = None
         self.address = sock.getsockname()[:2]
         self.granted_buffer = 0
         self.dropped = 0
@@ -87,12 +111,13 @@ class UdpEndpoint:
         socket_buffer: int,
         on_datagrams: Callable[[list[Datagram]], None],
         remote: Address | None = None,
-        on_refused: Callable[[], None] | None = None,
+        on_refused: Callable[[OSError], None] | None = None,
     ) -> UdpEndpoint:
         """Bind a socket to `host` ("" for the wildcard) and `port` (0 for any).
 
-        With `remote` it is connected: it hears only that peer, sends only there, whatever address a datagram names, and
-        calls `on_refused` when that host says that nobody listens.
+        With `remote` it hears only that peer and sends only there, whatever address a datagram names. Until
+        `follow_routes` it calls `on_refused` with what the network says of sending there: that nobody listens, that
+        there is no way, or that it is prohibited.
         Cancel leaves no socket behind.
 
         Raises:
@@ -103,14 +128,19 @@ class UdpEndpoint:
         found = await loop.getaddrinfo(
             host or None, port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )
+        target: Any = None
+        if remote is not None:
+            target = (await loop.getaddrinfo(*remote, family=family, type=socket.SOCK_DGRAM))[0][4]
         sock = socket.socket(found[0][0], socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
             sock.bind(found[0][4])
             if remote is not None:
-                sock.connect(remote)
-            endpoint = cls(sock, on_datagrams, remote is not None)
+                sock.connect(target)
+            endpoint = cls(sock, on_datagrams, target)
             endpoint._on_refused = on_refused
+            endpoint._buffer_wanted = socket_buffer
+            endpoint._bound = found[0][4]
             endpoint.granted_buffer = _ask_for_buffers(sock, socket_buffer)
             _ask_for_offloads(sock)
             try:
@@ -142,6 +172,38 @@ class UdpEndpoint:
                 self._keep(datagrams[sent:])
                 if self._transport is None:
                     self._loop.add_writer(self._socket, self._on_writable)
+
+    def follow_routes(self) -> None:
+        """Let the system choose this side's address anew for every datagram; the port stays, where nobody took it.
+
+        What the network says of earlier datagrams is not heard any more: anybody might forge it. Where the socket
+        belongs to an asyncio transport it stays as it is.
+        """
+        if self._transport is None and not self._closed:
+            self._on_readable()  # what has arrived on the socket that goes
+        if self._closed or not self._connected or self._transport is not None:
+            return
+        fresh = socket.socket(self._socket.family, socket.SOCK_DGRAM)
+        host, old = self._bound[0], self._socket
+        try:
+            fresh.setblocking(False)
+            _ask_for_buffers(fresh, self._buffer_wanted)
+            _ask_for_offloads(fresh)
+            self._loop.remove_reader(old)
+            self._loop.remove_writer(old)
+            old.close()
+            try:
+                fresh.bind((host, self.address[1], *self._bound[2:]))
+            except OSError:
+                fresh.bind((host, 0, *self._bound[2:]))
+        except OSError:
+            fresh.close()
+            raise
+        self._socket = fresh
+        self._connected = False
+        self._loop.add_reader(fresh, self._on_readable)
+        if self._pending:
+            self._loop.add_writer(fresh, self._on_writable)
 
     def close(self) -> None:
         """Give the kernel what it still takes, then close the socket. Idempotent."""
@@ -183,23 +245,31 @@ class UdpEndpoint:
             try:
                 if end - start > 1:
                     self._send_run(datagrams, start, end)
-                elif self._connected:
-                    self._socket.send(datagrams[start][0])
                 else:
-                    self._socket.sendto(*datagrams[start])
+                    self._send_one(*datagrams[start])
             except (BlockingIOError, InterruptedError):
                 return start
-            except ConnectionRefusedError:
-                # Linux reports here that an EARLIER datagram was refused; this one was not sent.
-                self._refused()
-                self.dropped += end - start
             except OSError as exc:
                 if end - start > 1 and exc.errno in (errno.EIO, errno.EINVAL):
                     self._without_offload(datagrams, start, end)
                 else:
                     self.dropped += end - start
+                    if exc.errno == errno.EMSGSIZE:
+                        self._too_large()
+                    else:
+                        # Linux may also report here what became of an EARLIER datagram; this one was not sent.
+                        self._refused(exc)
+                if self._closed:
+                    self.dropped += count - end
+                    return count
             start = end
         return count
+
+    def _send_one(self, data: bytes, address: Address) -> None:
+        if self._connected:
+            self._socket.send(data)
+        else:
+            self._socket.sendto(data, self._remote or address)
 
     def _send_run(self, datagrams: Sequence[Datagram], start: int, end: int) -> None:
         data, address = datagrams[start]
@@ -207,7 +277,7 @@ class UdpEndpoint:
         if self._connected:
             self._socket.sendmsg(parts, gso_control(len(data)))
         else:
-            self._socket.sendmsg(parts, gso_control(len(data)), 0, address)
+            self._socket.sendmsg(parts, gso_control(len(data)), 0, self._remote or address)
 
     def _without_offload(self, datagrams: Sequence[Datagram], start: int, end: int) -> None:
         """Send a refused run one by one; give up the offload unless the run was merely too large for the path.
@@ -217,14 +287,13 @@ class UdpEndpoint:
         too_large = False
         for data, address in datagrams[start:end]:
             try:
-                if self._connected:
-                    self._socket.send(data)
-                else:
-                    self._socket.sendto(data, address)
+                self._send_one(data, address)
             except OSError as exc:
                 too_large = too_large or exc.errno == errno.EMSGSIZE
                 self.dropped += 1
         self._gso = too_large
+        if too_large:
+            self._too_large()
 
     def _send_by_transport(self, transport: asyncio.DatagramTransport, datagrams: Sequence[Datagram]) -> int:
         protocol = self._protocol
@@ -240,13 +309,11 @@ class UdpEndpoint:
             try:
                 if not self._receive(batch) or (len(batch) == 1 and len(batch[0][0]) < FULL_DATAGRAM):
                     break
-            except ConnectionRefusedError:
-                self._refused()
+            except OSError as exc:
+                # About something sent earlier: the next read clears it.
+                self._refused(exc)
                 if self._closed:
                     return
-            except OSError:
-                # An error left by something sent earlier (unreachable and the like): the next read clears it.
-                continue
         if batch:
             self._on_datagrams(batch)
 
@@ -262,6 +329,8 @@ class UdpEndpoint:
         except (BlockingIOError, InterruptedError):
             return False
         address: Address = origin if len(origin) == 2 else origin[:2]
+        if address != self._peer and self._peer is not None:
+            return True  # a stranger
         segment = received_segment_size(control) if control else size
         if segment >= size:
             batch.append((bytes(buffer[:size]), address))
@@ -269,9 +338,14 @@ class UdpEndpoint:
             batch += [(piece, address) for piece in split_segments(buffer[:size], segment)]
         return True
 
-    def _refused(self) -> None:
-        if self._on_refused is not None:
-            self._on_refused()
+    def _refused(self, exc: OSError) -> None:
+        if self._connected and self._on_refused is not None and exc.errno in REFUSALS:
+            self._on_refused(exc)
+
+    def _too_large(self) -> None:
+        # Through the loop: this runs in the middle of sending.
+        if self.on_too_large is not None:
+            self._loop.call_soon(self.on_too_large)
 
 
 class _TransportProtocol(asyncio.DatagramProtocol):
@@ -280,7 +354,7 @@ class _TransportProtocol(asyncio.DatagramProtocol):
     def __init__(
         self,
         on_datagrams: Callable[[list[Datagram]], None],
-        on_refused: Callable[[], None],
+        on_refused: Callable[[OSError], None],
         on_writable: Callable[[], None],
     ) -> None:
         self._on_datagrams = on_datagrams
@@ -292,8 +366,8 @@ class _TransportProtocol(asyncio.DatagramProtocol):
         self._on_datagrams([(data, addr[:2])])
 
     def error_received(self, exc: Exception) -> None:
-        if isinstance(exc, ConnectionRefusedError):
-            self._on_refused()
+        if isinstance(exc, OSError):
+            self._on_refused(exc)
 
     def pause_writing(self) -> None:
         self.paused = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 from pyconnector.transport.errors import ConnectionClosed
 from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
+from pyconnector.transport.quic.aioquic_engine.sending import PROBE_LIMIT, SMALL_PROBES
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import dial, serve
 from tests.transport.conformance import PATIENCE, open_both, read_all, run, send_all, until
@@ -326,5 +328,39 @@ def test_a_farewell_that_was_lost_is_repeated() -> None:
             near.send_nowait(b"are you there?")
             info = await asyncio.wait_for(client.wait_closed(), PATIENCE)
             assert (info.code, info.reason) == (5, "bye")
+
+    run(scenario())
+
+
+def test_probes_are_never_far_apart() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            near, _ = await open_both(client, server)
+            relay.filter = lambda _data, _up: 0
+            await near.send(bytes(10_000))
+            await until(lambda: client.core.recovery.probe_count >= 1, "a probe went")
+            client.core.recovery._pto_count = 12
+            due = client.core.get_timer()
+            assert due is not None
+            assert due - time.monotonic() <= PROBE_LIMIT
+
+    run(scenario())
+
+
+def test_probes_without_answers_are_small_in_the_end() -> None:
+    async def scenario() -> None:
+        async with relayed_pair() as (client, server, relay):
+            near, _ = await open_both(client, server)
+            sizes: list[int] = []
+
+            def swallow(data: bytes, up: bool) -> int:
+                if up and client.core.recovery.probe_count:
+                    sizes.append(len(data))
+                return 0
+
+            relay.filter = swallow
+            await near.send(bytes(200_000))
+            await until(lambda: client.core.recovery.probe_count > SMALL_PROBES, "probes went unanswered")
+            assert [size for size in sizes if size < 100], sizes
 
     run(scenario())

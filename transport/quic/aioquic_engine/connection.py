@@ -20,7 +20,9 @@ from pyconnector.transport.buffers.connection import BufferedConnection
 from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext, is_available
 from pyconnector.transport.quic.aioquic_engine.receiving import ReceivingCore
 from pyconnector.transport.quic.aioquic_engine.recovery import make_recovery
+from pyconnector.transport.quic.failures import idle_reason, standstill_reason
 from pyconnector.transport.quic.flow.patient_credit import CREDIT_STEP
+from pyconnector.transport.quic.flow.standstill import Standstill
 from pyconnector.transport.seam import Address, ConnectionClosedInfo, Statistics
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ class AioquicConnection(BufferedConnection):
         self._keepalive: asyncio.TimerHandle | None = None
         self._credit_step: asyncio.TimerHandle | None = None
         self._departed = 0  # of the core's, when senders were looked at last
+        self._standstill = Standstill(settings.idle_timeout)
         self._bytes_sent = 0
         self._bytes_received = 0
 
@@ -162,6 +165,11 @@ class AioquicConnection(BufferedConnection):
         if not self.established.done():
             self._finish(ConnectionClosedInfo(code=0, reason="nothing listens there", local=False, idle=False))
 
+    def datagrams_are_too_large(self) -> None:
+        """This machine carries no datagrams of the size in use on the way to the peer any more."""
+        if self.closed is None and self.core.fall_back():
+            self.transmit()
+
     def abandon_unless_proven(self) -> None:
         """Forget a connection that began with a packet which nothing opened."""
         if self.core.is_unproven and self.closed is None:
@@ -171,6 +179,8 @@ class AioquicConnection(BufferedConnection):
 
     def datagrams_received(self, datagrams: Sequence[Datagram]) -> None:
         """Take in what arrived for this connection."""
+        if self._stood_still():
+            return
         core, now = self.core, monotonic()
         self._is_receiving = True
         try:
@@ -229,12 +239,22 @@ class AioquicConnection(BufferedConnection):
 
     def _on_timer(self) -> None:
         self._timer = None
+        if self._stood_still():
+            return
         now, at = monotonic(), self.core.get_timer()
         if at is not None and now >= at:
             self.core.handle_timer(now)
             self.transmit()
         else:
             self._arm_timer()
+
+    def _stood_still(self) -> bool:
+        """Whether nobody looked at this connection for longer than the idle timeout, which ends it."""
+        passed = self._standstill.look()
+        if not passed or not self.established.done():
+            return False
+        self._finish(ConnectionClosedInfo(code=0, reason=standstill_reason(passed), local=False, idle=True))
+        return True
 
     def schedule_credit(self) -> None:
         """Let the next step of patient credit happen."""
@@ -247,6 +267,8 @@ class AioquicConnection(BufferedConnection):
             self.schedule_credit()
 
     def _on_keepalive(self) -> None:
+        if self._stood_still():
+            return
         now = monotonic()
         interval = self._keepalive_interval()
         idle = now - self.core.last_received
@@ -284,7 +306,8 @@ class AioquicConnection(BufferedConnection):
         if end is not None and self.closed is None:
             idle = core.has_timed_out
             by_peer = core.was_closed_by_peer or idle
-            code, reason = (0, "nothing was heard from the peer") if idle else (int(end.error_code), end.reason_phrase)
+            silence = idle_reason(self.settings.idle_timeout)
+            code, reason = (0, silence) if idle else (int(end.error_code), end.reason_phrase)
             self._finish(ConnectionClosedInfo(code=code, reason=reason, local=not by_peer, idle=idle))
 
     def _handshake_completed(self) -> None:

@@ -16,7 +16,7 @@ from pyconnector.transport.congestion.registry import BBR, register
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection, Core
 from pyconnector.transport.quic.aioquic_engine.listener import AioquicListener
-from pyconnector.transport.quic.failures import address_text, handshake_failure
+from pyconnector.transport.quic.failures import address_text, follow_routes, handshake_failure, socket_failure
 from pyconnector.transport.tls.edge_roots import find_roots
 from pyconnector.transport.udp.batched import UdpEndpoint
 
@@ -45,13 +45,15 @@ async def connect(
     configuration = _client_configuration(tls, settings)
     address = await _numeric(address)
     connections: list[AioquicConnection] = []
+    refusals: list[OSError] = []
 
     def on_datagrams(datagrams: list[Datagram]) -> None:
         for connection in connections:
             connection.datagrams_received(datagrams)
 
-    def on_refused() -> None:
-        for connection in connections:
+    def on_refused(exc: OSError) -> None:
+        refusals.append(exc)
+        for connection in tuple(connections):
             connection.refused()
 
     def on_closed(_: AioquicConnection) -> None:
@@ -68,11 +70,11 @@ async def connect(
             on_refused=on_refused,
         )
     except OSError as exc:
-        local = f" from {address_text((local_host or '*', local_port))}" if local_host or local_port else ""
-        raise ConnectFailed(f"cannot send to {address_text(address)}{local}: {exc.strerror or exc}") from exc
+        raise socket_failure(exc, address, (local_host, local_port)) from exc
     core = Core(configuration=configuration, settings=settings, hybrid_only=tls.post_quantum_only)
     connection = AioquicConnection(core, (endpoint.address, address), settings, send=endpoint.send, on_closed=on_closed)
     connections.append(connection)
+    endpoint.on_too_large = connection.datagrams_are_too_large
     try:
         connection.connect()
         async with asyncio.timeout(settings.handshake_timeout):
@@ -84,7 +86,8 @@ async def connect(
         connection.close()
         raise
     if connection.closed is not None:
-        raise handshake_failure(connection.closed, address, tls.server_name)
+        raise handshake_failure(connection.closed, address, tls.server_name, refusals)
+    follow_routes(endpoint, connection)
     return connection
 
 

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 ACK_DELAY = 0.020
 #: Probe timeouts without an answer after which larger datagrams are suspected of vanishing.
 BLACK_HOLE_PROBES = 3
+#: Probe timeouts without an answer after which a probe is accompanied by one that holds nothing but a PING: later than
+#: larger datagrams are suspected, because its answer says nothing about these.
+SMALL_PROBES = BLACK_HOLE_PROBES + 1
+#: Seconds that a probe timeout grows to at most by backing off: probes so far apart harm no path, and the longer they
+#: wait, the longer nobody knows that it carries again. RFC 9002 6.2.1 knows no such bound.
+PROBE_LIMIT = 2.0
 #: Ack-eliciting packets after which an acknowledgment does not wait (RFC 9000 13.2.2).
 ACK_EVERY = 2
 
@@ -75,6 +81,8 @@ class SendingCore(StreamCore):
             flight = max(flight, self._max_datagram_size)
         builder.begin(packet_number=self._packet_number, peer_cid=self._peer_cid.cid, flight=flight, crypto=self._keys)
         try:
+            if self._probe_pending and loss.probe_count >= SMALL_PROBES:
+                self._write_small_probe(builder)
             self._write_application(builder, path, now)
         except QuicPacketBuilderStop:
             pass
@@ -102,8 +110,9 @@ class SendingCore(StreamCore):
         timer: float = self._close_at
         self._loss_at = space.loss_time
         if self._loss_at is None and space.ack_eliciting_in_flight:
-            timeout = loss.get_probe_timeout() * (1 << loss.probe_count)
-            self._loss_at = loss._time_of_last_sent_ack_eliciting_packet + timeout
+            timeout = loss.get_probe_timeout()
+            backed_off = min(timeout * (1 << loss.probe_count), PROBE_LIMIT)
+            self._loss_at = loss._time_of_last_sent_ack_eliciting_packet + max(timeout, backed_off)
         for at in (space.ack_at, self._loss_at, self._pacing_at):
             if at is not None and at < timer:
                 timer = at
@@ -112,8 +121,15 @@ class SendingCore(StreamCore):
     def handle_timer(self, now: float) -> None:
         """Handle the timer, and suspect larger datagrams where probes stay without an answer."""
         super().handle_timer(now)
-        if self._loss.probe_count >= BLACK_HOLE_PROBES and self.mtu.fall_back():
+        if self._loss.probe_count >= BLACK_HOLE_PROBES:
+            self.fall_back()
+
+    def fall_back(self) -> bool:
+        """Send datagrams of the first size again, as larger ones vanish; False where it is in use already."""
+        changed = self.mtu.fall_back()
+        if changed:
             self._use_datagram_size()
+        return changed
 
     def _confirm_handshake(self) -> None:
         super()._confirm_handshake()
@@ -154,6 +170,11 @@ class SendingCore(StreamCore):
             if builder.packet_is_empty:
                 return
             self._loss._pacer.update_after_send(now=now)
+
+    def _write_small_probe(self, builder: OneRttBuilder) -> None:
+        """Write a packet of a PING alone: it passes where what is filled with data does not (RFC 9002 6.2.4)."""
+        builder.start_packet(QuicPacketType.ONE_RTT, self._keys)
+        self._write_ping_frame(builder, comment="probe")
 
     def _write_frames(self, builder: QuicPacketBuilder, path: QuicNetworkPath, now: float) -> None:
         if self._handshake_complete:

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from pyconnector.transport.buffers.connection import REFUSED_CODE
+from pyconnector.transport.quic.failures import idle_reason
 from pyconnector.transport.quic.qh3_engine.driver import Qh3Driver
 from pyconnector.transport.quic.qh3_engine.native import NativeQuic, Windows
 from pyconnector.transport.quic.qh3_engine.numbers import RecentlyOver, SkippedTooMany, StreamNumbers
@@ -78,6 +79,8 @@ class Qh3Connection(Qh3Driver):
 
     def receive(self, datagrams: list[bytes], address: Address) -> None:
         """Take what arrived from `address`: the one entrance of the network."""
+        if self.stood_still():
+            return
         self._receiving = True
         try:
             if self.quic.is_established:
@@ -113,7 +116,7 @@ class Qh3Connection(Qh3Driver):
             return 0
         packets = report[2]
         if packets:
-            self._last_heard = now
+            self._last_heard = self._heard = now
             self._packets += packets
         self._unseen += report[1] - PACKET_OVERHEAD * report[0]
         events = report[5]
@@ -149,7 +152,7 @@ class Qh3Connection(Qh3Driver):
 
     def _receive_handshake(self, datagrams: list[bytes], address: Address) -> None:
         quic = self.quic
-        self._last_heard = monotonic()
+        self._last_heard = self._heard = monotonic()
         failure = None
         try:
             quic.receive_many_datagrams(datagrams, address, self._last_heard)
@@ -295,8 +298,7 @@ class Qh3Connection(Qh3Driver):
             self.want_flush()
         elif kind == "connection_terminated":
             if event[3] == _IDLE_REASON:
-                reason = f"nothing was heard from the peer for {self._settings.idle_timeout:g} s"
-                self.lost(0, reason, local=False, idle=True)
+                self.lost(0, idle_reason(self._settings.idle_timeout), local=False, idle=True)
             else:
                 self.lost(event[1], event[3].decode("utf-8", "replace"), local=False)
             self._leave()

@@ -14,6 +14,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyconnector.transport.buffers.connection import BufferedConnection
+from pyconnector.transport.quic.failures import idle_reason, standstill_reason
+from pyconnector.transport.quic.flow.black_hole import BlackHole
+from pyconnector.transport.quic.flow.standstill import Standstill
 from pyconnector.transport.quic.qh3_engine.repeats import Repeats
 from pyconnector.transport.quic.qh3_engine.send_share import SendShares
 from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
@@ -54,7 +57,7 @@ DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
 #: Bytes of a reason that the peer is told: more may not fit a packet with the rest.
 REASON_LIMIT = 512
 #: Transport error code (RFC 9000 20.1).
-INTERNAL_ERROR = 0x1
+INTERNAL_ERROR, NO_ERROR = 0x1, 0x0
 
 
 class Qh3Driver(BufferedConnection):
@@ -82,7 +85,10 @@ class Qh3Driver(BufferedConnection):
         self._receiving = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._last_heard = monotonic()
+        self._last_heard = self._heard = monotonic()  # the former counts a PING as if it had been heard
+        self._standstill = Standstill(settings.idle_timeout)
+        self._base_size = max(settings.initial_packet_size, 1200)
+        self._black_hole = BlackHole()
         self._outgoing: deque[bytes] = deque()
 
     def start(self) -> None:
@@ -235,6 +241,8 @@ class Qh3Driver(BufferedConnection):
         self._timer = None
         if self._is_gone:
             return
+        if self.stood_still():
+            return
         now = monotonic()
         try:
             self.core.handle_timer(now)
@@ -244,10 +252,42 @@ class Qh3Driver(BufferedConnection):
                 self._last_heard = now  # of the next PING
         except (ValueError, RuntimeError) as exc:
             self.fail(f"the QUIC core failed: {exc}")
+        if self.quic.is_established and self.closed is None:
+            self._look_at_path(now)
         own = self.own_deadline()
         if own is not None and now >= own:
             self.on_own_deadline()
         self.flush()
+
+    def stood_still(self) -> bool:
+        """Whether nobody looked at this connection for longer than the idle timeout, which ends it."""
+        passed = self._standstill.look()
+        if not passed or self.closed is not None or not self.quic.is_established:
+            return False
+        self._silent(standstill_reason(passed))
+        return True
+
+    def datagrams_are_too_large(self) -> None:
+        """This machine carries no datagrams of the size in use on the way to the peer any more."""
+        self._leave_size()
+
+    def _look_at_path(self, now: float) -> None:
+        """End what the core would keep: it waits three probe timeouts, which grow with every late answer, before it
+        takes a silent peer for gone, and never sends smaller datagrams again."""
+        core, settings = self.core, self._settings
+        if now - self._heard >= settings.idle_timeout + settings.keepalive:
+            self._silent(idle_reason(settings.idle_timeout))
+        elif self._black_hole.is_likely(now, probes=core.pto_count, total=core.pto_total, heard=self._heard):
+            self._leave_size()
+
+    def _leave_size(self) -> None:
+        if self.closed is None and self._is_client and self.core.active_path[5] > self._base_size:
+            # A new connection begins with small datagrams, and finds out anew what the path carries.
+            self.fail("the path carries no large datagrams any more", NO_ERROR)
+
+    def _silent(self, reason: str) -> None:
+        self.lost(0, reason, local=False, idle=True)
+        self._leave()
 
     # -- what waits to be sent -----------------------------------------------------------------------------------
 

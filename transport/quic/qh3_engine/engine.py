@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pyconnector.transport.errors import ConnectFailed
-from pyconnector.transport.quic.failures import address_text, handshake_failure
+from pyconnector.transport.quic.failures import address_text, follow_routes, handshake_failure, socket_failure
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 from pyconnector.transport.quic.qh3_engine.listener import Qh3Listener
 from pyconnector.transport.quic.qh3_engine.native import NativeQuic, client_configuration, server_configuration
@@ -26,17 +26,17 @@ async def connect(
     """See `transport.quic.connect`. Cancel leaves neither a socket nor a task behind."""
     configuration = client_configuration(tls, settings)
     connections: list[Qh3Connection] = []
-    refusals: list[Address] = []
+    refusals: list[OSError] = []
 
     def on_datagrams(datagrams: list[Datagram]) -> None:
         for connection in connections:
             connection.receive([data for data, _ in datagrams], address)
 
-    def on_refused() -> None:
+    def on_refused(exc: OSError) -> None:
         for connection in connections:
             # Later it may be forged.
             if not connection.handshake_over.done():
-                refusals.append(address)
+                refusals.append(exc)
                 connection.abandon()
 
     try:
@@ -49,11 +49,12 @@ async def connect(
             on_refused=on_refused,
         )
     except OSError as exc:
-        raise ConnectFailed(f"cannot send to {address_text(address)}: {exc.strerror or exc}") from exc
+        raise socket_failure(exc, address, (local_host, local_port)) from exc
     connection = Qh3Connection(NativeQuic(configuration), endpoint, address, settings)
     connection.on_gone = endpoint.close
     connections.append(connection)
     endpoint.on_writable = connection.flush
+    endpoint.on_too_large = connection.datagrams_are_too_large
     try:
         connection.start()
         async with asyncio.timeout(settings.handshake_timeout):
@@ -65,12 +66,11 @@ async def connect(
         connection.close()
         raise
     if connection.closed is not None:
-        if refusals:
-            raise ConnectFailed(f"nothing listens at {address_text(address)}")
-        raise handshake_failure(connection.closed, address, tls.server_name)
+        raise handshake_failure(connection.closed, address, tls.server_name, refusals)
     if connection.quic.alpn != tls.alpn:
         connection.close()
         raise ConnectFailed(f"{address_text(address)} speaks QUIC but not the tunnel protocol")
+    follow_routes(endpoint, connection)
     return connection
 
 

@@ -1,0 +1,186 @@
+"""What changes of the network do to connections: none of them loses a request that another way could carry."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pyconnector.transport.errors import ConnectFailed, TransportError
+from pyconnector.transport.quic import connect, listen
+from pyconnector.transport.settings import QuicSettings
+from tests.support.namespaces import FAR_ADDRESS, Network, network, run_apart, why_not
+from tests.support.turns import LOOPS
+from tests.transport.aioquic_pair import client_tls, credentials
+from tests.transport.conformance import PATIENCE, read_all
+
+if TYPE_CHECKING:
+    from pyconnector.transport.seam import Connection, Stream
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+ENGINES = ["aioquic", *(["qh3"] if importlib.util.find_spec("qh3") else [])]
+#: Seconds between two requests, and that each has: a person notices more.
+PACE, LIMIT = 0.05, 2.0
+
+
+class Client:
+    """A connection of the site, and requests on it."""
+
+    def __init__(self, connection: Connection, far: Connection) -> None:
+        self.connection = connection
+        self.far = far
+        self.failed = 0
+        self.done = 0
+
+    async def ask(self, size: int = 1) -> bool:
+        """Send `size` bytes and wait for the answer, which tells how many arrived; whether it came in time."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                stream = await self.connection.open_stream()
+                await stream.send(bytes(size))
+                stream.finish()
+                assert await read_all(stream) == str(size).encode()
+        except (TimeoutError, TransportError):
+            self.failed += 1
+            return False
+        self.done += 1
+        return True
+
+    async def ask_for(self, seconds: float, size: int = 1) -> None:
+        """Ask again and again, without waiting for one before the next."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(int(seconds / PACE)):
+                group.create_task(self.ask(size))
+                await asyncio.sleep(PACE)
+
+
+async def _answer(stream: Stream) -> None:
+    try:
+        data = await read_all(stream)
+        stream.send_nowait(str(len(data)).encode(), finish=True)
+    except TransportError:
+        pass
+
+
+@asynccontextmanager
+async def dialled(here: Network, engine: str, settings: QuicSettings) -> AsyncIterator[Client]:
+    """A connection from the site to the far end, which answers every request."""
+    arrived: asyncio.Queue[Connection] = asyncio.Queue()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def arrive(connection: Connection) -> None:
+        def accept(stream: Stream) -> None:
+            task = asyncio.ensure_future(_answer(stream))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        connection.set_stream_handler(accept)
+        arrived.put_nowait(connection)
+
+    here.enter(here.far)
+    listener = await listen(FAR_ADDRESS, 0, tls=credentials().server, settings=settings, on_connection=arrive)
+    try:
+        here.enter(here.site)
+        connection = await connect(listener.address, tls=client_tls(), settings=settings)
+        try:
+            yield Client(connection, await asyncio.wait_for(arrived.get(), PATIENCE))
+        finally:
+            connection.close()
+    finally:
+        await listener.close()
+
+
+def scenario(
+    engine: str, act: Callable[[Network, Client], Awaitable[None]], loop: str = "asyncio", **settings: int | float
+) -> None:
+    """Run `act` on a network and a connection of its own."""
+    factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
+    with network() as here:
+
+        async def main() -> None:
+            async with dialled(here, engine, QuicSettings(engine=engine, **settings)) as client:  # type: ignore[arg-type]
+                assert await client.ask()
+                await act(here, client)
+
+        run_apart(main, factory)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_changed_uplink_loses_no_request(engine: str, loop: str) -> None:
+    async def act(here: Network, client: Client) -> None:
+        asking = asyncio.ensure_future(client.ask_for(3.0))
+        await asyncio.sleep(1.0)
+        here.link(0, "down")
+        here.route(1)
+        await asking
+        assert client.connection.statistics().streams_open == 0
+        assert (client.failed, client.done) == (0, 61)
+        assert client.far.peer_address[0] == "10.77.2.2"
+
+    scenario(engine, act, loop)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_changed_address_loses_no_request(engine: str) -> None:
+    async def act(here: Network, client: Client) -> None:
+        asking = asyncio.ensure_future(client.ask_for(3.0))
+        await asyncio.sleep(1.0)
+        here.readdress(0, "10.77.1.2", "10.77.1.77")
+        await asking
+        assert (client.failed, client.done) == (0, 61)
+        assert client.far.peer_address[0] == "10.77.1.77"
+
+    scenario(engine, act)
+
+
+@pytest.mark.parametrize("silently", [True, False], ids=["silently", "known here"])
+def test_aioquic_falls_back_where_large_datagrams_vanish(silently: bool) -> None:
+    async def act(here: Network, client: Client) -> None:
+        assert await client.ask(1_000_000)  # larger datagrams are in use by now
+        await asyncio.sleep(0.3)
+        here.shrink(1300, silently=silently)
+        for _ in range(20):
+            await client.ask(100_000)
+        assert client.connection.closed is None  # type: ignore[attr-defined]
+        assert client.failed <= 2
+
+    scenario("aioquic", act)
+
+
+@pytest.mark.skipif("qh3" not in ENGINES, reason="the qh3 engine is not installed")
+@pytest.mark.parametrize("silently", [True, False], ids=["silently", "known here"])
+def test_qh3_ends_connections_where_large_datagrams_vanish(silently: bool) -> None:
+    async def act(here: Network, client: Client) -> None:
+        assert await client.ask(1_000_000)
+        await asyncio.sleep(0.5)
+        here.shrink(1300, silently=silently)
+        begun = time.monotonic()
+        asking = [asyncio.ensure_future(client.ask(100_000)) for _ in range(4)]
+        info = await asyncio.wait_for(client.connection.wait_closed(), 30.0)
+        assert info.reason == "the path carries no large datagrams any more", time.monotonic() - begun
+        await asyncio.gather(*asking)
+
+    scenario("qh3", act)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_dialling_says_what_the_system_says(engine: str) -> None:
+    async def act(here: Network, client: Client) -> None:
+        here.unroute()
+        with pytest.raises(ConnectFailed, match=r"ENETUNREACH") as caught:
+            await connect(("10.99.0.1", 7844), tls=client_tls(), settings=QuicSettings(engine=engine))
+        assert caught.value.no_route
+        here.prohibit("10.77.9.1")
+        with pytest.raises(ConnectFailed, match=r"may not send .*EACCES") as caught:
+            await connect((FAR_ADDRESS, 7844), tls=client_tls(), settings=QuicSettings(engine=engine))
+        assert caught.value.no_route
+
+    scenario(engine, act)
