@@ -129,6 +129,8 @@ _MEANINGS = {
 }
 #: Flags that set a key of originRequest where the config has no rules.
 REQUEST_FLAGS = {key.flag: key.name for key in ORIGIN_REQUEST.keys if key.flag}
+#: Flags that name the one origin, or say how it is spoken to, where the config has no rules.
+ONE_ORIGIN_FLAGS = ("url", "unix-socket", "hello-world", "bastion", "socks5")
 _ALIASES = {"credentials-file": ("cred-file",), "protocol": ("p",), "post-quantum": ("pq",), "features": ("F",)}
 _ALSO_TRIED = {
     "token": ("tunnel-token",),

@@ -16,7 +16,7 @@ from uuid import UUID
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config import credentials as credential_sources
 from pyconnector.connector.config.flag_values import collect, without_effect
-from pyconnector.connector.config.flags import REPORTED_FLAGS
+from pyconnector.connector.config.flags import ONE_ORIGIN_FLAGS, REPORTED_FLAGS, REQUEST_FLAGS
 from pyconnector.connector.config.model import (
     MAX_CONNECTIONS,
     MAX_GRACE_PERIOD,
@@ -33,6 +33,7 @@ from pyconnector.connector.config.yaml_source import Source, read_source
 from pyconnector.connector.discovery.addresses import split_host_port
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.ingress.config.durations import format_duration
+from pyconnector.ingress.config.errors import closest, describe
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import QuicSettings
 from pyconnector.transport.tls.edge_roots import find_roots
@@ -40,6 +41,14 @@ from pyconnector.transport.tls.edge_roots import find_roots
 #: Names a config file has in the default directories.
 FILE_NAMES = ("config.yml", "config.yaml")
 _TAG = re.compile(r"([a-zA-Z0-9!#$%&'*+\-.^_`|~]+)=([\x20-\x7e]+)")
+_NO_HTTP2 = " (HTTP/2 to the edge is not supported yet: leave this out, and let UDP to port 7844 out of the network)"
+#: Protocols of the reference that are not there, with the reason.
+_MISSING_PROTOCOLS = {"http2": _NO_HTTP2, "h2mux": _NO_HTTP2}
+#: What other programs call a log level.
+_LEVELS_OF_OTHERS = {
+    "warning": "warn", "err": "error", "critical": "fatal", "crit": "fatal", "panic": "fatal", "trace": "debug",
+    "verbose": "debug", "notice": "info", "information": "info",
+}  # fmt: skip
 #: The words that some flags take.
 CHOICES = {
     "protocol": ("auto", "quic"),
@@ -121,10 +130,15 @@ class _Loading:
 
     def settings(self) -> tuple[EdgeConfig, LifecycleConfig, LogConfig, tuple[tuple[str, str], ...]]:
         """Return what the flags say, faults aside, and warn of those that do nothing. `rules` comes before."""
+        self._warn_of_one_origin()
         if unused := without_effect(self.values):
             message = f"no effect in this connector: {', '.join(unused)}"
             self.problems.append(Problem(message=message, file=self.source.file, warning=True))
         self._check_choices()
+        if not isinstance(tunnel := self.source.values.get("tunnel"), str | None):
+            hint = "; write it in quotes" if isinstance(tunnel, int | float) else ""
+            message = f"expected the tunnel's UUID or name, found {describe(tunnel)}{hint}"
+            self.problems.append(self.source.problem(("tunnel",), message))
         return self._edge(), self._lifecycle(), self._log(), self._tags()
 
     def config(self, given: Credentials | None) -> ConnectorConfig:
@@ -208,9 +222,12 @@ class _Loading:
         )
 
     def _log(self) -> LogConfig:
-        level = self.values.get("loglevel", "info")
+        level = self.values.get("loglevel", "info").lower()
         if level not in LEVELS:
-            self._fault("loglevel", f'"{level}" is no log level (debug, info, warn, error, fatal)')
+            meant = _LEVELS_OF_OTHERS.get(level, "") or closest(level, LEVELS)
+            message = f'"{level}" is no log level (debug, info, warn, error, fatal)'
+            self._fault("loglevel", f"{message}; did you mean {meant}?" if meant else message)
+            level = "info"
         return LogConfig(
             level=level,
             output=self.values.get("output", "default"),
@@ -223,6 +240,15 @@ class _Loading:
         return RemoteConfig(
             refuse=self.values.get("no-remote-config", False), keep_access=self.values.get("keep-local-access", False)
         )
+
+    def _warn_of_one_origin(self) -> None:
+        """Warn of flags of the one origin that do nothing, since the config has rules."""
+        if not self.source.values.get("ingress"):
+            return
+        for name in dict.fromkeys((*ONE_ORIGIN_FLAGS, *REQUEST_FLAGS)):
+            if name in self.values:
+                instead = f"; write {REQUEST_FLAGS[name]} under originRequest" if name in REQUEST_FLAGS else ""
+                self._warn(name, f"{name} has no effect, since the config has ingress rules{instead}")
 
     def _tags(self) -> tuple[tuple[str, str], ...]:
         tags = []
@@ -266,8 +292,7 @@ class _Loading:
         if tunnel is None:
             return None
         if not isinstance(tunnel, str):
-            self.problems.append(self.source.problem(("tunnel",), "expected the tunnel's UUID or name in quotes"))
-            return None
+            return None  # `settings` says so
         try:
             return UUID(tunnel)
         except ValueError:
@@ -300,8 +325,10 @@ class _Loading:
         for name, choices in CHOICES.items():
             value = self.values.get(name)
             if value is not None and value not in choices:
-                extra = " (HTTP/2 is not supported yet)" if (name, value) == ("protocol", "http2") else ""
-                self._fault(name, f'"{value}" is not one of {", ".join(choices)}{extra}')
+                extra = _MISSING_PROTOCOLS.get(value, "") if name == "protocol" else ""
+                meant = "" if extra else closest(value, choices)
+                message = f'"{value}" is not one of {", ".join(choices)}{extra}'
+                self._fault(name, f"{message}; did you mean {meant}?" if meant else message)
 
     def _positive(self, name: str, default: int, *, least: int = 1, most: int = (1 << 62) - 1) -> int:
         value: int = self.values.get(name, default)
@@ -314,13 +341,16 @@ class _Loading:
         """The flags that the edge is told of, as text."""
         return tuple((name, _as_text(self.values[name])) for name in REPORTED_FLAGS if self.values.get(name))
 
-    def _fault(self, flag: str, message: str, index: int | None = None) -> None:
+    def _fault(self, flag: str, message: str, index: int | None = None, *, warning: bool = False) -> None:
         """Record a fault at the flag's place in the file, or as one of the command line."""
         if flag in self.overrides or flag not in self.source.values:
-            self.problems.append(Problem(message=f"--{flag}: {message}"))
+            self.problems.append(Problem(message=f"--{flag}: {message}", warning=warning))
             return
         path: Path = (flag,) if index is None else (flag, index)
-        self.problems.append(self.source.problem(path, message))
+        self.problems.append(self.source.problem(path, message, warning=warning, key=warning))
+
+    def _warn(self, flag: str, message: str) -> None:
+        self._fault(flag, message, warning=True)
 
 
 def _as_text(value: Any) -> str:

@@ -6,7 +6,6 @@ on size, depth and the number of values, so that aliases cannot blow up. Called 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -16,6 +15,8 @@ import yaml
 
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config.problems import Path, Problem
+from pyconnector.connector.config.yaml_hints import syntax_problem
+from pyconnector.connector.config.yaml_loader import MERGE, PREFIX, Loader
 from pyconnector.ingress.config.errors import describe
 from pyconnector.ingress.config.keys.guards import guard_meant
 
@@ -26,29 +27,8 @@ MAX_VALUES = 50_000
 #: Deepest nesting.
 MAX_DEPTH = 40
 
-_PREFIX = "tag:yaml.org,2002:"
-_MERGE = f"{_PREFIX}merge"
-_TAGS = frozenset(_PREFIX + name for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
+_TAGS = frozenset(PREFIX + name for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads scalars as the reference's library does: no dates, no base-60 numbers."""
-
-
-_KEPT_TAGS = (f"{_PREFIX}null", _MERGE)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT_TAGS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _pattern, _first in (
-    # yes, no, on and off stay text: a hostname may be called so, and who wants a truth value takes them as one.
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+0123456789."),
-    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
-):
-    _Loader.add_implicit_resolver(_PREFIX + _tag, re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 @dataclass(slots=True)
@@ -100,7 +80,7 @@ def parse_source(data: bytes, file: str) -> Source:
     try:
         node = _compose(data, source)
     except yaml.YAMLError as error:
-        raise ConfigError([_syntax_problem(error, file)]) from error
+        raise ConfigError([syntax_problem(error, data, file)]) from error
     except RecursionError:
         raise ConfigError([Problem(message="the values are nested too deeply", file=file)]) from None
     if node is None:
@@ -137,7 +117,7 @@ def _read(file: str) -> bytes:
 
 
 def _compose(data: bytes, source: Source) -> yaml.Node | None:
-    loader = _Loader(data)
+    loader = Loader(data)
     try:
         node: yaml.Node | None = loader.get_node() if loader.check_node() else None
         if node is not None and loader.check_node():
@@ -149,7 +129,7 @@ def _compose(data: bytes, source: Source) -> yaml.Node | None:
         loader.dispose()
 
 
-def _refuse_guards(loader: _Loader, file: str) -> None:
+def _refuse_guards(loader: Loader, file: str) -> None:
     """Refuse guarding keys in the documents that are passed over, of which `loader` has the first before it."""
     seen: set[int] = set()
     while loader.check_node():
@@ -168,20 +148,6 @@ def _refuse_guards(loader: _Loader, file: str) -> None:
                     mark = key.start_mark
                     raise ConfigError([Problem(message=message, file=file, line=mark.line + 1, column=mark.column + 1)])
                 waiting.append(value)
-
-
-def _syntax_problem(error: yaml.YAMLError, file: str) -> Problem:
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
-        text = ", ".join(part for part in (error.problem, error.context) if part) or "this is not valid YAML"
-        if "'\\t'" in text:
-            text = "a tab cannot be used here, YAML is indented with spaces"
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        return Problem(message=f"not valid YAML: {text}", file=file, line=line, column=column)
-    if isinstance(error, yaml.reader.ReaderError):
-        what = "it holds a character that YAML forbids" if error.encoding == "unicode" else "it is not UTF-8 text"
-        return Problem(message=f"not valid YAML: {what} (offset {error.position})", file=file)
-    return Problem(message="not valid YAML", file=file)
 
 
 class _Builder:
@@ -220,7 +186,7 @@ class _Builder:
         elif id(node) in self._open:
             self._fault(path, "an alias refers to the value that it is part of")
         elif node.tag not in _TAGS:
-            self._fault(path, f"the YAML tag {node.tag.removeprefix(_PREFIX)[:40]} is not supported")
+            self._fault(path, f"the YAML tag {node.tag.removeprefix(PREFIX)[:40]} is not supported")
         elif depth > MAX_DEPTH:
             self._fault(path, f"values are nested more than {MAX_DEPTH} deep")
         else:
@@ -247,7 +213,7 @@ class _Builder:
         merged: list[yaml.MappingNode] = []
         own = set()
         for key_node, value_node in node.value:
-            if key_node.tag != _MERGE:
+            if key_node.tag != MERGE:
                 own.add(key_node.value if isinstance(key_node, yaml.ScalarNode) else None)
                 yield key_node, value_node
             elif isinstance(value_node, yaml.MappingNode):

@@ -152,6 +152,8 @@ class _RuleParser:
         return Rule(values.get("hostname", ""), values.get("path", ""), service, settings, pattern)
 
     def _service(self, values: dict[str, Any], settings: OriginSettings) -> Service | None:
+        if "service" not in values and settings.bastion_mode:
+            return BastionService()
         if "service" not in values:
             self._faults.add(self._path, "the rule has no service, such as http://localhost:8080")
             return None

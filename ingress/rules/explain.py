@@ -55,6 +55,8 @@ def split_request_url(url: str) -> tuple[str, str]:
     except ValueError as error:
         raise ValueError(f"{quoted(url)} is not a valid URL: {error}") from error
     if not parts.hostname:
+        if parts.scheme or url.startswith("//") or not parts.path.strip("/"):
+            raise ValueError(f"{quoted(url)} has no host")
         raise ValueError(f"{quoted(url)} doesn't have a hostname, consider adding a scheme, as in https://{url[:200]}")
     return parts.hostname, decode_path(parts.path)
 

@@ -8,6 +8,7 @@ import pytest
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config import ConnectorConfig, check_config, find_config, load_config
 from pyconnector.connector.config.flag_values import from_environment
+from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REQUEST_FLAGS, Kind
 from pyconnector.ingress.config.services import BastionService, HelloService, HttpService, UnixService
 from tests.connector.configs import RULES, TUNNEL_ID, faults, load, write_config
 
@@ -97,7 +98,15 @@ def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
          "config.yml:2:1: max-active-flows: this can only be given on the command line, as --max-active-flows"),
         ("warp-routing:\n  maxActiveFlow: 1\n",
          'config.yml:3:3: warp-routing.maxActiveFlow: unknown key "maxActiveFlow"; did you mean maxActiveFlows?'),
-        ("tunnel: 5\n", "config.yml:2:9: tunnel: expected the tunnel's UUID or name in quotes"),
+        ("tunnel: 5\n",
+         "config.yml:2:9: tunnel: expected the tunnel's UUID or name, found the number 5; write it in quotes"),
+        ("tunnel: [a]\n", "config.yml:2:1: tunnel: expected the tunnel's UUID or name, found a list"),
+        ("tunnel: {a: b}\n", "config.yml:2:1: tunnel: expected the tunnel's UUID or name, found a mapping"),
+        ("loglevel: warning\n",
+         'config.yml:2:11: loglevel: "warning" is no log level (debug, info, warn, error, fatal); did you mean warn?'),
+        ("loglevel: Inf\n",
+         'config.yml:2:11: loglevel: "inf" is no log level (debug, info, warn, error, fatal); did you mean info?'),
+        ("protocol: Quick\n", 'config.yml:2:11: protocol: "Quick" is not one of auto, quic; did you mean quic?'),
     ],
 )  # fmt: skip
 def test_a_fault_has_its_place_and_a_sentence(tmp_path: Path, text: str, expected: str) -> None:
@@ -253,3 +262,44 @@ def test_local_access_can_be_kept_only_where_there_is_some(tmp_path: Path) -> No
             "config.yml:2:20: keep-local-access: no rule of the config requires access, "
             "so nothing would be kept in force"
         ]
+
+
+@pytest.mark.parametrize("level", ["INFO", "Info", "DEBUG", "Warn"])
+def test_the_case_of_a_log_level_does_not_matter(tmp_path: Path, level: str) -> None:
+    assert load(tmp_path, f"loglevel: {level}\n{RULES}").log.level == level.lower()
+    assert load(tmp_path, loglevel=level).log.level == level.lower()
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_a_tunnel_that_is_no_text_is_an_error_whatever_the_credentials(tmp_path: Path, token: bool) -> None:
+    path = write_config(tmp_path, f"tunnel: [a]\n{RULES}", credentials=not token)
+    rules, problems = check_config(str(path))
+    assert rules is not None
+    assert [problem.path for problem in problems if not problem.warning] == [("tunnel",)]
+
+
+def test_protocols_that_are_missing_are_explained(tmp_path: Path) -> None:
+    for name in ("http2", "h2mux"):
+        (found,) = faults(tmp_path, f"protocol: {name}\n{RULES}")
+        assert f'"{name}" is not one of auto, quic (HTTP/2 to the edge is not supported yet' in found
+
+
+ONE_ORIGIN = {name: FLAGS[name] for name in (*ONE_ORIGIN_FLAGS, *REQUEST_FLAGS)}
+
+
+@pytest.mark.parametrize("name", ONE_ORIGIN)
+def test_flags_of_one_origin_beside_rules_are_named(tmp_path: Path, name: str) -> None:
+    value = {Kind.BOOL: "true", Kind.INT: "3", Kind.DURATION: "3s"}.get(ONE_ORIGIN[name].kind, "x")
+    config = load(tmp_path, f"{name}: {value}\n{RULES}")
+    (found,) = config.warnings
+    instead = f"; write {REQUEST_FLAGS[name]} under originRequest" if name in REQUEST_FLAGS else ""
+    assert str(found).endswith(f":2:1: {name}: {name} has no effect, since the config has ingress rules{instead}")
+
+
+def test_flags_of_one_origin_given_elsewhere_are_named_too(tmp_path: Path) -> None:
+    config = load(tmp_path, url="http://localhost:1")
+    assert [str(found) for found in config.warnings] == ["--url: url has no effect, since the config has ingress rules"]
+
+
+def test_flags_of_one_origin_without_rules_are_not_warned_of(tmp_path: Path) -> None:
+    assert load(tmp_path, "url: https://localhost:1\nno-tls-verify: true\n").warnings == ()

@@ -81,6 +81,85 @@ def test_a_tab_is_named_with_its_place() -> None:
     assert text.startswith("c.yml:2:1: not valid YAML: a tab cannot be used here")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\t\n  b: 1\n",
+        "a:\n  b:\t1\n",
+        "a:\n  b: 1\t\n",
+        "a:\n  b: 1\t# c\n",
+        'a:\n  b: "1"\t# c\n',
+        "a\t:\n  b\t: 1\n",
+        "a: {\tb:\t1\t}\n",
+        "a: {\n\tb: 1\n\t}\n",
+        "---\t\na: {b: 1}\n",
+        "a: &x\t{b: 1}\n",
+        "a:\n\t\n  b: 1\n \t \n",
+        "a:\n\t# c\n  b: 1\n",
+        "a: {b: 1}\n\t",
+    ],
+)
+def test_tabs_that_separate_are_white_space(text: str) -> None:
+    values = parse_source(text.encode(), "c.yml").values
+    assert values["a"] == {"b": values["a"]["b"]}
+    assert str(values["a"]["b"]) == "1"
+
+
+def test_tabs_within_a_text_belong_to_it() -> None:
+    values = parse_source(b"a: x\ty\nb: x\n  \ty\nc: |\t\n  x\ty\nd: 'x\ty'\n", "c.yml").values
+    assert values == {"a": "x\ty", "b": "x y", "c": "x\ty\n", "d": "x\ty"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a:\n\tb: 1\n", "a:\n  - \tb: 1\n", "a:\n  b: 1\n\tc: 2\n", "a:\n  \tb: 1\n", "\ta: 1\n"]
+)
+def test_tabs_that_indent_are_faults(text: str) -> None:
+    assert "a tab cannot be used here, YAML is indented with spaces" in fault(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("a: *.example.com\n", "1:5", 'begins with * must be in quotes, as in "*.example.com"'),
+        ("a: *example\n", "1:4", "begins with * must be in quotes"),
+        ("a: &.b\n", "1:5", "begins with & must be in quotes"),
+        ('a: "C:\\Users\\x.json"\n', "1:9", "use single quotes"),
+        ('a: "C:\\data"\n', "1:8", "use single quotes"),
+        ("a: b: c\n", "1:5", 'a text with ": " in it must be in quotes'),
+        ("a: 1\nb\nc: 2\n", "2:1", "a key must be followed by a colon and a space"),
+        ("a: @b\n", "1:4", "begins with @, ` or % must be in quotes"),
+        ("a: `b`\n", "1:4", "begins with @, ` or % must be in quotes"),
+        ("a: %b\n", "1:4", "begins with @, ` or % must be in quotes"),
+        ("a: [1, 2\nb: 3\n", "2:2", "a { or [ is not closed"),
+        ("a: {{ host }}.com\n", "1:14", "a { or [ is not closed|indented"),
+        ('a: "b\nc: d\n', "1:4", "the quotes that begin here are never closed"),
+        ("a: 'b\n", "1:4", "the quotes that begin here are never closed"),
+        ('a: "b" c\n', "1:8", "something follows a text in quotes"),
+        ("a:\n  b: 1\n c: 2\n", "3:2", "indented unlike"),
+        ("a:\n- b\n  c: d\n", "3:4", "the keys of a mapping begin in one column"),
+        ("a: >x\n", "1:5", "begins with | or > must be in quotes"),
+    ],
+)
+def test_the_slips_of_every_day_have_a_hint(text: str, place: str, hint: str) -> None:
+    found = fault(text)
+    assert found.startswith(f"c.yml:{place}: not valid YAML: ")
+    assert any(part in found for part in hint.split("|")[: 2 if "|in" in hint else 1]), found
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"a: 1\nb: \xff\n", "2:4: not valid YAML: it is not UTF-8 text"),
+        (b"\xef\xbb\xbfa: 1\nb: \xc3\xbc\xff\n", "2:5: not valid YAML: it is not UTF-8 text"),
+        (b"a: 1\nb: \x01\n", "2:4: not valid YAML: it holds the character U+0001, which YAML forbids"),
+        ("a: ü\x7f\n".encode(), "1:5: not valid YAML: it holds the character U+007F, which YAML forbids"),
+        ("a: 1\nb: \x00\n".encode("utf-16"), "2:4: not valid YAML: it holds the character U+0000, which YAML forbids"),
+    ],
+)
+def test_bytes_that_are_no_text_have_a_line_and_a_column(data: bytes, expected: str) -> None:
+    assert fault(data) == f"c.yml:{expected}"
+
+
 @pytest.mark.parametrize("text", ["a: [1, 2", "a: 'x", "a: b: c", "- x\nb: 1", "a: !!python/object:os.x {}", "%a"])
 def test_broken_yaml_is_one_sentence_with_a_place(text: str) -> None:
     found = fault(text)

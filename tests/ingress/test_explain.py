@@ -58,7 +58,14 @@ def test_a_url_is_split_into_what_is_compared() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("app.example.com/x", "doesn't have a hostname"),
+        ("app.example.com/x", "doesn't have a hostname, consider adding a scheme, as in https://app.example.com/x"),
+        ("https://", "has no host$"),
+        ("https:///x", "has no host$"),
+        ("//", "has no host$"),
+        ("https:", "has no host$"),
+        ("mailto:a", "has no host$"),
+        ("/", "has no host$"),
+        ("?x", "has no host$"),
         ("http://a b/", "not a valid URL"),
         ("http://a/%zz", "not a valid URL"),
     ],

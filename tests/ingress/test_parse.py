@@ -372,3 +372,13 @@ def test_a_value_that_holds_itself_is_no_trap() -> None:
     knot: dict[str, Any] = {}
     knot["originRequest"] = knot
     assert faults([loop, knot], originRequest=knot)
+
+
+@pytest.mark.parametrize("where", ["rule", "top"])
+def test_bastion_mode_stands_in_for_a_service(where: str) -> None:
+    mode = {"originRequest": {"bastionMode": True}}
+    rule: dict[str, Any] = {"hostname": "jump.example.com", **(mode if where == "rule" else {})}
+    config = {"ingress": [rule, {"service": "http_status:404"}], **(mode if where == "top" else {})}
+    assert str(parse_ingress(config).rules[0].service) == "bastion"
+    with pytest.raises(IngressError, match="the rule has no service"):
+        parse_ingress({"ingress": [{"originRequest": {"bastionMode": False}}]})

@@ -30,7 +30,8 @@ def problems(value: Any, schema: dict[str, Any], place: str = "") -> list[str]:
         schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
     if "anyOf" in schema:
         choices = [problems(value, option, place) for option in schema["anyOf"]]
-        return [] if [] in choices else choices[0]
+        if [] not in choices or "type" not in schema:
+            return [] if [] in choices else choices[0]
     if "enum" in schema:
         return [] if value in schema["enum"] else [f"{place}: not one of the words"]
     names = schema.get("type", [])

@@ -24,7 +24,7 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def config_schema(other_keys: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the JSON schema of a config; `other_keys` are the schemas of the top-level keys of other rooms."""
-    rule = RULE.schema() | {"required": ["service"]}
+    rule = RULE.schema() | {"anyOf": [{"required": ["service"]}, {"required": ["originRequest"]}]}  # bastionMode
     rule["properties"]["originRequest"] = {"$ref": "#/$defs/originRequest"} | _described(RULE["originRequest"].meaning)
     top = ORIGIN_REQUEST.schema()
     shared = {name: schema for name, schema in top["properties"].items() if not ORIGIN_REQUEST[name].only_in_rules}
