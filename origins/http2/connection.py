@@ -29,6 +29,9 @@ CONNECTION_WINDOW = 16 * 1024 * 1024
 MAX_HEADER_LIST = 256 * 1024
 #: Streams opened on one connection at most at once, whatever the origin allows.
 MAX_STREAMS = 1000
+#: Streams opened before the first SETTINGS of a service tell its limit (RFC 9113 6.5.2 recommends no less), where no
+#: earlier connection has told it.
+FIRST_STREAMS = 100
 #: Informational (1xx) responses that are passed over before a final one.
 MAX_INFORMATIONAL = 32
 #: Bytes without one whole frame among them: h2 itself would gather the 16 MiB that a frame may claim to have.
@@ -40,9 +43,12 @@ _Event = events.Event
 
 
 class Http2Connection(asyncio.Protocol):
-    """The client's end. `on_change` is told whenever room, or the will to take more, may have changed."""
+    """The client's end. `on_change` is told whenever room, or the will to take more, may have changed.
 
-    def __init__(self, on_change: Callable[[Http2Connection], None]) -> None:
+    `stream_limit` is what the service is taken to allow until it says so itself.
+    """
+
+    def __init__(self, on_change: Callable[[Http2Connection], None], stream_limit: int = FIRST_STREAMS) -> None:
         self._h2 = LastingConnection(config.H2Configuration(client_side=True, header_encoding=None))
         self._on_change = on_change
         self._transport: asyncio.Transport | None = None
@@ -54,6 +60,8 @@ class Http2Connection(asyncio.Protocol):
         self._resets = 0
         self._heard = False
         self._silence = 0
+        self.stream_limit = stream_limit
+        "Exchanges that the service allows at once, as far as is known."
         self.write_paused = False
         self.is_open = True
         "Whether new exchanges may start."
@@ -69,8 +77,7 @@ class Http2Connection(asyncio.Protocol):
     @property
     def has_room(self) -> bool:
         """Whether one more exchange may start now."""
-        limit = min(MAX_STREAMS, self._h2.remote_settings.max_concurrent_streams)
-        return self.is_open and self._transport is not None and len(self._exchanges) < limit
+        return self.is_open and self._transport is not None and len(self._exchanges) < self.stream_limit
 
     # -- asyncio calls these ---------------------------------------------------------------------------------------
 
@@ -145,6 +152,7 @@ class Http2Connection(asyncio.Protocol):
             self._h2.send_headers(stream_id, headers, end_stream=finish)
         except (ProtocolError, ValueError) as error:
             self.is_open = False
+            self._on_change(self)
             raise Unprocessed("its HTTP/2 connection takes no more requests") from error
         exchange = self._exchanges[stream_id] = Exchange(stream_id, self)
         exchange.upload_ended = finish
@@ -240,6 +248,8 @@ class Http2Connection(asyncio.Protocol):
         elif isinstance(event, events.StreamReset):
             self._stream_reset(event)
         elif isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged):
+            if isinstance(event, events.RemoteSettingsChanged):
+                self.stream_limit = min(MAX_STREAMS, self._h2.remote_settings.max_concurrent_streams)
             self._wake_senders()
             self._on_change(self)
         elif isinstance(event, events.ConnectionTerminated):

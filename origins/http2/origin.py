@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.failures import ended_abruptly, not_connected
-from pyconnector.origins.http2.connection import Http2Connection, speaks_http2
+from pyconnector.origins.http2.connection import FIRST_STREAMS, Http2Connection, speaks_http2
 from pyconnector.origins.http2.exchange import Exchange, Unprocessed
 from pyconnector.origins.http2.headers import encode_headers
+from pyconnector.origins.net.offered_body import OfferedBody
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.settings import OriginSettings
+    from pyconnector.origins.base import Headers
     from pyconnector.origins.net.dial import Dialer, Endpoint
 
 #: Connections to one service at most; each carries as many requests as the service allows.
 MAX_CONNECTIONS = 16
+#: Seconds before a request that the service refused unprocessed (RFC 9113 8.7) is sent again, try by try.
+RETRY_WAITS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 #: Largest piece read from the visitor at once.
 PIECE_BYTES = 64 * 1024
 
@@ -46,6 +50,7 @@ class Http2Origin(Origin):
         self._dialling = asyncio.Lock()
         self._changed = asyncio.Event()
         self._idle_timers: dict[Http2Connection, asyncio.TimerHandle] = {}
+        self._stream_limit = FIRST_STREAMS
         self._speaks_http1 = False
         self._closed = False
 
@@ -86,34 +91,42 @@ class Http2Origin(Origin):
             return await self._fallback.serve(request, body)
         host_header = "" if self._endpoint.path else self._settings.http_host_header
         headers = encode_headers(request, scheme=self._scheme, host_header=host_header)
-        has_body = request.body_length != 0
-        for attempt in (1, 2, 3):
+        offered = OfferedBody(body) if request.body_length != 0 else None
+        for wait in (*RETRY_WAITS, None):
             connection = None if self._speaks_http1 else await self._connection()
             if connection is None:
                 assert self._fallback is not None
-                return await self._fallback.serve(request, body)
-            exchange = None
+                return await self._fallback.serve(request, offered or body)
             try:
-                exchange = connection.begin(headers, finish=not has_body)
-                return await self._exchange(connection, exchange, request, body if has_body else None)
+                response = await self._exchange(connection, headers, request.body_length, offered)
             except Unprocessed as lost:
-                # Safe to repeat whatever the method: the service did not see it. Bytes of an upload that had begun
-                # are gone, though.
-                if (has_body and exchange is not None) or attempt == 3:
+                # Safe to repeat whatever the method, for the service did not see it, if all of its body is still there.
+                if wait is None or (offered is not None and not offered.rewind()):
                     raise not_connected(f"{self._endpoint}: {lost}") from lost
+            else:
+                if offered is not None:
+                    offered.settle()
+                return response
+            await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
     async def _exchange(
-        self, connection: Http2Connection, exchange: Exchange, request: OriginRequest, body: ByteReader | None
+        self, connection: Http2Connection, headers: Headers, length: int | None, body: OfferedBody | None
     ) -> OriginResponse:
+        exchange = connection.begin(headers, finish=body is None)
+        upload: asyncio.Task[None] | None = None
         if body is not None:
             upload = asyncio.get_running_loop().create_task(
-                self._upload(connection, exchange, request.body_length, body), name="upload to an HTTP/2 origin"
+                self._upload(connection, exchange, length, body), name="upload to an HTTP/2 origin"
             )
             exchange.on_abandoned = functools.partial(_cancel, upload)
             upload.add_done_callback(lambda task: _uploaded(task, exchange))
         try:
             await exchange.head
+        except Unprocessed:
+            if upload is not None:
+                await asyncio.wait({upload})  # called off; the body has one reader at a time
+            raise
         except BaseException:
             exchange.abort()
             raise
@@ -162,7 +175,7 @@ class Http2Origin(Origin):
         assert self._dialer is not None
         transport, connection = await self._dialer.connect(
             self._endpoint,
-            lambda: Http2Connection(self._changed_on),
+            lambda: Http2Connection(self._changed_on, self._stream_limit),
             server_name=self._settings.origin_server_name,
         )
         if self._tls and not speaks_http2(transport):
@@ -175,6 +188,7 @@ class Http2Origin(Origin):
 
     def _changed_on(self, connection: Http2Connection) -> None:
         self._changed.set()
+        self._stream_limit = connection.stream_limit
         if connection not in self._connections:
             return
         if not connection.is_open:

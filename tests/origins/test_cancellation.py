@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from h2 import events
+from h2.errors import ErrorCodes
 
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.ingress.rules.ip_rules import IpRule, parse_prefix
@@ -360,5 +361,39 @@ def test_http2_exchanges_can_be_cancelled_anywhere(run: Run, tmp_path: Path, tls
             async with opened(origin):
                 assert await cancel_everywhere(lambda: exchange(origin, *make()), check) >= 2
                 assert await cancel_everywhere(first, check) >= 3
+
+    run(scene())
+
+
+def test_http2_retries_can_be_cancelled_anywhere(run: Run) -> None:
+    """Two refusals, the second in the midst of the body, and then an answer."""
+
+    def answer(server: H2Server, event: events.Event) -> None:
+        turn = server.__dict__.setdefault("turn", [0])
+        with contextlib.suppress(Exception):  # the client may have reset it
+            if isinstance(event, events.RequestReceived):
+                turn[0] += 1
+                if turn[0] % 3:
+                    server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            elif isinstance(event, events.StreamEnded):
+                server.answer(event.stream_id, b"hello")
+
+    async def scene() -> None:
+        async with h2_server(answer) as (port, made):
+            endpoint = Endpoint(host="127.0.0.1", port=port)
+            origin = Http2Origin(endpoint, SETTINGS, make_dialer=Dialer, fallback=None, tls=False)
+
+            def make() -> tuple[OriginRequest, Body]:
+                body = Body(b"abc", end=False)
+                asyncio.get_running_loop().call_later(0.002, body.put, b"def")
+                return get(method="POST", length=6), body
+
+            async def check() -> None:
+                await until(lambda: all(connection.active == 0 for connection in origin._connections))
+                assert await exchange(origin, *make()) == b"hello"
+                await until(lambda: sum(not server.lost.done() for server in made) == len(origin._connections))
+
+            async with opened(origin):
+                assert await cancel_everywhere(lambda: exchange(origin, *make()), check) >= 3
 
     run(scene())

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from h2 import events
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.http2 import Http2Origin
+from pyconnector.origins.http2 import origin as origin_module
 from pyconnector.origins.http2.connection import STREAM_WINDOW
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER
+from pyconnector.origins.net.offered_body import MAX_REPLAY
 from tests.support.bodies import Body
 from tests.support.h2_origin import H2Server, h2_server
 
@@ -198,6 +201,98 @@ def test_a_refused_stream_is_tried_once_more() -> None:
         assert await whole(await origin.serve(request("POST"), Body())) == b"second"
 
     scenario(react, play)
+
+
+@pytest.mark.parametrize("sent", [b"", b"all of it"])
+def test_a_refused_stream_is_tried_again_with_growing_waits(sent: bytes) -> None:
+    early, late = [1, 3], [5, 7]  # before the body is whole, and after it
+
+    def react(server: H2Server, event: events.Event) -> None:
+        number = getattr(event, "stream_id", None)
+        if isinstance(event, events.RequestReceived) and number in early:
+            server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+        elif isinstance(event, events.StreamEnded) and number in late:
+            server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+        elif isinstance(event, events.StreamEnded) and number not in early:
+            pieces = [one for one in server.seen if isinstance(one, events.DataReceived) and one.stream_id == number]
+            server.answer(event.stream_id, b"got " + b"".join(piece.data for piece in pieces))
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        response = await origin.serve(request("POST", body_length=len(sent)), Body(sent))
+        assert await whole(response) == b"got " + sent
+        await response.finish()
+        assert len(made) == 1
+
+    scenario(react, play)
+
+
+def test_a_service_that_refuses_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin_module, "RETRY_WAITS", (0.0, 0.001, 0.002))
+    refused: list[int] = []
+
+    def react(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.StreamEnded):
+            refused.append(event.stream_id)
+            server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        with pytest.raises(OriginError, match="it refused the stream"):
+            await origin.serve(request(), Body())
+        assert len(refused) == 4
+
+    scenario(react, play)
+
+
+def test_a_body_too_long_to_keep_is_offered_once() -> None:
+    def react(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.DataReceived):
+            received[0] += len(event.data)
+            server.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if received[0] > MAX_REPLAY and not tries:
+                tries.append(event.stream_id)
+                server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+
+    received = [0]
+    tries: list[int] = []
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        body = Body(bytes(MAX_REPLAY * 4))
+        with pytest.raises(OriginError, match="it refused the stream"):
+            await origin.serve(request("POST", body_length=MAX_REPLAY * 4), body)
+
+    scenario(react, play)
+
+
+def test_a_burst_on_a_service_of_one_stream_is_answered() -> None:
+    """Before its SETTINGS nobody knows its limit; each connection refuses all but one then (node with a limit of 1)."""
+    most: list[int] = []
+
+    def react(server: H2Server, event: events.Event) -> None:
+        busy: set[int] = server.__dict__.setdefault("busy", set())
+        if isinstance(event, events.RequestReceived):
+            if busy:
+                server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+                return
+            busy.add(event.stream_id)
+            most.append(event.stream_id)
+            asyncio.get_running_loop().call_later(0.005, answer, server, event.stream_id)
+
+    def answer(server: H2Server, stream_id: int) -> None:
+        server.__dict__["busy"].discard(stream_id)
+        server.answer(stream_id, b"x")
+        server.flush()
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        responses = await asyncio.gather(*(origin.serve(request(), Body()) for _ in range(60)))
+        assert [await whole(response) for response in responses] == [b"x"] * 60
+        assert len(most) == 60
+
+    def limited(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.RemoteSettingsChanged):
+            server.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        react(server, event)
+
+    scenario(limited, play)
 
 
 def test_after_goaway_a_new_connection_is_opened() -> None:

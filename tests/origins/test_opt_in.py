@@ -14,7 +14,8 @@ import pytest
 from pyconnector.ingress import parse_ingress
 from pyconnector.origins import build_origin
 from pyconnector.origins.base import Origin, OriginError, RequestKind
-from pyconnector.origins.layers.failover import MAX_REPLAY, FailoverOrigin
+from pyconnector.origins.layers.failover import FailoverOrigin
+from pyconnector.origins.net.offered_body import MAX_REPLAY
 from tests.origins.support import OK_HI, get, read_all
 from tests.support.bodies import Body
 from tests.support.raw_origin import Peer, RawOrigin, raw_origin
