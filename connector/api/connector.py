@@ -24,6 +24,7 @@ from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
+from pyconnector.connector.link.network_watch import NetworkWatch
 from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.supervisor import Supervisor
 from pyconnector.connector.observe.counters import Counters
@@ -149,6 +150,7 @@ class Connector:
         self._log.info(
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
+        self._network = NetworkWatch()
         services = self._services()
         self._supervisor = Supervisor(
             count=count,
@@ -158,7 +160,7 @@ class Connector:
             tracker=self.tracker,
             emit=self._emit,
         )
-        self._running = self._tasks.spawn(self._supervisor.run(), name="supervisor")
+        self._running = self._tasks.spawn(self._run(self._supervisor, self._network), name="supervisor")
         self._running.add_done_callback(lambda _: self.tracker.wake())
         if self._engine.is_open:
             following = self._tasks.spawn(
@@ -271,7 +273,7 @@ class Connector:
         )
         return Services(
             identity=identity,
-            dial=quic_dialer(config.edge, self._engine),
+            dial=quic_dialer(config.edge, self._engine, self._network),
             make_streams=self._make_streams,
             orchestrator=self._orchestrator,
             counters=self.counters,
@@ -309,6 +311,14 @@ class Connector:
             index=index,
         )
         return DataStreams(path, serve_rpc=serve_rpc, log=log)
+
+    async def _run(self, supervisor: Supervisor, network: NetworkWatch) -> None:
+        network.open()
+        try:
+            with network.subscribe(supervisor.network_changed):
+                await supervisor.run()
+        finally:
+            network.close()
 
     def _edge_connections(self) -> dict[int, Connection]:
         return self._supervisor.connections() if self._supervisor is not None else {}

@@ -78,6 +78,11 @@ class AddressBook:
     def take(self, index: int) -> Address | None:
         """Return the address of connection `index`, the same as before unless it rotated; None where none is free."""
         address = self._owned.get(index)
+        if address is not None and list(self._owned.values()).count(address) > 1:
+            # Shared once for want of another: there may be a free one by now.
+            free = self._pick(excluded=address, only_free=True)
+            if free is not None:
+                self._owned[index] = address = free
         if address is None:
             address = self._pick(excluded=None)
             if address is not None:
@@ -85,7 +90,11 @@ class AddressBook:
         return address
 
     def rotate(self, index: int, *, now: float, unreachable: bool = True) -> bool:
-        """Give `index` another address; False where there is no other, so that it keeps its own."""
+        """Give `index` another address; False where there is none that fewer use, so that it keeps its own.
+
+        An address that is out of reach is worth keeping where all others are in use: two connections on one would end
+        together, and none would find out that the other address is back.
+        """
         old = self._owned.pop(index, None)
         if old is None:
             return self.take(index) is not None
@@ -93,15 +102,18 @@ class AddressBook:
             for region in self._regions:
                 if old in region.addresses:
                     region.failed(old, now)
-        new = self._pick(excluded=old)
+        new = self._pick(excluded=old, most=list(self._owned.values()).count(old))
         self._owned[index] = old if new is None else new
         return new is not None
 
     def _all(self) -> list[Address]:
         return [address for region in self._regions for address in region.active()]
 
-    def _pick(self, *, excluded: Address | None) -> Address | None:
-        """The region with more free addresses first; among shared ones those that fewest connections use."""
+    def _pick(self, *, excluded: Address | None, only_free: bool = False, most: int | None = None) -> Address | None:
+        """The region with more free addresses first; among shared ones those that fewest connections use.
+
+        None is shared with `only_free`, or where more than `most` connections use it.
+        """
         used = list(self._owned.values())
         free = [[a for a in region.active() if a not in used and a != excluded] for region in self._regions]
         best = max(free, key=len, default=[])
@@ -109,7 +121,9 @@ class AddressBook:
             ties = [addresses for addresses in free if len(addresses) == len(best)]
             return self._choose([address for addresses in ties for address in addresses])
         candidates = [address for address in self._all() if address != excluded] if self._shared else []
-        if not candidates:
+        if not candidates or only_free:
             return None
         fewest = min(used.count(address) for address in candidates)
+        if most is not None and fewest > most:
+            return None
         return self._choose([address for address in candidates if used.count(address) == fewest])

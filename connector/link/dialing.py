@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,17 +16,26 @@ if TYPE_CHECKING:
     from pyconnector.connector.config.model import EdgeConfig
     from pyconnector.connector.link.edge_connection import Plan
     from pyconnector.connector.link.engine_choice import EngineChoice
+    from pyconnector.connector.link.network_watch import NetworkWatch
     from pyconnector.transport.seam import Connection
 
 #: Size of the first packets: the reference's figures, smaller for IPv4 indeed.
 INITIAL_PACKET_SIZE = {4: 1232, 6: 1252}
 
 
-def quic_dialer(edge: EdgeConfig, choice: EngineChoice) -> Callable[[Plan], Awaitable[Connection]]:
-    """Return what dials one attempt over QUIC. It raises ConnectFailed; cancel leaves nothing open."""
+def quic_dialer(
+    edge: EdgeConfig, choice: EngineChoice, network: NetworkWatch
+) -> Callable[[Plan], Awaitable[Connection]]:
+    """Return what dials one attempt over QUIC, and begins anew where the network changes meanwhile.
+
+    It raises ConnectFailed; cancel leaves nothing open.
+    """
     tls = ClientTls(ca_file=edge.ca_file, post_quantum_only=edge.post_quantum)
 
     async def dial(plan: Plan) -> Connection:
+        return await until_quiet(lambda: dial_once(plan), network)
+
+    async def dial_once(plan: Plan) -> Connection:
         six = is_ipv6(plan.address)
         settings = replace(choice.settings, initial_packet_size=INITIAL_PACKET_SIZE[6 if six else 4])
         port = plan.local_port if can_bind(edge.bind_address, plan.local_port, ipv6=six) else 0
@@ -34,6 +44,28 @@ def quic_dialer(edge: EdgeConfig, choice: EngineChoice) -> Callable[[Plan], Awai
         )
 
     return dial
+
+
+async def until_quiet(dial: Callable[[], Awaitable[Connection]], network: NetworkWatch) -> Connection:
+    """Dial; where the network changes before that succeeds, dial anew, for the way that was taken may be gone.
+
+    Raises what `dial` does. Cancel leaves nothing open.
+    """
+    while True:
+        changed = asyncio.Event()
+        with network.subscribe(changed.set):
+            dialling = asyncio.ensure_future(dial())
+            waiting = asyncio.ensure_future(changed.wait())
+            try:
+                await asyncio.wait((dialling, waiting), return_when=asyncio.FIRST_COMPLETED)
+                if dialling.done():
+                    return dialling.result()
+            finally:
+                waiting.cancel()
+                dialling.cancel()
+                await asyncio.gather(dialling, waiting, return_exceptions=True)
+            if not dialling.cancelled() and dialling.exception() is None:
+                return dialling.result()  # it succeeded in the same turn
 
 
 def can_bind(host: str | None, port: int, *, ipv6: bool) -> bool:

@@ -67,6 +67,8 @@ class Ended:
     "The connection went silent."
     untrusted: bool = False
     "The edge's certificate was not accepted."
+    no_route: bool = False
+    "This machine or its network said at once that there is no way."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,9 @@ class EdgeConnection:
         try:
             connection = self.connection = await self.services.dial(self.plan)
         except ConnectFailed as error:
-            return Ended(kind=EndKind.UNREACHABLE, reason=error.reason, untrusted=error.untrusted)
+            return Ended(
+                kind=EndKind.UNREACHABLE, reason=error.reason, untrusted=error.untrusted, no_route=error.no_route
+            )
         tasks = TaskOwner(self._failed)
         self._streams = self.services.make_streams(self.plan.index)
         try:

@@ -8,7 +8,7 @@ The others follow one after the other once it registered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 STAGGER_SECONDS = 1.0
 #: Wait after a refusal that the edge called permanent: only a person can change that, so asking often is no use.
 PERMANENT_REFUSAL_SECONDS = 300.0
+#: Longest wait after this machine said that there is no way to the edge: asking costs nothing, and nobody is bothered.
+NO_ROUTE_SECONDS = 3.0
 #: Longest `retryAfter` of the edge that is obeyed.
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
@@ -62,6 +64,8 @@ class _Slot:
     attempt: Attempt | None = None
     task: asyncio.Task[None] | None = None
     port: int = 0
+    waiting: asyncio.Event | None = None
+    "Ends its wait for the next attempt, unless the edge asked for that wait."
     renewing: bool = False
     "Its attempt was drained to make room for another."
 
@@ -134,6 +138,15 @@ class Supervisor:
         await attempt.drain(grace_period)
         return True
 
+    def network_changed(self) -> None:
+        """Addresses or routes of this machine changed: who waits to connect tries at once."""
+        self._wake(self._slots)
+
+    def _wake(self, slots: Iterable[_Slot]) -> None:
+        for slot in slots:
+            if slot.waiting is not None:
+                slot.waiting.set()
+
     async def push_local_configuration(self) -> None:
         """Tell the edge the rules in force, through connection 0. Cancel at any time."""
         attempt = self._slots[0].attempt
@@ -182,9 +195,11 @@ class Supervisor:
                 index=slot.index, address=address, local_port=slot.port, previous_attempts=slot.backoff.failures
             )
             attempt = slot.attempt = self._make_attempt(plan)
+            watching = asyncio.ensure_future(self._wake_others(slot, attempt))
             try:
                 ended = await attempt.run()
             finally:
+                watching.cancel()
                 if attempt.connection is not None:
                     slot.port = attempt.connection.local_address[1]
                 slot.attempt = None
@@ -200,6 +215,12 @@ class Supervisor:
                 continue
             await self._wait(slot, plan, ended)
 
+    async def _wake_others(self, slot: _Slot, attempt: Attempt) -> None:
+        """Once `attempt` has registered, the edge can be reached: whoever waits for that need not wait longer."""
+        while attempt.details is None:
+            await self._tracker.wait_change()
+        self._wake(each for each in self._slots if each is not slot)
+
     async def _wait(self, slot: _Slot, plan: Plan, ended: Ended) -> None:
         delay = self._after(slot, ended)
         level = self._log.warning if self._tracker.connected else self._log.error
@@ -213,11 +234,16 @@ class Supervisor:
             permanent = not ended.refusal.should_retry and not ended.refusal.duplicate
             self._emit(Refused(index=slot.index, cause=ended.refusal.cause, permanent=permanent))
         self._emit(Reconnecting(index=slot.index, delay=delay))
+        slot.waiting = asyncio.Event() if ended.refusal is None else None
+        ends = [asyncio.ensure_future(self._draining.wait())]
+        if slot.waiting is not None:
+            ends.append(asyncio.ensure_future(slot.waiting.wait()))
         try:
-            async with asyncio.timeout(delay):
-                await self._draining.wait()
-        except TimeoutError:
-            pass
+            await asyncio.wait(ends, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            slot.waiting = None
+            for end in ends:
+                end.cancel()
 
     def _after(self, slot: _Slot, ended: Ended) -> float:
         """Choose the address of the next attempt, and return how long to wait for it."""
@@ -225,6 +251,8 @@ class Supervisor:
         if ended.kind is EndKind.UNREACHABLE or ended.idle or (refusal is not None and refusal.duplicate):
             self._book.rotate(slot.index, now=asyncio.get_running_loop().time())
         delay = slot.backoff.next_delay()
+        if ended.no_route:
+            return min(delay, NO_ROUTE_SECONDS)
         if refusal is None or refusal.duplicate:
             return delay
         least = refusal.retry_after if refusal.should_retry else max(PERMANENT_REFUSAL_SECONDS, refusal.retry_after)

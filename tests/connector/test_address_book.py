@@ -79,3 +79,21 @@ def test_a_forced_family_is_the_only_one() -> None:
     assert Region([A6, A], ip_version="4").active() == [A]
     assert Region([A, A6], ip_version="6").active() == [A6]
     assert AddressBook([Region([A], ip_version="6")], choose=first).capacity(4) == 0
+
+
+def test_an_index_keeps_its_address_where_all_others_are_in_use() -> None:
+    book = AddressBook([Region([A, B]), Region([C, D])], choose=first, shared=True)
+    taken = [book.take(index) for index in range(4)]
+    assert not book.rotate(0, now=0.0)
+    assert [book.take(index) for index in range(4)] == taken
+    assert set(taken) == {A, B, C, D}
+
+
+def test_an_index_leaves_a_shared_address_for_a_free_one() -> None:
+    region = Region([A6, A, B])
+    book = AddressBook([region], choose=first, shared=True)
+    region.failed(A6, now=0.0)
+    assert [book.take(index) for index in range(3)] == [A, B, A]
+    region.failed(A, now=FAMILY_FALLBACK_SECONDS)
+    assert book.take(2) == A6
+    assert [book.take(index) for index in range(2)] == [A, B]

@@ -17,6 +17,7 @@ from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
 from pyconnector.connector.link.supervisor import (
     MAX_RETRY_AFTER_SECONDS,
+    NO_ROUTE_SECONDS,
     PERMANENT_REFUSAL_SECONDS,
     Supervisor,
     sentence,
@@ -331,3 +332,50 @@ def test_a_connection_that_is_lost_while_it_is_replaced_comes_back_as_any_other(
     world = run_virtual(main())
     assert [event.index for event in world.events if isinstance(event, Reconnecting)] == [1]
     assert [plan.index for _, plan in world.plans] == [0, 1, 1]
+
+
+NO_ROUTE = Ended(kind=EndKind.UNREACHABLE, reason="cannot reach it", no_route=True)
+
+
+def test_success_wakes_those_who_wait() -> None:
+    script = {
+        0: [Step(LOST, registers=True, after=5), *[Step(UNREACHABLE, after=0.0)] * 3, UP],
+        1: [Step(LOST, registers=True, after=20), UP],
+    }
+    world = run(script, 60, count=2)
+    starts: dict[int, list[float]] = {0: [], 1: []}
+    for start, (_, plan) in zip(world.starts, world.plans, strict=True):
+        starts[plan.index].append(start)
+    assert starts[1] == [0.05, 22.1]
+    # Its fourth wait would have lasted 16 s; connection 1 registers 50 ms after it dialled.
+    assert starts[0] == [0, 7.05, 11.05, 19.05, 22.15]
+
+
+def test_change_of_the_network_wakes_everyone_who_waits() -> None:
+    async def main() -> World:
+        world = World({0: [Step(UNREACHABLE, after=0.0)] * 5 + [UP]})
+        running = asyncio.create_task(world.run_for(200))
+        await asyncio.sleep(40)  # in a wait of 32 s
+        world.supervisor.network_changed()
+        await running
+        return world
+
+    assert run_virtual(main()).starts[5] == 40.0
+
+
+def test_change_of_the_network_does_not_shorten_what_the_edge_asked_for() -> None:
+    async def main() -> World:
+        world = World({0: [Step(refused(retry_after=50)), UP]})
+        running = asyncio.create_task(world.run_for(200))
+        await asyncio.sleep(10)
+        world.supervisor.network_changed()
+        await running
+        return world
+
+    assert run_virtual(main()).starts[1] == pytest.approx(50.1)
+
+
+def test_waits_without_a_route_are_short() -> None:
+    world = run({0: [Step(NO_ROUTE, after=0.0)] * 8}, 60)
+    gaps = [later - earlier for earlier, later in zip(world.starts, world.starts[1:], strict=False)]
+    assert max(gaps[:7]) <= NO_ROUTE_SECONDS
