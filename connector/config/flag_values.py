@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.config.flags import (
@@ -63,7 +64,11 @@ def collect(
     """
     values: dict[str, Any] = {}
     for name, given in overrides.items():
-        value = _override(FLAGS[name], given, problems)
+        flag = FLAGS.get(name)
+        if flag is None:
+            problems.append(Problem(message=f'"{name}" is no setting', suggestion=closest(str(name), FLAGS)))
+            continue
+        value = _override(flag, given, problems)
         if value is not None:
             values[name] = value
     for key, given in source.values.items():
@@ -85,8 +90,10 @@ def without_effect(values: Mapping[str, Any]) -> list[str]:
 
 
 def _override(flag: Flag, given: Any, problems: list[Problem]) -> Any:
+    if isinstance(given, PathLike) and flag.kind is Kind.TEXT:
+        given = fspath(given)
     if not isinstance(given, str):
-        return tuple(given) if flag.kind is Kind.TEXTS else given
+        return _own_type(flag, given, problems)
     if not given and flag.kind is not Kind.TEXTS:
         return None
     try:
@@ -95,6 +102,23 @@ def _override(flag: Flag, given: Any, problems: list[Problem]) -> Any:
         shown = "" if flag.secret else f', not "{given}"'
         problems.append(Problem(message=f"--{flag.name} expects {flag.kind.value}{shown} ({error})"))
         return None
+
+
+def _own_type(flag: Flag, given: Any, problems: list[Problem]) -> Any:
+    """Return what a program gives where it may: a value of the flag's type, a duration in seconds."""
+    if given is None:
+        return None
+    if flag.kind is Kind.TEXTS:
+        if isinstance(given, list | tuple) and all(isinstance(item, str) for item in given):
+            return tuple(given)
+    elif flag.kind is Kind.DURATION:
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return float(given)
+    elif _fits(flag.kind, given):
+        return given
+    found = "a secret" if flag.secret else describe(given)
+    problems.append(Problem(message=f"--{flag.name} expects {flag.kind.value}, not {found}"))
+    return None
 
 
 def _parse(kind: Kind, text: str) -> Any:

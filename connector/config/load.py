@@ -49,6 +49,8 @@ _LEVELS_OF_OTHERS = {
     "warning": "warn", "err": "error", "critical": "fatal", "crit": "fatal", "panic": "fatal", "trace": "debug",
     "verbose": "debug", "notice": "info", "information": "info",
 }  # fmt: skip
+#: Least flow control window, in bytes: a smaller one may not hold a registration, or makes every request wait.
+MIN_WINDOW = 65_536
 #: The words that some flags take.
 CHOICES = {
     "protocol": ("auto", "quic"),
@@ -201,9 +203,11 @@ class _Loading:
                 engine=values.get("quic-engine", "auto"),
                 congestion_control=values.get("congestion-control", "auto"),
                 connection_window=self._positive(
-                    "quic-connection-level-flow-control-limit", defaults.connection_window
+                    "quic-connection-level-flow-control-limit", defaults.connection_window, least=MIN_WINDOW
                 ),
-                stream_window=self._positive("quic-stream-level-flow-control-limit", defaults.stream_window),
+                stream_window=self._positive(
+                    "quic-stream-level-flow-control-limit", defaults.stream_window, least=MIN_WINDOW
+                ),
             ),
         )
 

@@ -29,6 +29,15 @@ TIMEOUT = 10.0
 #: Clients served at once; what comes beyond is closed.
 MAX_CLIENTS = 64
 
+#: Ends of names that no page in a browser can have: those of clusters and of local networks.
+LOCAL_SUFFIXES = (".local", ".internal", ".svc", ".lan", ".home.arpa")
+#: What a request under a name that anybody may own is answered with.
+NOT_MEANT = b"ask for this server by address, as localhost or by a local name\n"
+
+#: What only those are shown who name this machine in a way that nobody can make up, wherever it listens. On loopback
+#: that is everything; elsewhere machines that watch this one may have names for it.
+PRIVATE_PATHS = frozenset({"/config"})
+
 #: Status, content type, body.
 Answer: TypeAlias = tuple[HTTPStatus, str, bytes]
 #: Makes the answer of one path; what may take long is a coroutine function.
@@ -51,6 +60,7 @@ class MetricsServer:
         self._clients: set[asyncio.StreamWriter] = set()
         self._log = Log("metrics")
         self.address = ("", 0)
+        self._is_loopback = True
 
     async def start(self, address: str) -> None:
         """Listen on `address`. Cancel leaves nothing listening.
@@ -75,6 +85,7 @@ class MetricsServer:
         if self._server is not None:
             name = self._server.sockets[0].getsockname()
             self.address = (name[0], name[1])
+            self._is_loopback = ipaddress.ip_address(name[0]).is_loopback
             shown = f"[{name[0]}]" if ":" in name[0] else name[0]
             self._log.info("Starting metrics server on %s:%d/metrics", shown, name[1])
 
@@ -124,11 +135,34 @@ class MetricsServer:
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return _message((HTTPStatus.BAD_REQUEST, TEXT_TYPE, b"this is no HTTP/1 request\n"))
         path = words[1].partition(b"?")[0].decode("ascii", errors="replace")
+        if (self._is_loopback or path in PRIVATE_PATHS) and not _is_meant(head):
+            return _message((HTTPStatus.FORBIDDEN, TEXT_TYPE, NOT_MEANT))
         page = self._pages.get(path)
         answer = page() if page is not None else (HTTPStatus.NOT_FOUND, TEXT_TYPE, b"404 page not found\n")
         if not isinstance(answer, tuple):
             answer = await answer
         return _message(answer, head_only=words[0] == b"HEAD")
+
+
+def _is_meant(head: bytes) -> bool:
+    """Whether the request names this machine by address, as localhost, or by a name without dots.
+
+    A page in a browser may ask for a name of its own that it lets lead here, and would then be shown what this server
+    says (DNS rebinding). It cannot make up an address or a name of the local network.
+    """
+    hosts = [line[5:].strip() for line in head.split(b"\r\n")[1:] if line[:5].lower() == b"host:"]
+    if len(hosts) != 1:
+        return not hosts  # HTTP/1.0 without Host: no browser
+    name, colon, port = hosts[0].decode("latin-1").lower().rpartition(":")
+    if not colon or "]" in port:
+        name = f"{name}{colon}{port}"
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith((".localhost", *LOCAL_SUFFIXES))
+    return True
 
 
 def split_listen_address(text: str) -> tuple[str, int]:

@@ -303,3 +303,31 @@ def test_flags_of_one_origin_given_elsewhere_are_named_too(tmp_path: Path) -> No
 
 def test_flags_of_one_origin_without_rules_are_not_warned_of(tmp_path: Path) -> None:
     assert load(tmp_path, "url: https://localhost:1\nno-tls-verify: true\n").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"cacrt": "edge.pem"}, '"cacrt" is no setting; did you mean cacert?'),
+        ({"nothing-like-it": 1}, '"nothing-like-it" is no setting'),
+        ({"retries": [1]}, "--retries expects a whole number, not a list"),
+        ({"loglevel": 4}, "--loglevel expects text, not the number 4"),
+        ({"token": 4}, "--token expects text, not a secret"),
+        ({"edge": [1]}, "--edge expects a list of texts, not a list"),
+        ({"grace-period": True}, '--grace-period expects a duration such as "30s", not the truth value true'),
+        ({"quic-stream-level-flow-control-limit": 1}, "--quic-stream-level-flow-control-limit: must be between 65536"),
+        ({"quic-connection-level-flow-control-limit": 1}, "connection-level-flow-control-limit: must be between 65536"),
+    ],
+)
+def test_a_program_is_told_of_its_slips(tmp_path: Path, overrides: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        load_config(str(write_config(tmp_path)), overrides)
+    assert sentence in str(found.value)
+    assert len(found.value.problems) == 1
+
+
+def test_a_program_may_give_values_of_a_settings_own_type(tmp_path: Path) -> None:
+    given = {"edge": ["a:1"], "grace-period": 5, "retries": 2, "logfile": tmp_path / "log", "cacert": None}
+    config = load_config(str(write_config(tmp_path)), given)
+    assert (config.edge.addresses, config.lifecycle.grace_period, config.lifecycle.retries) == (("a:1",), 5.0, 2)
+    assert (config.log.file, config.edge.ca_file) == (str(tmp_path / "log"), None)

@@ -66,6 +66,35 @@ def test_pages_are_served_with_their_status() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"127.0.0.1:20241", 200), (b"[::1]:20241", 200), (b"localhost", 200), (b"LOCALHOST:1", 200), (b"nas:9", 200),
+        (b"10.0.0.7", 200), (b"pod.tunnel.svc:1", 200), (b"connector.svc.cluster.local", 200), (b"a.localhost:1", 200),
+        (b"rebound.example:20241", 403), (b"127.0.0.1.evil.example", 403), (b"localhost.evil.example:1", 403),
+        (b"127.0.0.1\r\nHost: rebound.example", 403), (b"[::1].evil.example", 403), (b"rebound.example.", 403),
+    ],
+)  # fmt: skip
+def test_a_name_that_anybody_may_own_is_refused(host: bytes, status: int) -> None:
+    async def scenario(server: MetricsServer) -> None:
+        head, _ = await ask(server, b"GET /healthcheck HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+        assert int(head.split()[1]) == status
+
+    run(scenario)
+
+
+def test_machines_that_watch_this_one_may_have_names_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from loopback only the page that shows the rules asks how it was reached."""
+
+    async def scenario(server: MetricsServer) -> None:
+        server._is_loopback = False
+        for path, status in ((b"/healthcheck", 200), (b"/config", 403)):
+            head, _ = await ask(server, b"GET " + path + b" HTTP/1.1\r\nHost: box.example.com\r\n\r\n")
+            assert int(head.split()[1]) == status
+
+    run(scenario)
+
+
 def test_head_has_no_body_and_other_paths_are_404() -> None:
     async def scenario(server: MetricsServer) -> None:
         head, body = await ask(server, b"HEAD /healthcheck HTTP/1.1\r\n\r\n")
