@@ -12,12 +12,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing pyconnector into $(VENV); the first time this takes half a minute" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]' \
 		|| echo "the extra 'fast' has no wheel for this platform; going on without it" >&2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
+	@echo "Installing what the tests need into $(VENV)" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,mesh]'
 	@touch $@
 

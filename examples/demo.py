@@ -1,7 +1,8 @@
 """The main job in one process: a local service, a local edge, a connector between them, and a first request.
 
 `make demo` runs it and it stays up until Ctrl-C; with DEMO_ONCE=1 it ends after its own first request, with exit code
-0 if that came back right. examples/demo/config.yaml holds the same rules for the command line.
+0 if that came back right. The rules are those of examples/demo/config.yaml, with the port that the
+service has here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import sys
 import threading
 import urllib.request
 import uuid
+from pathlib import Path
+
+import yaml
 
 from pyconnector import Connector, ConnectorConfig, Credentials
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
@@ -57,15 +61,10 @@ async def main() -> int:
     tunnel = TunnelSettings(
         account_tag=credentials.account_tag, tunnel_id=credentials.tunnel_id, secret=credentials.secret
     )
-    ingress = parse_ingress(
-        {
-            "ingress": [
-                {"hostname": "app.localhost", "service": f"http://127.0.0.1:{service.server_port}"},
-                {"hostname": "hello.localhost", "service": "hello_world"},
-                {"service": "http_status:404"},
-            ]
-        }
-    )
+    config_file = Path(__file__).parent / "demo" / "config.yaml"
+    rules = yaml.safe_load(config_file.read_text(encoding="utf-8"))["ingress"]
+    rules[0]["service"] = f"http://127.0.0.1:{service.server_port}"
+    ingress = parse_ingress({"ingress": rules})
     visitors = VisitorSettings(address=("127.0.0.1", int(os.environ.get("DEMO_PORT", "0"))))
     async with LocalEdge(EdgeSettings(tunnels=(tunnel,), visitors=visitors)) as edge:
         host, port = edge.quic_address
@@ -85,7 +84,9 @@ async def main() -> int:
                 return 0
             print("Try it:")
             print(f"  curl -H 'Host: app.localhost' {url}/any/path")
-            print(f"  http://hello.localhost:{edge.visitor_address[1]}/    (in a browser)")
+            print(
+                f"  http://app.localhost:{edge.visitor_address[1]}/    (in a browser: it knows names below localhost)"
+            )
             print(f"  curl -i -H 'Host: else.localhost' {url}/    (no rule: 404)")
             if edge.control_address is not None:
                 print("  curl http://{}:{}/tunnels    (the edge's control API)".format(*edge.control_address))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ import yaml
 from click.testing import CliRunner
 
 from pyconnector.connector.cli import main
-from pyconnector.connector.config.credentials import from_file
 from pyconnector.connector.config.schema import file_schema
 from pyconnector.ingress import parse_ingress
 from pyconnector.ingress.rules.rewrite import Redirect, TargetRewriter
@@ -68,16 +66,6 @@ def test_a_private_tool_is_for_its_friends_alone() -> None:
     assert len(lines) == 4, done.stderr
     assert "identityKind=user identity=dev@example.com" in lines[3]
     assert "secret" not in done.stderr
-
-
-def test_made_up_credentials_are_readable_by_their_owner_alone_and_never_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "credentials.json"
-    assert run("make_credentials.py", str(path)).returncode == 0
-    assert stat.S_IMODE(path.stat().st_mode) == 0o400
-    credentials = from_file(str(path))
-    assert len(credentials.secret) == 32
-    assert run("make_credentials.py", str(path)).returncode == 1
-    assert from_file(str(path)) == credentials
 
 
 def test_there_are_configs() -> None:

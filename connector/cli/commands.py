@@ -9,28 +9,43 @@ import click
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
 from pyconnector.connector.cli.mesh.commands import control_command, mesh_group
-from pyconnector.connector.cli.options import FlagCommand, FlagGroup
+from pyconnector.connector.cli.options import FlagCommand, FlagGroup, MainGroup, inherit
 from pyconnector.connector.version import version as own_version
 
-_CONFIG = click.option("--config", "config_path", metavar="FILE", help="The config file.")
+_CONFIG = click.option("--config", "config_path", metavar="FILE", type=click.Path(), help="The config file.")
 _ALLOW = click.option(
     "--allow-unknown-keys", is_flag=True, help="Warn of unknown keys in the config, but for access and ipRules."
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(own_version(), "-v", "-V", "--version", prog_name="pyconnector")
-def main() -> None:
+#: Commands that flags may stand before.
+_TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready"})
+#: Commands of the reference that are about its provider's account.
+_OF_THE_PROVIDER = frozenset(
+    {"login", "create", "route", "vnet", "list", "info", "delete", "cleanup", "token", "health", "diag"}
+)
+
+
+@click.group(cls=MainGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_path", metavar="FILE", type=click.Path(), hidden=True)
+@click.version_option(own_version(), "-v", "-V", "--version", message="pyconnector %(version)s")
+@click.pass_context
+def main(context: click.Context, /, config_path: str | None, **given: Any) -> None:
     """Carry traffic from an edge to services on this machine, over connections that this machine opens."""
+    context.obj = config_path
+    flags = inherit(context, given)
+    if (flags or config_path) and context.invoked_subcommand not in _TAKE_FLAGS:
+        raise click.UsageError(f"no flags can stand before the command {context.invoked_subcommand}")
 
 
 @click.command("run", cls=FlagCommand)
-@click.argument("config", required=False, metavar="[CONFIG.yaml]")
+@click.argument("config", required=False, metavar="[CONFIG.yaml]", type=click.Path())
 @_CONFIG
 @_ALLOW
 @click.option("--local", is_flag=True, help="Start a local edge too and connect to it; no credentials are needed.")
 @click.option("--local-visitors", metavar="HOST:PORT", help="Where that edge serves visitors. [default: 127.0.0.1:0]")
-def run_command(config: str | None, config_path: str | None, **given: Any) -> None:
+@click.pass_context
+def run_command(context: click.Context, /, config: str | None, config_path: str | None, **given: Any) -> None:
     """Connect to the edge and serve. Without CONFIG.yaml the usual places are looked at for a config file.
 
     SIGTERM and SIGINT let requests under way end (--grace-period); a second one stops at once. SIGHUP reads the
@@ -39,10 +54,10 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
     with early_signals():
         from pyconnector.connector.cli.run import run
 
-        exit_with(lambda: run(config or config_path, given))
+        exit_with(lambda: run(config or config_path or context.obj, inherit(context, given)))
 
 
-@click.command("edge")
+@click.group("edge", invoke_without_command=True)
 @click.option(
     "--listen", default="127.0.0.1:7844", metavar="HOST:PORT", show_default=True, help="For connectors (QUIC)."
 )
@@ -69,12 +84,27 @@ def run_command(config: str | None, config_path: str | None, **given: Any) -> No
 @click.option("--location", default="local", show_default=True, help="What connectors log as the edge's location.")
 @click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
 @click.option("--loglevel", default="info", show_default=True)
-def edge_command(**given: Any) -> None:
-    """Run a local edge: accepts connectors and serves visitors by Host."""
+@click.pass_context
+def edge_command(context: click.Context, /, **given: Any) -> None:
+    """Run a local edge: accepts connectors and serves visitors by Host.
+
+    `pyconnector edge new-tunnel FILE` makes up a tunnel for it.
+    """
+    if context.invoked_subcommand is not None:
+        return
     with early_signals():
         from pyconnector.connector.cli.local import run_edge
 
         exit_with(lambda: run_edge(given))
+
+
+@edge_command.command("new-tunnel", short_help="Make up a tunnel and write its credentials file.")
+@click.argument("file", type=click.Path())
+def new_tunnel_command(file: str) -> None:
+    """Make up a tunnel for a local edge and write its credentials to FILE, for its owner alone."""
+    from pyconnector.connector.cli.new_tunnel import new_tunnel
+
+    exit_with(lambda: new_tunnel(file))
 
 
 @click.group("ingress")
@@ -85,13 +115,13 @@ def ingress_group(context: click.Context, config_path: str | None) -> None:
     context.obj = config_path or context.obj
 
 
-@ingress_group.command("validate")
-@click.argument("config", required=False)
+@ingress_group.command("validate", short_help="List every error of a config with its place.")
+@click.argument("config", required=False, type=click.Path())
 @_ALLOW
-@click.option("--json", "as_json", is_flag=True, help="Print every fault as JSON, for editors.")
+@click.option("--json", "as_json", is_flag=True, help="Print every error as JSON, for editors.")
 @click.pass_obj
 def validate_command(inherited: str | None, config: str | None, allow_unknown_keys: bool, as_json: bool) -> None:
-    """Read CONFIG and list every fault as file:line:column: path: message."""
+    """Read CONFIG and list every error as file:line:column: path: message."""
     from pyconnector.connector.cli.rules import validate
 
     exit_with(lambda: validate(config or inherited, allow_unknown_keys=allow_unknown_keys, as_json=as_json))
@@ -119,19 +149,56 @@ def schema_command() -> None:
 
 
 @click.command("version")
-def version_command() -> None:
+@click.option("-s", "--short", is_flag=True, help="The number alone.")
+def version_command(short: bool) -> None:
     """Print the version."""
-    click.echo(f"pyconnector {own_version()}")
+    click.echo(own_version() if short else f"pyconnector {own_version()}")
 
 
-@click.group("tunnel", cls=FlagGroup, hidden=True)
+@click.command("ready", cls=FlagCommand, short_help="Ask a running connector whether it is connected.")
+@_CONFIG
+@click.pass_context
+def ready_command(context: click.Context, /, config_path: str | None, **given: Any) -> None:
+    """Ask the connector whose metrics are served at --metrics whether it is connected: exit code 0 if it is, else 1.
+
+    For health checks of containers and service managers.
+    """
+    from pyconnector.connector.cli.ready import ready
+
+    exit_with(lambda: ready(config_path or context.obj, inherit(context, given)))
+
+
+class _TunnelGroup(FlagGroup):
+    """What the reference calls `tunnel`, as far as it is about connecting."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See `click.Group`."""
+        if args and args[0] in _OF_THE_PROVIDER and args[0] not in self.commands:
+            raise click.UsageError(
+                f"`tunnel {args[0]}` is about an account of the provider, which pyconnector does not manage: use "
+                "cloudflared for it; `pyconnector edge new-tunnel FILE` makes a tunnel for an edge of your own"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group("tunnel", cls=_TunnelGroup, hidden=True, invoke_without_command=True)
 @_CONFIG
 @_ALLOW
 @click.pass_context
 def tunnel_group(context: click.Context, /, config_path: str | None, **given: Any) -> None:
     """The reference's spelling: `tunnel --config FILE run`."""
-    context.obj = config_path
-    context.meta["given"] = given
+    context.obj = config_path or context.obj
+    flags = inherit(context, given)
+    if context.invoked_subcommand is not None:
+        return
+    if flags.get("url") or flags.get("hello_world") or flags.get("unix_socket"):
+        raise click.UsageError(
+            "pyconnector has no quick tunnels: `pyconnector run --local --url URL` serves a URL on this machine, and "
+            "with credentials of a tunnel `pyconnector run --url URL` serves it at the provider's edge"
+        )
+    raise click.UsageError("tunnel needs a command: `tunnel run` connects, `tunnel ready` asks a running connector")
 
 
 @tunnel_group.command("run", cls=FlagCommand)
@@ -141,14 +208,22 @@ def tunnel_group(context: click.Context, /, config_path: str | None, **given: An
 @click.pass_context
 def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_path: str | None, **given: Any) -> None:
     """Connect to the edge and serve, as `run` does."""
-    outer = {name: value for name, value in context.meta["given"].items() if value not in (None, (), False)}
-    inner = {name: value for name, value in given.items() if value not in (None, (), False)}
     with early_signals():
         from pyconnector.connector.cli.run import run
 
-        exit_with(lambda: run(config_path or context.obj, {**outer, **inner}, tunnel=tunnel))
+        exit_with(lambda: run(config_path or context.obj, inherit(context, given), tunnel=tunnel))
 
 
-for _command in (run_command, edge_command, mesh_group, control_command, ingress_group, version_command, tunnel_group):
+for _command in (
+    run_command,
+    edge_command,
+    mesh_group,
+    control_command,
+    ingress_group,
+    ready_command,
+    version_command,
+    tunnel_group,
+):
     main.add_command(_command)
 tunnel_group.add_command(ingress_group)
+tunnel_group.add_command(ready_command)

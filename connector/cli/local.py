@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
@@ -100,11 +101,19 @@ class LocalRun:
             secret=self.credentials.secret,
         )
         visitors = VisitorSettings(address=self.visitors)
+        # The connector tells of each connection; what the edge next to it has to say of it is the same again.
+        edge_log = logging.getLogger("pyconnector.edge")
+        edge_log.setLevel(logging.NOTSET if edge_log.isEnabledFor(logging.DEBUG) else logging.WARNING)
         edge = await _started(EdgeSettings(tunnels=(tunnel,), visitors=visitors, control=None))
         try:
             ports = [(rule, await edge.add_tcp_port(_tcp_host(rule))) for rule in config.ingress.rules if _is_tcp(rule)]
-            dialled = config.with_edge(_text(edge.quic_address), ca_file=str(edge.ca_path))
-            return await serve(dialled, read_config, lambda: _say_what_to_open(edge, config, ports))
+
+            def dialling(config: ConnectorConfig) -> ConnectorConfig:
+                return config.with_edge(_text(edge.quic_address), ca_file=str(edge.ca_path))
+
+            return await serve(
+                dialling(config), lambda: dialling(read_config()), lambda: _say_what_to_open(edge, config, ports)
+            )
         except SettingsError as error:
             raise StartFailed(str(error)) from error
         finally:
@@ -122,7 +131,7 @@ async def _started(settings: EdgeSettings) -> LocalEdge:
 
 def _say_what_to_open(edge: LocalEdge, config: ConnectorConfig, ports: list[tuple[Rule, int]]) -> None:
     address = _text(edge.visitor_address)
-    click.echo("The local edge is connected. Try:")
+    click.echo("\nThe local edge is connected. Try:\n")
     for rule in config.ingress.rules:
         if _is_tcp(rule):
             continue
@@ -132,6 +141,7 @@ def _say_what_to_open(edge: LocalEdge, config: ConnectorConfig, ports: list[tupl
     for rule, port in ports:
         name = f"{rule.hostname} -> " if rule.hostname else ""
         click.echo(f"  {edge.visitor_address[0]}:{port} (TCP)    -> {name}{redacted(rule.service)}")
+    click.echo("\nCtrl-C ends it.\n")
 
 
 def _is_tcp(rule: Rule) -> bool:

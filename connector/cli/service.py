@@ -80,7 +80,7 @@ async def serve(
 ) -> int:
     """Run a Connector until a signal ends it; return the exit code. Cancel stops at once.
 
-    `read_config` is called on SIGHUP, `on_registered` once the first connection is registered.
+    `read_config` is called on SIGHUP, `on_registered` once every connection is registered.
 
     Raises:
         ConnectorError: it could not be started, or failed.
@@ -88,7 +88,7 @@ async def serve(
     signals = Signals()
     tasks = TaskOwner(lambda task, error: None)  # every task here is awaited
     with signals.installed():
-        connector = Connector(config, on_event=_Announcer(config.pidfile, on_registered).observe)
+        connector = Connector(config, on_event=_Announcer(config, on_registered).observe)
         try:
             if await _first(tasks, connector.start(wait_for_edge=True), signals.stop.wait()):
                 return CLEAN
@@ -136,23 +136,28 @@ async def _reload(connector: Connector, read_config: Callable[[], ConnectorConfi
 class _Announcer:
     """Writes the process id file and tells systemd, once, when the first connection is registered."""
 
-    def __init__(self, pidfile: str | None, on_registered: Callable[[], None] | None) -> None:
-        self._pidfile = pidfile
+    def __init__(self, config: ConnectorConfig, on_registered: Callable[[], None] | None) -> None:
+        self._pidfile = config.pidfile
         self._on_registered = on_registered
-        self._announced = False
+        self._awaited = config.lifecycle.ha_connections
+        self._registered = 0
 
     def observe(self, event: Event) -> None:
-        if self._announced or not isinstance(event, Registered):
+        if not isinstance(event, Registered) or self._registered >= self._awaited:
             return
-        self._announced = True
+        self._registered += 1
+        if self._registered == 1:
+            self._announce()
+        if self._registered == self._awaited and self._on_registered is not None:
+            self._on_registered()
+
+    def _announce(self) -> None:
         try:
             if self._pidfile:
                 Path(self._pidfile).expanduser().write_text(str(os.getpid()), encoding="ascii")
             _notify_systemd(b"READY=1")
         except OSError as error:
             _log.error("Cannot announce that the connector is ready: %s", error)
-        if self._on_registered is not None:
-            self._on_registered()
         settle()
 
 

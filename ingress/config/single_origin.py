@@ -63,12 +63,18 @@ def _service(origin: SingleOrigin) -> Service | None:
 def normalise_url(text: str) -> str:
     """Return the address of a service for what a user gave as `--url`: `http://` is added, a path is dropped.
 
+    A number alone is a port of this machine.
+
     Raises:
         ValueError: it is empty, no URL, or of a scheme that is not carried; its message is a sentence.
     """
     text = text.strip()
     if not text:
         raise ValueError("the URL should not be empty")
+    if text.isascii() and text.isdigit():
+        if not 1 <= int(text[:6]) <= 65535:
+            raise ValueError(f"{text[:20]} is no port between 1 and 65535")
+        return f"http://localhost:{int(text)}"
     if "://" not in text and (address := _bare_address(re.split(r"[/?#]", text, maxsplit=1)[0])):
         return f"http://{address}"
     with_scheme = text if "://" in text else f"http://{text}"

@@ -20,7 +20,7 @@ def start() -> None:
     from pyconnector.connector.cli.exits import exit_of_output
 
     try:
-        main()
+        main(prog_name="pyconnector")
     except OSError as error:  # of `--help` and `version`, which write without more ado
         sys.exit(exit_of_output(error))
 
