@@ -55,7 +55,7 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
         exit_with(lambda: run_mesh(given))
 
 
-@click.command("control")
+@click.command("control", short_help="Run a control plane alone, for edges elsewhere.")
 @_DATA
 @_API
 @_ZONE
