@@ -7,6 +7,7 @@ import gc
 from typing import TYPE_CHECKING
 
 import pytest
+from h2.errors import ErrorCodes
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -19,12 +20,16 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+from pyconnector.edge import VisitorSettings
+from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.edge.turns import JOBS_A_TURN
 from pyconnector.edge.visitors.http2 import Http2Visitor, incoming
 from pyconnector.edge.visitors.http2.connection import AT_ONCE, SLICE
 from pyconnector.edge.visitors.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
 from pyconnector.edge.visitors.http2.incoming import Incoming
+from pyconnector.edge.visitors.server import VisitorServer
 from tests.edge.support import memory_edge, run
+from tests.edge.test_http2_fuzz import FakeSocket
 from tests.edge.test_http2_visitors import hello
 from tests.support.h2_visitor import h2_visitor
 from tests.support.scripted_connector import connected
@@ -158,6 +163,74 @@ def test_a_flood_of_nothing_ends_its_connection(flood: str) -> None:
             async with await h2_visitor(edge.visitor_address) as visitor:
                 assert (await visitor.ask()).status == 200
             await connector.close()
+
+    run(test)
+
+
+# -- one turn at a time, without a network ---------------------------------------------------------------------------
+
+
+class Turned:
+    """An edge whose visitors have sockets made for the test, and the work that each call of the reader did."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server = VisitorServer(VisitorSettings(), Tunnels(), "test")
+        self.work: list[int] = []
+        original = Incoming.work
+
+        def counted(incoming: Incoming, units: int) -> int:
+            used = original(incoming, units)
+            self.work.append(used)
+            return used
+
+        monkeypatch.setattr(Incoming, "work", counted)
+
+    def visitor(self) -> tuple[Http2Visitor, FakeSocket]:
+        visitor, sock = Http2Visitor(self.server), FakeSocket()
+        visitor.connection_made(sock)
+        visitor.data_received(PREFACE + SettingsFrame(0, {}).serialize())
+        self.work.clear()
+        return visitor, sock
+
+
+def test_many_frames_of_one_read_wait_for_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        turned = Turned(monkeypatch)
+        visitor, _ = turned.visitor()
+        visitor.data_received(WindowUpdateFrame(0, window_increment=1).serialize() * 1000)
+        assert turned.work == [], "a large read is not worked on at once"
+        assert len(turned.server.turns) == 1
+        while len(turned.server.turns):
+            await asyncio.sleep(0)
+        assert sum(turned.work) == 1000
+        assert max(turned.work) <= SLICE == 32
+        visitor.abort()
+
+    run(test)
+
+
+def test_a_small_read_is_worked_on_at_once_but_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        turned = Turned(monkeypatch)
+        visitor, _ = turned.visitor()
+        turned.server.turns.add(lambda: None)  # whoever else waits
+        visitor.data_received(PingFrame(0, b"12345678").serialize() * 100)
+        assert turned.work == [AT_ONCE]
+        visitor.abort()
+
+    run(test)
+
+
+def test_a_visitor_who_is_gone_when_told_goodbye_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        visitor, sock = Turned(monkeypatch).visitor()
+
+        def gone() -> None:
+            raise OSError(107, "Transport endpoint is not connected")
+
+        monkeypatch.setattr(sock, "write_eof", gone)
+        visitor.close(ErrorCodes.NO_ERROR)
+        assert sock.closed
 
     run(test)
 

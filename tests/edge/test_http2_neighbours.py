@@ -251,21 +251,3 @@ def test_windows_that_are_opened_for_data_are_free(monkeypatch: pytest.MonkeyPat
         assert (await visitor.ask()).status == 200
 
     scenario(script, play)
-
-
-# -- the end of a connection ---------------------------------------------------------------------------------------
-
-
-def test_a_visitor_who_is_gone_when_told_goodbye_leaves_no_socket() -> None:
-    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
-        assert (await visitor.ask()).status == 200
-        (theirs,) = edge._visitors._connections
-        assert isinstance(theirs, Http2Visitor)
-        sock = visitor.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        visitor.transport.abort()
-        await visitor.until(lambda: visitor.lost)
-        theirs.close(ErrorCodes.NO_ERROR)
-        await until(lambda: len(edge._visitors) == 0, "the socket is closed")
-
-    scenario(hello, play)
