@@ -154,7 +154,9 @@ class Http2Connection(asyncio.Protocol):
             self.is_open = False
             self._on_change(self)
             raise Unprocessed("its HTTP/2 connection takes no more requests") from error
-        exchange = self._exchanges[stream_id] = Exchange(stream_id, self)
+        exchange = self._exchanges[stream_id] = Exchange(
+            stream_id, self, head_only=(b":method", b"HEAD") in headers[:4]
+        )
         exchange.upload_ended = finish
         self.flush()
         return exchange
@@ -258,7 +260,7 @@ class Http2Connection(asyncio.Protocol):
     def _data(self, event: events.DataReceived) -> None:
         exchange = self._exchanges.get(event.stream_id)
         if exchange is not None:
-            exchange.data(event.data, event.flow_controlled_length)
+            exchange.data(b"" if exchange.is_bodiless else event.data, event.flow_controlled_length)
         elif event.flow_controlled_length:
             # Of a stream that was reset a moment ago: its bytes still count against the whole connection.
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -287,7 +289,11 @@ class Http2Connection(asyncio.Protocol):
 
     def _stream_reset(self, event: events.StreamReset) -> None:
         self._resets += event.remote_reset
-        if event.error_code == ErrorCodes.REFUSED_STREAM:
+        if not event.remote_reset:
+            exchange = self._exchanges.get(event.stream_id)
+            broken = broke_protocol("its body is not as long as its content-length says")
+            self._over(event.stream_id, None if exchange is not None and exchange.is_bodiless else broken)
+        elif event.error_code == ErrorCodes.REFUSED_STREAM:
             self._over(event.stream_id, Unprocessed("it refused the stream"))
         elif event.error_code == ErrorCodes.NO_ERROR:
             # Behind a complete response it says that the rest of the upload is unwanted (RFC 9113 8.1), but then the

@@ -29,9 +29,10 @@ class Unprocessed(Exception):
 class Exchange(Inbox, OriginResponse):
     """A response that grows as frames arrive. `head` is set once its header is there."""
 
-    def __init__(self, stream_id: int, carrier: Carrier) -> None:
+    def __init__(self, stream_id: int, carrier: Carrier, *, head_only: bool = False) -> None:
         super().__init__(self)
         self.stream_id = stream_id
+        self._head_only = head_only
         self.status = 0
         self.headers: Headers = []
         self.trailers: Headers = []
@@ -46,6 +47,11 @@ class Exchange(Inbox, OriginResponse):
     def __repr__(self) -> str:
         state = "open" if self._carrier else "complete"
         return f"<Exchange {self.stream_id} {self.status} {state}, {self.size} bytes wait for the visitor>"
+
+    @property
+    def is_bodiless(self) -> bool:
+        """Whether the response ends at its header, whatever the service sends behind it (RFC 9110 6.4.1)."""
+        return self._head_only or self.status in (204, 304)
 
     # -- what arrives ----------------------------------------------------------------------------------------------
 

@@ -128,3 +128,46 @@ def test_a_reset_without_an_error_is_no_end_of_a_body() -> None:
             await response.receive()
 
     scenario(react, play)
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", b"200"), ("GET", b"204"), ("GET", b"304")])
+@pytest.mark.parametrize("length", [b"", b"4"])
+def test_a_body_that_may_not_come_is_dropped(method: str, status: bytes, length: bytes) -> None:
+    def react(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.StreamEnded):
+            fields = [(b":status", status), *([(b"content-length", length)] if length else [])]
+            server.h2.send_headers(event.stream_id, fields)
+            server.h2.send_data(event.stream_id, b"body", end_stream=True)
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        for _ in range(3):
+            response = await origin.serve(request(method), Body())
+            assert (response.status, await whole(response)) == (int(status), b"")
+            await response.finish()
+        assert len(made) == 1
+
+    scenario(react, play)
+
+
+def test_a_body_of_the_wrong_length_ends_its_stream_alone() -> None:
+    waiting: list[int] = []
+
+    def react(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.StreamEnded):
+            if not waiting:
+                waiting.append(event.stream_id)  # the neighbour, answered last
+                return
+            server.h2.send_headers(event.stream_id, [(b":status", b"200"), (b"content-length", b"9")])
+            server.h2.send_data(event.stream_id, b"more than nine")
+        elif isinstance(event, events.StreamReset) and waiting[0] != event.stream_id:
+            server.answer(waiting[0], b"well")
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        neighbour = asyncio.ensure_future(origin.serve(request(), Body()))
+        await _until(lambda: bool(waiting))
+        with pytest.raises(OriginError, match="not as long as its content-length says"):
+            await whole(await origin.serve(request(), Body()))
+        assert await whole(await neighbour) == b"well"
+        assert len(made) == 1
+
+    scenario(react, play)
