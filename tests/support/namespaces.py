@@ -86,6 +86,15 @@ class Network:
         """Have the site refuse to send to `address`."""
         _ip("-n", self.site, "route", "add", "prohibit", address)
 
+    def permit(self, address: str) -> None:
+        """Undo `prohibit`."""
+        _ip("-n", self.site, "route", "del", "prohibit", address)
+
+    def silence(self, on: bool) -> None:
+        """Have the far end's answers vanish, or no more."""
+        for number in (1, 2):
+            _ip("-n", self.far, "route", "add" if on else "del", "blackhole", f"10.77.{number}.0/25")
+
     def link(self, uplink: int, state: str) -> None:
         """Set an uplink `up` or `down`. Going down it takes its routes with it."""
         _ip("-n", self.site, "link", "set", f"up{uplink}", state)
