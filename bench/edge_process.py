@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from bench import load, slow
@@ -21,6 +21,7 @@ from pyconnector.edge.faults.relay import Faults
 from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
+    from pyconnector.edge.connectors.connection import EdgeConnection
     from pyconnector.edge.connectors.exchange import Exchange
     from pyconnector.edge.connectors.tunnels import Tunnel
 
@@ -65,7 +66,7 @@ class EdgeProcess:
     async def do_drop(self) -> None:
         """Close every connection, so that one whose process is gone is not waited for."""
         for member in tuple(self._tunnel.members):
-            member.transport.close()
+            cast("EdgeConnection", member).transport.close()
         await self.do_wait(connections=0)
 
     async def do_faults(self, loss: float = 0.0, delay: float = 0.0, seed: int = 1) -> None:

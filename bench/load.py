@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.connectors.exchange import Exchange, open_exchange
+from bench.data_streams import open_message
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 if TYPE_CHECKING:
+    from pyconnector.edge.connectors.quic.exchange import QuicExchange
     from pyconnector.edge.connectors.tunnels import Tunnel
 
 HOST = "bench.test"
@@ -80,9 +81,9 @@ def http_request(path: str, *more: tuple[bytes, bytes], method: bytes = b"GET") 
     return ConnectRequest(dest=f"http://{HOST}{path}", type=ConnectionType.HTTP, metadata=metadata)
 
 
-async def _read_to_end(exchange: Exchange) -> int:
+async def _read_to_end(exchange: QuicExchange) -> int:
     """The size of the body of an answer that must be a 200."""
-    response = await exchange.response()
+    response = await exchange.answer()
     if response.error or (b"HttpStatus", b"200") not in response.metadata:
         raise RuntimeError(response.error or "not a 200")
     size = len(exchange.leftover)
@@ -97,7 +98,7 @@ def download(size: int) -> Unit:
     request = http_request(f"/bytes/{size}")
 
     async def unit(tunnel: Tunnel) -> int:
-        exchange = await open_exchange(tunnel, request, finish=True)
+        exchange = await open_message(tunnel, request, finish=True)
         try:
             received = await _read_to_end(exchange)
             if received != size:
@@ -114,7 +115,7 @@ def upload(size: int) -> Unit:
     request = http_request("/sink", (b"HttpHeader:Content-Length", str(size).encode()), method=b"POST")
 
     async def unit(tunnel: Tunnel) -> int:
-        exchange = await open_exchange(tunnel, request)
+        exchange = await open_message(tunnel, request)
         try:
             stream, left = exchange.stream, size
             while left:
@@ -137,9 +138,9 @@ async def first_byte(tunnel: Tunnel, *, seconds: float) -> Outcome:
     started = clock()
     while clock() - started < seconds:
         begun = clock()
-        exchange = await open_exchange(tunnel, http_request("/stream"), finish=True)
+        exchange = await open_message(tunnel, http_request("/stream"), finish=True)
         try:
-            await exchange.response()
+            await exchange.answer()
             if not exchange.leftover and not await exchange.stream.receive():
                 raise RuntimeError("the response ended before its body began")
             outcome.latencies.append(clock() - begun)
@@ -151,7 +152,7 @@ async def first_byte(tunnel: Tunnel, *, seconds: float) -> Outcome:
     return outcome
 
 
-async def _reply(exchange: Exchange, size: int) -> None:
+async def _reply(exchange: QuicExchange, size: int) -> None:
     got = len(exchange.leftover)
     exchange.leftover = b""
     while got < size:
@@ -161,10 +162,10 @@ async def _reply(exchange: Exchange, size: int) -> None:
         got += len(piece)
 
 
-async def open_tcp(tunnel: Tunnel, destination: str) -> Exchange:
+async def open_tcp(tunnel: Tunnel, destination: str) -> QuicExchange:
     """A private-network stream to `destination` (IP:port), acknowledged."""
-    exchange = await open_exchange(tunnel, ConnectRequest(dest=destination, type=ConnectionType.TCP, metadata=()))
-    response = await exchange.response()
+    exchange = await open_message(tunnel, ConnectRequest(dest=destination, type=ConnectionType.TCP, metadata=()))
+    response = await exchange.answer()
     if response.error:
         raise RuntimeError(response.error)
     return exchange
@@ -184,11 +185,11 @@ async def ping_pong(tunnel: Tunnel, *, in_flight: int, seconds: float, destinati
     outcome = Outcome()
     clock = time.perf_counter
 
-    async def prepared() -> Exchange:
+    async def prepared() -> QuicExchange:
         if destination is not None:
             return await open_tcp(tunnel, destination)
-        exchange = await open_exchange(tunnel, request)
-        response = await exchange.response()
+        exchange = await open_message(tunnel, request)
+        response = await exchange.answer()
         if (b"HttpStatus", b"101") not in response.metadata:
             raise RuntimeError(response.error or "not a 101")
         return exchange
@@ -196,7 +197,7 @@ async def ping_pong(tunnel: Tunnel, *, in_flight: int, seconds: float, destinati
     exchanges = [await prepared() for _ in range(in_flight)]
     started = clock()
 
-    async def loop(exchange: Exchange) -> None:
+    async def loop(exchange: QuicExchange) -> None:
         while clock() - started < seconds:
             begun = clock()
             exchange.stream.send_nowait(message)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench import load
-from pyconnector.edge.connectors.exchange import open_exchange
+from bench.data_streams import open_message
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ PATIENCE = 5.0
 
 async def slow_download(tunnel: Tunnel, pace: int) -> None:
     """GET 1 GiB and take `pace` bytes of it per second until cancelled."""
-    exchange = await open_exchange(tunnel, load.http_request(f"/bytes/{GIB}"), finish=True)
+    exchange = await open_message(tunnel, load.http_request(f"/bytes/{GIB}"), finish=True)
     try:
-        await exchange.response()
+        await exchange.answer()
         clock = asyncio.get_running_loop().time
         due = clock() + _STEP * random.random()
         while True:
@@ -47,22 +47,22 @@ async def slow_download(tunnel: Tunnel, pace: int) -> None:
 async def offered_upload(tunnel: Tunnel, pace: int) -> None:
     """POST 1 GiB, as fast as the tunnel takes it, to an origin that reads `pace` bytes per second, until cancelled."""
     length = (b"HttpHeader:Content-Length", str(GIB).encode())
-    exchange = await open_exchange(tunnel, load.http_request(f"/slow/{pace}", length, method=b"POST"))
+    exchange = await open_message(tunnel, load.http_request(f"/slow/{pace}", length, method=b"POST"))
     piece = bytes(load.PIECE)
     try:
         for _ in range(GIB // load.PIECE):
             if exchange.stream.send_nowait(piece):
                 await exchange.stream.drain()
-        await exchange.response()
+        await exchange.answer()
     finally:
         exchange.abort()
 
 
 async def stalled_stream(tunnel: Tunnel, destination: str) -> None:
     """Open a TCP stream and offer bytes that its echo cannot return, because nobody reads them, until cancelled."""
-    exchange = await open_exchange(tunnel, ConnectRequest(dest=destination, type=ConnectionType.TCP, metadata=()))
+    exchange = await open_message(tunnel, ConnectRequest(dest=destination, type=ConnectionType.TCP, metadata=()))
     try:
-        await exchange.response()
+        await exchange.answer()
         piece = bytes(load.PIECE)
         while True:
             if exchange.stream.send_nowait(piece):

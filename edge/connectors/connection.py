@@ -1,6 +1,6 @@
 """One connection of a connector, from the edge's side: the control stream, its verdict, and RPC in both directions.
 
-Started by `edge.connectors.registry` for each QUIC connection; visitors' requests use its `transport` through
+Started by `edge.connectors.registry` for each QUIC connection; visitors' requests reach it by
 `edge.connectors.exchange`.
 """
 
@@ -11,6 +11,7 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
+from pyconnector.edge.connectors.quic.exchange import open_quic_exchange
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.rpc.conversation import READ_BYTES
@@ -32,6 +33,7 @@ from pyconnector.transport.errors import ConnectionClosed, TransportError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
     from pyconnector.edge.faults.refusals import Refusals
     from pyconnector.transport.seam import Connection, Stream
@@ -123,6 +125,10 @@ class EdgeConnection:
         """Close at once; visitors in the middle of a request are cut off. Idempotent."""
         self._leave("closed")
         self.transport.close(0, reason)
+
+    async def open(self, request: TunnelRequest, *, body: bytes, finish: bool) -> Exchange:
+        """See `Member.open`. Cancel leaves nothing behind."""
+        return await open_quic_exchange(self, self.transport, request, body=body, finish=finish)
 
     async def push_configuration(
         self, version: int, configuration: bytes, *, numbered: bool = False

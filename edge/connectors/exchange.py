@@ -1,21 +1,22 @@
-"""One stream from a visitor to a connector: opened on the best connection, counted, and given up as a whole.
+"""The request seam of the edge: a visitor's request into a tunnel, and the connector's answer to it.
 
-Used by every kind of visitor. What the visitor speaks and how bodies are framed is not known here.
+Visitors of every kind say what they want as a `TunnelRequest` and get an `Exchange`; they know nothing of the form of
+the tunnel protocol below. Each form is a subclass (`edge.connectors.quic.exchange` for QUIC data streams), opened by
+the connection that carries it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
-from pyconnector.edge.connectors.framed_body import FramedBody
-from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.streams.openings import ConnectResponseDecoder, encode_connect_request
-from pyconnector.protocol.streams.trailers import TRAILERS_OFFER
-from pyconnector.transport.errors import ConnectionClosed, TransportError
+from pyconnector.transport.errors import ConnectionClosed
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.tunnels import Member, Tunnel
-    from pyconnector.protocol.streams.connect import ConnectRequest, ConnectResponse
+    from pyconnector.protocol.http.headers import RequestHead
+    from pyconnector.protocol.streams.connect import ConnectionType
     from pyconnector.transport.seam import Stream
 
 #: Bytes taken from a stream at once on their way to a visitor.
@@ -36,50 +37,74 @@ class Broken(Exception):
         self.status = status
 
 
-class Exchange:
-    """A stream that carries one visitor's request, until `close` or `abort`."""
+class Refused(Exception):
+    """The connector answered with an error in place of a response. The text is its own; `status` is for the visitor."""
 
-    __slots__ = ("_decoder", "_member", "_takes_trailers", "body", "leftover", "stream")
+    def __init__(self, reason: str, status: int = 502) -> None:
+        super().__init__(reason)
+        self.status = status
 
-    def __init__(self, member: Member, stream: Stream, *, takes_trailers: bool = False) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelRequest:
+    """What is asked of a connector."""
+
+    kind: ConnectionType
+    head: RequestHead | None = None
+    "For HTTP and WebSocket."
+    destination: str = ""
+    "HOST:PORT, for TCP."
+    takes_trailers: bool = False
+    "Whether the visitor can be sent trailer fields."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelResponse:
+    """The head of a connector's answer."""
+
+    status: int = 0
+    "0 where a TCP destination is reached: there is no head."
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class BodyReader(Protocol):
+    """Where a response's body is read."""
+
+    async def receive(self, limit: int) -> bytes:
+        """Return 1..`limit` bytes, or b"" at the end. Cancel at any time: no byte is lost."""
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        """As `receive`, or None where it would wait."""
+
+
+class Exchange(ABC):
+    """One request on a connection of a connector, counted in `in_flight` until `close` or `abort`."""
+
+    __slots__ = ("_member", "body", "leftover", "stream")
+
+    def __init__(self, member: Member, stream: Stream) -> None:
         self._member: Member | None = member
-        self._decoder = ConnectResponseDecoder()
-        self._takes_trailers = takes_trailers
         self.stream = stream
-        self.body: Stream | FramedBody = stream
+        "Where the body of the request goes; behind an answer that is a tunnel, both directions."
+        self.body: BodyReader = stream
         "Where the response's body is read, behind what is in `leftover`."
         self.leftover = b""
         "Payload that arrived together with the response."
         member.in_flight += 1
 
-    async def response(self) -> ConnectResponse:
+    @abstractmethod
+    async def response(self) -> TunnelResponse:
         """Wait for the connector's answer. Cancel leaves the exchange as it is: abort it.
 
         Raises:
-            Broken: it answered something else, or broke off.
+            Refused: it answered with an error.
+            Broken: it answered something that is no response, or broke off.
         """
-        stream, decoder = self.stream, self._decoder
-        try:
-            while True:
-                data = await stream.receive()
-                if not data:
-                    raise Broken("The connector ended the stream without an answer.")
-                response = decoder.feed(data)
-                if response is not None:
-                    self.leftover = decoder.leftover
-                    if self._takes_trailers and TRAILERS_OFFER in response.metadata:
-                        self.body = FramedBody(stream, self.leftover)
-                        self.leftover = b""
-                    return response
-        except TransportError as exc:
-            raise Broken(f"The connector broke off before it answered: {exc}.") from exc
-        except ProtocolError as exc:
-            raise Broken(f"The connector's answer is malformed: {exc}.") from exc
 
     @property
+    @abstractmethod
     def trailers(self) -> list[tuple[bytes, bytes]]:
         """The response's trailer fields, once its body is at its end."""
-        return self.body.trailers if isinstance(self.body, FramedBody) else []
 
     def close(self) -> None:
         """Both directions ended as they should. Idempotent."""
@@ -96,33 +121,19 @@ class Exchange:
 
 
 async def open_exchange(
-    tunnel: Tunnel | None,
-    request: ConnectRequest,
-    *,
-    body: bytes = b"",
-    finish: bool = False,
-    takes_trailers: bool = False,
+    tunnel: Tunnel | None, request: TunnelRequest, *, body: bytes = b"", finish: bool = False
 ) -> Exchange:
-    """Open a stream for `request` on the best connection of `tunnel`, with the beginning of the body.
-
-    `takes_trailers` says that `request` offers to.
+    """Send `request` over the best connection of `tunnel`, with the beginning of its body.
 
     Cancel leaves nothing behind.
 
     Raises:
         NoTunnel: it has no connection.
-        Broken: the request is too large for the tunnel.
+        Broken: the request is too large for the tunnel, or a field of it cannot be carried.
     """
-    try:
-        opening = encode_connect_request(request)
-    except ProtocolError as exc:
-        raise Broken(f"The request does not fit the tunnel: {exc}.") from exc
     while tunnel is not None and (member := tunnel.pick()) is not None:
         try:
-            stream = await member.transport.open_stream()
-            stream.send_nowait(opening + body if body else opening, finish=finish)
+            return await member.open(request, body=body, finish=finish)
         except ConnectionClosed:
             tunnel.leave(member)  # its own task will notice too, a moment later
-            continue
-        return Exchange(member, stream, takes_trailers=takes_trailers)
     raise NoTunnel

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from uuid import UUID
 
+    from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
     from pyconnector.protocol.rpc.registration import Registration
-    from pyconnector.transport.seam import Connection
 
 #: Connections of one tunnel: four each of 25 connectors, as on the real edge.
 MAX_CONNECTIONS_PER_TUNNEL = 100
@@ -44,8 +44,14 @@ class Member(Protocol):
 
     in_flight: int
     "Requests that it carries now."
-    transport: Connection
-    "Where streams towards it are opened."
+
+    async def open(self, request: TunnelRequest, *, body: bytes, finish: bool) -> Exchange:
+        """Send a request to it, with the beginning of its body. Cancel leaves nothing behind.
+
+        Raises:
+            Broken: the request cannot be carried.
+            ConnectionClosed: the connection is over.
+        """
 
     @property
     def registration(self) -> Registration:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyconnector.protocol.http.headers import RequestHead, request_metadata
-from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
-from pyconnector.protocol.streams.trailers import TRAILERS_OFFER
+from pyconnector.edge.connectors.exchange import TunnelRequest
+from pyconnector.protocol.http.headers import RequestHead
+from pyconnector.protocol.streams.connect import ConnectionType
 
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
@@ -15,25 +15,20 @@ if TYPE_CHECKING:
 _DEFAULT_PORT = 80
 
 
-def connect_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) -> ConnectRequest:
-    """Return what opens the stream for `request`, whose fields `headers` stands in for.
-
-    A visitor who takes trailers is one whose connector is offered to send them.
-
-    Raises:
-        ProtocolError: a field cannot be carried.
-    """
-    host = normal_host(request.host)
+def tunnel_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) -> TunnelRequest:
+    """Return what is asked of the tunnel for `request`, whose fields `headers` stands in for."""
     if request.wants_trailers:
         headers = [*headers, (b"Te", b"trailers")]
-    head = RequestHead(request.method, host, request.target.decode("latin-1"), headers, request.body_length)
-    metadata = request_metadata(head)
-    if request.wants_trailers:
-        metadata = (*metadata, TRAILERS_OFFER)
-    return ConnectRequest(
-        dest=f"http://{host}{head.target}",
-        type=ConnectionType.WEBSOCKET if request.websocket else ConnectionType.HTTP,
-        metadata=metadata,
+    return TunnelRequest(
+        kind=ConnectionType.WEBSOCKET if request.websocket else ConnectionType.HTTP,
+        head=RequestHead(
+            request.method,
+            normal_host(request.host),
+            request.target.decode("latin-1"),
+            headers,
+            request.body_length,
+        ),
+        takes_trailers=request.wants_trailers,
     )
 
 

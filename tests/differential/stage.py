@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bench.data_streams import open_message
 from pyconnector import Connector
 from pyconnector.edge import EdgeSettings, LocalEdge
-from pyconnector.edge.connectors.exchange import Broken, open_exchange
+from pyconnector.edge.connectors.exchange import Broken
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.http.headers import response_head
 from pyconnector.protocol.streams.connect import ConnectRequest
@@ -29,7 +30,7 @@ from tests.differential.messages import Message, shortened, shown, take
 from tests.support.house import SECRET, TUNNEL_ID, config_for, credentials, tunnel
 
 if TYPE_CHECKING:
-    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.connectors.quic.exchange import QuicExchange
 
 #: Seconds for one answer, and for an origin to see the end of what it got.
 PATIENCE = 5.0
@@ -125,13 +126,13 @@ class Stage:
         if case.method is not None:
             pairs.insert(0, (b"HttpMethod", case.method))
         request = ConnectRequest(dest=case.dest.replace("{host}", name), type=case.kind, metadata=tuple(pairs))
-        exchange: Exchange | None = None
+        exchange: QuicExchange | None = None
         try:
             async with asyncio.timeout(PATIENCE):
-                exchange = await open_exchange(
+                exchange = await open_message(
                     self.edge.tunnels.get(TUNNEL_ID), request, body=case.body, finish=case.finish
                 )
-                response = await exchange.response()
+                response = await exchange.answer()
                 if response.error:
                     return {"error": True}
                 status, headers = response_head(response)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pyconnector.edge.connectors.framed_body import FramedBody
+from pyconnector.edge.connectors.quic.framed_body import FramedBody
 from pyconnector.edge.turns import JOBS_A_TURN, Turns
 from pyconnector.edge.visitors.sockets import VisitorSocket
 from pyconnector.edge.visitors.tcp import websocket_client

@@ -44,7 +44,7 @@ def registration(**changes: Any) -> Registration:
 
 
 class Member:
-    transport: Any = None
+    open: Any = None
 
     def __init__(self, in_flight: int = 0, **changes: Any) -> None:
         self.in_flight = in_flight

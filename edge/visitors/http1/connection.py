@@ -11,8 +11,8 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING, cast
 
-from pyconnector.edge.connectors.exchange import Broken, NoTunnel, open_exchange
-from pyconnector.edge.visitors.forwarding import connect_request, host_name
+from pyconnector.edge.connectors.exchange import Broken, NoTunnel, Refused, open_exchange
+from pyconnector.edge.visitors.forwarding import host_name, tunnel_request
 from pyconnector.edge.visitors.http1.request_body import request_body
 from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
 from pyconnector.edge.visitors.http1.response_body import write_response
@@ -23,14 +23,12 @@ from pyconnector.edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_resp
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing, unsent_bytes
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http.headers import error_status, response_head
 
 if TYPE_CHECKING:
-    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.connectors.exchange import Exchange, TunnelResponse
     from pyconnector.edge.visitors.http1.request_body import RequestBody
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
     from pyconnector.edge.visitors.server import VisitorServer
-    from pyconnector.protocol.streams.connect import ConnectResponse
 
 #: Bytes sent ahead of their turn that wait for it.
 MAX_WAITING = 64 * 1024
@@ -272,18 +270,17 @@ class VisitorConnection(asyncio.Protocol):
         try:
             exchange = self._exchange = await self._open(request, ray)
             response = await exchange.response()
-            if response.error:
-                raise Broken(self._server.explain(response.error), error_status(response))
             return await self._pass_on(request, exchange, response)
         except NoTunnel:
             return self._fail(request, 530, "No tunnel is connected for this host.", ray)
-        except (Broken, BadResponse, ProtocolError) as exc:
+        except (Broken, Refused, BadResponse, ProtocolError) as exc:
             if self._state is not _State.WAITING:
                 self._cut_off()
                 return False
             if self._upload_fault is not None:
                 return self._fail(request, self._upload_fault.status, self._upload_fault.reason, ray)
-            return self._fail(request, exc.status if isinstance(exc, Broken) else 502, str(exc), ray)
+            reason = self._server.explain(str(exc)) if isinstance(exc, Refused) else str(exc)
+            return self._fail(request, exc.status if isinstance(exc, Broken | Refused) else 502, reason, ray)
 
     async def _open(self, request: VisitorRequest, ray: str) -> Exchange:
         """Open a stream for the request, and let its body flow."""
@@ -296,10 +293,9 @@ class VisitorConnection(asyncio.Protocol):
         headers = self._identity.add_to(request.headers, ray) if self._server.settings.identity else request.headers
         exchange = await open_exchange(
             self._server.tunnels.for_host(host_name(request.host)),
-            connect_request(request, headers),
+            tunnel_request(request, headers),
             body=first,
             finish=not (request.websocket or self._unread),
-            takes_trailers=request.wants_trailers,
         )
         if body is not None and self._unread:
             self._begin_upload(request, exchange, body, asked=not first)
@@ -336,8 +332,8 @@ class VisitorConnection(asyncio.Protocol):
             self._unread = False
             self._bound_reading()
 
-    async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: ConnectResponse) -> bool:
-        status, headers = response_head(response)
+    async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: TunnelResponse) -> bool:
+        status, headers = response.status, response.headers
         if status == 101:
             if not request.websocket:
                 raise BadResponse("The connector switched protocols, which nobody asked for.")

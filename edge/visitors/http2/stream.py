@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from pyconnector.edge.connectors.exchange import PIECE, Broken, NoTunnel, open_exchange
-from pyconnector.edge.visitors.forwarding import connect_request, host_name
+from pyconnector.edge.connectors.exchange import PIECE, Broken, NoTunnel, Refused, open_exchange
+from pyconnector.edge.visitors.forwarding import host_name, tunnel_request
 from pyconnector.edge.visitors.http1.request_parser import BadRequest
 from pyconnector.edge.visitors.http1.response_body import wait_for_end
 from pyconnector.edge.visitors.http1.response_head import BadResponse
 from pyconnector.edge.visitors.http2.response import OPTIONS_FIELDS, error_answer, response_fields, trailer_block
 from pyconnector.edge.visitors.http2.upload import Upload
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http.headers import error_status, response_head
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.connectors.exchange import Exchange, TunnelResponse
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
     from pyconnector.edge.visitors.identity import VisitorIdentity
     from pyconnector.edge.visitors.server import VisitorServer
-    from pyconnector.protocol.streams.connect import ConnectResponse
 
     Headers = list[tuple[bytes, bytes]]
 
@@ -136,11 +134,11 @@ class VisitorStream:
             return None
         try:
             exchange, response = await self._ask(request, identity)
-            if response.error:
-                return BadRequest(self._server.explain(response.error), error_status(response))
             await self._pass_on(request, exchange, response)
         except BadRequest as fault:
             return fault
+        except Refused as refusal:
+            return BadRequest(self._server.explain(str(refusal)), refusal.status)
         except NoTunnel:
             return BadRequest("No tunnel is connected for this host.", 530)
         except TimeoutError:
@@ -149,11 +147,11 @@ class VisitorStream:
             return BadRequest("The body of the request did not arrive in time.", 408)
         except (Broken, BadResponse, ProtocolError, TransportError) as exc:
             if not self.responding:
-                return BadRequest(str(exc), 502)
+                return BadRequest(str(exc), exc.status if isinstance(exc, Broken) else 502)
             self._carrier.reset(self.stream_id, failed=True)
         return None
 
-    async def _ask(self, request: VisitorRequest, identity: VisitorIdentity) -> tuple[Exchange, ConnectResponse]:
+    async def _ask(self, request: VisitorRequest, identity: VisitorIdentity) -> tuple[Exchange, TunnelResponse]:
         try:
             async with asyncio.timeout(self._server.settings.response_timeout) as self._clock:
                 exchange = self._exchange = await self._open(request, identity)
@@ -164,23 +162,18 @@ class VisitorStream:
     async def _open(self, request: VisitorRequest, identity: VisitorIdentity) -> Exchange:
         """Open a stream for the request, and let its body flow."""
         headers = identity.add_to(request.headers, self._ray) if self._server.settings.identity else request.headers
-        try:
-            opening = connect_request(request, headers)
-        except ProtocolError as exc:
-            raise BadRequest(f"The request is malformed: {exc}.") from exc
         first, finish = self.upload.take_opening()
         exchange = await open_exchange(
             self._server.tunnels.for_host(host_name(request.host)),
-            opening,
+            tunnel_request(request, headers),
             body=first,
             finish=finish,
-            takes_trailers=request.wants_trailers,
         )
         self.upload.attach(exchange.stream)
         return exchange
 
-    async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: ConnectResponse) -> None:
-        head = response_fields(*response_head(response), request.method)
+    async def _pass_on(self, request: VisitorRequest, exchange: Exchange, response: TunnelResponse) -> None:
+        head = response_fields(response.status, response.headers, request.method)
         first: bytes | None = b""
         if head.has_body:
             first = exchange.leftover or exchange.body.receive_nowait(PIECE)

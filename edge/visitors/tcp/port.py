@@ -10,18 +10,18 @@ import logging
 import os
 from typing import TYPE_CHECKING, cast
 
-from pyconnector.edge.connectors.exchange import Broken, Exchange, NoTunnel, open_exchange
+from pyconnector.edge.connectors.exchange import Broken, Exchange, NoTunnel, Refused, TunnelRequest, open_exchange
 from pyconnector.edge.listener import Listener
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import Carriage, Plain, TwoWay
 from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage, accept_value, handshake_headers, new_key
-from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http.headers import RequestHead, request_metadata, response_head
-from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+from pyconnector.protocol.http.headers import RequestHead
+from pyconnector.protocol.streams.connect import ConnectionType
 
 if TYPE_CHECKING:
+    from pyconnector.edge.connectors.exchange import TunnelResponse
     from pyconnector.edge.connectors.tunnels import Tunnel
     from pyconnector.edge.settings import TcpPort
     from pyconnector.edge.visitors.server import VisitorServer
@@ -87,7 +87,7 @@ class TcpVisitors:
             Broken: it cannot be reached.
         """
         if self.settings.is_address:
-            request = ConnectRequest(dest=self.settings.destination, type=ConnectionType.TCP)
+            request = TunnelRequest(kind=ConnectionType.TCP, destination=self.settings.destination)
             exchange = await open_exchange(self._tunnel_for_address(), request)
             await _answer(exchange)
             return exchange, Plain()
@@ -97,13 +97,15 @@ class TcpVisitors:
         if self._http.settings.identity:
             headers = VisitorIdentity(address).add_to(headers, self._http.rays.next_ray())
         head = RequestHead("GET", name, "/", headers)
-        request = ConnectRequest(dest=f"http://{name}/", type=ConnectionType.WEBSOCKET, metadata=request_metadata(head))
+        request = TunnelRequest(kind=ConnectionType.WEBSOCKET, head=head)
         exchange = await open_exchange(self._tunnels.for_host(name), request)
-        status, answered = await _answer(exchange)
-        accepted = [value for header, value in answered if header == b"Sec-Websocket-Accept"]
-        if status != 101 or accepted != [accept_value(key)]:
+        response = await _answer(exchange)
+        accepted = [value for header, value in response.headers if header == b"Sec-Websocket-Accept"]
+        if response.status != 101 or accepted != [accept_value(key)]:
             exchange.abort()
-            raise Broken(f"The service behind {name} takes no WebSocket, as a TCP visitor needs it (status {status}).")
+            raise Broken(
+                f"The service behind {name} takes no WebSocket, as a TCP visitor needs it (status {response.status})."
+            )
         return exchange, WebSocketCarriage(os.urandom)
 
     def _tunnel_for_address(self) -> Tunnel | None:
@@ -114,16 +116,12 @@ class TcpVisitors:
         return tunnels[0] if len(tunnels) == 1 else self._tunnels.for_addresses()
 
 
-async def _answer(exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]]]:
-    """Return status and headers of the connector's answer; status 0 where it gave none, as for an address."""
+async def _answer(exchange: Exchange) -> TunnelResponse:
     try:
-        response = await exchange.response()
-        if response.error:
-            raise Broken(response.error)
-        return response_head(response) if response.metadata else (0, [])
-    except ProtocolError as exc:
+        return await exchange.response()
+    except Refused as exc:
         exchange.abort()
-        raise Broken(f"The connector's answer is malformed: {exc}.") from exc
+        raise Broken(str(exc)) from exc
     except BaseException:
         exchange.abort()
         raise
