@@ -8,6 +8,7 @@ The others follow one after the other once it registered.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,9 @@ STAGGER_SECONDS = 1.0
 PERMANENT_REFUSAL_SECONDS = 300.0
 #: Longest wait after this machine said that there is no way to the edge: asking costs nothing, and nobody is bothered.
 NO_ROUTE_SECONDS = 3.0
+#: Seconds after which a failure that goes on is logged again, and how many different ones are remembered.
+REPEAT_SECONDS = 60.0
+MAX_TOLD = 64
 #: Longest `retryAfter` of the edge that is obeyed.
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
@@ -89,6 +93,8 @@ class Supervisor:
         self._emit = emit
         self._slots = [_Slot(index, make_backoff()) for index in range(count)]
         self._draining = asyncio.Event()
+        self._told: dict[tuple[int, bool, str], float] = {}
+        "Failures that were logged, with when."
         self._log = Log("supervisor")
 
     def __repr__(self) -> str:
@@ -205,6 +211,7 @@ class Supervisor:
                 slot.attempt = None
             if attempt.details is not None:
                 slot.backoff.reset()
+                self._told.clear()
             self._emit(Disconnected(index=slot.index, reason=ended.reason))
             renewing, slot.renewing = slot.renewing, False
             if self._draining.is_set():
@@ -223,13 +230,13 @@ class Supervisor:
 
     async def _wait(self, slot: _Slot, plan: Plan, ended: Ended) -> None:
         delay = self._after(slot, ended)
-        level = self._log.warning if self._tracker.connected else self._log.error
-        level(
-            sentence(ended),
-            **fields(
-                connIndex=slot.index, ip=plan.address[0], port=plan.address[1], retryIn=format_duration(round(delay, 1))
-            ),
-        )
+        level = logging.WARNING if self._tracker.connected else logging.ERROR
+        text = sentence(ended)
+        self._log.log(
+            level if self._is_news(slot, ended, text) else logging.DEBUG,
+            "%s", text,
+            **fields(connIndex=slot.index, ip=plan.address[0], port=plan.address[1], retryIn=_shown(delay)),
+        )  # fmt: skip
         if ended.refusal is not None:
             permanent = not ended.refusal.should_retry and not ended.refusal.duplicate
             self._emit(Refused(index=slot.index, cause=ended.refusal.cause, permanent=permanent))
@@ -245,6 +252,21 @@ class Supervisor:
             for end in ends:
                 end.cancel()
 
+    def _is_news(self, slot: _Slot, ended: Ended, text: str) -> bool:
+        """Whether a failure is to be told, because it was not told within the last minute.
+
+        Each connection that is lost is told; what keeps them from coming back is the same for all of them.
+        """
+        now = asyncio.get_running_loop().time()
+        key = (slot.index if ended.kind is EndKind.LOST else -1, bool(self._tracker.connected), text)
+        told = self._told.get(key)
+        if told is not None and now - told < REPEAT_SECONDS:
+            return False
+        if len(self._told) >= MAX_TOLD:
+            self._told.clear()
+        self._told[key] = now
+        return True
+
     def _after(self, slot: _Slot, ended: Ended) -> float:
         """Choose the address of the next attempt, and return how long to wait for it."""
         refusal = ended.refusal
@@ -257,6 +279,11 @@ class Supervisor:
             return delay
         least = refusal.retry_after if refusal.should_retry else max(PERMANENT_REFUSAL_SECONDS, refusal.retry_after)
         return min(max(delay, least), MAX_RETRY_AFTER_SECONDS)
+
+
+def _shown(delay: float) -> str:
+    """A wait as a log line shows it: never as none, which it is not."""
+    return format_duration(max(round(delay, 1), 0.1))
 
 
 def sentence(ended: Ended) -> str:

@@ -217,6 +217,27 @@ def test_trouble_is_an_error_while_nothing_is_connected_and_a_warning_later(capl
     assert levels == ["ERROR", "WARNING"]
 
 
+def test_a_failure_that_goes_on_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    def told(level: int) -> int:
+        found = [record for record in caplog.records if "Cannot connect" in record.getMessage()]
+        return len([record for record in found if record.levelno >= level])
+
+    with caplog.at_level(logging.DEBUG, "pyconnector"):
+        run_virtual(World({0: [Step(UNREACHABLE)] * 1000}, random=0.001).run_for(50))
+        assert (told(logging.ERROR), told(logging.DEBUG) > 100) == (1, True)
+        assert all(record.__dict__["fields"].get("retryIn") != "0s" for record in caplog.records)
+        caplog.clear()
+        run_virtual(World({0: [Step(UNREACHABLE)] * 2000}, random=0.001).run_for(150))
+        assert told(logging.ERROR) == 3
+
+
+def test_each_connection_that_is_lost_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    steps = [Step(LOST, registers=True, after=5), Step(UNREACHABLE)]
+    with caplog.at_level(logging.WARNING, "pyconnector"):
+        run_virtual(World({0: steps, 1: steps}, count=2).run_for(8))
+    assert caplog.text.count("Lost the connection") == 2
+
+
 def test_drain_ends_connected_ones_gently_and_the_others_at_once() -> None:
     async def main() -> None:
         world = World({0: [UP], 1: [Step(UNREACHABLE, after=100)]}, count=2, drain_seconds=3)

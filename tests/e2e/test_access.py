@@ -284,7 +284,7 @@ def test_two_tokens_are_refused_even_where_one_is_good() -> None:
     run_clean(test)
 
 
-def test_a_tcp_visitor_without_a_token_reaches_nothing() -> None:
+def test_a_tcp_visitor_without_a_token_reaches_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with scene() as here:
             port = await here.house.edge.add_tcp_port("db.test")
@@ -294,7 +294,9 @@ def test_a_tcp_visitor_without_a_token_reaches_nothing() -> None:
                     assert await visitor.reader.read() == b""
             assert here.echoed == []
 
-    run_clean(test)
+    with caplog.at_level(logging.INFO, "pyconnector"):
+        run_clean(test)
+    assert "A TCP visitor of db.test was refused (status 403): a rule that requires access asks" in caplog.text
 
 
 # -- which rules ---------------------------------------------------------------------------------------------------

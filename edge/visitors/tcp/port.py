@@ -35,6 +35,9 @@ MAX_VISITORS = 10_000
 
 _log = logging.getLogger("pyconnector.edge")
 
+#: Statuses of a refusal to let somebody in.
+_REFUSED = frozenset({401, 403})
+
 
 class TcpVisitors:
     """The listener of one port and its visitors."""
@@ -103,6 +106,11 @@ class TcpVisitors:
         accepted = [value for header, value in response.headers if header == b"Sec-Websocket-Accept"]
         if response.status != 101 or accepted != [accept_value(key)]:
             exchange.abort()
+            if response.status in _REFUSED:
+                raise Broken(
+                    f"A TCP visitor of {name} was refused (status {response.status}): a rule that requires access asks "
+                    "for a token, and over a TCP port there is none."
+                )
             raise Broken(
                 f"The service behind {name} takes no WebSocket, as a TCP visitor needs it (status {response.status})."
             )
