@@ -24,7 +24,7 @@ from pyconnector.edge import VisitorSettings
 from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.edge.turns import JOBS_A_TURN
 from pyconnector.edge.visitors.http2 import Http2Visitor, incoming
-from pyconnector.edge.visitors.http2.connection import AT_ONCE, SLICE
+from pyconnector.edge.visitors.http2.connection import AT_ONCE, MAX_DISCARDED, SLICE
 from pyconnector.edge.visitors.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
 from pyconnector.edge.visitors.http2.incoming import Incoming
 from pyconnector.edge.visitors.server import VisitorServer
@@ -230,6 +230,19 @@ def test_a_visitor_who_is_gone_when_told_goodbye_is_cut_off(monkeypatch: pytest.
 
         monkeypatch.setattr(sock, "write_eof", gone)
         visitor.close(ErrorCodes.NO_ERROR)
+        assert sock.closed
+
+    run(test)
+
+
+def test_whoever_floods_on_after_the_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        visitor, sock = Turned(monkeypatch).visitor()
+        visitor.close(ErrorCodes.ENHANCE_YOUR_CALM)
+        for _ in range(MAX_DISCARDED // 65_536):
+            visitor.data_received(bytes(65_536))
+        assert not sock.closed, "it may still read why"
+        visitor.data_received(b"x")
         assert sock.closed
 
     run(test)

@@ -41,6 +41,8 @@ SLICE = 32
 SMALL_READ, AT_ONCE = 2048, 24
 #: Seconds for which a visitor is still read after the end, so that it can read why (RFC 9113 5.4.1).
 LINGER = 2.0
+#: Bytes that are read and thrown away meanwhile; whoever sends more does not care why.
+MAX_DISCARDED = 1024 * 1024
 _log = logging.getLogger("pyconnector.edge")
 
 
@@ -59,6 +61,7 @@ class Http2Visitor(asyncio.Protocol):
         self._continued: list[int] = []  # streams to be told 100, unless they are taken back in the same slice
         self._leaving = False  # the visitor said GOAWAY
         self._lost = False
+        self._discarded = 0  # bytes that came after the end
         self._deadline: float | None = None
 
     def __repr__(self) -> str:
@@ -82,6 +85,9 @@ class Http2Visitor(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Frames came. Few are read at once, so that floods delay nobody's request; many wait for their turn."""
         if self.closing:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED:
+                self._socket.abort()
             return
         self._incoming.feed(data)
         if self._held:
