@@ -132,7 +132,10 @@ class Stage:
                 exchange = await open_message(
                     self.edge.tunnels.get(TUNNEL_ID), request, body=case.body, finish=case.finish
                 )
-                response = await exchange.answer()
+                try:
+                    response = await exchange.answer()
+                except ProtocolError:
+                    return {"error": True}
                 if response.error:
                     return {"error": True}
                 status, headers = response_head(response)
