@@ -10,6 +10,11 @@ import socket
 import struct
 import sys
 from enum import IntFlag
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyconnector.edge.turns import Turns
 
 _LINGER_NOT_AT_ALL = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -132,8 +137,17 @@ class VisitorSocket:
         """Drop these reasons, and read again if none is left. Idempotent."""
         if self._reasons:
             self._reasons &= ~why
-            if not self._reasons:
+            if not self._reasons and not self.transport.is_closing():
                 self.transport.resume_reading()
+
+    def drop(self, turns: Turns) -> None:
+        """What was just read is of no use: read no more of it before a later turn.
+
+        Else whoever sends without end has 32 reads in each turn of uvloop's, all for nothing.
+        """
+        if not self._reasons & Why.WORK:
+            self.pause_reading(Why.WORK)
+            turns.add(partial(self.resume_reading, Why.WORK))
 
     def close(self) -> None:
         """Close once what was written is out."""

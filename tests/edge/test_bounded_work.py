@@ -78,6 +78,36 @@ def test_what_waits_stays_within_its_bound_while_answers_go_out(unit: bytes) -> 
     run(test)
 
 
+@pytest.mark.parametrize("where", ["closing", "refused upload"])
+def test_what_is_only_dropped_is_read_once_a_turn(where: str) -> None:
+    async def script(exchange: Exchange) -> None:
+        exchange.stream.stop()
+        await asyncio.sleep(10)
+
+    async def test() -> None:
+        async with memory_edge() as edge:
+            connector = await connected(edge, script)
+            transport = visitor_of(edge)
+            if where == "closing":
+                transport.protocol.data_received(b"nonsense\r\n\r\n")
+                await until(lambda: transport.ended)
+            else:
+                transport.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n")
+                await until(lambda: connector.streams == 1)
+                await asyncio.sleep(0.01)
+                flood(transport, b"x")  # finds out that it is not wanted
+                await until(lambda: transport.reading)
+            for _ in range(20):
+                assert 0 < flood(transport, b"x") <= READ
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            transport.abort()
+            await asyncio.sleep(0.01)
+            await connector.close()
+
+    run(test)
+
+
 def test_empty_lines_before_a_request_are_few() -> None:
     reader = RequestReader()
     reader.feed(b"\r\n" * MAX_EMPTY_LINES + get())

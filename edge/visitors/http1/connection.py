@@ -95,7 +95,9 @@ class VisitorConnection(asyncio.Protocol):
             self._two_way.visitor_data(data)
         elif self._upload is not None:
             self._push_upload(self._upload, data)
-        elif self._state is not _State.CLOSING:
+        elif self._state is _State.CLOSING:
+            self._socket.drop(self._server.turns)
+        else:
             self._reader.feed(data)
             self._bound_reading()
             if self._state is _State.IDLE:

@@ -53,7 +53,7 @@ class Upload:
         Raises:
             BadRequest: the body is malformed.
         """
-        if not self._waiting and not self._draining and self._body.passes(data):
+        if not self._waiting and not self._draining and not self._refused and self._body.passes(data):
             self._send(data)
         else:
             self._waiting += data
@@ -74,6 +74,8 @@ class Upload:
             self._queued = True
             self._socket.pause_reading(Why.WORK)
             self._server.turns.add(self._continue)
+        elif self._refused:
+            self._socket.drop(self._server.turns)
 
     def _continue(self) -> None:
         self._queued = False

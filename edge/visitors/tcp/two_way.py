@@ -87,6 +87,8 @@ class TwoWay:
         """Send what the visitor sent."""
         if self._sending:
             self._send(self._carriage.to_stream(data))
+        else:
+            self._socket.drop(self._turns)
 
     def visitor_ended(self) -> None:
         """The visitor sends no more, but may still receive."""
