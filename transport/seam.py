@@ -8,7 +8,7 @@ uses it and falls back to awaiting only when nothing is there.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -84,6 +84,13 @@ class Stream(ABC):
     @abstractmethod
     def stop(self, code: int = 0) -> None:
         """Refuse to receive more (STOP_SENDING) and drop what is buffered. A no-op after the end was received."""
+
+    def read_for(self, reader: Hashable) -> None:  # noqa: B027 - an engine whose streams do not hold each other up
+        """Say for whom this stream is read: a visitor, a service, anything that is equal for the same one.
+
+        Where an engine has to give up streams because nobody reads them and all others wait for that (qh3), it gives up
+        those of one reader together, those of whoever holds most first. Call it once, early; it never raises.
+        """
 
     @abstractmethod
     def set_abort_callback(self, callback: Callable[[], None] | None) -> None:

@@ -17,6 +17,7 @@ from pyconnector.transport.buffers.connection import SEND_LEAST
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
 from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
+from pyconnector.transport.quic.qh3_engine.connection import REPEAT_MEMORY, REPEAT_STALL_LIMIT
 from pyconnector.transport.quic.qh3_engine.native import (
     CORE_CONNECTION_WINDOW,
     CORE_STREAM_WINDOW,
@@ -258,6 +259,43 @@ def test_readers_that_take_nothing_lose_no_more_streams_than_it_takes(
             assert [len(data) for data in arrived] == [MIB] * len(far_ends)
             await idle.send(b"who has nothing unread lives on")
             assert await asyncio.wait_for(idle_far.receive(), PATIENCE)
+
+    run(main)
+
+
+def test_streams_of_one_reader_are_given_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qh3_connection, "GRACES", ())
+    monkeypatch.setattr(qh3_connection, "STALL_LIMIT", 0.3)
+
+    async def main() -> None:
+        async with qh3_pair(SETTINGS, SETTINGS) as (client, server):
+            pairs = [await open_both(client, server) for _ in range(6)]
+            near, innocent = pairs.pop()
+            innocent.read_for("somebody else")
+            near.send_nowait(bytes(64 * 1024), finish=True)
+            await until(lambda: innocent.buffered == 64 * 1024, "a little of another reader's is unread")  # type: ignore[attr-defined]
+            for near, far in pairs:
+                far.read_for("a visitor")
+                near.send_nowait(bytes(MIB), finish=True)
+            await until(lambda: all(far.is_aborted for _, far in pairs), "all of the visitor's are given up")  # type: ignore[attr-defined]
+            assert len(await read_all(innocent)) == 64 * 1024
+
+    run(main)
+
+
+def test_repeated_stalls_are_waited_for_less_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qh3_connection, "GRACES", (0.02,))
+    monkeypatch.setattr(qh3_connection, "STALL_LIMIT", 0.3)
+
+    async def main() -> None:
+        async with qh3_pair(SETTINGS, SETTINGS) as (client, server):
+            assert server._stall_waits() == (0.02, 0.3)
+            near, far = await open_both(client, server)
+            near.send_nowait(bytes(4 * MIB), finish=True)
+            await until(lambda: far.is_aborted, "it is given up")  # type: ignore[attr-defined]
+            assert server._stall_waits() == (0.02, REPEAT_STALL_LIMIT)
+            server._repeat_until -= REPEAT_MEMORY
+            assert server._stall_waits() == (0.02, 0.3)
 
     run(main)
 

@@ -17,7 +17,7 @@ from pyconnector.transport.errors import StreamBusy, StreamClosed, StreamReset
 from pyconnector.transport.seam import RECEIVE_LIMIT, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from pyconnector.transport.buffers.connection import BufferedConnection
 
@@ -50,11 +50,14 @@ class BufferedStream(Stream):
         "_receive_state",
         "_receive_waiter",
         "_send_state",
+        "reader",
         "stream_id",
     )
 
     def __init__(self, connection: BufferedConnection, stream_id: int) -> None:
         self.stream_id = stream_id
+        self.reader: Hashable = None
+        "For whom it is read; None where nobody said."
         self._connection = connection
         self._pieces: deque[bytes | bytearray] = deque()
         self._head = 0  # bytes already taken from the first piece
@@ -171,6 +174,10 @@ class BufferedStream(Stream):
     def buffered(self) -> int:
         """Bytes that arrived and were not taken yet."""
         return self._buffered
+
+    def read_for(self, reader: Hashable) -> None:
+        """See `Stream.read_for`."""
+        self.reader = reader
 
     # -- receiving -----------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from pyconnector.transport.quic.qh3_engine.pieces import EVERYTHING, OVER, PACKE
 from pyconnector.transport.quic.qh3_engine.stream import Qh3Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from pyconnector.transport.seam import Address
     from pyconnector.transport.settings import QuicSettings
@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 GRACES = (0.1, 1.0)
 #: Seconds without any reading after which streams with most unread bytes are given up.
 STALL_LIMIT = 5.0
+#: The same for a connection that gave up streams within the last `REPEAT_MEMORY` seconds: whoever caused it most often
+#: comes again at once, and everybody else would wait `STALL_LIMIT` every time.
+REPEAT_STALL_LIMIT, REPEAT_MEMORY = 0.5, 60.0
 #: Bytes to be read before events are taken again, so that it is not done for every read.
 RESUME_STEP = 64 * 1024
 #: Events that may wait in the core while none are taken; then the peer's packets are dropped unread.
@@ -68,6 +71,7 @@ class Qh3Connection(Qh3Driver):
         self._held_since = 0.0  # or since something was read last
         self._held_events = 0
         self._queued = 0  # events in the core
+        self._repeat_until = 0.0
         self._resuming = False
         self._qh3_streams = cast("dict[int, Qh3Stream]", self.streams)
         self._packets = 0  # of the peer, since the handshake
@@ -332,11 +336,18 @@ class Qh3Connection(Qh3Driver):
         """See `Qh3Driver`."""
         if not self._is_held:
             return None
-        return self._held_since + (GRACES[self._graces] if self._graces < len(GRACES) else STALL_LIMIT)
+        waits = self._stall_waits()
+        return self._held_since + waits[min(self._graces, len(waits) - 1)]
+
+    def _stall_waits(self) -> tuple[float, ...]:
+        """How long nobody may have read anything before each grace, and at last before streams are given up."""
+        if monotonic() < self._repeat_until:
+            return (*GRACES[:1], REPEAT_STALL_LIMIT)
+        return (*GRACES, STALL_LIMIT)
 
     def on_own_deadline(self) -> None:
         """Nobody read anything for a while, and all streams wait for it."""
-        if self._graces < len(GRACES):
+        if self._graces < len(self._stall_waits()) - 1:
             self._graces += 1
             self._unread_limit += self._grace_size
             self.take_events()
@@ -344,18 +355,23 @@ class Qh3Connection(Qh3Driver):
         self._give_up_stalled()
 
     def _give_up_stalled(self) -> None:
-        """Give up streams, the fullest first, until nothing is held."""
-        by_size = sorted(self.streams.values(), key=lambda stream: stream.buffered)
-        alive, count, size = len(by_size), 0, 0
-        while self._is_held and by_size and by_size[-1].buffered:
-            stream = by_size.pop()
-            count += 1
-            size += stream.buffered
-            if isinstance(stream, Qh3Stream):
+        """Give up streams until nothing is held: all of one reader together, of whoever leaves most unread first."""
+        readers: dict[Hashable, list[Qh3Stream]] = {}
+        for stream in self._qh3_streams.values():
+            if stream.buffered:
+                readers.setdefault(stream if stream.reader is None else stream.reader, []).append(stream)
+        by_size = sorted(readers.values(), key=lambda streams: sum(stream.buffered for stream in streams))
+        alive, waited = len(self.streams), self._stall_waits()[-1]
+        given_up, size = 0, 0
+        while self._is_held and by_size:
+            for stream in by_size.pop():
+                given_up += 1
+                size += stream.buffered
                 stream.refuse(0)
             self.take_events()
-        if count:
-            log.warning("gave up %d of %d streams: %d bytes were unread for %g s", count, alive, size, STALL_LIMIT)
+        if given_up:
+            self._repeat_until = monotonic() + REPEAT_MEMORY
+            log.warning("gave up %d of %d streams: %d bytes were unread for %g s", given_up, alive, size, waited)
         # What else is unread belongs to streams that are over on the wire: only their readers can help that.
         self._held_since = monotonic()
 
