@@ -62,7 +62,11 @@ class AdjustedOrigin(Origin):
         request = replace(request)  # the log tells what was asked for
         response = self._redirect(request) or await self._ask(request, body)
         if self._response_rules is not None:
-            response.headers = self._response_rules.apply(response.headers)
+            try:
+                response.headers = self._response_rules.apply(response.headers)
+            except BaseException:
+                response.abort()  # ours until it is returned
+                raise
         return response
 
     def _redirect(self, request: OriginRequest) -> OriginResponse | None:

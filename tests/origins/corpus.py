@@ -99,6 +99,10 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "a chunk size of blanks": ("GET", CHUNKED + b"  \r\nhi\r\n0\r\n\r\n"),
     "a chunk size and two bare lf": ("GET", CHUNKED + b"2\n\nhi\r\n0\r\n\r\n"),
     "only lf, chunks too": ("GET", (CHUNKED + b"2\r\nhi\r\n0\r\n\r\n").replace(b"\r\n", b"\n")),
+    "only lf in a head before a chunk size and two bare lf": (
+        "GET",
+        b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\n\nhi\r\n0\r\n\r\n",
+    ),
     "folded with bare lf": ("GET", OK + b"X-A: a\n b\n" + HI),
     "two lengths with bare lf": ("GET", b"HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 3\n\nhi!"),
     "two lengths after the same twice": (

@@ -15,7 +15,7 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.http2 import Http2Origin
 from pyconnector.origins.http2 import origin as origin_module
-from pyconnector.origins.http2.connection import STREAM_WINDOW
+from pyconnector.origins.http2.connection import FIRST_STREAMS, STREAM_WINDOW, Http2Connection
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER
 from pyconnector.origins.net.offered_body import MAX_REPLAY
@@ -293,6 +293,33 @@ def test_a_burst_on_a_service_of_one_stream_is_answered() -> None:
         react(server, event)
 
     scenario(limited, play)
+
+
+def test_a_limit_once_told_holds_for_new_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    assumed: list[int] = []
+
+    class Watched(Http2Connection):
+        def __init__(self, on_change: Callable[[Http2Connection], None], stream_limit: int) -> None:
+            assumed.append(stream_limit)
+            super().__init__(on_change, stream_limit)
+
+    monkeypatch.setattr(origin_module, "Http2Connection", Watched)
+
+    def react(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.RemoteSettingsChanged):
+            server.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 7})
+        elif isinstance(event, events.StreamEnded):
+            server.answer(event.stream_id, b"x")
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        for _ in range(2):
+            assert await whole(await origin.serve(request(), Body())) == b"x"
+            await _until(lambda: origin._connections[0].stream_limit == 7)
+            origin._connections[0].close()
+            await _until(lambda: not origin._connections)
+        assert assumed == [FIRST_STREAMS, 7]
+
+    scenario(react, play)
 
 
 def test_after_goaway_a_new_connection_is_opened() -> None:
