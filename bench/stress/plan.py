@@ -11,6 +11,8 @@ from bench.stress.body import SMALLEST
 MOMENTS = ("connected", "head sent", "half sent", "sent", "head received", "half received")
 #: Leaving by the clock happens within one of these times, in seconds: a handshake, a small exchange, a long one.
 LEAVES_WITHIN = (0.003, 0.012, 0.1)
+#: The share of visitors who rest in the middle of sending and of reading, and for how many seconds at the most.
+SLOW, LONGEST_PAUSE = 0.1, 0.3
 _KIB, _MIB = 1 << 10, 1 << 20
 
 #: What an origin does with a request, and how often.
@@ -67,10 +69,15 @@ class Plan:
     chunked: bool
     "Whether the upload comes in chunks."
     leave: Leave | None
+    pause: float = 0.0
+    "Seconds that the visitor rests in the middle of sending, and of reading."
 
     def __str__(self) -> str:
-        leave = f", leaves {self.leave}" if self.leave else ""
-        return f"{self.kind} {self.behaviour} number {self.number}, {self.upload} up, {self.download} down{leave}"
+        more = f", rests {self.pause:.3f} s" if self.pause else ""
+        if self.leave is not None:
+            when = f"at {self.leave.moment!r}" if self.leave.moment else f"after {self.leave.after * 1e3:.1f} ms"
+            more += f", leaves {when} by {self.leave.manner}"
+        return f"{self.kind} {self.behaviour} number {self.number}, {self.upload} up, {self.download} down{more}"
 
 
 def make_plan(seed: int, kind: str, worker: int, index: int, *, leavers: float, stream: int = 0) -> Plan:
@@ -92,6 +99,7 @@ def make_plan(seed: int, kind: str, worker: int, index: int, *, leavers: float, 
         messages=random_.choice((0, 1, 2, 5, 20)),
         chunked=random_.random() < 0.3,
         leave=_leave(random_, kind) if random_.random() < leavers else None,
+        pause=random_.uniform(0, LONGEST_PAUSE) if random_.random() < SLOW else 0.0,
     )
 
 

@@ -76,6 +76,7 @@ class Http1Visitor:
         await self._piece(plan, body[:half])
         if plan.leave is not None and plan.leave.moment == "half sent":
             return
+        await asyncio.sleep(plan.pause)
         await self._piece(plan, body[half:])
         if plan.chunked:
             self._line.write(b"0\r\n\r\n")
@@ -110,6 +111,7 @@ class Http1Visitor:
         if plan.behaviour == "head" or head.status in (204, 304):
             return b""
         if head.fields.get("transfer-encoding", "") == "chunked":
+            await asyncio.sleep(plan.pause)
             data = bytearray()
             while size := int(await reader.readuntil(b"\r\n"), 16):
                 data += (await reader.readexactly(size + 2))[:-2]
@@ -119,6 +121,7 @@ class Http1Visitor:
         size = int(head.fields["content-length"])
         first = await reader.readexactly(size // 2)
         reached(plan, "half received")
+        await asyncio.sleep(plan.pause)
         return first + await reader.readexactly(size - len(first))
 
     def _judge(self, plan: Plan, head: Head, body: bytes) -> None:

@@ -105,6 +105,7 @@ class Http2Stream:
         data = message(body) if is_grpc else body
         half = len(data) // 2
         await self._send(data[:half], log)
+        await asyncio.sleep(plan.pause)
         if plan.leave is None or plan.leave.moment != "half sent":
             await self._send(data[half:], log, end=True)
 

@@ -43,6 +43,7 @@ class TcpVisitor:
         await line.send(body[: len(body) // 2])
         if plan.leave is not None and plan.leave.moment == "half sent":
             return
+        await asyncio.sleep(plan.pause)
         await line.send(body[len(body) // 2 :])
         line.write_eof()
 
@@ -53,6 +54,7 @@ class TcpVisitor:
         try:
             data = await self._line.reader.read(1)
             reached(plan, "head received")
+            await asyncio.sleep(plan.pause)
             while piece := await self._line.reader.read(65_536):
                 data += piece
                 reached(plan, "half received")
