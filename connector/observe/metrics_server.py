@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.discovery.addresses import split_host_port
+from pyconnector.connector.observe.accepting import stop_accepting
 from pyconnector.connector.observe.log import Log
 
 #: Of the Prometheus text format.
@@ -106,7 +107,7 @@ class MetricsServer:
         """Stop listening and drop clients. Cancel leaves the socket closed. Idempotent."""
         server, self._server = self._server, None
         if server is not None:
-            server.close()
+            await stop_accepting(server)
             for writer in tuple(self._clients):
                 writer.transport.abort()
             await server.wait_closed()
