@@ -8,7 +8,7 @@ import functools
 import random
 import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,19 @@ from pyconnector.transport.settings import QuicSettings
 from tests.support.house import Eager, config_for, tunnel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.stress.ledger import Ledger
+    from bench.stress.patience import Patience
 
 #: Transports that a house can be built on.
 TRANSPORTS = ("quic",)
 #: Connections of the connector.
 CONNECTIONS = 4
+#: Seconds (of `Patience`) until the house has to be whole again after a disturbance.
+COMES_BACK = 30.0
+#: Seconds that a connection may hear nothing, and calls may take: wide, for a starved machine is not what is tried.
+WIDE = 20.0
 #: How long an idle connection to an origin is kept: short, so that what is left behind shows soon.
 KEEP_ALIVE = "1s"
 
@@ -86,13 +93,13 @@ class Origins:
 class House:
     """Runs from `start` to `stop`; the addresses stay when the edge restarts."""
 
-    def __init__(self, options: HouseOptions, ledger: Ledger, origins: Origins) -> None:
+    def __init__(self, options: HouseOptions, origins: Origins, patience: Patience) -> None:
+        self.patience = patience
         self._options = options
-        self._ledger = ledger
         self._origins = origins
         self._folder = tempfile.TemporaryDirectory(prefix="pyconnector-stress-")
         self._version = 0
-        quic = QuicSettings(engine=options.edge_engine)
+        quic = QuicSettings(engine=options.edge_engine, idle_timeout=WIDE, handshake_timeout=WIDE)
         ports = [_free_port(socket.SOCK_STREAM) for _ in range(3)]
         self.places = Places(*(("127.0.0.1", port) for port in ports))
         private = f"127.0.0.1:{origins.ports['tcp']}"
@@ -121,17 +128,22 @@ class House:
         await self.all_registered()
 
     async def stop(self) -> None:
-        """Stop both."""
+        """Stop both. Idempotent."""
         await self.connector.stop()
         await self.edge.stop()
         self._folder.cleanup()
 
     async def all_registered(self) -> None:
-        """Wait until every connection is registered, at both ends."""
-        async with asyncio.timeout(30):
-            await self.connector.wait_ready(CONNECTIONS)
-            while self._registered() < CONNECTIONS:
-                await asyncio.sleep(0.01)
+        """Wait until every connection is registered, at both ends.
+
+        Raises:
+            TimeoutError: some are not in time.
+        """
+        await self._until(lambda: self.connector.tracker.connected == CONNECTIONS == self._registered())
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        if not await self.patience.until(condition, COMES_BACK):
+            raise TimeoutError(f"{COMES_BACK:g} s went by; {self.connector.tracker.connected} connections are up")
 
     def _registered(self) -> int:
         return sum(connection.state == "registered" for connection in self.edge.connectors.all())
@@ -141,7 +153,8 @@ class House:
     def kill_at_the_edge(self, choice: float) -> None:
         """Close one of the connections; `choice` in [0, 1) says which."""
         connections = self.edge.connectors.all()
-        connections[int(choice * len(connections))].close("killed by the stress harness")
+        if connections:
+            connections[int(choice * len(connections))].close("killed by the stress harness")
 
     async def kill_at_the_connector(self, choice: float) -> None:
         """Close one from the other end, and wait until the edge knows."""
@@ -152,13 +165,11 @@ class House:
             return
         known = set(self.edge.connectors.all())
         connections[int(choice * len(connections))].close(0, "killed by the stress harness")
-        async with asyncio.timeout(10):
-            while known <= set(self.edge.connectors.all()):
-                await asyncio.sleep(0.001)
+        await self._until(lambda: not known <= set(self.edge.connectors.all()))
 
     async def restart_edge(self) -> None:
         """Stop the edge and start it anew at the same addresses."""
-        async with asyncio.timeout(30):
+        async with self.patience.at_most(COMES_BACK):
             await self.edge.stop()
             self.edge = LocalEdge(self._settings)
             await self.edge.start()
@@ -200,10 +211,12 @@ class House:
             {"hostname": "goaway.test", "service": f"h2c://127.0.0.1:{ports['goaway']}"},
             {"service": "http_status:404"},
         ]
-        settings = {"keepAliveTimeout": KEEP_ALIVE, "connectTimeout": "6s" if new else "5s"}
-        return config_for(
-            self.edge, rules, engine=self._options.engine, connections=CONNECTIONS, originRequest=settings
+        settings = {"keepAliveTimeout": KEEP_ALIVE, "connectTimeout": "61s" if new else "60s"}
+        quic = {"idle_timeout": WIDE, "handshake_timeout": WIDE}
+        config = config_for(
+            self.edge, rules, engine=self._options.engine, connections=CONNECTIONS, quic=quic, originRequest=settings
         )
+        return replace(config, lifecycle=replace(config.lifecycle, rpc_timeout=WIDE))
 
 
 def _free_port(kind: socket.SocketKind) -> int:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from bench.stress.run import Outcome
 
 HEADER = (
-    "| engine, loop | seed | s | visits | right | left | excused | disturbances | objects | MiB | findings |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|"
+    "| engine, loop | seed | s | visits | right | left | excused | disturbed | objects | MiB | loop late | findings |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -25,7 +25,7 @@ def row(outcome: Outcome) -> str:
     return (
         f"| {options.house.engine}, {options.loop} | {options.seed} | {outcome.seconds:.0f} | {ledger.visits} | "
         f"{totals['right']} | {totals['left']} | {totals['excused']} | {ledger.disturbances.total()} | "
-        f"{objects:+} | {memory:+.1f} | {ledger.found} |"
+        f"{objects:+} | {memory:+.1f} | {outcome.latest:.1f} s | {ledger.found} |"
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from bench.stress.disturbances import disturb
 from bench.stress.house import House, HouseOptions, Origins
 from bench.stress.ledger import Ledger, Listener
+from bench.stress.patience import Patience
 from bench.stress.plan import KINDS
 from bench.stress.workers import Crowd
 from tests.support.leaks import Holdings, holdings, live_objects, resident_bytes
@@ -48,6 +49,8 @@ class Outcome:
     seconds: float = 0.0
     objects: list[int] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
+    latest: float = 0.0
+    "Seconds that the event loop was late, at the worst: how starved the machine was."
 
     @property
     def is_clean(self) -> bool:
@@ -80,16 +83,18 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 async def _run(options: RunOptions, outcome: Outcome, listener: Listener) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(listener.from_loop)
-    began, ledger = loop.time(), outcome.ledger
-    before = holdings()
-    async with Origins(ledger) as origins:
-        house = House(options.house, ledger, origins)
-        await house.start()
-        try:
-            await _rounds(options, outcome, house, origins)
-        finally:
-            await house.stop()
-    await _settled(lambda: _more_than(before), "after the end", ledger)
+    began, ledger, patience = loop.time(), outcome.ledger, Patience()
+    async with patience.running():
+        before = holdings()
+        async with Origins(ledger) as origins:
+            house = House(options.house, origins, patience)
+            await house.start()
+            try:
+                await _rounds(options, outcome, house, origins)
+            finally:
+                await house.stop()
+        await _settled(lambda: _more_than(before), "after the end", ledger, patience)
+    outcome.latest = patience.latest
     outcome.seconds = loop.time() - began
 
 
@@ -111,9 +116,9 @@ async def _rounds(options: RunOptions, outcome: Outcome, house: House, origins: 
         def goes_on(ends: float = ends) -> bool:
             return loop.time() < ends and ledger.visits < options.visits
 
-        crowd = Crowd(house, ledger, options.seed, options.leavers, options.kinds, goes_on, first)
+        crowd = Crowd(house, ledger, options.seed, options.leavers, house.patience, options.kinds, goes_on, first)
         first = await _traffic(options, crowd, house, goes_on)
-        await _settled(left_over, f"after round {number + 1}", ledger)
+        await _settled(left_over, f"after round {number + 1}", ledger, house.patience)
         outcome.objects.append(live_objects())
         outcome.memory.append(resident_bytes())
     _judge_growth(outcome)
@@ -141,14 +146,9 @@ def _more_than(before: Holdings) -> str:
     return holdings().more_than(before)
 
 
-async def _settled(left_over: Callable[[], str], when: str, ledger: Ledger) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + SETTLE
-    while left := left_over():
-        if loop.time() > deadline:
-            ledger.finding(f"left behind {when}: {left}")
-            return
-        await asyncio.sleep(0.02)
+async def _settled(left_over: Callable[[], str], when: str, ledger: Ledger, patience: Patience) -> None:
+    if not await patience.until(lambda: not left_over(), SETTLE) and (left := left_over()):
+        ledger.finding(f"left behind {when}: {left}")
 
 
 def _judge_growth(outcome: Outcome) -> None:

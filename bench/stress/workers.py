@@ -20,12 +20,13 @@ from bench.stress.visitors.websocket import WebSocketVisitor
 
 if TYPE_CHECKING:
     from bench.stress.house import House
+    from bench.stress.patience import Patience
 
 #: Visitors of each kind at once.
 CROWD = {"http1": 16, "http2": 4, "ws": 8, "tcp": 6, "private": 4, "grpc": 4}
 #: Streams at once on one HTTP/2 connection, at the most.
 STREAMS = 6
-#: Seconds that a visit may take. Every one ends long before, on a busy machine too; one that does not, hangs.
+#: Seconds (of `Patience`) that a visit may take. Every one ends long before; one that does not, hangs.
 DEADLINE = 30.0
 #: Seconds that a visitor waits after a failure, so that a house that is away is not run down.
 _PAUSE = 0.02
@@ -40,6 +41,7 @@ class Crowd:
     ledger: Ledger
     seed: int
     leavers: float
+    patience: Patience
     kinds: tuple[str, ...]
     goes_on: Callable[[], bool]
     first: int = 0
@@ -122,12 +124,13 @@ class Crowd:
         return failure is None
 
     async def _until_leaving(self, visit: Awaitable[None], plan: Plan) -> bool:
-        leaves_by_clock = plan.leave is not None and plan.leave.after > 0
+        if plan.leave is None or not plan.leave.after:
+            async with self.patience.at_most(DEADLINE):
+                await visit
+            return False
         try:
-            async with asyncio.timeout(plan.leave.after if plan.leave and leaves_by_clock else DEADLINE):
+            async with asyncio.timeout(plan.leave.after):
                 await visit
         except TimeoutError:
-            if leaves_by_clock:
-                return True
-            raise
+            return True
         return False
