@@ -86,8 +86,9 @@ class Listener:
             listening.close()
 
     async def wait_closed(self) -> None:
-        """Wait until nobody is in between any more. Cancel at any time."""
-        await self._tasks.cancel_all()
+        """Wait until whoever was accepted has come to their protocol, whose owner closes them. Cancel at any time."""
+        # Not cancelled: a task that has not begun yet would leave its socket open.
+        await self._tasks.wait_all()
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS_A_TURN):

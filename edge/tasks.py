@@ -13,7 +13,11 @@ _log = logging.getLogger("pyconnector.edge")
 
 
 class TaskSet:
-    """Tasks that end by themselves or together. A failure is logged: it is a fault in this program."""
+    """Tasks that end by themselves or together. A failure is logged: it is a fault in this program.
+
+    A task that is cancelled before its first step runs none of its code, not even a `finally`: what it was given to close
+    has to be closed by whoever started it.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -36,6 +40,11 @@ class TaskSet:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    async def wait_all(self) -> None:
+        """Wait until all that runs now has ended by itself. Cancel at any time: the tasks go on."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

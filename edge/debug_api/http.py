@@ -71,7 +71,9 @@ class ControlServer:
         if len(self._tasks) >= MAX_CONNECTIONS:
             writer.transport.abort()
         else:
-            self._tasks.start(self._serve(reader, writer), "edge control")
+            serving = self._tasks.start(self._serve(reader, writer), "edge control")
+            # Not in a `finally` of its own: where it is cancelled before it begins, nothing of it runs.
+            serving.add_done_callback(lambda _: None if writer.is_closing() else writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         transport = writer.transport
@@ -89,9 +91,6 @@ class ControlServer:
             writer.close()
         except (OSError, TimeoutError):
             pass  # whoever asked is gone, or does not take the answer
-        finally:
-            if not transport.is_closing():
-                transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader) -> tuple[int, object]:
         try:

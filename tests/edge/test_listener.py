@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gc
 import socket
 
 import pytest
@@ -124,3 +126,36 @@ def test_a_taken_address_is_refused_and_leaves_nothing_open() -> None:
         first.close()
 
     run(test)
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("where", ["visitors", "tcp", "control"])
+def test_who_came_last_is_closed_with_the_edge(where: str, turns: int) -> None:
+    async def test() -> None:
+        gc.disable()  # closing by the collector is what this is not about
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                edge = await stack.enter_async_context(memory_edge(control=ControlSettings()))
+                tcp = await edge.add_tcp_port("10.0.0.1:1")
+                assert edge.control_address is not None
+                address = {"visitors": edge.visitor_address, "tcp": ("127.0.0.1", tcp), "control": edge.control_address}
+                clients = [socket.create_connection(address[where]) for _ in range(20)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            for client in clients:
+                with client:
+                    client.setblocking(False)
+                    await until(lambda client=client: _is_over(client), "the end")  # type: ignore[misc]
+        finally:
+            gc.enable()
+
+    run(test)
+
+
+def _is_over(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
