@@ -15,8 +15,8 @@ _log = logging.getLogger("pyconnector.edge")
 class TaskSet:
     """Tasks that end by themselves or together. A failure is logged: it is a fault in this program.
 
-    A task that is cancelled before its first step runs none of its code, not even a `finally`: what it was given to close
-    has to be closed by whoever started it.
+    A task that is cancelled before its first step runs none of its code, no `finally` either: whoever started it has to
+    close what it was given.
     """
 
     def __init__(self) -> None:

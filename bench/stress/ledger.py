@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MAX_FINDINGS = 60
 
 
+#: What the product logs without a traceback and must not have to.
+DEFECTS = ("the QUIC core failed",)
+
+
 class Failed(Exception):
     """An exchange that ended without its answer, and said so. A disturbance excuses it."""
 
@@ -99,7 +103,7 @@ class Ledger:
 
 
 class Listener(logging.Handler):
-    """Counts the product's log lines by sentence; one with a traceback is a finding."""
+    """Counts log lines by sentence; one that tells of a defect, or has a traceback, is a finding."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(logging.WARNING)
@@ -108,7 +112,9 @@ class Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record."""
         self._ledger.log_lines[f"{record.levelname} {record.msg}"[:120]] += 1
-        if record.exc_info:
+        if any(defect in record.getMessage() for defect in DEFECTS):
+            self._ledger.finding(f"in the log: {record.getMessage()}")
+        if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             self._ledger.finding(f"traceback in the log: {record.getMessage()}: {type(error).__name__}: {error}")
 

@@ -62,7 +62,7 @@ def run(options: RunOptions) -> Outcome:
     """Run once, in an event loop of its own, and say what came out. Bounded by the rounds and `visits`."""
     outcome = Outcome(options, Ledger())
     listener = Listener(outcome.ledger)
-    logger = logging.getLogger("pyconnector")
+    logger = logging.getLogger()  # the transports' and asyncio's too
     logger.addHandler(listener)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
