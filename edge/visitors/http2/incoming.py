@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: each second.
 MAX_RESETS, RESETS_A_SECOND = 1000, 200.0
 #: Frames that carry nothing but want work, of whatever kind: at once, and each second.
-MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 2000, 200.0
+MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 1000, 200.0
 #: Updates of windows that our data frames called for and that may still come: two for each.
 MAX_EXPECTED_UPDATES = 64 * 1024
 
