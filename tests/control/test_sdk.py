@@ -1,0 +1,189 @@
+"""The official Python SDK of the API, which nobody here wrote, over every kind of object."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cloudflare import Cloudflare, ConflictError, NotFoundError, PermissionDeniedError
+
+from tests.control.support import Mesh
+
+OnMesh = Callable[[Any], None]
+
+
+def with_sdk(on_mesh: OnMesh, scenario: Callable[[Cloudflare, str, str], None]) -> None:
+    async def test(mesh: Mesh) -> None:
+        made = mesh.plane.installation
+
+        def use() -> None:
+            with Cloudflare(api_token=mesh.token, base_url=mesh.plane.api_url, max_retries=0, timeout=30) as client:
+                scenario(client, made.account_id, made.zone_id)
+
+        await asyncio.to_thread(use)
+
+    on_mesh(test)
+
+
+@pytest.fixture(autouse=True)
+def warnings_of_the_sdk() -> Iterator[None]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def test_tunnels(on_mesh: OnMesh) -> None:
+    def scenario(client: Cloudflare, account: str, zone: str) -> None:
+        api = client.zero_trust.tunnels.cloudflared
+        secret = base64.b64encode(b"s" * 32).decode()
+        made = api.create(account_id=account, name="one", config_src="cloudflare", tunnel_secret=secret)
+        assert made is not None
+        assert made.id is not None
+        assert (made.name, made.status, made.config_src) == ("one", "inactive", "cloudflare")
+        for number in range(3):
+            api.create(account_id=account, name=f"more-{number}")
+        # The list goes on until a page is empty.
+        found = [tunnel.name for tunnel in api.list(account_id=account, per_page=2)]
+        assert found == ["more-2", "more-1", "more-0", "one"]
+        assert [tunnel.name for tunnel in api.list(account_id=account, include_prefix="more", is_deleted=False)] == [
+            "more-2", "more-1", "more-0",
+        ]  # fmt: skip
+        assert [row.id for row in client.zero_trust.tunnels.list(account_id=account, uuid=made.id)] == [made.id]
+        with pytest.raises(ConflictError):
+            api.create(account_id=account, name="one")
+        edited = api.edit(made.id, account_id=account, name="two")
+        assert edited is not None
+        assert edited.name == "two"
+        assert base64.b64decode(api.token.get(made.id, account_id=account)).startswith(b'{"a":')
+        put = api.configurations.update(
+            made.id,
+            account_id=account,
+            config={"ingress": [{"hostname": "", "service": "http_status:404"}]},
+        )
+        assert put is not None
+        got = api.configurations.get(made.id, account_id=account)
+        assert got is not None
+        assert (got.version, got.source) == (put.version, "cloudflare")
+        assert list(api.connections.get(made.id, account_id=account)) == []
+        api.connections.delete(made.id, account_id=account)
+        management = api.management.create(made.id, account_id=account, resources=["logs"])
+        assert management.count(".") == 2
+        with pytest.raises(NotFoundError):
+            api.connectors.get("00000000-0000-0000-0000-000000000001", account_id=account, tunnel_id=made.id)
+        gone = api.delete(made.id, account_id=account)
+        assert gone is not None
+        assert gone.deleted_at is not None
+
+    with_sdk(on_mesh, scenario)
+
+
+def test_names(on_mesh: OnMesh) -> None:
+    def scenario(client: Cloudflare, account: str, zone: str) -> None:
+        (found,) = client.zones.list(name="example.com")
+        assert found.id == zone
+        assert client.zones.get(zone_id=zone) is not None
+        assert [row.id for row in client.accounts.list()] == [account]
+        tunnel = client.zero_trust.tunnels.cloudflared.create(account_id=account, name="t")
+        assert tunnel is not None
+        api = client.dns.records
+        content = f"{tunnel.id}.cfargotunnel.com"
+        made = api.create(zone_id=zone, name="www", type="CNAME", content=content, ttl=1, proxied=True)
+        assert made is not None
+        assert (made.name, made.content, made.proxied) == ("www.example.com", content, True)
+        for number in range(3):
+            api.create(zone_id=zone, name=f"{number}.example.com", type="CNAME", content=content, ttl=1)
+        assert len(list(api.list(zone_id=zone, per_page=2))) == 4
+        edited = api.edit(made.id, zone_id=zone, name="www2", type="CNAME", content=content, ttl=60)
+        assert edited is not None
+        assert edited.name == "www2.example.com"
+        api.update(made.id, zone_id=zone, name="www3", type="CNAME", content=content, ttl=60)
+        got = api.get(made.id, zone_id=zone)
+        assert got is not None
+        assert got.name == "www3.example.com"
+        api.delete(made.id, zone_id=zone)
+        with pytest.raises(NotFoundError):
+            api.get(made.id, zone_id=zone)
+
+    with_sdk(on_mesh, scenario)
+
+
+def test_private_networks(on_mesh: OnMesh) -> None:
+    def scenario(client: Cloudflare, account: str, zone: str) -> None:
+        tunnel = client.zero_trust.tunnels.cloudflared.create(account_id=account, name="t")
+        assert tunnel is not None
+        assert tunnel.id is not None
+        networks = client.zero_trust.networks
+        assert [row.name for row in networks.virtual_networks.list(account_id=account)] == ["default"]
+        vnet = networks.virtual_networks.create(account_id=account, name="other", comment="c", is_default_network=True)
+        assert vnet is not None
+        defaults = networks.virtual_networks.list(account_id=account, is_default_network=True)
+        assert [row.id for row in defaults] == [vnet.id]
+        edited = networks.virtual_networks.edit(vnet.id, account_id=account, comment="d")
+        assert edited is not None
+        assert edited.comment == "d"
+        route = networks.routes.create(account_id=account, network="10.1.0.0/16", tunnel_id=tunnel.id, comment="lan")
+        assert route is not None
+        assert route.id is not None
+        assert route.virtual_network_id == vnet.id
+        (listed,) = networks.routes.list(account_id=account, network_subset="10.0.0.0/8", is_deleted=False)
+        assert (listed.tunnel_name, listed.virtual_network_name) == ("t", "other")
+        assert list(networks.routes.list(account_id=account, network_superset="10.0.0.0/8")) == []
+        taken = networks.routes.ips.get("10.1.2.3", account_id=account)
+        assert taken is not None
+        assert taken.id == route.id
+        none = networks.routes.ips.get("192.0.2.1", account_id=account)
+        assert none is None or none.id is None
+        changed = networks.routes.edit(route.id, account_id=account, network="10.2.0.0/16", tunnel_id=tunnel.id)
+        assert changed is not None
+        assert changed.network == "10.2.0.0/16"
+        assert networks.routes.get(route.id, account_id=account) is not None
+        networks.routes.delete(route.id, account_id=account)
+        name = networks.hostname_routes.create(account_id=account, hostname="db.corp", tunnel_id=tunnel.id)
+        assert name is not None
+        assert name.id is not None
+        assert [row.hostname for row in networks.hostname_routes.list(account_id=account)] == ["db.corp"]
+        renamed = networks.hostname_routes.edit(name.id, account_id=account, hostname="db2.corp")
+        assert renamed is not None
+        assert renamed.hostname == "db2.corp"
+        networks.hostname_routes.delete(name.id, account_id=account)
+
+    with_sdk(on_mesh, scenario)
+
+
+def test_tokens_and_audit(on_mesh: OnMesh) -> None:
+    def scenario(client: Cloudflare, account: str, zone: str) -> None:
+        verified = client.user.tokens.verify()
+        assert verified is not None
+        assert verified.status == "active"
+        groups = {group.name: group.id for group in client.user.tokens.permission_groups.list()}
+        read = groups["Cloudflare Tunnel Read"]
+        assert read is not None
+        made = client.user.tokens.create(
+            name="reader",
+            policies=[{"effect": "allow", "permission_groups": [{"id": read}], "resources": {f"a.{account}": "*"}}],
+            expires_on=datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1),
+        )
+        assert made is not None
+        assert made.value is not None
+        with Cloudflare(api_token=made.value, base_url=client.base_url, max_retries=0) as reader:
+            assert list(reader.zero_trust.tunnels.cloudflared.list(account_id=account)) == []
+            with pytest.raises(PermissionDeniedError):
+                reader.zero_trust.tunnels.cloudflared.create(account_id=account, name="no")
+        assert made.id is not None
+        client.user.tokens.delete(made.id)
+        with Cloudflare(api_token=made.value, base_url=client.base_url, max_retries=0) as reader:
+            with pytest.raises(PermissionDeniedError):
+                reader.user.tokens.verify()
+        today = datetime.datetime.now(datetime.UTC).date()
+        log = client.accounts.logs.audit.list(account_id=account, since=today, before=today, limit=2)
+        actions = [(row.action.type, row.resource.type) for row in log]
+        assert ("delete", "api_token") in actions
+        assert ("create", "api_token") in actions
+
+    with_sdk(on_mesh, scenario)
