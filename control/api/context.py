@@ -55,9 +55,9 @@ class Context:
         """Return a session for reading."""
         return self.database.read()
 
-    async def write(self, operation: Callable[[Work], Awaitable[Result]]) -> Result:
+    async def write(self, operation: Callable[[Work], Awaitable[Result]], *, in_turn: bool = True) -> Result:
         """Run `operation` in a transaction, in the asker's name. Cancel undoes it."""
-        return await self.database.write(self.actor, operation)
+        return await self.database.write(self.actor, operation, in_turn=in_turn)
 
 
 def context_of(request: Request) -> Context:

@@ -44,7 +44,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
-        _log.error("%s %r", error, error.__cause__)
+        if error.__cause__ is not None:
+            _log.error("%s %r", error, error.__cause__)
         return failure(503, (1000, str(error)))
 
     @app.exception_handler(RequestValidationError)

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm.exc import StaleDataError
 
 from pyconnector.control.store.errors import Conflict, StoreUnavailable
+from pyconnector.control.store.models import Feed
 from pyconnector.control.store.work import Actor, Work
 
 if TYPE_CHECKING:
@@ -93,11 +94,14 @@ class Database:
         except (OperationalError, InterfaceError, OSError) as error:
             raise StoreUnavailable("The database cannot be read now.") from error
 
-    async def write(self, actor: Actor, operation: Callable[[Work], Awaitable[Result]]) -> Result:
+    async def write(
+        self, actor: Actor, operation: Callable[[Work], Awaitable[Result]], *, in_turn: bool = True
+    ) -> Result:
         """Run `operation` in a transaction, with its audit records and changes, and return what it returns.
 
         It is run again where another write got in between, so nothing is lost; it must do nothing but use its Work.
-        Cancel undoes it all, unless the database has it already.
+        Cancel undoes it all, unless the database has it already. Writes that publish changes are made one at a time;
+        what is not `in_turn` publishes none, and only finds its rows unchanged or is run again.
 
         Raises:
             Conflict: others were quicker every time.
@@ -106,7 +110,7 @@ class Database:
         """
         for _ in range(MAX_ATTEMPTS):
             try:
-                return await self._attempt(actor, operation)
+                return await self._attempt(actor, operation, in_turn=in_turn)
             except StaleDataError:
                 continue
             except IntegrityError as error:
@@ -122,9 +126,12 @@ class Database:
                 raise StoreUnavailable("The database cannot be reached now.") from error
         raise Conflict("Others change the same object all the time; try again.", 1009)
 
-    async def _attempt(self, actor: Actor, operation: Callable[[Work], Awaitable[Result]]) -> Result:
+    async def _attempt(self, actor: Actor, operation: Callable[[Work], Awaitable[Result]], *, in_turn: bool) -> Result:
         async with self._sessions() as session:
             await session.connection(execution_options={WRITES: True})
+            if in_turn and self.is_postgresql:
+                # As BEGIN IMMEDIATE does: a dozen edits of one object at once would overtake each other for long.
+                await session.execute(select(Feed.last).where(Feed.id == 1).with_for_update())
             work = Work(session, actor, datetime.datetime.now(datetime.UTC))
             result = await operation(work)
             await work.finish(notify=self.is_postgresql)

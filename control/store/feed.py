@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAX_CHANGES = 1000
 #: Seconds after which a waiting edge looks by itself: another process may write the same file, or a message be lost.
 LOOK_AGAIN = 1.0
+#: Seconds to reach PostgreSQL.
+CONNECT_TIMEOUT = 5.0
 #: Seconds between attempts to listen to PostgreSQL.
 LISTEN_AGAIN = 0.5
 
@@ -45,6 +48,7 @@ class ChangeFeed:
         self._changed = asyncio.Event()
         self._closed = False
         self._listening: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
 
     async def start(self) -> None:
         """Wake waiters from now on. Cancel is as if it had not been called."""
@@ -53,13 +57,14 @@ class ChangeFeed:
             self._listening = asyncio.get_running_loop().create_task(self._listen(), name="control change feed")
 
     async def close(self) -> None:
-        """Wake everyone a last time, and listen no more. Idempotent. Cancel leaves the listener cancelled."""
+        """Wake everyone a last time, and listen no more. Idempotent. Cancel leaves the listener ending."""
         if self._wake in self._database.on_commit:
             self._database.on_commit.remove(self._wake)
         self._closed = True
         self._wake()
         if self._listening is not None:
-            self._listening.cancel()
+            # Told and not cancelled: a connection that is being made would be left open.
+            self._stop.set()
             await asyncio.wait([self._listening])
             self._listening = None
 
@@ -124,23 +129,34 @@ class ChangeFeed:
     async def _listen(self) -> None:
         url = self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
         told = False
-        while True:
+        while not self._stop.is_set():
             try:
-                connection = await asyncpg.connect(url, timeout=10)
-                gone = asyncio.Event()
-                connection.add_termination_listener(lambda _, gone=gone: gone.set())
-                await connection.add_listener(CHANNEL, lambda *_: self._wake())
-                self._wake()  # for what was announced while nobody listened
+                await self._listen_once(url)
                 told = False
-                try:
-                    await gone.wait()
-                finally:
-                    await asyncio.shield(connection.close(timeout=1)) if not connection.is_closed() else None
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 if not told:
                     told = True
                     _log.warning("Cannot listen for changes in PostgreSQL; looking every %g s instead", LOOK_AGAIN)
-            await asyncio.sleep(LISTEN_AGAIN)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LISTEN_AGAIN):
+                    await self._stop.wait()
+
+    async def _listen_once(self, url: str) -> None:
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
+        gone = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda _: gone.set())
+            await connection.add_listener(CHANNEL, lambda *_: self._wake())
+            self._wake()  # for what was announced while nobody listened
+            waits = [asyncio.ensure_future(event.wait()) for event in (gone, self._stop)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for waiting in waits:
+                    waiting.cancel()
+        finally:
+            if not connection.is_closed():
+                await connection.close(timeout=1)
 
 
 _KINDS: tuple[tuple[str, Any, Any], ...] = (

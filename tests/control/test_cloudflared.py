@@ -1,6 +1,6 @@
 """The genuine cloudflared against our API and edge: it takes our answers for the real ones, and runs on our cert.pem.
 
-Needs PYCONNECTOR_CLOUDFLARED to name the binary. Everything is on loopback; its look-ups of updates fail and do no harm.
+Needs PYCONNECTOR_CLOUDFLARED to name the binary. Everything is on loopback; look-ups of updates fail and do no harm.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Cloudflared:
         config.write_text("ingress:\n  - service: http_status:201\n")
         command = ["--config", str(config), "--no-autoupdate", "--no-prechecks", "--metrics", "127.0.0.1:0"]
         command += ["--edge", "{}:{}".format(*edge.quic_address), "--cacert", str(edge.ca_path)]
-        command += ["--ha-connections", "2", "--protocol", "quic", "--grace-period", "1s", "run", *arguments]
+        command += ["--ha-connections", "1", "--protocol", "quic", "--grace-period", "1s", "run", *arguments]
         with (self.home / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 BINARY, "tunnel", *command, env=self.environment, cwd=self.home, stdout=log, stderr=log
@@ -138,7 +138,7 @@ def test_a_connector_is_listed_cleaned_up_and_deleted(tmp_path: Path) -> None:
         await cloudflared("route", "dns", "home", "app")
         async with LocalEdge(EdgeSettings(control=None, directory=directory, location="LAB")) as edge:
             async with cloudflared.running(edge, "home"):
-                await appears(cloudflared, "2xLAB", "list")
+                await appears(cloudflared, "1xLAB", "list")
                 info = await cloudflared("info", "home")
                 assert "linux_" in info
                 async with RawVisitor(edge.visitor_address) as visitor:
@@ -151,7 +151,7 @@ def test_a_connector_is_listed_cleaned_up_and_deleted(tmp_path: Path) -> None:
                 async with asyncio.timeout(20):
                     while any(member in tunnel.members for member in before):
                         await asyncio.sleep(0.02)
-                await appears(cloudflared, "2xLAB", "list")  # it runs on, so it comes back
+                await appears(cloudflared, "1xLAB", "list")  # it runs on, so it comes back
                 await cloudflared("delete", "-f", "home")
                 async with asyncio.timeout(20):
                     while edge.tunnels.get(uuid.UUID(tunnel_id)) is not None or tunnel.members:

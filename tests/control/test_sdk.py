@@ -6,12 +6,13 @@ import asyncio
 import base64
 import datetime
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cloudflare import Cloudflare, ConflictError, NotFoundError, PermissionDeniedError
 
-from tests.control.support import Mesh
+if TYPE_CHECKING:
+    from tests.control.support import Mesh
 
 OnMesh = Callable[[Any], None]
 
@@ -138,7 +139,8 @@ def test_private_networks(on_mesh: OnMesh) -> None:
         assert taken is not None
         assert taken.id == route.id
         none = networks.routes.ips.get("192.0.2.1", account_id=account)
-        assert none is None or none.id is None
+        assert none is not None
+        assert none.id is None
         changed = networks.routes.edit(route.id, account_id=account, network="10.2.0.0/16", tunnel_id=tunnel.id)
         assert changed is not None
         assert changed.network == "10.2.0.0/16"
@@ -182,7 +184,9 @@ def test_tokens_and_audit(on_mesh: OnMesh) -> None:
                 reader.user.tokens.verify()
         today = datetime.datetime.now(datetime.UTC).date()
         log = client.accounts.logs.audit.list(account_id=account, since=today, before=today, limit=2)
-        actions = [(row.action.type, row.resource.type) for row in log]
+        actions = [
+            (row.action.type, row.resource.type) for row in log if row.action is not None and row.resource is not None
+        ]
         assert ("delete", "api_token") in actions
         assert ("create", "api_token") in actions
 

@@ -73,7 +73,7 @@ async def post_report(context: Ctx, body: Report) -> JSONResponse:
     async def operation(work: Work) -> dict[str, Any]:
         return {"close": await connections.report(work, edge, reported)}
 
-    return JSONResponse(await context.write(operation))
+    return JSONResponse(await context.write(operation, in_turn=False))
 
 
 def _connection(entry: ReportedConnection) -> connections.ConnectionReport:
