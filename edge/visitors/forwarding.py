@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.connectors.exchange import TunnelRequest
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Of http, which is all that visitors speak here.
 _DEFAULT_PORT = 80
+#: Spellings of hosts whose normal form is kept, each of 261 bytes at most: requests name the same few again and again.
+HOSTS_KEPT = 1024
 
 
 def tunnel_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) -> TunnelRequest:
@@ -32,6 +35,7 @@ def tunnel_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) 
     )
 
 
+@lru_cache(maxsize=HOSTS_KEPT)
 def normal_host(host: bytes) -> str:
     """Return a Host value as it goes on: lower case, without the dot of the root and without the port of its scheme.
 
@@ -43,6 +47,7 @@ def normal_host(host: bytes) -> str:
     return name if number == _DEFAULT_PORT else f"{name}:{number}"
 
 
+@lru_cache(maxsize=HOSTS_KEPT)
 def host_name(host: bytes) -> str:
     """Return the name in a Host value: lower case, without port and without the dot of the root."""
     text = host.decode("ascii").lower()

@@ -78,9 +78,11 @@ def test_what_waits_stays_within_its_bound_while_answers_go_out(unit: bytes) -> 
     run(test)
 
 
-@pytest.mark.parametrize("where", ["closing", "refused upload"])
+@pytest.mark.parametrize("where", ["closing", "refused upload", "tunnel"])
 def test_what_is_only_dropped_is_read_once_a_turn(where: str) -> None:
     async def script(exchange: Exchange) -> None:
+        if where == "tunnel":
+            await exchange.answer(101)
         exchange.stream.stop()
         await asyncio.sleep(10)
 
@@ -92,7 +94,9 @@ def test_what_is_only_dropped_is_read_once_a_turn(where: str) -> None:
                 transport.protocol.data_received(b"nonsense\r\n\r\n")
                 await until(lambda: transport.ended)
             else:
-                transport.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n")
+                upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n"
+                upgrade = get("/", "a", "Connection: Upgrade", "Upgrade: websocket")
+                transport.protocol.data_received(upgrade if where == "tunnel" else upload)
                 await until(lambda: connector.streams == 1)
                 await asyncio.sleep(0.01)
                 flood(transport, b"x")  # finds out that it is not wanted
