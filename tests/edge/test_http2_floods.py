@@ -135,7 +135,7 @@ def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, flood
                 with meter:
                     most = 0
                     # Requests of others until much was done for the flood, or it is over.
-                    while meter.total < 5_000 and not all(task.done() for task in flooders):
+                    while meter.total < 3_000 and not all(task.done() for task in flooders):
                         assert (await probe.ask()).status == 200
                         held = [len(c._incoming) for c in edge._visitors._connections if isinstance(c, Http2Visitor)]
                         most = max(most, *held)
