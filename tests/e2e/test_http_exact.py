@@ -122,13 +122,14 @@ def test_response_values_and_duplicates_reach_the_visitor_unchanged(engine: str)
         (b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n0\r\n\r\n", 500),
     ],
 )
-def test_responses_without_a_body_end_at_once_and_keep_both_connections(response: bytes, status: int) -> None:
+def test_responses_without_a_body_end_at_once_and_keep_the_visitors_connection(response: bytes, status: int) -> None:
     async def test() -> None:
         async with house_over(answering(response)) as (house, peers), RawVisitor(house.edge.visitor_address) as visitor:
             for _ in range(3):
                 answer = await visitor.request(get())
                 assert (answer.status, answer.body, answer.field("X-A")) == (status, b"", "1")
-            assert len(peers) == 1
+            # Where content was announced it may still follow (docs/parity.md).
+            assert len(peers) == (3 if b"Content-Length: 1000" in response else 1)
 
     run_clean(test)
 
@@ -142,7 +143,7 @@ def test_head_keeps_the_length_and_has_no_body(engine: str) -> None:
                 for _ in range(2):
                     answer = await visitor.request(get().replace(b"GET", b"HEAD"), head_only=True)
                     assert (answer.field("Content-Length"), answer.field("Content-Type")) == ("12345", "text/x")
-            assert len(peers) == 1
+            assert len(peers) == 2, "content may still follow what announced it (docs/parity.md)"
 
     run_clean(test)
 
