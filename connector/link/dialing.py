@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.discovery.address_book import is_ipv6
 from pyconnector.transport import quic
+from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import ClientTls
 
 if TYPE_CHECKING:
@@ -33,7 +34,13 @@ def quic_dialer(
     tls = ClientTls(ca_file=edge.ca_file, post_quantum_only=edge.post_quantum)
 
     async def dial(plan: Plan) -> Connection:
-        return await until_quiet(lambda: dial_once(plan), network)
+        try:
+            return await until_quiet(lambda: dial_once(plan), network)
+        except ConnectFailed as error:
+            if not error.untrusted or edge.ca_file is not None:
+                raise
+            hint = "--cacert names the authority of an edge that is not Cloudflare's"
+            raise ConnectFailed(f"{error.reason}; {hint}", untrusted=True) from error
 
     async def dial_once(plan: Plan) -> Connection:
         six = is_ipv6(plan.address)

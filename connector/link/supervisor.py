@@ -290,10 +290,7 @@ def sentence(ended: Ended) -> str:
     """Say in one sentence how an attempt ended, with what to do about it where that is known."""
     if ended.kind is EndKind.UNREACHABLE:
         if ended.untrusted:
-            return (
-                f"The edge's certificate is not trusted: {ended.reason}; "
-                "--cacert names the authority of an edge that is not Cloudflare's"
-            )
+            return f"The edge's certificate is not trusted: {ended.reason}"
         return f"Cannot connect to the edge: {ended.reason}"
     if ended.refusal is not None:
         cause = ended.refusal.cause or "it gave no reason"

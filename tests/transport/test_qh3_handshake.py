@@ -51,6 +51,8 @@ def test_a_certificate_that_does_not_convince_is_told_apart(server_name: str, tm
                 await dial(server.listener.address, tls=tls)
             assert caught.value.untrusted
             assert "certificate" in caught.value.reason
+            if server_name != "quic.cftunnel.com":
+                assert caught.value.reason.endswith(": it is for quic.cftunnel.com and not for somebody.else.example")
             await until(lambda: not listener_of(server)._connections, "the server forgets the failed handshake")
             assert server.arrived.empty()
 
@@ -281,5 +283,24 @@ def test_many_connections_share_one_socket() -> None:
                 client.close()
             await until(lambda: not listener_of(server)._connections, "ended connections are forgotten")
             assert listener_of(server)._by_key == {}
+
+    run(main)
+
+
+def test_an_edge_that_has_nothing_but_p_256_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aioquic import tls as aioquic_tls
+
+    from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
+
+    def adopt(context: aioquic_tls.Context, *, hybrid_only: bool) -> None:
+        context._supported_groups = [aioquic_tls.Group.SECP256R1]
+
+    monkeypatch.setattr(HybridContext, "adopt", adopt)
+
+    async def main() -> None:
+        async with serve(QuicSettings(engine="aioquic")) as server:
+            connection = await dial(server.listener.address)
+            await exchange(connection, await server.next())
+            connection.close()
 
     run(main)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError, QuicTlsTraffi
 from pyconnector.transport.buffers.connection import PEER_STREAMS
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic.qh3_engine.packets import PacketReader
+from pyconnector.transport.tls.diagnosis import diagnosis
 from pyconnector.transport.tls.edge_roots import find_roots
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ MAX_ACK_DELAY_MS, ACK_DELAY_EXPONENT, ACTIVE_CONNECTION_IDS = 25, 3, 4
 #: Largest UDP payload that we take (wire.md 2).
 MAX_UDP_PAYLOAD = 1472
 
+#: What qh3 says of a certificate that is expired, for another name, or anything else.
+_UNEXPLAINED = "certificate is unacceptable"
 _INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 
 
@@ -199,9 +203,17 @@ class NativeQuic(QuicConnection):
             bridge.receive_crypto(tls.Epoch(event[1]), event[3], event[2], version=core.version)
             self._drain_tls()
         except QuicTlsBridgeError as exc:
-            self.failure = (exc.error_code, exc.reason_phrase)
+            self.failure = (exc.error_code, self._explained(bridge, exc.reason_phrase))
             with contextlib.suppress(RuntimeError):
                 core.close(exc.error_code, int(exc.frame_type), exc.reason_phrase.encode())
+
+    def _explained(self, bridge: QuicTlsBridge, reason: str) -> str:
+        """Say more of a certificate than that it is unacceptable, where that is all qh3 says."""
+        peer = bridge.tls._peer_certificate
+        if _UNEXPLAINED not in reason or peer is None:
+            return reason
+        now = datetime.datetime.now(datetime.UTC)
+        return diagnosis(peer.public_bytes(), self._configuration.server_name or "", now) or reason
 
     def confirm(self) -> None:
         """The server confirmed the handshake (HANDSHAKE_DONE)."""
@@ -269,6 +281,10 @@ class NativeQuic(QuicConnection):
         )
         if self._configuration.post_quantum_only:
             bridge.tls._supported_groups = [tls.Group.X25519ML768]
+        elif self._configuration.is_client:
+            # A share for each from the start: TLS here cannot answer a HelloRetryRequest.
+            bridge.tls._supported_groups = [tls.Group.X25519ML768, tls.Group.X25519, tls.Group.SECP256R1]
+            bridge.tls._offer_ec_key_shares = True
         self._tls = bridge
         return bridge
 
