@@ -25,13 +25,12 @@ from pyconnector.connector.link.dialing import quic_dialer
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.network_watch import NetworkWatch
-from pyconnector.connector.link.quic.data_streams import DataStreams
+from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Supervisor
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.metrics_server import MetricsServer
 from pyconnector.connector.observe.status_pages import status_pages
-from pyconnector.connector.requests.path import RequestPath
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
 from pyconnector.ingress.config.durations import format_duration
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.active.routes import StageFactory
     from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.discovery.address_book import AddressBook
-    from pyconnector.transport.seam import Connection, Stream
+    from pyconnector.transport.seam import Connection
 
 #: Header that tells origins which connector a request came through (ingress.md 7).
 ID_HEADER = b"Cf-Warp-Tag-Id"
@@ -271,10 +270,18 @@ class Connector:
             version=version(),
             arch=architecture(),
         )
+        headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in config.tags]
+        headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
+        sessions = SessionFactory(
+            orchestrator=self._orchestrator,
+            counters=self.counters,
+            added_headers=headers,
+            rpc_timeout=config.lifecycle.rpc_timeout,
+            dial_quic=quic_dialer(config.edge, self._engine, self._network),
+        )
         return Services(
             identity=identity,
-            dial=quic_dialer(config.edge, self._engine, self._network),
-            make_streams=self._make_streams,
+            dial=sessions.connect,
             orchestrator=self._orchestrator,
             counters=self.counters,
             emit=self._emit,
@@ -284,33 +291,6 @@ class Connector:
 
     def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
         return EdgeConnection(plan, services)
-
-    def _make_streams(self, index: int) -> DataStreams:
-        log = Log("request", {"connIndex": index})
-
-        async def serve_rpc(stream: Stream, leftover: bytes) -> None:
-            from pyconnector.connector.link.rpc_streams import (
-                RpcStreams,  # with its codecs only where an edge calls, few do
-            )
-
-            rpc = RpcStreams(
-                orchestrator=self._orchestrator,
-                counters=self.counters,
-                timeout=self.config.lifecycle.rpc_timeout,
-                log=log,
-            )
-            await rpc.serve(stream, leftover)
-
-        headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in self.config.tags]
-        headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
-        path = RequestPath(
-            orchestrator=self._orchestrator,
-            counters=self.counters,
-            added_headers=headers,
-            log=log,
-            index=index,
-        )
-        return DataStreams(path, serve_rpc=serve_rpc, log=log)
 
     async def _run(self, supervisor: Supervisor, network: NetworkWatch) -> None:
         network.open()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pyconnector.connector.api.errors import RegistrationFailed, RegistrationRefused
 from pyconnector.connector.api.events import Connecting, Registered, Unregistered
 from pyconnector.connector.link.control_stream import ControlStream
+from pyconnector.connector.link.session import QUIC
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.protocol.rpc.registration import Registration, packed_ip
@@ -26,17 +27,13 @@ if TYPE_CHECKING:
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.api.events import Event
     from pyconnector.connector.config.model import Credentials
-    from pyconnector.connector.link.quic.data_streams import DataStreams
+    from pyconnector.connector.link.session import Session
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.protocol.rpc.registration import ConnectionDetails, Refusal
     from pyconnector.transport.seam import Address, Connection
 
 #: Seconds that the end of a connection is waited for after this side closed it.
 CLOSE_TIMEOUT = 2.0
-#: Seconds between looks at whether a drained connection's streams were delivered.
-DELIVERY_INTERVAL = 0.01
-#: Looks in succession that must find nothing under way.
-DELIVERY_LOOKS = 3
 #: The feature of those that take configurations from the edge.
 REMOTE_CONFIG = "allow_remote_config"
 #: What every registration says this connector can do (wire.md 5.3), but for what nothing here implements.
@@ -80,6 +77,7 @@ class Plan:
     local_port: int = 0
     "The port to dial from; 0 for any."
     previous_attempts: int = 0
+    protocol: str = QUIC
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
@@ -92,7 +90,7 @@ class Identity:
     version: str
     arch: str
 
-    def registration(self, plan: Plan) -> Registration:
+    def registration(self, plan: Plan, origin_ip: str = "") -> Registration:
         """The arguments of registerConnection (wire.md 5.2)."""
         return Registration(
             account_tag=self.credentials.account_tag,
@@ -104,7 +102,7 @@ class Identity:
             version=self.version,
             arch=self.arch,
             # Over QUIC the reference sends the edge's own address here, and not this machine's.
-            origin_local_ip=packed_ip(plan.address[0]),
+            origin_local_ip=packed_ip(origin_ip or plan.address[0]),
             previous_attempts=min(plan.previous_attempts, 255),
         )
 
@@ -114,8 +112,8 @@ class Services:
     """What every connection of one connector shares."""
 
     identity: Identity
-    dial: Callable[[Plan], Awaitable[Connection]]
-    make_streams: Callable[[int], DataStreams]
+    dial: Callable[[Plan], Awaitable[Session]]
+    "Raises ConnectFailed; cancel leaves nothing open."
     orchestrator: Orchestrator
     counters: Counters
     emit: Callable[[Event], None]
@@ -131,9 +129,8 @@ class EdgeConnection:
     services: Services
     details: ConnectionDetails | None = None
     "What the edge said at registration; None before."
-    connection: Connection | None = None
+    session: Session | None = None
     _control: ControlStream | None = None
-    _streams: DataStreams | None = None
     _draining: bool = False
     _log: Log = field(init=False)
 
@@ -141,29 +138,34 @@ class EdgeConnection:
         self._log = Log("connection", {"connIndex": self.plan.index, "ip": self.plan.address[0]})
 
     @property
+    def connection(self) -> Connection | None:
+        """The transport's connection, once there is one."""
+        return self.session.connection if self.session is not None else None
+
+    @property
     def active_streams(self) -> int:
         """How many streams are being served."""
-        return self._streams.running.active if self._streams is not None else 0
+        return self.session.running.active if self.session is not None else 0
 
     async def run(self) -> Ended:
         """Connect, register and serve until the connection ends. Cancel closes it at once."""
         self.services.emit(Connecting(index=self.plan.index, address=self.plan.address))
-        self.services.counters.quic_connections += 1
+        over_quic = self.plan.protocol == QUIC
+        self.services.counters.quic_connections += over_quic
         try:
-            connection = self.connection = await self.services.dial(self.plan)
+            session = self.session = await self.services.dial(self.plan)
         except ConnectFailed as error:
             return Ended(
                 kind=EndKind.UNREACHABLE, reason=error.reason, untrusted=error.untrusted, no_route=error.no_route
             )
         tasks = TaskOwner(self._failed)
-        self._streams = self.services.make_streams(self.plan.index)
         try:
-            return await self._serve(connection, tasks)
+            return await self._serve(session, tasks)
         finally:
-            self.services.counters.quic_closed += 1
+            self.services.counters.quic_closed += over_quic
             if self._control is not None:
                 self._control.close()
-            await self._close(connection, tasks)
+            await self._close(session, tasks)
 
     async def drain(self, grace_period: float) -> None:
         """Unregister, let requests under way end, and close: as soon as none is left, or after `grace_period` seconds.
@@ -171,21 +173,22 @@ class EdgeConnection:
         Cancel leaves the connection open; `run` still has to be cancelled then.
         """
         self._draining = True
-        if self.connection is None or self._control is None or self._streams is None or self.details is None:
+        session = self.session
+        if session is None or self._control is None or self.details is None:
             return
         try:
             async with asyncio.timeout(grace_period):
                 await self._unregister(self._control)
-                await self._streams.running.wait_idle()
-                await _delivered(self.connection, self._streams)
+                await session.running.wait_idle()
+                await session.delivered()
         except TimeoutError:
-            left = max(self._streams.running.active, self.connection.statistics().streams_open - 1)
+            left = session.requests_left
             if left > 0:
                 requests = "1 request is" if left == 1 else f"{left} requests are"
                 self._log.warning("The grace period is over: %s broken off", requests)
-        await self._streams.running.abort_all()
+        await session.running.abort_all()
         self._control.close()
-        self.connection.close()
+        session.close()
 
     async def push_local_configuration(self) -> None:
         """Tell the edge the rules in force, where this is connection 0 of a locally managed tunnel (wire.md 5.6).
@@ -206,41 +209,40 @@ class EdgeConnection:
             say = self._log.debug if control.has_ended else self._log.warning
             say("The edge did not take the local configuration: %s", error)
 
-    async def _serve(self, connection: Connection, tasks: TaskOwner) -> Ended:
+    async def _serve(self, session: Session, tasks: TaskOwner) -> Ended:
         try:
-            stream = await connection.open_stream()
+            stream = await session.control_stream()
         except TransportError as error:
             return Ended(kind=EndKind.UNREGISTERED, reason=str(error))
         control = self._control = ControlStream(stream, timeout=self.services.rpc_timeout)
         index = self.plan.index
         reader = tasks.spawn(control.read(), name=f"control stream {index}")
         try:
-            details = await self._measured("register_connection", control.register(self._registration()))
+            details = await self._measured("register_connection", control.register(self._registration(session)))
         except RegistrationRefused as error:
             self._count_failure("dup_edge_conn" if error.refusal.duplicate else "server_error")
             return Ended(kind=EndKind.REFUSED, reason=str(error), refusal=error.refusal)
         except RegistrationFailed as error:
             self._count_failure("server_error")
             return Ended(kind=EndKind.UNREGISTERED, reason=str(error))
-        self._registered(connection, details)
+        self._registered(session, details)
         await self.push_local_configuration()
         reason = await reader
         if self._draining:
             # The edge may end the control stream once it heard; requests under way go on.
-            await connection.wait_closed()
+            await session.wait_closed()
             return Ended(kind=EndKind.DRAINED, reason="drained")
-        connection.close()
-        info = await connection.wait_closed()
+        session.close()
+        info = await session.wait_closed()
         return Ended(kind=EndKind.LOST, reason=info.reason or reason, idle=info.idle)
 
-    def _registered(self, connection: Connection, details: ConnectionDetails) -> None:
+    def _registered(self, session: Session, details: ConnectionDetails) -> None:
         self.details = details
         self.services.counters.registrations += 1
-        if self._streams is not None:
-            connection.set_stream_handler(self._streams.accept)
+        session.serve()
         self._log.info(
             "Registered tunnel connection",
-            **fields(connection=details.connection_id, location=details.location, protocol="quic"),
+            **fields(connection=details.connection_id, location=details.location, protocol=session.protocol),
         )
         self.services.emit(
             Registered(
@@ -273,37 +275,24 @@ class EdgeConnection:
         finally:
             calls.latency.observe(asyncio.get_running_loop().time() - started)
 
-    def _registration(self) -> Registration:
-        return self.services.identity.registration(self.plan)
+    def _registration(self, session: Session) -> Registration:
+        return self.services.identity.registration(self.plan, session.origin_ip)
 
     def _count_failure(self, error: str) -> None:
         self.services.counters.registrations_failed[error] += 1
 
-    async def _close(self, connection: Connection, tasks: TaskOwner) -> None:
-        if self._streams is not None:
-            await self._streams.running.abort_all()
-        connection.close()
+    async def _close(self, session: Session, tasks: TaskOwner) -> None:
+        await session.running.abort_all()
+        session.close()
         await tasks.cancel_all(timeout=CLOSE_TIMEOUT)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await connection.wait_closed()
+                await session.wait_closed()
         except TimeoutError:
             self._log.debug("The connection did not end within %g s of being closed", CLOSE_TIMEOUT)
 
     def _failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
         self._log.error("%s failed: %s", task.get_name(), error, exc_info=error)
-
-
-async def _delivered(connection: Connection, streams: DataStreams) -> None:
-    """Wait until the edge has all that was sent: every stream but the control stream is over, or nothing is under way.
-
-    Closing forgets what is still queued or was lost: answers whose requests count as served here. Streams may stay open
-    though nothing is: an edge need not answer that it was asked to stop. Cancel at any time.
-    """
-    looks = 0  # in succession that found nothing under way: between a loss and sending again one may be wrong
-    while looks < DELIVERY_LOOKS and (now := connection.statistics()).streams_open > 1:
-        looks = 0 if now.bytes_undelivered or streams.running.active else looks + 1
-        await asyncio.sleep(DELIVERY_INTERVAL)
 
 
 def features(asked_for: tuple[str, ...], *, post_quantum: bool, remote_config: bool = True) -> tuple[str, ...]:

@@ -43,7 +43,10 @@ class Attempt(Protocol):
     """What the supervisor needs of an `EdgeConnection`."""
 
     details: ConnectionDetails | None
-    connection: Connection | None
+
+    @property
+    def connection(self) -> Connection | None:
+        """The transport's connection, once there is one."""
 
     @property
     def active_streams(self) -> int:

@@ -11,7 +11,6 @@ import pytest
 
 from pyconnector.connector.api.events import Connecting, Event, Registered, Unregistered
 from pyconnector.connector.link.edge_connection import (
-    DELIVERY_INTERVAL,
     EdgeConnection,
     Ended,
     EndKind,
@@ -20,6 +19,8 @@ from pyconnector.connector.link.edge_connection import (
     Services,
     features,
 )
+from pyconnector.connector.link.quic.session import QuicSession
+from pyconnector.connector.link.session import DELIVERY_INTERVAL
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.requests.running import IDLE_LINGER
 from pyconnector.protocol.rpc.registration import (
@@ -71,7 +72,6 @@ class World:
                 arch="linux_amd64",
             ),
             dial=self.dial,
-            make_streams=lambda index: self.under.streams,
             orchestrator=cast("Any", orchestrator),
             counters=self.counters,
             emit=self.events.append,
@@ -80,8 +80,8 @@ class World:
         self.control: Stream
         self.server = RegistrationServer()
 
-    async def dial(self, plan: Plan) -> Connection:
-        return self.under.connection
+    async def dial(self, plan: Plan) -> QuicSession:
+        return QuicSession(self.under.connection, self.under.streams)
 
     async def edge(self) -> None:
         """Answer on the control stream until it ends."""

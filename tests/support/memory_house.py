@@ -15,6 +15,7 @@ from pyconnector.connector.active.orchestrator import Orchestrator
 from pyconnector.connector.api.events import Event, Registered
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services
 from pyconnector.connector.link.quic.data_streams import DataStreams
+from pyconnector.connector.link.quic.session import QuicSession
 from pyconnector.connector.link.rpc_streams import RpcStreams
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
@@ -34,22 +35,17 @@ async def memory_house(rules: Iterable[Mapping[str, Any]]) -> AsyncIterator[Loca
     rpc = RpcStreams(orchestrator=orchestrator, counters=counters, timeout=5.0, log=Log("request"))
     ours, theirs = memory_pair()
 
-    async def dial(plan: Plan) -> Any:
-        return ours
-
-    def make_streams(index: int) -> DataStreams:
+    async def dial(plan: Plan) -> QuicSession:
         log = Log("request")
         path = RequestPath(orchestrator=orchestrator, counters=counters, added_headers=[], log=log)
-        return DataStreams(path, serve_rpc=rpc.serve, log=log)
+        return QuicSession(ours, DataStreams(path, serve_rpc=rpc.serve, log=log))
 
     def emit(event: Event) -> None:
         if isinstance(event, Registered):
             registered.set()
 
     identity = Identity(credentials=credentials(), client_id=uuid.uuid4(), version="1", arch="tests")
-    services = Services(
-        identity=identity, dial=dial, make_streams=make_streams, orchestrator=orchestrator, counters=counters, emit=emit
-    )
+    services = Services(identity=identity, dial=dial, orchestrator=orchestrator, counters=counters, emit=emit)
     await orchestrator.start(parse_ingress({"ingress": list(rules)}), WarpRouting())
     try:
         async with LocalEdge(EdgeSettings(address=None, tunnels=(tunnel(),), control=None)) as edge:

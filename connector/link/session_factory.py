@@ -1,0 +1,64 @@
+"""Connects one attempt over its protocol, and puts the request path of its index behind the connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyconnector.connector.link.quic.data_streams import DataStreams
+from pyconnector.connector.link.quic.session import QuicSession
+from pyconnector.connector.observe.log import Log
+from pyconnector.connector.requests.path import RequestPath
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pyconnector.connector.active.orchestrator import Orchestrator
+    from pyconnector.connector.link.edge_connection import Plan
+    from pyconnector.connector.link.session import Session
+    from pyconnector.connector.observe.counters import Counters
+    from pyconnector.origins.base import Headers
+    from pyconnector.transport.seam import Connection, Stream
+
+
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
+class SessionFactory:
+    """What the sessions of one connector share."""
+
+    orchestrator: Orchestrator
+    counters: Counters
+    added_headers: Headers
+    "Given to every request."
+    rpc_timeout: float
+    "Seconds for one call of the edge."
+    dial_quic: Callable[[Plan], Awaitable[Connection]]
+
+    async def connect(self, plan: Plan) -> Session:
+        """Connect as `plan` says. Cancel leaves nothing open.
+
+        Raises:
+            ConnectFailed: no connection came to be.
+        """
+        return self.quic_session(await self.dial_quic(plan), plan.index)
+
+    def quic_session(self, connection: Connection, index: int) -> QuicSession:
+        """Return the session of a QUIC connection."""
+        log = Log("request", {"connIndex": index})
+
+        async def serve_rpc(stream: Stream, leftover: bytes) -> None:
+            # With its codecs only where an edge calls: few do.
+            from pyconnector.connector.link.rpc_streams import RpcStreams
+
+            rpc = RpcStreams(orchestrator=self.orchestrator, counters=self.counters, timeout=self.rpc_timeout, log=log)
+            await rpc.serve(stream, leftover)
+
+        return QuicSession(connection, DataStreams(self._path(index, log), serve_rpc=serve_rpc, log=log))
+
+    def _path(self, index: int, log: Log) -> RequestPath:
+        return RequestPath(
+            orchestrator=self.orchestrator,
+            counters=self.counters,
+            added_headers=self.added_headers,
+            log=log,
+            index=index,
+        )
