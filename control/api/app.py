@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
 from pyconnector.control.api import errors
-from pyconnector.control.api.guard import Guard
+from pyconnector.control.api.guard import Guard, Served
 from pyconnector.control.api.routes import (
     accounts,
     audit,
@@ -24,6 +25,8 @@ from pyconnector.control.api.routes import (
 )
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from pyconnector.control.store.database import Database
     from pyconnector.control.store.feed import ChangeFeed
     from pyconnector.control.store.objects.first import Installation
@@ -33,8 +36,15 @@ CLIENT_PREFIX = "/client/v4"
 EDGE_PREFIX = "/edge/v1"
 
 
-def make_app(database: Database, feed: ChangeFeed, installation: Installation) -> FastAPI:
-    """Return the application. `/docs` and `/openapi.json` describe it."""
+def make_app(database: Database, feed: ChangeFeed, installation: Installation) -> ASGIApp:
+    """Return the application for one control plane. `/docs` and `/openapi.json` describe it."""
+    return Guard(_application(), Served(database=database, feed=feed, installation=installation))
+
+
+@cache
+def _application() -> FastAPI:
+    # One for all control planes of this process, since it takes longer to build than everything else at a start: whose
+    # objects a request is about is in its scope.
     app = FastAPI(
         title="pyconnector control plane",
         version="4",
@@ -42,9 +52,6 @@ def make_app(database: Database, feed: ChangeFeed, installation: Installation) -
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.database = database
-    app.state.feed = feed
-    app.state.installation = installation
     errors.install(app)
     clients = APIRouter(prefix=CLIENT_PREFIX)
     for part in (
@@ -54,5 +61,4 @@ def make_app(database: Database, feed: ChangeFeed, installation: Installation) -
         clients.include_router(part.router)
     app.include_router(clients)
     app.include_router(edges.router, prefix=EDGE_PREFIX)
-    app.add_middleware(Guard, database=lambda: database)
     return app

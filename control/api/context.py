@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from pyconnector.control.api.guard import Served
 from pyconnector.control.store.database import Database
 from pyconnector.control.store.feed import ChangeFeed
 from pyconnector.control.store.objects.first import Installation
@@ -62,8 +63,8 @@ class Context:
 
 def context_of(request: Request) -> Context:
     """Return the request's context; `control.api.guard` has put the actor there."""
-    state: Any = request.app.state
-    return Context(state.database, state.feed, state.installation, request.scope["pyconnector.actor"])
+    served: Served = request.scope["pyconnector.served"]
+    return Context(served.database, served.feed, served.installation, request.scope["pyconnector.actor"])
 
 
 def needs(scope: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyconnector.control.api.envelope import failure
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from pyconnector.control.store.database import Database
+    from pyconnector.control.store.feed import ChangeFeed
+    from pyconnector.control.store.objects.first import Installation
     from pyconnector.control.store.work import Actor
 
 #: Bytes of a request's body; those of an edge's report are more, as it lists every connection.
@@ -31,6 +33,15 @@ FAILURE_WINDOW = 60.0
 MAX_ADDRESSES = 10_000
 _MAX_TOKEN = 512
 _GUARDED = ("/client/v4/", "/edge/v1/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The control plane that requests are about."""
+
+    database: Database
+    feed: ChangeFeed
+    installation: Installation
 
 
 class Failures:
@@ -56,11 +67,9 @@ class Failures:
 class Guard:
     """Lets through what has a valid token and a body that fits; the actor is then in the request's scope."""
 
-    def __init__(
-        self, app: ASGIApp, database: Callable[[], Database], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, app: ASGIApp, served: Served, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
-        self._database = database
+        self._served = served
         self._clock = clock
         self._failures = Failures()
 
@@ -88,13 +97,14 @@ class Guard:
             await refusal(scope, receive, send)
             return
         scope["pyconnector.actor"] = actor
+        scope["pyconnector.served"] = self._served
         await self._app(scope, _replay(body, receive), send)
 
     async def _actor(self, scope: Scope) -> Actor | None:
         text = _bearer(scope)
         if not text or len(text) > _MAX_TOKEN:
             return None
-        async with self._database().read() as session:
+        async with self._served.database.read() as session:
             row = await tokens.verify(session, text, datetime.datetime.now(datetime.UTC))
         if row is None:
             return None

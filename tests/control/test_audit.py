@@ -49,7 +49,7 @@ def test_pages_follow_each_other_without_gap_or_overlap(on_mesh: OnMesh) -> None
         for direction in ("asc", "desc"):
             whole = await mesh.call("GET", f"{mesh.account}/logs/audit", params={**ALWAYS, "direction": direction})
             seen: list[str] = []
-            cursor = {}
+            cursor: dict[str, str] = {}
             while True:
                 query = {**ALWAYS, "direction": direction, "limit": "2", **cursor}
                 body = (await mesh.client.get(f"{mesh.account}/logs/audit", params=query)).json()

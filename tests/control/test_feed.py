@@ -216,7 +216,7 @@ def test_a_malformed_report_is_refused(on_mesh: OnMesh) -> None:
     async def test(mesh: Mesh) -> None:
         tunnel = (await mesh.tunnel())["id"]
         good = {"id": str(uuid.uuid4()), "name": "lab", "address": "", "connections": []}
-        bad = [
+        bad: list[dict[str, Any]] = [
             {"id": "x"},
             {"connections": [{}]},
             {"connections": [connection(tunnel, "x", 0)]},

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic import command
 from sqlalchemy import inspect, select, text
 
 from pyconnector.control.plane import ControlPlane
 from pyconnector.control.settings import ControlPlaneSettings, SettingsError
-from pyconnector.control.store import migrate as migrations
 from pyconnector.control.store.database import Database
 from pyconnector.control.store.migrate import migrate, revisions
 from pyconnector.control.store.models import AuditRecord, Base, Change, Tunnel
@@ -86,7 +86,7 @@ def test_a_change_its_record_and_its_number_are_one(on_mesh: OnMesh) -> None:
                 return [
                     len(list((await session.execute(select(table))).scalars()))
                     for table in (AuditRecord, Change, Tunnel)
-                ]  # type: ignore[var-annotated]  # three tables
+                ]
 
         before = await counts()
 
@@ -143,13 +143,13 @@ def test_a_migration_that_breaks_off_leaves_nothing(
 ) -> None:
     async def test() -> None:
         store = Database(database or f"sqlite:///{tmp_path / 'x.sqlite3'}")
-        upgrade = migrations.command.upgrade
+        upgrade = command.upgrade
 
         def breaks(*arguments: Any) -> None:
             upgrade(*arguments)
             raise RuntimeError("the power is gone")
 
-        monkeypatch.setattr(migrations.command, "upgrade", breaks)
+        monkeypatch.setattr(command, "upgrade", breaks)
         with pytest.raises(RuntimeError):
             await migrate(store)
         async with store.engine.connect() as connection:
@@ -274,5 +274,29 @@ def test_a_backup_is_a_whole_installation(tmp_path: Path) -> None:
         async with open_mesh(tmp_path / "copy", token=token) as mesh:
             (found,) = await mesh.call("GET", f"{mesh.account}/cfd_tunnel")
             assert found["id"] == made["id"]
+
+    run(test)
+
+
+def test_connections_that_postgresql_dropped_are_made_anew(tmp_path: Path, database: str) -> None:
+    if not database:
+        pytest.skip("a file drops no connections")
+
+    async def test() -> None:
+        async with open_mesh(tmp_path / "data", database) as mesh, mesh.edge() as edge:
+            await mesh.tunnel("before")
+            number = (await edge.get("/snapshot")).json()["number"]
+            other = Database(database)
+            async with other.engine.connect() as connection:
+                dropped = (
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                )
+                await connection.execute(text(dropped))
+            await other.close()
+            waiting = asyncio.create_task(edge.get("/changes", params={"after": number, "wait": 20}))
+            await mesh.tunnel("after")
+            (change,) = (await waiting).json()["changes"]
+            assert change["value"]["name"] == "after"
 
     run(test)
