@@ -123,6 +123,15 @@ async def _pause(stage: Stage, seconds: float) -> None:
     os.kill(stage.running.pid, signal.SIGCONT)
 
 
+async def _start_without_network(stage: Stage, seconds: float) -> None:
+    stage.here.unroute()
+    await stage.start()
+    await asyncio.sleep(seconds)
+    stage.here.route(0)
+
+
+#: The one that begins before the connector does.
+WITHOUT_NETWORK = "started without a network, up after 25 s"
 #: Name, act, how long it lasts, bytes of an answer.
 FAULTS: dict[str, tuple[Callable[[Stage, float], Awaitable[None]], float, int]] = {
     "link down 3 s": (_link_down, 3.0, 1024),
@@ -132,6 +141,7 @@ FAULTS: dict[str, tuple[Callable[[Stage, float], Awaitable[None]], float, int]] 
     "own address changes": (_readdress, 0.0, 1024),
     "first uplink down, route moves": (_other_uplink, 0.0, 1024),
     "packets above 1,400 bytes lost 30 s": (_shrink, 30.0, 100_000),
+    WITHOUT_NETWORK: (_start_without_network, 25.0, 1024),
     "stopped 8 s": (_pause, 8.0, 1024),
     "stopped 20 s": (_pause, 20.0, 1024),
 }
@@ -178,11 +188,12 @@ async def _measure(here: Network, subject: Subject, name: str) -> str:
     act, seconds, size = FAULTS[name]
     with tempfile.TemporaryDirectory(prefix="pyconnector-bench-") as folder:
         async with _staged(here, subject, Path(folder)) as stage:
-            await stage.start()
-            if await stage.wait_registered(CONNECTIONS, 30.0) == float("inf"):
-                raise RuntimeError((Path(folder) / "log").read_text()[-2000:])
+            if name != WITHOUT_NETWORK:
+                await stage.start()
+                if await stage.wait_registered(CONNECTIONS, 30.0) == float("inf"):
+                    raise RuntimeError((Path(folder) / "log").read_text()[-2000:])
+                await asyncio.sleep(1.5)
             stage.size = size
-            await asyncio.sleep(1.5)
             asking = asyncio.ensure_future(stage.ask_for_ever())
             await asyncio.sleep(2.0)
             begun = time.monotonic()
