@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import click
 
@@ -26,14 +27,37 @@ _OF_THE_PROVIDER = frozenset(
 )
 
 
-@click.group(cls=MainGroup, context_settings={"help_option_names": ["-h", "--help"]})
+#: Name under which scripts and service files of the reference start it, through a link.
+REFERENCE_NAME = "cloudflared"
+
+
+def _version_line(context: click.Context) -> str:
+    """What a person reads; under the reference's name as the scripts expect it that look for the number."""
+    if context.find_root().info_name == REFERENCE_NAME:
+        return f"{REFERENCE_NAME} version {own_version()} (pyconnector)"
+    return f"pyconnector {own_version()}"
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(_version_line(context))
+        context.exit()
+
+
+@click.group(cls=MainGroup, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.option("--config", "config_path", metavar="FILE", type=click.Path(), hidden=True)
-@click.version_option(own_version(), "-v", "-V", "--version", message="pyconnector %(version)s")
+@click.option("-v", "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+              help="Show the version and exit.")  # fmt: skip
 @click.pass_context
 def main(context: click.Context, /, config_path: str | None, **given: Any) -> None:
     """Carry traffic from an edge to services on this machine, over connections that this machine opens."""
     context.obj = config_path
     flags = inherit(context, given)
+    if context.invoked_subcommand is None:
+        if flags or config_path:
+            _no_tunnel_command(flags)
+        click.echo(context.get_help())
+        context.exit()
     if (flags or config_path) and context.invoked_subcommand not in _TAKE_FLAGS:
         raise click.UsageError(f"no flags can stand before the command {context.invoked_subcommand}")
 
@@ -150,9 +174,10 @@ def schema_command() -> None:
 
 @click.command("version")
 @click.option("-s", "--short", is_flag=True, help="The number alone.")
-def version_command(short: bool) -> None:
+@click.pass_context
+def version_command(context: click.Context, short: bool) -> None:
     """Print the version."""
-    click.echo(own_version() if short else f"pyconnector {own_version()}")
+    click.echo(own_version() if short else _version_line(context))
 
 
 @click.command("ready", cls=FlagCommand, short_help="Ask a running connector whether it is connected.")
@@ -166,6 +191,16 @@ def ready_command(context: click.Context, /, config_path: str | None, **given: A
     from pyconnector.connector.cli.ready import ready
 
     exit_with(lambda: ready(config_path or context.obj, inherit(context, given)))
+
+
+def _no_tunnel_command(flags: Mapping[str, Any]) -> NoReturn:
+    """Refuse what the reference does with flags and no command: a tunnel of the provider's, made up for the moment."""
+    if flags.get("url") or flags.get("hello_world") or flags.get("unix_socket"):
+        raise click.UsageError(
+            "pyconnector has no quick tunnels: `pyconnector run --local --url URL` serves a URL on this machine, and "
+            "with credentials of a tunnel `pyconnector run --url URL` serves it at the provider's edge"
+        )
+    raise click.UsageError("tunnel needs a command: `tunnel run` connects, `tunnel ready` asks a running connector")
 
 
 class _TunnelGroup(FlagGroup):
@@ -193,12 +228,7 @@ def tunnel_group(context: click.Context, /, config_path: str | None, **given: An
     flags = inherit(context, given)
     if context.invoked_subcommand is not None:
         return
-    if flags.get("url") or flags.get("hello_world") or flags.get("unix_socket"):
-        raise click.UsageError(
-            "pyconnector has no quick tunnels: `pyconnector run --local --url URL` serves a URL on this machine, and "
-            "with credentials of a tunnel `pyconnector run --url URL` serves it at the provider's edge"
-        )
-    raise click.UsageError("tunnel needs a command: `tunnel run` connects, `tunnel ready` asks a running connector")
+    _no_tunnel_command(flags)
 
 
 @tunnel_group.command("run", cls=FlagCommand)

@@ -15,6 +15,10 @@ from pyconnector.connector.config.flags import FLAGS, Flag, Kind
 #: What the command itself answers.
 _OWN_OPTIONS = frozenset({"-h", "--help", "-v", "-V", "--version"})
 _INHERITED = "pyconnector.flags"
+#: Flags by every long spelling; those of one letter have one dash everywhere.
+_BY_SPELLING = {
+    spelling: flag for flag in FLAGS.values() for spelling in (flag.name, *flag.aliases) if len(spelling) > 1
+}
 
 
 class FlagCommand(click.Command):
@@ -81,10 +85,11 @@ def _as_click_writes(args: list[str]) -> tuple[list[str], dict[str, str]]:
         if argument == "--":
             return rest + args[index:], switches
         name, equals, value = argument.lstrip("-").partition("=")
-        if not argument.startswith("-") or name not in FLAGS.keys() | {"config"}:
+        flag = _BY_SPELLING.get(name)
+        if not argument.startswith("-") or (flag is None and name != "config"):
             rest.append(argument)
-        elif equals and name in FLAGS and FLAGS[name].kind is Kind.BOOL:
-            switches[name.replace("-", "_")] = value
+        elif equals and flag is not None and flag.kind is Kind.BOOL:
+            switches[flag.name.replace("-", "_")] = value
         else:
             rest.append(f"--{name}{equals}{value}")
     return rest, switches

@@ -49,7 +49,7 @@ _T, _B, _I, _D, _L = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION, Kind.TEXTS
 _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("edge", _L, "TUNNEL_EDGE", "HOST:PORT", "Edge to connect to, in place of looking it up. Repeatable."),
     ("cacert", _T, "TUNNEL_CACERT", "FILE", "PEM file of the only authorities an edge may be signed by."),
-    ("credentials-file", _T, "TUNNEL_CRED_FILE", "FILE", "Tunnel credentials (JSON)."),
+    ("credentials-file", _T, "TUNNEL_CRED_FILE TUNNEL_CRED_CONTENTS_FILE", "FILE", "Tunnel credentials (JSON)."),
     ("credentials-contents", _T, "TUNNEL_CRED_CONTENTS", "JSON", ""),
     ("token", _T, "TUNNEL_TOKEN", "TOKEN", "Tunnel token. Others can read a command line: prefer the environment."),
     ("token-file", _T, "TUNNEL_TOKEN_FILE", "FILE", "File that holds a tunnel token."),
@@ -103,6 +103,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("features", _L, "", "NAME", ""),
     ("tag", _L, "TUNNEL_TAG", "NAME=VALUE", "Add a Cf-Warp-Tag-NAME header to every request. Repeatable."),
     ("max-active-flows", _I, "TUNNEL_MAX_ACTIVE_FLOWS", "N", "Private-network flows at once; 0 for no limit."),
+    ("no-autoupdate", _B, "NO_AUTOUPDATE", "", ""),
     ("pidfile", _T, "TUNNEL_PIDFILE", "FILE", "Write the process id there once connected."),
 )
 #: Known to the reference; accepted, and said to have no effect.
@@ -110,13 +111,43 @@ _UNUSED: dict[Kind, str] = {
     _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
         api-ca-key api-url name label quick-service proxy-dns-address icmpv4-src icmpv6-src""",
-    _B: """no-autoupdate no-prechecks ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
+    _B: """no-prechecks ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
         use-reconnect-token stdin-control ui management-diagnostics""",
     _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
         proxy-dns-max-upstream-conns""",
     _D: """autoupdate-freq proxy-connection-timeout proxy-expect-continue-timeout ssh-idle-timeout ssh-max-timeout
         metrics-update-freq heartbeat-interval dial-edge-timeout write-stream-timeout""",
     _L: "proxy-dns-upstream proxy-dns-bootstrap dns-resolver-addrs",
+}
+#: Environment variables of those without effect, so that one which is set is said to have none.
+_ENV_OF_UNUSED = {
+    "origincert": "TUNNEL_ORIGIN_CERT",
+    "transport-loglevel": "TUNNEL_PROTO_LOGLEVEL TUNNEL_TRANSPORT_LOGLEVEL",
+    "trace-output": "TUNNEL_TRACE_OUTPUT",
+    "hostname": "TUNNEL_HOSTNAME",
+    "id": "TUNNEL_ID",
+    "lb-pool": "TUNNEL_LB_POOL",
+    "api-key": "TUNNEL_API_KEY",
+    "api-email": "TUNNEL_API_EMAIL",
+    "api-ca-key": "TUNNEL_API_CA_KEY",
+    "api-url": "TUNNEL_API_URL",
+    "name": "TUNNEL_NAME",
+    "icmpv4-src": "TUNNEL_ICMPV4_SRC",
+    "icmpv6-src": "TUNNEL_ICMPV6_SRC",
+    "management-hostname": "TUNNEL_MANAGEMENT_HOSTNAME",
+    "management-diagnostics": "TUNNEL_MANAGEMENT_DIAGNOSTICS",
+    "no-prechecks": "TUNNEL_NO_PRECHECKS",
+    "service-op-ip": "TUNNEL_SERVICE_OP_IP",
+    "ssh-server": "TUNNEL_SSH_SERVER",
+    "quic-disable-pmtu-discovery": "TUNNEL_DISABLE_QUIC_PMTU",
+    "use-reconnect-token": "TUNNEL_USE_RECONNECT_TOKEN",
+    "stdin-control": "STDIN_CONTROL",
+    "compression-quality": "TUNNEL_COMPRESSION_LEVEL",
+    "max-fetch-size": "TUNNEL_MAX_FETCH_SIZE",
+    "metrics-update-freq": "TUNNEL_METRICS_UPDATE_FREQ",
+    "dial-edge-timeout": "DIAL_EDGE_TIMEOUT",
+    "write-stream-timeout": "TUNNEL_STREAM_WRITE_TIMEOUT",
+    "dns-resolver-addrs": "TUNNEL_DNS_RESOLVER_ADDRS",
 }
 #: What the flags do that `--help` does not show; those of one origin are keys of originRequest.
 _MEANINGS = {
@@ -125,6 +156,7 @@ _MEANINGS = {
     "rpc-timeout": "Time that the edge has to answer a call. [default: 5s]",
     "quic-connection-level-flow-control-limit": "Unread bytes that one connection may hold. [default: 31457280]",
     "quic-stream-level-flow-control-limit": "Unread bytes that one stream may hold. [default: 6291456]",
+    "no-autoupdate": "Accepted: pyconnector never updates itself.",
     "features": "Further feature names to register with. Repeatable.",
 }
 #: Flags that set a key of originRequest where the config has no rules.
@@ -141,7 +173,7 @@ _ALSO_TRIED = {
 #: Flags that guard something: a slip in one of them is an error whatever the user allows.
 GUARDING_FLAGS = frozenset({"cacert", "post-quantum", "no-remote-config", "keep-local-access"})
 _NOT_IN_FILE = frozenset({"output", "max-active-flows", "dns-resolver-addrs", "icmpv4-src", "icmpv6-src"})
-_SECRET = frozenset({"token", "credentials-contents"})
+_SECRET = frozenset({"token", "credentials-contents", "api-key", "api-ca-key", "secret-id", "session-token"})
 
 
 def _of_one_origin(name: str) -> str:
@@ -166,7 +198,14 @@ def _flags() -> list[Flag]:
         for name, kind, env, metavar, text in _USED
     ]
     unused = [
-        Flag(name=name, kind=kind, in_file=name not in _NOT_IN_FILE, has_effect=False)
+        Flag(
+            name=name,
+            kind=kind,
+            env=tuple(_ENV_OF_UNUSED.get(name, "").split()),
+            in_file=name not in _NOT_IN_FILE,
+            secret=name in _SECRET,
+            has_effect=False,
+        )
         for kind, names in _UNUSED.items()
         for name in names.split()
     ]

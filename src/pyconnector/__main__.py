@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
@@ -20,9 +21,15 @@ def start() -> None:
     from pyconnector.connector.cli.exits import exit_of_output
 
     try:
-        main(prog_name="pyconnector")
+        main(prog_name=_name())
     except OSError as error:  # of `--help` and `version`, which write without more ado
         sys.exit(exit_of_output(error))
+
+
+def _name() -> str:
+    """What this is called here: `cloudflared` through a link of that name, which scripts for it go on using."""
+    name = os.path.basename(sys.argv[0])
+    return name if name == "cloudflared" else "pyconnector"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ loglevel: debug
 metrics: 127.0.0.1:2000
 protocol: quic
 no-autoupdate: true
+metrics-update-freq: 5s
 grace-period: 10s
 retries: 7
 edge: [one.example:7844, "192.0.2.1:7844"]
@@ -47,8 +48,10 @@ ingress:
     assert [rule.settings.connect_timeout for rule in config.ingress.rules] == [3.0, 3.0]
     assert dict(config.configuration_flags) == {
         "no-autoupdate": "true", "retries": "7", "protocol": "quic", "loglevel": "debug", "metrics": "127.0.0.1:2000",
+        "metrics-update-freq": "5s",
     }  # fmt: skip
-    assert any("no effect in this connector: no-autoupdate" in warning.message for warning in config.warnings)
+    # Nothing updates itself, which is what `no-autoupdate` asks for.
+    assert any("no effect in this connector: metrics-update-freq" in warning.message for warning in config.warnings)
 
 
 def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
