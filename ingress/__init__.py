@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pyconnector.ingress.config.errors import Fault, IngressError, NoIngressRules
+from pyconnector.ingress.config.errors import IngressError, NoIngressRules, RuleProblem
 from pyconnector.ingress.config.keys.origin_keys import settings_from_flags
 from pyconnector.ingress.config.keys.schema import config_schema, settings_table
 from pyconnector.ingress.config.local_configuration import local_configuration
@@ -25,7 +25,6 @@ from pyconnector.ingress.rules.rules import Ingress, Match, Rule, default_ingres
 __all__ = [
     "AccessSettings",
     "Explanation",
-    "Fault",
     "Ingress",
     "IngressError",
     "IpRule",
@@ -34,6 +33,7 @@ __all__ = [
     "OriginSettings",
     "RemoteConfiguration",
     "Rule",
+    "RuleProblem",
     "SingleOrigin",
     "Verdict",
     "WarpRouting",

@@ -1,7 +1,7 @@
 """Errors of the connector room, by who must act.
 
 ConnectorError
-├── ConfigError           the config cannot be used; `problems` lists every fault   (caught by the CLI, exit 2)
+├── ConfigError           the config cannot be used; `problems` lists every problem   (caught by the CLI, exit 2)
 ├── StartFailed           nothing could be started                                  (caught by the CLI, exit 1)
 │   └── EdgeNotFound      the edge's name cannot be looked up now                   (caught by `Connector.start`)
 ├── RegistrationRefused   the edge said no                                          (caught by the supervisor, the CLI)
@@ -25,7 +25,7 @@ class ConnectorError(Exception):
 
 
 class ConfigError(ConnectorError):
-    """A config cannot be used. The text has one line per fault: `file:line:column: path: message`.
+    """A config cannot be used. The text has one line per problem: `file:line:column: path: message`.
 
     `problems` holds the warnings too.
     """

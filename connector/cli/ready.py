@@ -53,9 +53,9 @@ def _address(path: str | None, given: Mapping[str, Any]) -> tuple[str, int]:
     problems: list[Problem] = []
     source = read_source(path) if path is not None else Source(file="")
     address = collect(source, overrides_of(given), problems, allow_unknown_keys=True).get("metrics")
-    faults = [problem for problem in problems if not problem.warning]
-    if faults:
-        raise ConfigError(faults)
+    problems = [problem for problem in problems if not problem.warning]
+    if problems:
+        raise ConfigError(problems)
     if not address:
         raise ConfigError([Problem(message="give the address at which the connector serves its metrics: --metrics")])
     try:

@@ -23,20 +23,20 @@ _NO_CONFIG = "no config file was given, and none was found in the usual places"
 
 
 def validate(path: str | None, *, allow_unknown_keys: bool, as_json: bool) -> int:
-    """Print every fault of a config; return the exit code.
+    """Print every problem of a config; return the exit code.
 
     Raises:
         ConfigError: there is no config to look at.
     """
     path = _path(path)
     rules, problems = check_config(path, overrides_of({}), allow_unknown_keys=allow_unknown_keys)
-    faulty = rules is None or any(not problem.warning for problem in problems)
+    wrong = rules is None or any(not problem.warning for problem in problems)
     if as_json:
-        click.echo(json.dumps({"ok": not faulty, "problems": [_as_json(problem) for problem in problems]}, indent=2))
-        return BAD_CONFIG if faulty else CLEAN
+        click.echo(json.dumps({"ok": not wrong, "problems": [_as_json(problem) for problem in problems]}, indent=2))
+        return BAD_CONFIG if wrong else CLEAN
     for problem in problems:
         click.echo(f"warning: {problem}" if problem.warning else str(problem), err=True)
-    if faulty:
+    if wrong:
         return BAD_CONFIG
     click.echo(f"Validating rules from {path}\nOK")
     return CLEAN

@@ -1,6 +1,6 @@
 """The value of every flag: given on the command line, else by the environment, else by the config file.
 
-Types are strict, as in the reference: a number for a text flag is a fault in a file (reference/ingress.md 1.2).
+Types are strict, as in the reference: a number for a text flag is a problem in a file (reference/ingress.md 1.2).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pyconnector.connector.config.flags import (
 )
 from pyconnector.connector.config.problems import Problem
 from pyconnector.ingress.config.durations import parse_duration
-from pyconnector.ingress.config.errors import FaultList, closest, describe, plain
+from pyconnector.ingress.config.errors import ProblemList, closest, describe, plain
 from pyconnector.ingress.config.keys.guards import SECURITY_HOLDERS, guard_meant, misplaced
 from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
 from pyconnector.ingress.config.keys.rule_keys import RULE
@@ -58,7 +58,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def collect(
     source: Source, overrides: Mapping[str, Any], problems: list[Problem], *, allow_unknown_keys: bool = False
 ) -> dict[str, Any]:
-    """Return the flags that are set, by name: text, bool, int, seconds or a tuple of texts. Faults go to `problems`.
+    """Return the flags that are set, by name: text, bool, int, seconds or a tuple of texts. Problems go to `problems`.
 
     `overrides` are what the command line and the environment give: texts, or values of the flag's own type.
     """
@@ -192,9 +192,9 @@ def _unknown(source: Source, key: str, allow_unknown_keys: bool) -> list[Problem
 
 def _hidden(source: Source, key: str) -> list[Problem]:
     """Return an error for each guarding key below `key`, which is passed over."""
-    faults = FaultList()
-    add_hidden_guards(source.values[key], (key,), faults)
-    return [source.problem(fault.path, fault.message, key=True) for fault in faults.faults]
+    problems = ProblemList()
+    add_hidden_guards(source.values[key], (key,), problems)
+    return [source.problem(problem.path, problem.message, key=True) for problem in problems.problems]
 
 
 def _place_of(key: str, flag: str, *, has_rules: bool) -> str:

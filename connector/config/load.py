@@ -1,4 +1,4 @@
-"""From a config file, the environment and the command line to one `ConnectorConfig`, or to every fault at once.
+"""From a config file, the environment and the command line to one `ConnectorConfig`, or to every problem at once.
 
 Called by the command line, and by embedding programs that keep their settings in such a file.
 """
@@ -84,7 +84,7 @@ def load_config(
     `credentials` and `tunnel` replace those that the config names.
 
     Raises:
-        ConfigError: it cannot be used; every fault is listed with its place.
+        ConfigError: it cannot be used; every problem is listed with its place.
     """
     source = read_source(path) if path is not None else Source(file="")
     return _Loading(source, overrides or {}, allow_unknown_keys, tunnel).config(credentials)
@@ -131,7 +131,7 @@ class _Loading:
         )
 
     def settings(self) -> tuple[EdgeConfig, LifecycleConfig, LogConfig, tuple[tuple[str, str], ...]]:
-        """Return what the flags say, faults aside, and warn of those that do nothing. `rules` comes before."""
+        """Return what the flags say, problems aside, and warn of those that do nothing. `rules` comes before."""
         self._warn_of_one_origin()
         if unused := without_effect(self.values):
             message = f"no effect in this connector: {', '.join(unused)}"
@@ -148,7 +148,9 @@ class _Loading:
         rules = self.rules()
         edge, lifecycle, log, tags = self.settings()
         if rules is not None and self.values.get("keep-local-access") and not demands_access(rules.ingress):
-            self._fault("keep-local-access", "no rule of the config requires access, so nothing would be kept in force")
+            self._problem(
+                "keep-local-access", "no rule of the config requires access, so nothing would be kept in force"
+            )
         if edge.ca_file is not None:
             self._check_authorities(edge.ca_file)
         credentials = given or self._credentials()
@@ -184,13 +186,13 @@ class _Loading:
             try:
                 split_host_port(address)
             except ValueError as error:
-                self._fault("edge", str(error), index)
+                self._problem("edge", str(error), index)
         bind = values.get("edge-bind-address")
         if bind is not None:
             try:
                 ipaddress.ip_address(bind)
             except ValueError:
-                self._fault("edge-bind-address", f'"{bind}" is no IP address')
+                self._problem("edge-bind-address", f'"{bind}" is no IP address')
         defaults = QuicSettings()
         return EdgeConfig(
             addresses=values.get("edge", ()),
@@ -214,10 +216,10 @@ class _Loading:
     def _lifecycle(self) -> LifecycleConfig:
         grace = self.values.get("grace-period", 30.0)
         if not 0 <= grace <= MAX_GRACE_PERIOD:
-            self._fault("grace-period", f"must be between 0s and {format_duration(MAX_GRACE_PERIOD)}")
+            self._problem("grace-period", f"must be between 0s and {format_duration(MAX_GRACE_PERIOD)}")
         timeout = self.values.get("rpc-timeout", 5.0)
         if timeout <= 0:
-            self._fault("rpc-timeout", "must be longer than 0s")
+            self._problem("rpc-timeout", "must be longer than 0s")
         return LifecycleConfig(
             ha_connections=self._positive("ha-connections", 4, most=MAX_CONNECTIONS),
             retries=self._positive("retries", 5, least=0),
@@ -230,7 +232,7 @@ class _Loading:
         if level not in LEVELS:
             meant = _LEVELS_OF_OTHERS.get(level, "") or closest(level, LEVELS)
             message = f'"{level}" is no log level (debug, info, warn, error, fatal)'
-            self._fault("loglevel", f"{message}; did you mean {meant}?" if meant else message)
+            self._problem("loglevel", f"{message}; did you mean {meant}?" if meant else message)
             level = "info"
         return LogConfig(
             level=level,
@@ -259,7 +261,7 @@ class _Loading:
         for index, text in enumerate(self.values.get("tag", ())):
             match = _TAG.fullmatch(text)
             if match is None:
-                self._fault("tag", f'"{text}" is no tag; write NAME=VALUE in printable ASCII', index)
+                self._problem("tag", f'"{text}" is no tag; write NAME=VALUE in printable ASCII', index)
             else:
                 tags.append((match[1], match[2]))
         return tuple(tags)
@@ -283,7 +285,7 @@ class _Loading:
                 self._warn_of_permissions(path)
                 found = credential_sources.from_file(path)
         except credential_sources.CredentialsError as error:
-            self._fault(error.setting, str(error))
+            self._problem(error.setting, str(error))
             return None
         if tunnel_id is None or tunnel_id == found.tunnel_id:
             return found
@@ -318,12 +320,12 @@ class _Loading:
     def _check_authorities(self, file: str) -> None:
         """A file that vouches for nobody stops the start: every attempt to connect would fail."""
         if not FilePath(file).is_file():
-            self._fault("cacert", f"the file {file} does not exist")
+            self._problem("cacert", f"the file {file} does not exist")
             return
         try:
             find_roots(file)
         except ConnectFailed as error:
-            self._fault("cacert", error.reason)
+            self._problem("cacert", error.reason)
 
     def _check_choices(self) -> None:
         for name, choices in CHOICES.items():
@@ -332,12 +334,12 @@ class _Loading:
                 extra = _MISSING_PROTOCOLS.get(value, "") if name == "protocol" else ""
                 meant = "" if extra else closest(value, choices)
                 message = f'"{value}" is not one of {", ".join(choices)}{extra}'
-                self._fault(name, f"{message}; did you mean {meant}?" if meant else message)
+                self._problem(name, f"{message}; did you mean {meant}?" if meant else message)
 
     def _positive(self, name: str, default: int, *, least: int = 1, most: int = (1 << 62) - 1) -> int:
         value: int = self.values.get(name, default)
         if not least <= value <= most:
-            self._fault(name, f"must be between {least} and {most}")
+            self._problem(name, f"must be between {least} and {most}")
             return default
         return value
 
@@ -345,8 +347,8 @@ class _Loading:
         """The flags that the edge is told of, as text."""
         return tuple((name, _as_text(self.values[name])) for name in REPORTED_FLAGS if self.values.get(name))
 
-    def _fault(self, flag: str, message: str, index: int | None = None, *, warning: bool = False) -> None:
-        """Record a fault at the flag's place in the file, or as one of the command line."""
+    def _problem(self, flag: str, message: str, index: int | None = None, *, warning: bool = False) -> None:
+        """Record a problem at the flag's place in the file, or as one of the command line."""
         if flag in self.overrides or flag not in self.source.values:
             self.problems.append(Problem(message=f"--{flag}: {message}", warning=warning))
             return
@@ -354,7 +356,7 @@ class _Loading:
         self.problems.append(self.source.problem(path, message, warning=warning, key=warning))
 
     def _warn(self, flag: str, message: str) -> None:
-        self._fault(flag, message, warning=True)
+        self._problem(flag, message, warning=True)
 
 
 def _as_text(value: Any) -> str:

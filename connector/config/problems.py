@@ -1,4 +1,4 @@
-"""One fault of a config, with its place: `file:line:column: path: message; did you mean x?`."""
+"""One problem of a config, with its place: `file:line:column: path: message; did you mean x?`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A fault, or with `warning` only something the user should know."""
+    """A problem, or with `warning` only something the user should know."""
 
     message: str
     file: str = ""
     line: int = 0
-    "1-based; 0 where the fault has no place in the file."
+    "1-based; 0 where the problem has no place in the file."
     column: int = 0
     path: Path = ()
     suggestion: str = ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.config.problems import Problem
     from pyconnector.connector.config.yaml_source import Source
-    from pyconnector.ingress import Fault
+    from pyconnector.ingress import RuleProblem
 
 _NO_RULES = {
     False: "no ingress rules and no --url: every request will be answered with 503",
@@ -56,7 +56,7 @@ def load_rules(
     allow_unknown_keys: bool = False,
     must_have_rules: bool = False,
 ) -> Rules | None:
-    """Return the rules of a config; None where faults were added to `problems`. `values` are its flags.
+    """Return the rules of a config; None where problems were added to `problems`. `values` are its flags.
 
     A config without any gets a rule that answers 503, with a warning, unless it `must_have_rules`.
     """
@@ -68,12 +68,12 @@ def load_rules(
             problems.append(source.problem(("ingress",), _NO_RULES[must_have_rules], warning=not must_have_rules))
             ingress = None if must_have_rules else ingress
     except IngressError as error:
-        problems += _problems(source, error.faults)
+        problems += _problems(source, error.problems)
     try:
         warp_routing = parse_warp_routing(source.values, allow_unknown_keys=allow_unknown_keys)
         problems += _problems(source, warp_routing.warnings)
     except IngressError as error:
-        problems += _problems(source, error.faults)
+        problems += _problems(source, error.problems)
     return Rules(ingress, warp_routing) if ingress is not None and warp_routing is not None else None
 
 
@@ -111,15 +111,15 @@ def _origin_request(config: Mapping[str, Any], values: Mapping[str, Any]) -> dic
     return request
 
 
-def _problems(source: Source, faults: Iterable[Fault]) -> list[Problem]:
-    """Give faults of the ingress room their place in the file: a faulty key at the key, a faulty value at the value."""
+def _problems(source: Source, problems: Iterable[RuleProblem]) -> list[Problem]:
+    """Give problems of the ingress room their place in the file: a wrong key at the key, a wrong value at the value."""
     return [
         source.problem(
-            fault.path,
-            fault.message,
-            suggestion=fault.suggestion,
-            warning=fault.warning,
-            key=fault.warning or fault.at_key,
+            problem.path,
+            problem.message,
+            suggestion=problem.suggestion,
+            warning=problem.warning,
+            key=problem.warning or problem.at_key,
         )
-        for fault in faults
+        for problem in problems
     ]

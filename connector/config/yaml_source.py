@@ -71,7 +71,7 @@ def read_source(file: str) -> Source:
 
 
 def parse_source(data: bytes, file: str) -> Source:
-    """Parse the bytes of a config file; `file` is what faults call it.
+    """Parse the bytes of a config file; `file` is what problems call it.
 
     Raises:
         ConfigError: they are no YAML mapping.
@@ -182,13 +182,13 @@ class _Builder:
     def _admit(self, node: yaml.Node, path: Path, depth: int) -> bool:
         self._left -= 1
         if self._left == -1:
-            self._fault(path, f"the file holds more than {MAX_VALUES} values, aliases counted as often as used")
+            self._problem(path, f"the file holds more than {MAX_VALUES} values, aliases counted as often as used")
         elif id(node) in self._open:
-            self._fault(path, "an alias refers to the value that it is part of")
+            self._problem(path, "an alias refers to the value that it is part of")
         elif node.tag not in _TAGS:
-            self._fault(path, f"the YAML tag {node.tag.removeprefix(PREFIX)[:40]} is not supported")
+            self._problem(path, f"the YAML tag {node.tag.removeprefix(PREFIX)[:40]} is not supported")
         elif depth > MAX_DEPTH:
-            self._fault(path, f"values are nested more than {MAX_DEPTH} deep")
+            self._problem(path, f"values are nested more than {MAX_DEPTH} deep")
         else:
             return self._left >= 0
         return False
@@ -197,7 +197,7 @@ class _Builder:
         values: dict[str, Any] = {}
         for key_node, value_node in self._entries(node, path, depth):
             if not isinstance(key_node, yaml.ScalarNode):
-                self._fault(path, "a key must be text")
+                self._problem(path, "a key must be text")
                 continue
             key = key_node.value
             place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
@@ -221,7 +221,7 @@ class _Builder:
             elif isinstance(value_node, yaml.SequenceNode):
                 merged.extend(item for item in value_node.value if isinstance(item, yaml.MappingNode))
             else:
-                self._fault(path, "<< must be followed by an alias of a mapping")
+                self._problem(path, "<< must be followed by an alias of a mapping")
         for other in merged:
             if depth < MAX_DEPTH and self._admit(other, path, depth):
                 for key_node, value_node in self._entries(other, path, depth + 1):
@@ -236,7 +236,7 @@ class _Builder:
         try:
             return _integer(node.value) if tag == "int" else _CONSTRUCTOR.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError):
-            self._fault(path, f"{node.value[:40]!r} cannot be read as {tag}")
+            self._problem(path, f"{node.value[:40]!r} cannot be read as {tag}")
             return None
 
     def _duplicate(self, path: Path, place: tuple[int, int]) -> None:
@@ -245,7 +245,7 @@ class _Builder:
         message = f"the key is given twice, first in line {first}"
         self.problems.append(Problem(message=message, file=self._source.file, line=line, column=column, path=path))
 
-    def _fault(self, path: Path, message: str) -> None:
+    def _problem(self, path: Path, message: str) -> None:
         self.problems.append(self._source.problem(path, message))
 
 

@@ -1,6 +1,6 @@
 """Who may pass: Access tokens verified against a team's keys. Pure; fetching the keys is the connector's job."""
 
-from pyconnector.identity.access_token.keys import AccessKeys, KeyFault, parse_keys
+from pyconnector.identity.access_token.keys import AccessKeys, UnusableKeys, parse_keys
 from pyconnector.identity.access_token.policy import AccessPolicy
 from pyconnector.identity.access_token.token import TOKEN_HEADER, AccessDenied, Identity, UnknownKey, verify
 
@@ -10,8 +10,8 @@ __all__ = [
     "AccessKeys",
     "AccessPolicy",
     "Identity",
-    "KeyFault",
     "UnknownKey",
+    "UnusableKeys",
     "parse_keys",
     "verify",
 ]

@@ -19,7 +19,7 @@ MAX_KEYS = 64
 MIN_RSA_BITS = 2048
 
 
-class KeyFault(Exception):
+class UnusableKeys(Exception):
     """A key document could not be used. The text is fit for a log."""
 
 
@@ -34,23 +34,23 @@ def parse_keys(document: bytes) -> AccessKeys:
     """Read a JWKS document; keys of other types, without an id, or too weak are passed over.
 
     Raises:
-        KeyFault: not a JWKS, too large, or without a single usable key.
+        UnusableKeys: not a JWKS, too large, or without a single usable key.
     """
     if len(document) > MAX_KEYS_BYTES:
-        raise KeyFault(f"the key document is larger than {MAX_KEYS_BYTES} bytes")
+        raise UnusableKeys(f"the key document is larger than {MAX_KEYS_BYTES} bytes")
     try:
         entries = json.loads(document)["keys"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise KeyFault("the key document is not a JSON Web Key Set") from error
+        raise UnusableKeys("the key document is not a JSON Web Key Set") from error
     if not isinstance(entries, list):
-        raise KeyFault("the key document is not a JSON Web Key Set")
+        raise UnusableKeys("the key document is not a JSON Web Key Set")
     keys: dict[str, jwk.RSAKey | jwk.ECKey] = {}
     for entry in entries[:MAX_KEYS]:
         key = _usable(entry)
         if key is not None:
             keys[str(entry["kid"])] = key
     if not keys:
-        raise KeyFault("the key document holds no usable RSA or P-256 key")
+        raise UnusableKeys("the key document holds no usable RSA or P-256 key")
     return AccessKeys(keys)
 
 

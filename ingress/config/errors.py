@@ -3,7 +3,7 @@
 IngressError            the rules cannot be used      (caught by the CLI, by `Connector` and by the remote update)
 └── NoIngressRules      there are no rules at all     (caught where single-origin flags are the fallback)
 
-A fault's `path` holds keys and list indexes from the top of the config; the connector maps it to a line and a column.
+A problem's `path` holds keys and list indexes from the top of the config; the connector maps it to a line and a column.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TypeAlias
 #: Keys and list indexes from the top of the config to one value in it.
 ConfigPath: TypeAlias = tuple[str | int, ...]
 
-#: Faults that one config can collect; what comes after them is dropped.
-MAX_FAULTS = 1000
+#: Problems that one config can collect; what comes after them is dropped.
+MAX_PROBLEMS = 1000
 #: Characters of a value that a message quotes.
 MAX_QUOTED = 60
 #: Longest key for which a similar one is looked up (the search is quadratic).
@@ -25,7 +25,7 @@ MAX_KEY_TO_COMPARE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RuleProblem:
     """One thing that is wrong, or (with `warning`) merely useless or surprising."""
 
     path: ConfigPath
@@ -34,7 +34,7 @@ class Fault:
     "What was probably meant: a key or a value to write in place of what is there."
     warning: bool = False
     at_key: bool = False
-    "The last key of the path is at fault, whatever its value."
+    "The last key of the path is what is wrong, whatever its value."
 
     @property
     def place(self) -> str:
@@ -51,41 +51,41 @@ class Fault:
 
 
 class IngressError(Exception):
-    """The config cannot be used. `faults` holds everything found, warnings among them, in the order of the config."""
+    """The config cannot be used. `problems` holds everything found, warnings among them, in the order of the config."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("\n".join(str(fault) for fault in faults if not fault.warning))
-        self.faults = tuple(faults)
+    def __init__(self, problems: Sequence[RuleProblem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems if not problem.warning))
+        self.problems = tuple(problems)
 
 
 class NoIngressRules(IngressError):
     """The config has no `ingress` rules, and nothing else is wrong with it."""
 
 
-class FaultList:
-    """Collects faults while a config is read. Holds at most MAX_FAULTS."""
+class ProblemList:
+    """Collects problems while a config is read. Holds at most MAX_PROBLEMS."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self.problems: list[RuleProblem] = []
         self.errors = 0
 
     def add(
         self, path: ConfigPath, message: str, suggestion: str = "", *, warning: bool = False, at_key: bool = False
     ) -> None:
-        """Record a fault, or a warning; with `at_key` it is the key and not its value that is at fault."""
+        """Record a problem, or a warning; with `at_key` it is the key and not its value that is wrong."""
         if not warning:
             self.errors += 1
-        if len(self.faults) < MAX_FAULTS or (not warning and self.errors == 1):
-            self.faults.append(Fault(path, message, suggestion, warning, at_key))
+        if len(self.problems) < MAX_PROBLEMS or (not warning and self.errors == 1):
+            self.problems.append(RuleProblem(path, message, suggestion, warning, at_key))
 
     def warn(self, path: ConfigPath, message: str, suggestion: str = "") -> None:
         """Record a warning."""
         self.add(path, message, suggestion, warning=True)
 
     def raise_if_any(self) -> None:
-        """Raise IngressError where a fault (not only warnings) was recorded."""
+        """Raise IngressError where a problem (not only warnings) was recorded."""
         if self.errors:
-            raise IngressError(self.faults)
+            raise IngressError(self.problems)
 
 
 def place_of(path: ConfigPath) -> str:

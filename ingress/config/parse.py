@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyconnector.ingress.config.errors import FaultList, IngressError, NoIngressRules, closest, describe
+from pyconnector.ingress.config.errors import IngressError, NoIngressRules, ProblemList, closest, describe
 from pyconnector.ingress.config.keys.kinds import Reader
 from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST, ORIGIN_REQUEST_KIND, merge
 from pyconnector.ingress.config.keys.rule_keys import RULE
@@ -26,7 +26,7 @@ from pyconnector.ingress.config.services import (
     service_warnings,
 )
 from pyconnector.ingress.config.settings import OriginSettings
-from pyconnector.ingress.rules.hostnames import ANY_HOST, hostname_fault, hostname_warning
+from pyconnector.ingress.rules.hostnames import ANY_HOST, hostname_problem, hostname_warning
 from pyconnector.ingress.rules.path_patterns import MAX_PATTERN, MAX_REMOTE_PATTERN, PathPattern, compile_path
 from pyconnector.ingress.rules.rules import Ingress, Rule, RuleTable, unreachable_rules
 
@@ -58,10 +58,10 @@ def parse_ingress(config: Mapping[Any, Any], *, allow_unknown_keys: bool = False
 
 def read_ingress(config: object, reader: Reader) -> Ingress:
     """Read rules and their defaults the way `reader` says. Raises as `parse_ingress`."""
-    faults = reader.faults
+    problems = reader.problems
     if not isinstance(config, Mapping):
-        faults.add((), f"expected a mapping with ingress and other keys, found {describe(config)}")
-        raise IngressError(faults.faults)
+        problems.add((), f"expected a mapping with ingress and other keys, found {describe(config)}")
+        raise IngressError(problems.problems)
     defaults: dict[str, Any] = {}
     if config.get("originRequest") is not None:
         defaults = ORIGIN_REQUEST_KIND.read(config["originRequest"], ("originRequest",), reader) or {}
@@ -69,46 +69,46 @@ def read_ingress(config: object, reader: Reader) -> Ingress:
     entries = config.get("ingress")
     rules: list[Rule | None] = []
     if entries is not None and not isinstance(entries, list | tuple):
-        faults.add(("ingress",), f"expected a list of rules, found {describe(entries)}")
+        problems.add(("ingress",), f"expected a list of rules, found {describe(entries)}")
     elif entries and len(entries) > (MAX_REMOTE_RULES if reader.remote else MAX_RULES):
-        faults.add(("ingress",), f"there are too many rules ({len(entries)})")
+        problems.add(("ingress",), f"there are too many rules ({len(entries)})")
     elif entries:
         base = merge(OriginSettings(), defaults)
         rules = [_RuleParser(entry, index, len(entries), base, reader).parse() for index, entry in enumerate(entries)]
     else:
-        nothing_else = not faults.errors
-        faults.add(("ingress",), _NO_RULES)
+        nothing_else = not problems.errors
+        problems.add(("ingress",), _NO_RULES)
         if nothing_else:
-            raise NoIngressRules(faults.faults)
-    faults.raise_if_any()
+            raise NoIngressRules(problems.problems)
+    problems.raise_if_any()
     whole = tuple(rule for rule in rules if rule is not None)
     table = RuleTable(whole)
-    _warn_about_rules(whole, defaults, faults)
-    _warn_about_paths(table, faults)
-    return Ingress(whole, warnings=tuple(faults.faults), table=table)
+    _warn_about_rules(whole, defaults, problems)
+    _warn_about_paths(table, problems)
+    return Ingress(whole, warnings=tuple(problems.problems), table=table)
 
 
 def _check_defaults(values: dict[str, Any], reader: Reader) -> None:
     for name in values:
         if ORIGIN_REQUEST[name].only_in_rules:
             message = f"{name} belongs to one rule; write it under its originRequest"
-            reader.faults.add(("originRequest", name), message, at_key=True)
+            reader.problems.add(("originRequest", name), message, at_key=True)
 
 
-def _warn_about_rules(rules: tuple[Rule, ...], defaults: dict[str, Any], faults: FaultList) -> None:
+def _warn_about_rules(rules: tuple[Rule, ...], defaults: dict[str, Any], problems: ProblemList) -> None:
     for index, earlier in unreachable_rules(rules):
-        faults.warn(
+        problems.warn(
             ("ingress", index), f"rule #{index + 1} is never reached: rule #{earlier + 1} takes all its requests"
         )
     if "ipRules" in defaults and not any(isinstance(rule.service, SocksService | BastionService) for rule in rules):
-        faults.warn(
+        problems.warn(
             ("originRequest", "ipRules"), "no rule has a service that ipRules apply to (socks-proxy or bastion)"
         )
 
 
-def _warn_about_paths(table: RuleTable, faults: FaultList) -> None:
+def _warn_about_paths(table: RuleTable, problems: ProblemList) -> None:
     for guarded, other in table.differing:
-        faults.warn(
+        problems.warn(
             ("ingress", guarded),
             f"rules #{guarded + 1} and #{other + 1} differ in access by path under one hostname, and a service may "
             "take another spelling of a path for the same one; give what is guarded a hostname of its own, or demand "
@@ -125,27 +125,29 @@ class _RuleParser:
         self._is_last = index == count - 1
         self._base = base
         self._reader = reader
-        self._faults = reader.faults
+        self._problems = reader.problems
         self._path: ConfigPath = ("ingress", index)
 
     def parse(self) -> Rule | None:
-        """Return the rule, or None where a fault was recorded."""
+        """Return the rule, or None where a problem was recorded."""
         if not isinstance(self._entry, Mapping):
-            self._faults.add(self._path, f"expected a rule with a service, found {describe(self._entry)}")
+            self._problems.add(self._path, f"expected a rule with a service, found {describe(self._entry)}")
             return None
-        before, found = self._faults.errors, len(self._faults.faults)
+        before, found = self._problems.errors, len(self._problems.problems)
         values = RULE.read(self._entry, self._path, self._reader)
-        # A key with a fault is neither set nor missing: what depends on it is not judged.
-        faulty = {
-            str(fault.path[2]) for fault in self._faults.faults[found:] if len(fault.path) > 2 and not fault.warning
+        # A key with a problem is neither set nor missing: what depends on it is not judged.
+        wrong = {
+            str(problem.path[2])
+            for problem in self._problems.problems[found:]
+            if len(problem.path) > 2 and not problem.warning
         }
         settings = merge(self._base, values.get("originRequest", {}))
-        service = None if "service" in faulty else self._service(values, settings)
+        service = None if "service" in wrong else self._service(values, settings)
         pattern = self._pattern(values)
-        self._check_host(values, judge_position=faulty.isdisjoint({"hostname", "path"}))
-        if service is not None and self._faults.errors == before:
+        self._check_host(values, judge_position=wrong.isdisjoint({"hostname", "path"}))
+        if service is not None and self._problems.errors == before:
             self._check_keys(values.get("originRequest", {}), service)
-        if service is None or self._faults.errors != before:
+        if service is None or self._problems.errors != before:
             return None
         if isinstance(service, BastionService):
             settings = merge(settings, {"bastionMode": True})
@@ -155,38 +157,38 @@ class _RuleParser:
         if "service" not in values and settings.bastion_mode:
             return BastionService()
         if "service" not in values:
-            self._faults.add(self._path, "the rule has no service, such as http://localhost:8080")
+            self._problems.add(self._path, "the rule has no service, such as http://localhost:8080")
             return None
         place, text = (*self._path, "service"), values["service"]
         try:
             service = parse_service(text, bastion_mode=settings.bastion_mode)
         except ValueError as error:
-            self._faults.add(place, str(error), _meant_service(text))
+            self._problems.add(place, str(error), _meant_service(text))
             return None
         for sentence in service_warnings(service, text):
-            self._faults.warn(place, sentence)
+            self._problems.warn(place, sentence)
         return service
 
     def _check_host(self, values: dict[str, Any], *, judge_position: bool) -> None:
         hostname = values.get("hostname", "")
         place = (*self._path, "hostname") if "hostname" in values else self._path
-        if sentence := hostname_fault(hostname):
-            self._faults.add(place, sentence)
+        if sentence := hostname_problem(hostname):
+            self._problems.add(place, sentence)
             return
         if warning := hostname_warning(hostname):
-            self._faults.warn(place, warning)
+            self._problems.warn(place, warning)
         if judge_position:
             self._check_position(hostname, has_path=bool(values.get("path")), place=place)
 
     def _check_position(self, hostname: str, *, has_path: bool, place: ConfigPath) -> None:
         catches_all = hostname in ANY_HOST and not has_path
         if self._is_last and not catches_all:
-            self._faults.add(
+            self._problems.add(
                 (*self._path, "path") if hostname in ANY_HOST else place,
                 "the last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)",
             )
         elif catches_all and not self._is_last:
-            self._faults.add(
+            self._problems.add(
                 place,
                 f"rule #{self._index + 1} matches every hostname ('{hostname}'), so the rules that follow it "
                 "will never be reached",
@@ -199,7 +201,7 @@ class _RuleParser:
         try:
             return compile_path(text, limit=MAX_REMOTE_PATTERN if self._reader.remote else MAX_PATTERN)
         except ValueError as error:
-            self._faults.add((*self._path, "path"), f"rule #{self._index + 1} has an invalid regex: {error}")
+            self._problems.add((*self._path, "path"), f"rule #{self._index + 1} has an invalid regex: {error}")
             return None
 
     def _check_keys(self, values: dict[str, Any], service: Service) -> None:
@@ -210,11 +212,11 @@ class _RuleParser:
             if not key.reference and not _applies(key, service):
                 wanted = _WANTED[key.applies_to]
                 message = f"{name} works with {wanted} only, and this service is {redacted(service)}"
-                self._faults.add(place, message, at_key=True)
+                self._problems.add(place, message, at_key=True)
             elif name == "ipRules" and not isinstance(service, SocksService | BastionService):
-                self._faults.warn(place, "ipRules apply to the services socks-proxy and bastion only")
+                self._problems.warn(place, "ipRules apply to the services socks-proxy and bastion only")
             elif name == "backends" and any(is_http(other) != is_http(service) for other in values[name]):
-                self._faults.add(
+                self._problems.add(
                     place, "the further services must be of the same kind as the service (HTTP or streams)"
                 )
 

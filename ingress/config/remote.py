@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyconnector.ingress.config.errors import Fault, IngressError, NoIngressRules, describe
+from pyconnector.ingress.config.errors import IngressError, NoIngressRules, RuleProblem, describe
 from pyconnector.ingress.config.keys.kinds import Reader
 from pyconnector.ingress.config.parse import read_ingress
 from pyconnector.ingress.config.warp_routing import WarpRouting, read_warp_routing
@@ -71,14 +71,16 @@ def decode_json(data: bytes) -> Mapping[str, Any]:
         IngressError: it is none, or larger than MAX_REMOTE_CONFIGURATION.
     """
     if len(data) > MAX_REMOTE_CONFIGURATION:
-        raise IngressError([Fault((), f"the configuration is larger than {MAX_REMOTE_CONFIGURATION // 1024} KiB")])
+        raise IngressError(
+            [RuleProblem((), f"the configuration is larger than {MAX_REMOTE_CONFIGURATION // 1024} KiB")]
+        )
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is nested too deeply or malformed"
-        raise IngressError([Fault((), f"the configuration is not valid JSON: {reason}")]) from error
+        raise IngressError([RuleProblem((), f"the configuration is not valid JSON: {reason}")]) from error
     if not isinstance(value, dict):
-        raise IngressError([Fault((), f"expected a JSON object, found {describe(value)}")])
+        raise IngressError([RuleProblem((), f"expected a JSON object, found {describe(value)}")])
     return value
 
 

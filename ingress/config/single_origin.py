@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from pyconnector.ingress.config.errors import Fault, IngressError
+from pyconnector.ingress.config.errors import IngressError, RuleProblem
 from pyconnector.ingress.config.services import BastionService, HelloService, Service, UnixService, parse_service
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.ingress.config.urls import parse_url
@@ -33,7 +33,7 @@ def single_origin_ingress(origin: SingleOrigin, settings: OriginSettings | None 
     The first that is set counts, in the order of the fields; a flag counts as set even where it says false.
 
     Raises:
-        IngressError: the URL is none, or a flag excludes another; the path of the fault is the flag's name.
+        IngressError: the URL is none, or a flag excludes another; the path of the problem is the flag's name.
     """
     service = _service(origin)
     if service is None:
@@ -47,15 +47,15 @@ def _service(origin: SingleOrigin) -> Service | None:
     if origin.bastion is not None:
         return BastionService()
     if origin.url is not None and origin.unix_socket is not None:
-        raise IngressError([Fault(("unix-socket",), "--unix-socket must be used exclusively, without --url")])
+        raise IngressError([RuleProblem(("unix-socket",), "--unix-socket must be used exclusively, without --url")])
     if origin.url is not None:
         try:
             return parse_service(normalise_url(origin.url))
         except ValueError as error:
-            raise IngressError([Fault(("url",), str(error))]) from error
+            raise IngressError([RuleProblem(("url",), str(error))]) from error
     if origin.unix_socket is not None:
         if not origin.unix_socket:
-            raise IngressError([Fault(("unix-socket",), "the path of the socket is empty")])
+            raise IngressError([RuleProblem(("unix-socket",), "the path of the socket is empty")])
         return UnixService(origin.unix_socket)
     return None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyconnector.ingress.config.errors import Fault, IngressError, describe
+from pyconnector.ingress.config.errors import IngressError, RuleProblem, describe
 from pyconnector.ingress.config.keys.kinds import Duration, Reader, Whole
 from pyconnector.ingress.config.keys.table import Key, Table
 
@@ -18,7 +18,7 @@ class WarpRouting:
     connect_timeout: float = 5.0
     tcp_keepalive: float = 30.0
     max_active_flows: int = 0
-    warnings: tuple[Fault, ...] = field(default=(), compare=False)
+    warnings: tuple[RuleProblem, ...] = field(default=(), compare=False)
     "What is useless or surprising in the config."
 
 
@@ -64,9 +64,9 @@ def read_warp_routing(config: object, reader: Reader) -> WarpRouting:
     if section is None:
         return WarpRouting()
     if not isinstance(section, Mapping):
-        reader.faults.add(("warp-routing",), f"expected a mapping of settings, found {describe(section)}")
-        raise IngressError(reader.faults.faults)
+        reader.problems.add(("warp-routing",), f"expected a mapping of settings, found {describe(section)}")
+        raise IngressError(reader.problems.problems)
     values = WARP_ROUTING.read(section, ("warp-routing",), reader)
-    reader.faults.raise_if_any()
+    reader.problems.raise_if_any()
     fields = {WARP_ROUTING[name].field: value for name, value in values.items()}
-    return WarpRouting(**fields, warnings=tuple(reader.faults.faults))
+    return WarpRouting(**fields, warnings=tuple(reader.problems.problems))

@@ -130,7 +130,7 @@ def _check_label(label: str) -> None:
                 raise ValueError("a joiner where none may be")
 
 
-def hostname_fault(hostname: str) -> str:
+def hostname_problem(hostname: str) -> str:
     """Return why a rule's name cannot be used, as a sentence, or "" where it can."""
     if "://" in hostname:
         return "the hostname is a URL; write only the name, such as app.example.com"

@@ -18,7 +18,7 @@ from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, host_match
 from pyconnector.ingress.rules.path_patterns import PathPattern, compile_path, fold_case
 
 if TYPE_CHECKING:
-    from pyconnector.ingress.config.errors import Fault
+    from pyconnector.ingress.config.errors import RuleProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Ingress:
     """Rules in order; the last one is for every request that no other is for."""
 
     rules: tuple[Rule, ...]
-    warnings: tuple[Fault, ...] = field(default=(), compare=False)
+    warnings: tuple[RuleProblem, ...] = field(default=(), compare=False)
     "What is useless or surprising in the config."
     is_default: bool = False
     "True where there were no rules and every request gets a 503."

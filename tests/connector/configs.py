@@ -38,8 +38,8 @@ def load(directory: Path, text: str = RULES, **overrides: object) -> ConnectorCo
     return load_config(str(write_config(directory, text)), {k.replace("_", "-"): v for k, v in overrides.items()})
 
 
-def faults(directory: Path, text: str, *, allow_unknown_keys: bool = False, **overrides: object) -> list[str]:
-    """The faults of a config as lines, the directory cut off."""
+def problems(directory: Path, text: str, *, allow_unknown_keys: bool = False, **overrides: object) -> list[str]:
+    """The problems of a config as lines, the directory cut off."""
     try:
         load_config(
             str(write_config(directory, text)),

@@ -1,4 +1,4 @@
-"""The embedding API where the program around it, or its order of calls, is at fault."""
+"""The embedding API where the program around it, or its order of calls, is wrong."""
 
 from __future__ import annotations
 

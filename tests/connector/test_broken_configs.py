@@ -1,4 +1,4 @@
-"""`pyconnector ingress validate` on the broken configs: every fault, with the line and column of what is wrong.
+"""`pyconnector ingress validate` on the broken configs: every problem, with the line and column of what is wrong.
 
 Each file says at its top what it must be told: `# expect LINE:COLUMN: place: sentence`.
 """
@@ -36,7 +36,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_fault_is_told_in_order_with_its_line_and_column(file: Path) -> None:
+def test_every_problem_is_told_in_order_with_its_line_and_column(file: Path) -> None:
     found = CliRunner().invoke(main, ["ingress", "validate", str(file)])
     assert found.exit_code == 2
     lines = [line for line in found.stderr.splitlines() if not line.startswith("warning: ")]
@@ -44,7 +44,7 @@ def test_every_fault_is_told_in_order_with_its_line_and_column(file: Path) -> No
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_line_and_column_are_those_of_the_faulty_key_or_value(file: Path) -> None:
+def test_line_and_column_are_those_of_the_wrong_key_or_value(file: Path) -> None:
     lines = file.read_text().splitlines()
     for match in expected_of(file):
         line, column, place = int(match[2]), int(match[3]), match[4].split(": ")[0]
@@ -78,14 +78,14 @@ def test_settings_beside_the_rules_are_checked_too(tmp_path: Path) -> None:
     )
     found = CliRunner().invoke(main, ["ingress", "validate", str(config)])
     assert found.exit_code == 2
-    warning, *faults = found.stderr.splitlines()
+    warning, *problems = found.stderr.splitlines()
     assert warning == f"warning: {config}: no effect in this connector: no-autoupdate"
-    assert [line.removeprefix(f"{config}:").split(": ")[:2] for line in faults] == [
+    assert [line.removeprefix(f"{config}:").split(": ")[:2] for line in problems] == [
         ["1:11", "loglevel"], ["2:11", "protocol"], ["3:15", "grace-period"], ["4:8", "edge[0]"], ["5:7", "tag[0]"],
     ]  # fmt: skip
 
 
-def test_a_config_without_rules_is_told_so_beside_its_other_faults(tmp_path: Path) -> None:
+def test_a_config_without_rules_is_told_so_beside_its_other_problems(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("warp-routing:\n  maxActiveFlows: -1\n")
     found = CliRunner().invoke(main, ["ingress", "validate", str(config)])

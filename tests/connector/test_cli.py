@@ -65,7 +65,7 @@ def test_a_valid_config_is_ok(tmp_path: Path) -> None:
     assert (found.exit_code, found.output.splitlines()[-1]) == (0, "OK")
 
 
-def test_every_fault_of_a_config_is_listed_with_its_place(tmp_path: Path) -> None:
+def test_every_problem_of_a_config_is_listed_with_its_place(tmp_path: Path) -> None:
     path = write_config(tmp_path, "loglevel: 4\ningress:\n  - service: nope\n", credentials=False)
     found = invoke("ingress", "validate", path)
     assert found.exit_code == 2
@@ -74,7 +74,7 @@ def test_every_fault_of_a_config_is_listed_with_its_place(tmp_path: Path) -> Non
     assert lines[1].startswith(f"{path}:3:14: ingress[0].service: ")
 
 
-def test_faults_can_be_had_as_json(tmp_path: Path) -> None:
+def test_problems_can_be_had_as_json(tmp_path: Path) -> None:
     path = write_config(tmp_path, "nonsense: 1\n" + RULES, credentials=False)
     found = invoke("ingress", "validate", "--json", path)
     assert found.exit_code == 2

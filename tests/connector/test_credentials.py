@@ -14,8 +14,8 @@ from tests.connector.configs import (
     SECRET,
     SECRET_TEXT,
     TUNNEL_ID,
-    faults,
     load,
+    problems,
     token,
     write_config,
     write_credentials,
@@ -101,7 +101,7 @@ def test_a_token_file_is_read_and_trimmed(tmp_path: Path) -> None:
     config = load_config(str(write_config(tmp_path, RULES, credentials=False)), {"token-file": str(path)})
     assert config.credentials.account_tag == ACCOUNT
     path.write_text("nonsense")
-    assert "not valid" in faults(tmp_path, RULES, token_file=str(path))[0]
+    assert "not valid" in problems(tmp_path, RULES, token_file=str(path))[0]
 
 
 def test_credentials_contents_beat_the_file(tmp_path: Path) -> None:

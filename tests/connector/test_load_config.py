@@ -10,7 +10,7 @@ from pyconnector.connector.config import ConnectorConfig, check_config, find_con
 from pyconnector.connector.config.flag_values import from_environment
 from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REQUEST_FLAGS, Kind
 from pyconnector.ingress.config.services import BastionService, HelloService, HttpService, UnixService
-from tests.connector.configs import RULES, TUNNEL_ID, faults, load, write_config
+from tests.connector.configs import RULES, TUNNEL_ID, load, problems, write_config
 
 
 def test_a_config_as_written_for_the_reference_is_read_whole(tmp_path: Path) -> None:
@@ -112,18 +112,18 @@ def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
         ("protocol: Quick\n", 'config.yml:2:11: protocol: "Quick" is not one of auto, quic; did you mean quic?'),
     ],
 )  # fmt: skip
-def test_a_fault_has_its_place_and_a_sentence(tmp_path: Path, text: str, expected: str) -> None:
-    assert faults(tmp_path, text + RULES) == [expected]
+def test_a_problem_has_its_place_and_a_sentence(tmp_path: Path, text: str, expected: str) -> None:
+    assert problems(tmp_path, text + RULES) == [expected]
 
 
 def test_a_file_of_authorities_that_holds_none_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate\n")
-    found = faults(tmp_path, f"cacert: {tmp_path}/ca.pem\n{RULES}")
+    found = problems(tmp_path, f"cacert: {tmp_path}/ca.pem\n{RULES}")
     assert found == ["config.yml:2:9: cacert: there is no certificate in ca.pem"]
 
 
-def test_faults_of_rules_have_their_place(tmp_path: Path) -> None:
-    found = faults(
+def test_problems_of_rules_have_their_place(tmp_path: Path) -> None:
+    found = problems(
         tmp_path,
         """\
 ingress:
@@ -139,15 +139,15 @@ ingress:
     assert any("noTLSVerify" in line for line in found)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    assert len(faults(tmp_path, "loglevel: 4\nretries: x\nnonsense: 1\ningress:\n  - service: nope\n")) == 4
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    assert len(problems(tmp_path, "loglevel: 4\nretries: x\nnonsense: 1\ningress:\n  - service: nope\n")) == 4
 
 
 def test_an_allowed_unknown_key_is_a_warning_but_not_where_it_may_hide_access(tmp_path: Path) -> None:
-    assert faults(tmp_path, "nonsense: 1\n" + RULES, allow_unknown_keys=True) == []
-    assert len(faults(tmp_path, "origin-request: {}\n" + RULES, allow_unknown_keys=True)) == 1
+    assert problems(tmp_path, "nonsense: 1\n" + RULES, allow_unknown_keys=True) == []
+    assert len(problems(tmp_path, "origin-request: {}\n" + RULES, allow_unknown_keys=True)) == 1
     text = "ingress:\n  - service: http://localhost:1\n    originRequest:\n      acces:\n        required: true\n"
-    assert len(faults(tmp_path, text, allow_unknown_keys=True)) == 1
+    assert len(problems(tmp_path, text, allow_unknown_keys=True)) == 1
 
 
 def test_a_key_of_an_older_release_is_a_warning(tmp_path: Path) -> None:
@@ -155,13 +155,15 @@ def test_a_key_of_an_older_release_is_a_warning(tmp_path: Path) -> None:
     assert [warning.path for warning in config.warnings] == [("logDirectory",), ("warp-routing", "enabled")]
 
 
-def test_the_command_line_beats_the_file_and_its_faults_say_so(tmp_path: Path) -> None:
+def test_the_command_line_beats_the_file_and_its_problems_say_so(tmp_path: Path) -> None:
     config = load(tmp_path, "retries: 7\nedge: ['a:1']\n" + RULES, retries="2", edge=("b:2", "c:3"))
     assert config.lifecycle.retries == 2
     assert config.edge.addresses == ("b:2", "c:3")
-    assert faults(tmp_path, RULES, retries="x") == ['--retries expects a whole number, not "x" (these are not digits)']
-    assert faults(tmp_path, RULES, grace_period="1 year")[0].startswith("--grace-period expects a duration")
-    assert faults(tmp_path, RULES, ha_connections="999") == ["--ha-connections: must be between 1 and 256"]
+    assert problems(tmp_path, RULES, retries="x") == [
+        '--retries expects a whole number, not "x" (these are not digits)'
+    ]
+    assert problems(tmp_path, RULES, grace_period="1 year")[0].startswith("--grace-period expects a duration")
+    assert problems(tmp_path, RULES, ha_connections="999") == ["--ha-connections: must be between 1 and 256"]
 
 
 def test_the_environment_gives_flags_and_an_empty_variable_blocks_the_file(tmp_path: Path) -> None:
@@ -173,8 +175,8 @@ def test_the_environment_gives_flags_and_an_empty_variable_blocks_the_file(tmp_p
 
 
 def test_a_secret_on_the_command_line_is_never_quoted(tmp_path: Path) -> None:
-    assert "sesame" not in "".join(faults(tmp_path, RULES, token="sesame"))
-    assert "sesame" not in "".join(faults(tmp_path, "token: [sesame]\n" + RULES))
+    assert "sesame" not in "".join(problems(tmp_path, RULES, token="sesame"))
+    assert "sesame" not in "".join(problems(tmp_path, "token: [sesame]\n" + RULES))
 
 
 @pytest.mark.parametrize(
@@ -207,8 +209,8 @@ def test_rules_beat_the_flags_of_one_origin(tmp_path: Path) -> None:
     assert str(load(tmp_path, RULES, url="http://localhost:1").ingress.rules[0].service) == "http_status:404"
 
 
-def test_flags_of_one_origin_that_exclude_each_other_are_a_fault(tmp_path: Path) -> None:
-    found = faults(tmp_path, "x", url="http://a", unix_socket="/b") or faults(
+def test_flags_of_one_origin_that_exclude_each_other_are_a_problem(tmp_path: Path) -> None:
+    found = problems(tmp_path, "x", url="http://a", unix_socket="/b") or problems(
         tmp_path, "", url="http://a", unix_socket="/b"
     )
     assert found
@@ -261,7 +263,7 @@ def test_pushed_configurations_can_be_refused_or_kept_from_local_access(tmp_path
 
 def test_local_access_can_be_kept_only_where_there_is_some(tmp_path: Path) -> None:
     for access in ("", "originRequest: {access: {required: false}}\n"):
-        assert faults(tmp_path, f"keep-local-access: true\n{access}{RULES}") == [
+        assert problems(tmp_path, f"keep-local-access: true\n{access}{RULES}") == [
             "config.yml:2:20: keep-local-access: no rule of the config requires access, "
             "so nothing would be kept in force"
         ]
@@ -283,7 +285,7 @@ def test_a_tunnel_that_is_no_text_is_an_error_whatever_the_credentials(tmp_path:
 
 def test_protocols_that_are_missing_are_explained(tmp_path: Path) -> None:
     for name in ("http2", "h2mux"):
-        (found,) = faults(tmp_path, f"protocol: {name}\n{RULES}")
+        (found,) = problems(tmp_path, f"protocol: {name}\n{RULES}")
         assert f'"{name}" is not one of auto, quic (HTTP/2 to the edge is not supported yet' in found
 
 

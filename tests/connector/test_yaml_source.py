@@ -8,7 +8,7 @@ from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config.yaml_source import MAX_DEPTH, MAX_FILE_BYTES, MAX_VALUES, parse_source, read_source
 
 
-def fault(text: str | bytes) -> str:
+def problem(text: str | bytes) -> str:
     data = text.encode() if isinstance(text, str) else text
     with pytest.raises(ConfigError) as caught:
         parse_source(data, "c.yml")
@@ -23,7 +23,7 @@ def test_every_value_and_key_remembers_its_place() -> None:
     assert str(source.problem(("ingress", 0, "service"), "bad")) == "c.yml:4:14: ingress[0].service: bad"
 
 
-def test_a_fault_at_something_missing_points_at_what_is_around_it() -> None:
+def test_a_problem_at_something_missing_points_at_what_is_around_it() -> None:
     source = parse_source(b"ingress:\n  - hostname: a\n", "c.yml")
     assert str(source.problem(("ingress", 0, "service"), "missing")).startswith("c.yml:2:5: ")
 
@@ -39,15 +39,15 @@ def test_a_fault_at_something_missing_points_at_what_is_around_it() -> None:
 )  # fmt: skip
 def test_scalars_are_read_as_the_reference_reads_them(scalar: str, value: object) -> None:
     if scalar == "*.x":
-        assert "not valid YAML" in fault("a: *.x")
+        assert "not valid YAML" in problem("a: *.x")
         return
     found = parse_source(f"a: {scalar}\n".encode(), "c.yml").values["a"]
     assert found == value
     assert type(found) is type(value)
 
 
-def test_a_key_given_twice_is_a_fault_that_names_both_lines() -> None:
-    assert fault("a: 1\nb: 2\na: 3\n") == "c.yml:3:1: a: the key is given twice, first in line 1"
+def test_a_key_given_twice_is_a_problem_that_names_both_lines() -> None:
+    assert problem("a: 1\nb: 2\na: 3\n") == "c.yml:3:1: a: the key is given twice, first in line 1"
 
 
 def test_a_merge_key_fills_in_what_a_mapping_lacks() -> None:
@@ -58,26 +58,26 @@ def test_a_merge_key_fills_in_what_a_mapping_lacks() -> None:
 def test_an_alias_bomb_stops_at_the_bound() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    assert f"more than {MAX_VALUES} values" in fault("\n".join(lines))
+    assert f"more than {MAX_VALUES} values" in problem("\n".join(lines))
 
 
 def test_an_alias_bomb_of_merges_stops_at_the_bound() -> None:
     lines = ["a0: &a0 {x: 1}"]
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
-    assert f"more than {MAX_VALUES} values" in fault("\n".join(lines))
+    assert f"more than {MAX_VALUES} values" in problem("\n".join(lines))
 
 
-def test_an_alias_of_itself_is_a_fault() -> None:
-    assert "part of" in fault("a: &a\n  b: *a\n")
+def test_an_alias_of_itself_is_a_problem() -> None:
+    assert "part of" in problem("a: &a\n  b: *a\n")
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 2, 1000])
-def test_deep_nesting_is_a_fault(depth: int) -> None:
-    assert "nested" in fault("a: " + "[" * depth + "]" * depth)
+def test_deep_nesting_is_a_problem(depth: int) -> None:
+    assert "nested" in problem("a: " + "[" * depth + "]" * depth)
 
 
 def test_a_tab_is_named_with_its_place() -> None:
-    text = fault("a:\n\tb: 1\n")
+    text = problem("a:\n\tb: 1\n")
     assert text.startswith("c.yml:2:1: not valid YAML: a tab cannot be used here")
 
 
@@ -113,8 +113,8 @@ def test_tabs_within_a_text_belong_to_it() -> None:
 @pytest.mark.parametrize(
     "text", ["a:\n\tb: 1\n", "a:\n  - \tb: 1\n", "a:\n  b: 1\n\tc: 2\n", "a:\n  \tb: 1\n", "\ta: 1\n"]
 )
-def test_tabs_that_indent_are_faults(text: str) -> None:
-    assert "a tab cannot be used here, YAML is indented with spaces" in fault(text)
+def test_tabs_that_indent_are_problems(text: str) -> None:
+    assert "a tab cannot be used here, YAML is indented with spaces" in problem(text)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_tabs_that_indent_are_faults(text: str) -> None:
     ],
 )
 def test_the_slips_of_every_day_have_a_hint(text: str, place: str, hint: str) -> None:
-    found = fault(text)
+    found = problem(text)
     assert found.startswith(f"c.yml:{place}: not valid YAML: ")
     assert any(part in found for part in hint.split("|")[: 2 if "|in" in hint else 1]), found
 
@@ -157,26 +157,26 @@ def test_the_slips_of_every_day_have_a_hint(text: str, place: str, hint: str) ->
     ],
 )
 def test_bytes_that_are_no_text_have_a_line_and_a_column(data: bytes, expected: str) -> None:
-    assert fault(data) == f"c.yml:{expected}"
+    assert problem(data) == f"c.yml:{expected}"
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "a: 'x", "a: b: c", "- x\nb: 1", "a: !!python/object:os.x {}", "%a"])
 def test_broken_yaml_is_one_sentence_with_a_place(text: str) -> None:
-    found = fault(text)
+    found = problem(text)
     assert found.startswith("c.yml:")
     assert "\n" not in found
 
 
-def test_bytes_that_are_no_text_are_a_fault() -> None:
-    assert "not UTF-8" in fault(b"a: \xff\xfe\xfa\n")
-    assert "forbids" in fault(b"a: \x01\n")
+def test_bytes_that_are_no_text_are_a_problem() -> None:
+    assert "not UTF-8" in problem(b"a: \xff\xfe\xfa\n")
+    assert "forbids" in problem(b"a: \x01\n")
 
 
 @pytest.mark.parametrize(
     ("text", "kind"), [("- a\n", "a list"), ("abc\n", 'the text "abc"'), ("12\n", "the number 12")]
 )
 def test_a_file_that_is_no_mapping_says_what_it_is(text: str, kind: str) -> None:
-    assert kind in fault(text)
+    assert kind in problem(text)
 
 
 def test_an_empty_file_is_a_warning() -> None:

@@ -19,16 +19,16 @@ def test_there_are_enough_of_them() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_all_faults_are_told_at_once_with_their_places(file: Path) -> None:
+def test_all_problems_are_told_at_once_with_their_places(file: Path) -> None:
     text = file.read_text()
     expected = [found[1] for line in text.splitlines() if (found := MARK.fullmatch(line))]
-    assert faults_of(yaml.safe_load(text)) == expected
+    assert problems_of(yaml.safe_load(text)) == expected
 
 
-def faults_of(config: dict[str, Any]) -> list[str]:
+def problems_of(config: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for parse in [parse_warp_routing] if "warp-routing" in config else [parse_ingress]:
         with pytest.raises(IngressError) as caught:
             parse(config)
-        found += [str(fault) for fault in caught.value.faults if not fault.warning]
+        found += [str(problem) for problem in caught.value.problems if not problem.warning]
     return found

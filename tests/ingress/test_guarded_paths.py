@@ -98,7 +98,7 @@ def test_other_hostnames_and_rules_that_reach_no_service_are_left_alone() -> Non
 
 def test_rules_of_one_hostname_that_differ_by_path_are_warned_of() -> None:
     def warnings(*rules: dict[str, Any]) -> list[str]:
-        return [str(fault) for fault in read(*rules).warnings]
+        return [str(problem) for problem in read(*rules).warnings]
 
     (found,) = warnings(rule("^/admin", LOCKED), rule())
     assert found.startswith("ingress[0]: rules #1 and #2 differ in access by path under one hostname")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pyconnector.ingress.rules.hostnames import (
     comparable,
     host_matches,
-    hostname_fault,
+    hostname_problem,
     hostname_warning,
     lookup_form,
     split_host_port,
@@ -150,8 +150,8 @@ def test_the_comparable_form_is_stable(name: str) -> None:
         ("::1", ""),
     ],
 )
-def test_faults_of_hostnames(hostname: str, words: str) -> None:
-    sentence = hostname_fault(hostname)
+def test_problems_of_hostnames(hostname: str, words: str) -> None:
+    sentence = hostname_problem(hostname)
     assert words in sentence
     assert bool(words) == bool(sentence)
 

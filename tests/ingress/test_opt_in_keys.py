@@ -1,4 +1,4 @@
-"""Faults of the keys that the reference does not have, and where those keys may stand."""
+"""Problems of the keys that the reference does not have, and where those keys may stand."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def settings_of(value: dict[str, Any], service: str = "http://localhost:1") -> O
 
 
 @pytest.mark.parametrize(
-    ("value", "fault"),
+    ("value", "problem"),
     [
         (
             {"requestHeaders": "Authorization: secret"},
@@ -79,10 +79,10 @@ def settings_of(value: dict[str, Any], service: str = "http://localhost:1") -> O
         ({"retryFor": -1}, "retryFor: expected a duration like 10s, found the number -1"),
     ],
 )
-def test_faults(value: dict[str, Any], fault: str) -> None:
+def test_problems(value: dict[str, Any], problem: str) -> None:
     with pytest.raises(IngressError) as caught:
         settings_of(value)
-    assert [str(found) for found in caught.value.faults] == [f"ingress[0].originRequest.{fault}"]
+    assert [str(found) for found in caught.value.problems] == [f"ingress[0].originRequest.{problem}"]
     assert "secret" not in str(caught.value)
 
 
@@ -136,7 +136,7 @@ def test_backends_belong_to_services_of_their_kind() -> None:
             settings_of({"backends": ["http://b"]}, service)
 
 
-def test_settings_of_the_top_level_reach_services_that_cannot_use_them_without_a_fault() -> None:
+def test_settings_of_the_top_level_reach_services_that_cannot_use_them_without_a_problem() -> None:
     config = {
         "originRequest": {"proxyProtocol": "v2", "stripPathPrefix": "/x", "errorPage": {"status": 503}},
         "ingress": [{"hostname": "a", "service": "ssh://h"}, {"service": "http://h"}],

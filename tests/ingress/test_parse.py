@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from pyconnector.ingress import (
     AccessSettings,
-    Fault,
     Ingress,
     IngressError,
     NoIngressRules,
     OriginSettings,
+    RuleProblem,
     parse_ingress,
     parse_warp_routing,
 )
-from pyconnector.ingress.config.errors import MAX_FAULTS, MAX_QUOTED
+from pyconnector.ingress.config.errors import MAX_PROBLEMS, MAX_QUOTED
 from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
 from pyconnector.ingress.config.keys.rule_keys import RULE
 from pyconnector.ingress.config.parse import MAX_RULES
@@ -35,10 +35,10 @@ def settings_of(value: dict[str, Any], **top: Any) -> OriginSettings:
     return parse([{"service": "http://localhost:8080", "originRequest": value}], **top).rules[0].settings
 
 
-def faults(rules: Any, **top: Any) -> list[str]:
+def problems(rules: Any, **top: Any) -> list[str]:
     with pytest.raises(IngressError) as caught:
         parse(rules, **top)
-    return [str(fault) for fault in caught.value.faults]
+    return [str(problem) for problem in caught.value.problems]
 
 
 def test_every_key_sets_its_field() -> None:
@@ -139,7 +139,8 @@ def test_access_that_is_off_may_hold_what_it_wants_to_keep() -> None:
 )
 def test_access_that_says_nothing_never_passes(access: Any) -> None:
     assert any(
-        "originRequest.access" in fault for fault in faults([{"service": "http://x"}], originRequest={"access": access})
+        "originRequest.access" in problem
+        for problem in problems([{"service": "http://x"}], originRequest={"access": access})
     )
 
 
@@ -169,7 +170,7 @@ def test_a_slip_in_a_security_setting_never_passes_even_where_unknown_keys_are_a
 def test_other_unknown_keys_can_be_allowed() -> None:
     config = {"ingress": [{"service": "http://x", "colour": "red", "originRequest": {"noTlsVerify": True}}]}
     ingress = parse_ingress(config, allow_unknown_keys=True)
-    assert [str(fault) for fault in ingress.warnings] == [
+    assert [str(problem) for problem in ingress.warnings] == [
         'ingress[0].colour: unknown key "colour"',
         'ingress[0].originRequest.noTlsVerify: unknown key "noTlsVerify"; did you mean noTLSVerify?',
     ]
@@ -208,14 +209,14 @@ def test_values_that_yaml_makes_of_plain_words_are_taken_like_the_reference_take
     ],
 )
 def test_a_text_of_the_wrong_type_is_told_what_was_found(value: Any, found: str) -> None:
-    assert faults([{"service": "http://x"}], originRequest={"caPool": value}) == [
+    assert problems([{"service": "http://x"}], originRequest={"caPool": value}) == [
         f"originRequest.caPool: expected the path of a PEM file, found {found}"
     ]
 
 
 def test_control_characters_are_refused_without_being_shown() -> None:
-    (fault,) = faults([{"service": "http://x"}], originRequest={"httpHostHeader": "a\r\nX: secret"})
-    assert fault == "originRequest.httpHostHeader: the text holds a control character, such as a line break"
+    (problem,) = problems([{"service": "http://x"}], originRequest={"httpHostHeader": "a\r\nX: secret"})
+    assert problem == "originRequest.httpHostHeader: the text holds a control character, such as a line break"
 
 
 def test_no_rules_are_told_apart_from_bad_rules() -> None:
@@ -227,7 +228,7 @@ def test_no_rules_are_told_apart_from_bad_rules() -> None:
     with pytest.raises(IngressError) as caught:
         parse_ingress({"ingress": [], "originRequest": {"x": 1}})
     assert not isinstance(caught.value, NoIngressRules)
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.problems) == 2
 
 
 def test_useless_things_are_warnings() -> None:
@@ -237,7 +238,7 @@ def test_useless_things_are_warnings() -> None:
         {"service": "http_status:404"},
     ]
     ingress = parse(rules, originRequest={"proxyPort": 1, "ipRules": [{"prefix": "::/0"}]})
-    assert [str(fault) for fault in ingress.warnings] == [
+    assert [str(problem) for problem in ingress.warnings] == [
         "originRequest.proxyPort: proxyPort has no effect: nothing listens there, in the reference neither",
         "ingress[0].service: the user part of the address is ignored",
         "ingress[0].originRequest.ipRules: ipRules apply to the services socks-proxy and bastion only",
@@ -246,13 +247,13 @@ def test_useless_things_are_warnings() -> None:
         "ingress[1]: rule #2 is never reached: rule #1 takes all its requests",
         "originRequest.ipRules: no rule has a service that ipRules apply to (socks-proxy or bastion)",
     ]
-    assert all(fault.warning for fault in ingress.warnings)
+    assert all(problem.warning for problem in ingress.warnings)
 
 
 def test_keys_of_older_releases_are_warnings() -> None:
     routing = parse_warp_routing({"warp-routing": {"enabled": True, "maxActiveFlows": 3}})
     assert routing.max_active_flows == 3
-    assert [str(fault) for fault in routing.warnings] == [
+    assert [str(problem) for problem in routing.warnings] == [
         "warp-routing.enabled: enabled is no longer known: private traffic is carried whenever the tunnel has "
         "private routes; remove those to block it"
     ]
@@ -266,21 +267,23 @@ def test_warp_routing_defaults_and_values() -> None:
         parse_warp_routing({"warp-routing": []})
 
 
-def test_faults_know_their_path_for_the_line_in_the_file() -> None:
+def test_problems_know_their_path_for_the_line_in_the_file() -> None:
     with pytest.raises(IngressError) as caught:
         parse([{"service": "http://x", "originRequest": {"access": {"required": 1}}}])
-    assert caught.value.faults == (
-        Fault(("ingress", 0, "originRequest", "access", "required"), "expected true or false, found the number 1"),
+    assert caught.value.problems == (
+        RuleProblem(
+            ("ingress", 0, "originRequest", "access", "required"), "expected true or false, found the number 1"
+        ),
     )
 
 
 def test_what_a_config_can_make_this_hold_is_bounded() -> None:
-    many = [{"service": ""} for _ in range(MAX_FAULTS + 50)]
-    assert len(faults(many)) == MAX_FAULTS
-    assert faults([{}] * (MAX_RULES + 1)) == ["ingress: there are too many rules (10001)"]
-    (fault,) = faults([{"service": "http://x", "k" * 10_000: 1}])
-    assert len(fault) < 3 * MAX_QUOTED
-    assert "at most 1024" in faults([{"service": "http://x"}], originRequest={"ipRules": [{}] * 1025})[0]
+    many = [{"service": ""} for _ in range(MAX_PROBLEMS + 50)]
+    assert len(problems(many)) == MAX_PROBLEMS
+    assert problems([{}] * (MAX_RULES + 1)) == ["ingress: there are too many rules (10001)"]
+    (problem,) = problems([{"service": "http://x", "k" * 10_000: 1}])
+    assert len(problem) < 3 * MAX_QUOTED
+    assert "at most 1024" in problems([{"service": "http://x"}], originRequest={"ipRules": [{}] * 1025})[0]
 
 
 KEYS = sorted(
@@ -345,18 +348,18 @@ def test_nothing_but_ingress_error_comes_out_of_any_value(rules: Any, defaults: 
     config = {"ingress": rules, "originRequest": defaults, "warp-routing": routing}
     ingress, found = attempt(lambda: parse_ingress(config, allow_unknown_keys=allow))
     if ingress is None:
-        assert any(not fault.warning for fault in found)
-        assert all(fault.message and str(fault) for fault in found)
+        assert any(not problem.warning for problem in found)
+        assert all(problem.message and str(problem) for problem in found)
     else:
         assert ingress.match("a.com", "/").index < len(ingress.rules)
     attempt(lambda: parse_warp_routing(config, allow_unknown_keys=allow))
 
 
-def attempt(parse: Callable[[], T]) -> tuple[T | None, tuple[Fault, ...]]:
+def attempt(parse: Callable[[], T]) -> tuple[T | None, tuple[RuleProblem, ...]]:
     try:
         return parse(), ()
     except IngressError as error:
-        return None, error.faults
+        return None, error.problems
 
 
 @settings(max_examples=50, deadline=None)
@@ -371,7 +374,7 @@ def test_a_value_that_holds_itself_is_no_trap() -> None:
     loop.append(loop)
     knot: dict[str, Any] = {}
     knot["originRequest"] = knot
-    assert faults([loop, knot], originRequest=knot)
+    assert problems([loop, knot], originRequest=knot)
 
 
 @pytest.mark.parametrize("where", ["rule", "top"])

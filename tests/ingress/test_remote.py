@@ -79,7 +79,7 @@ def test_what_only_the_owner_of_the_machine_may_set_is_ignored_with_a_warning() 
         {"ingress": [{"service": "http://localhost:1", "originRequest": {"errorPage": {"file": "/etc/passwd"}}}]}
     )
     assert ingress.rules[0].settings == OriginSettings()
-    assert [str(fault) for fault in ingress.warnings] == [
+    assert [str(problem) for problem in ingress.warnings] == [
         "ingress[0].originRequest.errorPage: errorPage is read from the local config only and is ignored here"
     ]
 

@@ -122,7 +122,7 @@ def test_redirects_stay_on_the_host_unless_the_config_says_otherwise(
         ("a", "/" + "b" * MAX_REPLACEMENT, 0, "longer than"),
     ],
 )
-def test_faults_of_rewrites(match: str, replace: str, redirect: int, words: str) -> None:
+def test_problems_of_rewrites(match: str, replace: str, redirect: int, words: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         PathRewrite(match, replace, redirect)
     assert words in str(caught.value)

@@ -83,7 +83,7 @@ def test_every_accepted_config_fits_the_schema(case: dict[str, Any]) -> None:
         ("warp-routing: {maxFlows: 1}", ".maxFlows: unknown"),
     ],
 )
-def test_editors_see_the_same_faults(text: str, problem: str) -> None:
+def test_editors_see_the_same_problems(text: str, problem: str) -> None:
     (found,) = problems(yaml.safe_load(text), SCHEMA)
     assert problem in found
 

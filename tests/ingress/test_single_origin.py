@@ -55,7 +55,7 @@ def test_urls_that_cannot_be_used(text: str, words: str) -> None:
     with pytest.raises(IngressError) as caught:
         single_origin_ingress(SingleOrigin(url=text))
     assert words in str(caught.value)
-    assert caught.value.faults[0].path == ("url",)
+    assert caught.value.problems[0].path == ("url",)
 
 
 def test_a_socket_excludes_a_url() -> None:

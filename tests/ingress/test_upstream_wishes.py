@@ -183,7 +183,7 @@ def test_what_people_try_first_is_answered_with_the_key() -> None:
     }
     config = {"ingress": [{"service": "http://x", "originRequest": dict.fromkeys(tried, 1)}]}
     ingress = parse_ingress(config, allow_unknown_keys=True)
-    assert {fault.path[-1]: fault.suggestion for fault in ingress.warnings} == tried
+    assert {problem.path[-1]: problem.suggestion for problem in ingress.warnings} == tried
 
 
 def test_a_config_without_these_keys_has_none_of_them_on() -> None:

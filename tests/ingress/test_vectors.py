@@ -14,8 +14,8 @@ from pyconnector.ingress.rules.hostnames import comparable, strip_port
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "vectors" / "ingress.json").read_text())
 #: The reference shows an absent `access` as an empty one, and its IP rules as empty objects.
 SHOWN_OTHERWISE = {"access", "ipRules"}
-#: What the reference says, and what the same fault is called here.
-SAME_FAULT = {
+#: What the reference says, and what the same problem is called here.
+SAME_PROBLEM = {
     "doesn't contain any ingress rules": "no ingress rules",
     "support proxying to a different path": "cannot have a path",
     "make sure it has a scheme and a hostname": "needs a scheme and a hostname",
@@ -50,7 +50,7 @@ def test_config_is_judged_and_matched_like_the_reference(case: dict[str, Any]) -
     if not case["ok"]:
         with pytest.raises(IngressError) as caught:
             parse_ingress(config)
-        assert any(words in str(caught.value) for words in _same_fault(case["error"]))
+        assert any(words in str(caught.value) for words in _same_problem(case["error"]))
         return
     ingress = parse_ingress(config)
     for expected, rule in zip(case["rules"], ingress.rules, strict=True):
@@ -79,8 +79,8 @@ def meant(ingress: Ingress, hostname: str, path: str, theirs: int) -> int:
     return next(index for index, rule in enumerate(ingress.rules) if rule.matches(host, path))
 
 
-def _same_fault(message: str) -> list[str]:
-    words = [ours for theirs, ours in SAME_FAULT.items() if theirs in message]
+def _same_problem(message: str) -> list[str]:
+    words = [ours for theirs, ours in SAME_PROBLEM.items() if theirs in message]
     return [*words, "the rule has no service"] if message.startswith(" is an invalid address") else words
 
 

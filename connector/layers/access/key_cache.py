@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.layers.access.key_fetch import FETCH_TIMEOUT, fetch_https
-from pyconnector.identity.access_token import AccessDenied, AccessKeys, KeyFault, parse_keys
+from pyconnector.identity.access_token import AccessDenied, AccessKeys, UnusableKeys, parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,7 +88,7 @@ class KeyCache:
             failing = False
         except TimeoutError:
             _log.warning("Access keys could not be fetched from %s: it takes too long", self.url)
-        except (OSError, KeyFault) as error:
+        except (OSError, UnusableKeys) as error:
             _log.warning("Access keys could not be fetched from %s: %s", self.url, error)
         except Exception as error:  # noqa: BLE001 - an embedding program's fetch may raise anything; the keys at hand decide
             _log.warning("Access keys could not be fetched from %s: %s", self.url, type(error).__name__)

@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 
 class _FieldLines(Kind[tuple[tuple[bytes, bytes], ...]]):
-    """Header fields by name; a value is a text or a list of texts. Values are never quoted in a fault."""
+    """Header fields by name; a value is a text or a list of texts. Values are never quoted in a problem."""
 
     example = "a mapping of header names to values"
     shown = "mapping"
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> tuple[tuple[bytes, bytes], ...] | None:
         if not isinstance(value, Mapping):
-            reader.faults.add(path, str(self.wrong(value, quote=False)))
+            reader.problems.add(path, str(self.wrong(value, quote=False)))
             return None
         lines: list[tuple[bytes, bytes]] = []
-        before = reader.faults.errors
+        before = reader.problems.errors
         for name, entry in value.items():
             place = (*path, str(name))
             try:
                 field = check_name(name if isinstance(name, str) else "").encode()
             except ValueError as error:
-                reader.faults.add(place, str(error), at_key=True)
+                reader.problems.add(place, str(error), at_key=True)
                 continue
             try:
                 lines += [
                     (field, _field_value(text)) for text in (entry if isinstance(entry, list | tuple) else (entry,))
                 ]
             except ValueError as error:
-                reader.faults.add(place, str(error))
+                reader.problems.add(place, str(error))
             if len(lines) > MAX_FIELDS:
-                reader.faults.add(path, f"more than {MAX_FIELDS} header fields")
+                reader.problems.add(path, f"more than {MAX_FIELDS} header fields")
                 break
-        return tuple(lines) if reader.faults.errors == before else None
+        return tuple(lines) if reader.problems.errors == before else None
 
     def _schema(self) -> dict[str, Any]:
         text = {"type": ["string", "integer"]}
@@ -53,7 +53,7 @@ def _field_value(value: object) -> bytes:
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < 128:
         value = str(value)
     if not isinstance(value, str):
-        raise ValueError("expected a text as the value; put it in quotes")  # noqa: TRY004 - a fault, not a bug
+        raise ValueError("expected a text as the value; put it in quotes")  # noqa: TRY004 - a problem, not a bug
     return check_value(value)
 
 
@@ -83,9 +83,9 @@ _HEADERS = Table(
 def _build_headers(values: dict[str, Any], path: ConfigPath, reader: Reader) -> HeaderRules | None:
     named = [name.lower() for name, _ in values.get("set", ())]
     if len(named) != len(set(named)):
-        reader.faults.add((*path, "set"), "a field is set twice; use add for a second one")
+        reader.problems.add((*path, "set"), "a field is set twice; use add for a second one")
     if not any(values.values()):
-        reader.faults.add(path, "nothing is set, added or removed")
+        reader.problems.add(path, "nothing is set, added or removed")
     remove = tuple(name.encode() for name in values.get("remove", ()))
     return HeaderRules(set=values.get("set", ()), add=values.get("add", ()), remove=remove)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pyconnector.ingress.config.durations import format_duration, json_seconds, parse_duration
-from pyconnector.ingress.config.errors import ConfigPath, FaultList, closest, describe
+from pyconnector.ingress.config.errors import ConfigPath, ProblemList, closest, describe
 
 T = TypeVar("T")
 
-#: Characters of one text value. Longer ones are faults.
+#: Characters of one text value. Longer ones are problems.
 MAX_TEXT = 16 * 1024
 #: Entries of one list in a config other than the list of rules.
 MAX_LIST = 1024
@@ -31,7 +31,7 @@ class Reader:
 
     remote: bool = False
     allow_unknown_keys: bool = False
-    faults: FaultList = field(default_factory=FaultList)
+    problems: ProblemList = field(default_factory=ProblemList)
 
 
 class Kind(ABC, Generic[T]):
@@ -41,7 +41,7 @@ class Kind(ABC, Generic[T]):
     example: str
 
     def read(self, value: object, path: ConfigPath, reader: Reader) -> T | None:
-        """Return the value, or None where a fault was recorded."""
+        """Return the value, or None where a problem was recorded."""
         return self._read(value, path, reader)
 
     def schema(self) -> dict[str, Any]:
@@ -78,13 +78,13 @@ class Kind(ABC, Generic[T]):
 
 
 class Scalar(Kind[T]):
-    """A kind whose values have one fault at most: `_parse` raises ValueError with a sentence."""
+    """A kind whose values have one problem at most: `_parse` raises ValueError with a sentence."""
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> T | None:
         try:
             return self._parse(value, remote=reader.remote)
         except ValueError as error:
-            reader.faults.add(path, str(error))
+            reader.problems.add(path, str(error))
             return None
 
     @abstractmethod
@@ -235,7 +235,7 @@ class Duration(Scalar[float]):
 
 @dataclass(eq=False)
 class ListOf(Kind[tuple[T, ...]], Generic[T]):
-    """A list of values of one kind. All its faults are found, not only the first."""
+    """A list of values of one kind. All its problems are found, not only the first."""
 
     item: Kind[T]
     example: str = "a list"
@@ -246,18 +246,18 @@ class ListOf(Kind[tuple[T, ...]], Generic[T]):
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> tuple[T, ...] | None:
         if not isinstance(value, list | tuple):
-            reader.faults.add(path, str(self.wrong(value, hint=self._hint(value))))
+            reader.problems.add(path, str(self.wrong(value, hint=self._hint(value))))
             return None
         if not value and not self.may_be_empty and not reader.remote:
-            reader.faults.add(path, f"the list is empty; expected {self.example}")
+            reader.problems.add(path, f"the list is empty; expected {self.example}")
             return None
         if len(value) > self.limit:
-            reader.faults.add(path, f"the list has {len(value)} entries; at most {self.limit} are allowed")
+            reader.problems.add(path, f"the list has {len(value)} entries; at most {self.limit} are allowed")
             return None
-        before = reader.faults.errors
+        before = reader.problems.errors
         items = [self.item.read(entry, (*path, index), reader) for index, entry in enumerate(value)]
         whole = tuple(entry for entry in items if entry is not None)
-        return None if reader.faults.errors != before else whole
+        return None if reader.problems.errors != before else whole
 
     def _hint(self, value: object) -> str:
         return "; put a dash before each entry" if isinstance(value, str) else ""

@@ -58,17 +58,17 @@ def _build_rewrite(values: dict[str, Any], path: ConfigPath, reader: Reader) -> 
 
     missing = [name for name in ("match", "replace") if name not in values]
     for name in missing:
-        reader.faults.add(path, f"the rewrite has no {name}")
+        reader.problems.add(path, f"the rewrite has no {name}")
     redirect = values.get("redirect", 0)
     if redirect and redirect not in _REDIRECTS:
-        reader.faults.add((*path, "redirect"), f"expected 301, 302, 303, 307 or 308, found the number {redirect}")
+        reader.problems.add((*path, "redirect"), f"expected 301, 302, 303, 307 or 308, found the number {redirect}")
     if missing:
         return None
     try:
         return PathRewrite(values["match"], values["replace"], redirect)
     except ValueError as error:
         place = "replace" if "replacement" in str(error) else "match"
-        reader.faults.add((*path, place), str(error))
+        reader.problems.add((*path, place), str(error))
         return None
 
 
@@ -89,7 +89,7 @@ class _Backends(Kind[tuple[Service, ...]]):
                     raise ValueError("a further service must be the address of one, such as http://localhost:8081")
                 services.append(service)
             except ValueError as error:
-                reader.faults.add((*path, index), str(error))
+                reader.problems.add((*path, index), str(error))
         return tuple(services) if texts is not None and len(services) == len(texts) else None
 
     def _schema(self) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def _build_health(values: dict[str, Any], path: ConfigPath, reader: Reader) -> H
         healthy_after=values.get("healthyAfter", defaults.healthy_after),
     )
     if check.interval < 0.1:
-        reader.faults.add((*path, "interval"), "the interval must be at least 100ms")
+        reader.problems.add((*path, "interval"), "the interval must be at least 100ms")
     if check.timeout <= 0:
-        reader.faults.add((*path, "timeout"), "the timeout must be more than nothing")
+        reader.problems.add((*path, "timeout"), "the timeout must be more than nothing")
     return check
 
 
@@ -164,9 +164,9 @@ _ERROR_PAGE = Table(
 
 def _build_error_page(values: dict[str, Any], path: ConfigPath, reader: Reader) -> ErrorPage | None:
     if "body" in values and "file" in values:
-        reader.faults.add(path, "an error page has either a body or a file, not both")
+        reader.problems.add(path, "an error page has either a body or a file, not both")
     if not values:
-        reader.faults.add(path, "the error page says nothing; give it a status, a body or a file")
+        reader.problems.add(path, "the error page says nothing; give it a status, a body or a file")
     defaults = ErrorPage()
     return ErrorPage(
         status=values.get("status", defaults.status),

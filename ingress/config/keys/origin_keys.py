@@ -145,7 +145,7 @@ ORIGIN_REQUEST = Table(
             field="ip_rules",
             kind=IP_RULES_KIND,
             meaning="Destinations that clients of `socks-proxy` and `bastion` may choose; the first that fits decides.",
-            null_means="fault",
+            null_means="problem",
         ),
         Key(
             name="http2Origin",
@@ -159,7 +159,7 @@ ORIGIN_REQUEST = Table(
             field="access",
             kind=ACCESS_KIND,
             meaning="Let only visitors pass whose Access token is valid.",
-            null_means="fault",
+            null_means="problem",
         ),
         *OPT_IN_KEYS,
     ),
@@ -175,7 +175,7 @@ def _build(values: dict[str, Any], path: ConfigPath, reader: Reader) -> dict[str
     if values.get("ipRules") == ():  # from the edge: an empty list counts as none, as in the reference
         del values["ipRules"]
     if values.get("proxyType", "") not in ("", "socks"):
-        reader.faults.warn((*path, "proxyType"), "only socks has an effect here", "socks")
+        reader.problems.warn((*path, "proxyType"), "only socks has an effect here", "socks")
     return values
 
 
@@ -197,7 +197,7 @@ def settings_from_flags(flags: Mapping[str, object]) -> OriginSettings:
     texts like `30s`. Flags of other things are ignored.
 
     Raises:
-        IngressError: a value cannot be read; the path of the fault is the flag's name.
+        IngressError: a value cannot be read; the path of the problem is the flag's name.
     """
     reader = Reader()
     values: dict[str, Any] = {}
@@ -208,5 +208,5 @@ def settings_from_flags(flags: Mapping[str, object]) -> OriginSettings:
                 values[key.name] = value
     if flags.get("socks5"):
         values["proxyType"] = "socks"
-    reader.faults.raise_if_any()
+    reader.problems.raise_if_any()
     return merge(OriginSettings(), values)

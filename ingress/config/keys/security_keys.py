@@ -1,4 +1,4 @@
-"""The keys of `access` and `ipRules`, which fail closed: what is misspelt, missing or empty there is a fault.
+"""The keys of `access` and `ipRules`, which fail closed: what is misspelt, missing or empty there is a problem.
 
 What the edge sends is held to the reference's rules instead, so that a config made in its dashboard is taken; a
 demand that names nobody then lets nobody in.
@@ -50,36 +50,40 @@ ACCESS = Table(
 def _build_access(values: dict[str, Any], path: ConfigPath, reader: Reader) -> AccessSettings | None:
     team, tags = values.get("teamName", ""), values.get("audTag", ())
     required, environment = values.get("required"), values.get("environment", "")
-    faults = reader.faults
+    problems = reader.problems
     if required and tags and not team:
-        faults.add(path, "access.teamName cannot be empty when access.audTag is given: nobody's tokens would be valid")
+        problems.add(
+            path, "access.teamName cannot be empty when access.audTag is given: nobody's tokens would be valid"
+        )
     if required and team and not _TEAM_NAME.fullmatch(team):
         short = team.removeprefix("https://").removesuffix(".cloudflareaccess.com")
         meant = short if short != team and _TEAM_NAME.fullmatch(short) else ""
-        faults.add((*path, "teamName"), "expected the team's short name, as in <teamName>.cloudflareaccess.com", meant)
+        problems.add(
+            (*path, "teamName"), "expected the team's short name, as in <teamName>.cloudflareaccess.com", meant
+        )
     if not reader.remote:
         _check_local_access(values, path, reader)
     return AccessSettings(required=bool(required), team_name=team, aud_tag=tags, environment=environment)
 
 
 def _check_local_access(values: dict[str, Any], path: ConfigPath, reader: Reader) -> None:
-    faults, team, tags = reader.faults, values.get("teamName", ""), values.get("audTag", ())
+    problems, team, tags = reader.problems, values.get("teamName", ""), values.get("audTag", ())
     if "required" not in values:
-        faults.add(
+        problems.add(
             path,
             "access does not say whether it is required; write required: true to check every request, "
             "or required: false to check none",
         )
     if values.get("required"):
         if not tags:
-            faults.add(path, "access.audTag cannot be empty when access is required: no token would be valid")
+            problems.add(path, "access.audTag cannot be empty when access is required: no token would be valid")
         if not team and not tags:
-            faults.add(path, "access.teamName cannot be empty when access is required: no token would be valid")
+            problems.add(path, "access.teamName cannot be empty when access is required: no token would be valid")
     for index, tag in enumerate(tags):
         if not tag.strip():
-            faults.add((*path, "audTag", index), "the audience tag is empty")
+            problems.add((*path, "audTag", index), "the audience tag is empty")
     if values.get("environment", "") not in _ENVIRONMENTS:
-        faults.add((*path, "environment"), 'expected "fed" or nothing')
+        problems.add((*path, "environment"), 'expected "fed" or nothing')
 
 
 def _dump_access(access: AccessSettings) -> Any:
@@ -112,7 +116,7 @@ IP_RULE = Table(
 
 def _build_ip_rule(values: dict[str, Any], path: ConfigPath, reader: Reader) -> IpRule | None:
     if "prefix" not in values:
-        reader.faults.add(path, "the IP rule has no prefix, such as 10.0.0.0/8")
+        reader.problems.add(path, "the IP rule has no prefix, such as 10.0.0.0/8")
         return None
     return IpRule(
         prefix=parse_prefix(values["prefix"]),

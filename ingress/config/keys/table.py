@@ -1,6 +1,6 @@
 """Tables of config keys: the one source of parsing, of the JSON schema and of the docs table.
 
-A `Table` reads a mapping key by key, records every fault, and names what an unknown key was probably meant to be.
+A `Table` reads a mapping key by key, records every problem, and names what an unknown key was probably meant to be.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from pyconnector.ingress.config.errors import ConfigPath, FaultList, closest, describe, quoted
+from pyconnector.ingress.config.errors import ConfigPath, ProblemList, closest, describe, quoted
 from pyconnector.ingress.config.keys.guards import (
     SECURITY_HOLDERS,
     SECURITY_KEYS,
@@ -40,7 +40,7 @@ class Key:
     only_in_rules: bool = False
     no_effect: str = ""
     "Why the key does nothing, for those that are kept for old configs."
-    null_means: Literal["unset", "fault"] = "unset"
+    null_means: Literal["unset", "problem"] = "unset"
     also_tried: tuple[str, ...] = ()
     "Other names under which people look for it."
     flag: str = ""
@@ -53,7 +53,7 @@ class Table:
 
     keys: tuple[Key, ...]
     secure: bool = False
-    "Unknown keys in here are faults whatever the user allows."
+    "Unknown keys in here are problems whatever the user allows."
     retired: Mapping[str, str] = field(default_factory=dict)
     "Keys that older releases of the reference knew, with what became of them."
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Table:
         return self._by_name[name]
 
     def read(self, mapping: Mapping[Any, object], path: ConfigPath, reader: Reader) -> dict[str, Any]:
-        """Return the values of the keys that are set and valid, by key name; record the rest as faults."""
+        """Return the values of the keys that are set and valid, by key name; record the rest as problems."""
         values: dict[str, Any] = {}
         for name, value in mapping.items():
             key = self._find(name, value, path, reader)
@@ -78,11 +78,11 @@ class Table:
                 continue
             place = (*path, str(name))
             if value is None:
-                if key.null_means == "fault" and not reader.remote:
-                    reader.faults.add(place, f"{key.name} is empty; expected {key.kind.example}", at_key=True)
+                if key.null_means == "problem" and not reader.remote:
+                    reader.problems.add(place, f"{key.name} is empty; expected {key.kind.example}", at_key=True)
                 continue
             if key.no_effect and not reader.remote:
-                reader.faults.warn(place, f"{key.name} has no effect: {key.no_effect}")
+                reader.problems.warn(place, f"{key.name} has no effect: {key.no_effect}")
             result = key.kind.read(value, place, reader)
             if result is not None:
                 values[key.name] = result
@@ -100,17 +100,17 @@ class Table:
         if not isinstance(name, str):
             return None
         if (key := self._by_fold.get(name.lower())) is None and name in self._by_name:
-            reader.faults.warn((*path, name), f"{name} is read from the local config only and is ignored here")
+            reader.problems.warn((*path, name), f"{name} is read from the local config only and is ignored here")
         return key
 
     def _unknown(self, name: object, value: object, path: ConfigPath, reader: Reader) -> None:
         if not isinstance(name, str):
-            reader.faults.add(path, f"expected keys that are texts, found {describe(name)} as a key")
+            reader.problems.add(path, f"expected keys that are texts, found {describe(name)} as a key")
             return
         place = (*path, name)
         if name in self.retired:
-            add_hidden_guards(value, place, reader.faults)
-            reader.faults.warn(place, f"{quoted(name)[1:-1]} is no longer known: {self.retired[name]}")
+            add_hidden_guards(value, place, reader.problems)
+            reader.problems.warn(place, f"{quoted(name)[1:-1]} is no longer known: {self.retired[name]}")
             return
         meant = "" if name in self.elsewhere else self.suggest(name)
         guards = self.secure or is_guard(name) or name in SECURITY_HOLDERS or meant in SECURITY_KEYS | SECURITY_HOLDERS
@@ -121,9 +121,9 @@ class Table:
         else:
             message = f"unknown key {quoted(name)}"
         warning = reader.allow_unknown_keys and not guards
-        reader.faults.add(place, message, meant, warning=warning, at_key=True)
+        reader.problems.add(place, message, meant, warning=warning, at_key=True)
         if warning:
-            add_hidden_guards(value, place, reader.faults)
+            add_hidden_guards(value, place, reader.problems)
 
     def suggest(self, name: str) -> str:
         """Return the key that `name` was probably meant to be, or ""."""
@@ -137,19 +137,19 @@ class Table:
         return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def add_hidden_guards(value: object, path: ConfigPath, faults: FaultList) -> None:
+def add_hidden_guards(value: object, path: ConfigPath, problems: ProblemList) -> None:
     """Record an error for each guarding key below `path`, whose key is passed over."""
     for place in hidden_guards(value, path):
         name = str(place[-1])
         message = misplaced(name) if guard_meant(name) else "this is nested too deeply for a key that nothing knows"
-        faults.add(place, message, at_key=True)
+        problems.add(place, message, at_key=True)
 
 
 @dataclass(eq=False)
 class Section(Kind[T], Generic[T]):
     """A mapping with keys of its own, made into a value by `build`.
 
-    `build` gets the values, the place and the reader, and may record further faults and return None.
+    `build` gets the values, the place and the reader, and may record further problems and return None.
     """
 
     table: Table
@@ -162,14 +162,14 @@ class Section(Kind[T], Generic[T]):
 
     def _read(self, value: object, path: ConfigPath, reader: Reader) -> T | None:
         if not isinstance(value, Mapping):
-            reader.faults.add(path, str(self.wrong(value, quote=False)))
+            reader.problems.add(path, str(self.wrong(value, quote=False)))
             return None
-        before = reader.faults.errors
+        before = reader.problems.errors
         values = self.table.read(value, path, reader)
-        if reader.faults.errors != before:
+        if reader.problems.errors != before:
             return None
         built = self.build(values, path, reader)
-        return None if reader.faults.errors != before else built
+        return None if reader.problems.errors != before else built
 
     def _schema(self) -> dict[str, Any]:
         return self.table.schema() | ({"required": list(self.required)} if self.required else {})

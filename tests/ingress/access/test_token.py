@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk
 
-from pyconnector.identity.access_token import AccessDenied, AccessPolicy, KeyFault, UnknownKey, parse_keys, verify
+from pyconnector.identity.access_token import AccessDenied, AccessPolicy, UnknownKey, UnusableKeys, parse_keys, verify
 from pyconnector.identity.access_token.token import CLOCK_SKEW, MAX_TOKEN_BYTES
 from tests.support.access import AUDIENCE, ISSUER, NOW, Team, unsigned
 
@@ -165,8 +165,8 @@ def _payload(token: bytes) -> bytes:
         b" " * 300_000,
     ],
 )
-def test_a_document_without_keys_is_a_fault(document: bytes) -> None:
-    with pytest.raises(KeyFault):
+def test_a_document_without_keys_is_a_problem(document: bytes) -> None:
+    with pytest.raises(UnusableKeys):
         parse_keys(document)
 
 
@@ -174,5 +174,5 @@ def test_a_document_without_keys_is_a_fault(document: bytes) -> None:
 def test_a_weak_rsa_key_is_passed_over() -> None:
     weak = jwk.RSAKey.generate_key(1024, {"kid": "weak"})
     document = TEAM.document(weak)
-    with pytest.raises(KeyFault):
+    with pytest.raises(UnusableKeys):
         parse_keys(document)
