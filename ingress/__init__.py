@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pyconnector.identity.applications.path_spellings import decode_path
 from pyconnector.ingress.config.errors import IngressError, NoIngressRules, RuleProblem
 from pyconnector.ingress.config.keys.origin_keys import settings_from_flags
 from pyconnector.ingress.config.keys.schema import config_schema, settings_table
@@ -19,7 +20,7 @@ from pyconnector.ingress.config.remote import (
 from pyconnector.ingress.config.settings import AccessSettings, IpRule, OriginSettings
 from pyconnector.ingress.config.single_origin import SingleOrigin, single_origin_ingress
 from pyconnector.ingress.config.warp_routing import WarpRouting, parse_warp_routing
-from pyconnector.ingress.rules.explain import Explanation, Verdict, decode_path, explain, split_request_url
+from pyconnector.ingress.rules.explain import Explanation, Verdict, explain, split_request_url
 from pyconnector.ingress.rules.rules import Ingress, Match, Rule, default_ingress
 
 __all__ = [

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The request header that carries the token, as the edge writes it.
 TOKEN_HEADER = b"Cf-Access-Jwt-Assertion"
+#: Labels of an identity that are looked at.
+MAX_LABELS = 20
 #: Largest token that is looked at; real ones are 1 to 2 KiB.
 MAX_TOKEN_BYTES = 16_384
 #: Seconds by which the clocks of issuer and connector may differ.
@@ -56,6 +58,10 @@ class Identity:
     subject: str
     expires: float
     "Seconds since the epoch after which the token is worth nothing."
+    role: str = ""
+    "Of a service token, where whoever issued it gives roles (an extension, `custom.role`)."
+    labels: frozenset[str] = frozenset()
+    "Likewise, `custom.labels`."
 
 
 def verify(token: bytes, *, policy: AccessPolicy, keys: AccessKeys, now: float) -> Identity:
@@ -64,6 +70,16 @@ def verify(token: bytes, *, policy: AccessPolicy, keys: AccessKeys, now: float) 
     Raises:
         UnknownKey: signed with a key that `keys` lacks.
         AccessDenied: anything else is wrong with it.
+    """
+    return _identity(signed_claims(token, keys), policy, now)
+
+
+def signed_claims(token: bytes, keys: AccessKeys) -> dict[str, Any]:
+    """Return what a token says, whose signature is right; nothing of it is judged yet.
+
+    Raises:
+        UnknownKey: signed with a key that `keys` lacks.
+        AccessDenied: it is no such token.
     """
     if not token:
         raise AccessDenied("the request carries no Access token")
@@ -87,7 +103,7 @@ def verify(token: bytes, *, policy: AccessPolicy, keys: AccessKeys, now: float) 
         jws.deserialize_compact(token, key, algorithms=[algorithm])
     except (JoseError, ValueError, TypeError) as error:
         raise AccessDenied("the Access token's signature is wrong") from error
-    return _identity(_decoded(parts[1]), policy, now)
+    return _decoded(parts[1])
 
 
 def _decoded(part: bytes) -> dict[str, Any]:
@@ -120,7 +136,12 @@ def _identity(claims: dict[str, Any], policy: AccessPolicy, now: float) -> Ident
         raise AccessDenied("the Access token is not valid yet")
     subject, email, service = (_text(claims, name) for name in ("sub", "email", "common_name"))
     if service and not subject:
-        return Identity(kind="service", name=service, subject="", expires=expires)
+        custom = claims["custom"] if isinstance(claims.get("custom"), dict) else {}
+        labels = custom["labels"] if isinstance(custom.get("labels"), list) else []
+        return Identity(
+            kind="service", name=service, subject="", expires=expires, role=_text(custom, "role"),
+            labels=frozenset(label for label in labels[:MAX_LABELS] if isinstance(label, str)),
+        )  # fmt: skip
     if not (subject or email):
         raise AccessDenied("the Access token names nobody")
     return Identity(kind="user", name=email or subject, subject=subject, expires=expires)

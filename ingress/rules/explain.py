@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
 
+from pyconnector.identity.applications.path_spellings import decode_path
 from pyconnector.ingress.config.errors import quoted
 from pyconnector.ingress.config.urls import parse_url
 from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, strip_port
@@ -59,16 +59,6 @@ def split_request_url(url: str) -> tuple[str, str]:
             raise ValueError(f"{quoted(url)} has no host")
         raise ValueError(f"{quoted(url)} doesn't have a hostname, consider adding a scheme, as in https://{url[:200]}")
     return parts.hostname, decode_path(parts.path)
-
-
-def decode_path(raw_path: str) -> str:
-    """Undo the percent escapes of a path; bytes that are no UTF-8 become surrogate escapes.
-
-    An escape that is none stays as it is.
-    """
-    if "%" not in raw_path:
-        return raw_path
-    return unquote_to_bytes(raw_path.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def _reason(rule: Rule, host: str, path: str) -> str:

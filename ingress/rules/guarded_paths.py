@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from pyconnector.identity.applications.path_spellings import spellings, toggled_slash
 from pyconnector.ingress.config.services import HelloService, StatusService
-from pyconnector.ingress.rules.path_spellings import spellings, toggled_slash
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.settings import AccessSettings

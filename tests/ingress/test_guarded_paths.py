@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pyconnector.ingress import Ingress, decode_path, parse_ingress
 from pyconnector.ingress.rules.guarded_paths import MAX_JUDGING
-from tests.ingress.test_path_spellings import SPELLINGS_OF_ADMIN
+from tests.identity.test_path_spellings import SPELLINGS_OF_ADMIN
 
 LOCKED = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
 OTHER = {"access": {"required": True, "teamName": "example", "audTag": ["b"]}}

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyconnector.identity.applications.path_spellings import MAX_SPELLINGS, MAX_SPELT_PATH, spellings, toggled_slash
 from pyconnector.ingress import decode_path
-from pyconnector.ingress.rules.path_spellings import MAX_SPELLINGS, MAX_SPELT_PATH, spellings, toggled_slash
 
 #: Raw paths that some service in the field takes for /admin.
 SPELLINGS_OF_ADMIN = [

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-
-from pyconnector.ingress.rules.explain import decode_path
+from urllib.parse import unquote_to_bytes
 
 #: Characters of a path whose spellings are looked for; of a longer one every spelling counts as possible.
 MAX_SPELT_PATH = 8192
@@ -22,6 +21,16 @@ _CUT = re.compile(r"[\0?#].*", re.DOTALL)
 #: What Windows drops at the end of a name, and what line-wise patterns do not see.
 _TRAILING = re.compile(r"(?<=[^/.\x00-\x20])[.\x00-\x20]+(?=/|$)")
 _DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+
+
+def decode_path(raw_path: str) -> str:
+    """Undo the percent escapes of a path; bytes that are no UTF-8 become surrogate escapes.
+
+    An escape that is none stays as it is.
+    """
+    if "%" not in raw_path:
+        return raw_path
+    return unquote_to_bytes(raw_path.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def spellings(path: str) -> frozenset[str] | None:

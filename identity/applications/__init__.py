@@ -1,0 +1,1 @@
+"""Applications: which host and path belong to which. Pure, and without any library."""
