@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     from bench.stress.house import House
     from bench.stress.ledger import Ledger
 
-#: How often each happens. The first two and the last are rarer than reloads, so that most visits are judged strictly.
-SHARES = {"kill at the edge": 3, "kill at the connector": 3, "reload": 6, "edge restart": 1}
+#: How often each happens. Those that excuse anything are rare enough that most visits are judged strictly.
+SHARES = {"kill at the edge": 3, "kill at the connector": 3, "reload": 6, "edge restart": 1, "standstill": 1}
+#: Seconds that the whole process stands still, at the most.
+LONGEST_STANDSTILL = 2.0
 #: Seconds between two, at the least and at the most.
 PAUSES = (0.1, 0.8)
 
@@ -36,6 +39,10 @@ async def _disturb(house: House, ledger: Ledger, name: str, choice: float) -> No
     if name == "reload":
         with ledger.disturbance(name, cuts=False):
             await house.reload()
+    elif name == "standstill":
+        # As a busy machine or a paused container has it: what arrives waits in the sockets, and all timers are late.
+        with ledger.disturbance(name, cuts=False):
+            time.sleep(choice * LONGEST_STANDSTILL)
     elif name == "edge restart":
         with ledger.disturbance(name, cuts=True):
             await house.restart_edge()
