@@ -108,6 +108,15 @@ def test_after_a_probe_every_stream_may_have_been_prepared() -> None:
     assert repeats.free(4) == 4
 
 
+def test_events_wait_as_long_as_a_machine_without_cpu_may_take() -> None:
+    """What was given up may wait in a socket for as long as an idle connection lives."""
+    repeats, core = blocked()
+    repeats.withhold(4, core, 100)
+    assert not repeats.flushed(core, 0, 5.0 + QuicSettings().idle_timeout, cut_short=False)
+    assert repeats.are_left
+    assert repeats.free(4) == 0
+
+
 def test_nothing_waits_where_nothing_was_given_up_lately() -> None:
     repeats, core = blocked()
     repeats.withhold(4, core, 100)

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qh3._hazmat import QuicConnectionCore
 
-#: Seconds for which a packet that was given up may still arrive.
-LATE = 1.0
+#: Seconds for which a packet that was given up may still arrive, or what acknowledges it: on a machine without CPU to
+#: spare both wait in the sockets, and with 1 second connections ended there. Twice the idle timeout (wire.md 1).
+LATE = 10.0
 #: Streams for which the core prepares frames at once, but for a probe, for which it takes all.
 PREPARED = 16
 #: Bytes of a packet: the core sends nothing more where congestion control allows less.
