@@ -113,4 +113,6 @@ def test_system_tells_of_a_route_that_appears() -> None:
                 watch.close()
 
         run_apart(scenario)
-    assert subprocess.run(["ip", "netns", "list"], capture_output=True, check=True).stdout.count(b"pyc-") == 0
+    left = subprocess.run(["ip", "netns", "list"], capture_output=True, check=True, text=True).stdout
+    assert here.site not in left
+    assert here.far not in left
