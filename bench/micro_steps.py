@@ -146,7 +146,7 @@ def request_path() -> Step:
         {"ingress": [{"hostname": "bench.test", "service": "http://localhost:1"}, {"service": "http_status:404"}]}
     )
     routes = SimpleNamespace(
-        ingress=ingress, routes=tuple(Route(rule, _Origin(), (), False) for rule in ingress.rules), private=None
+        ingress=ingress, routes=tuple(Route(rule, _Origin()) for rule in ingress.rules), private=None
     )
     made: list[tuple[asyncio.AbstractEventLoop, DataStreams]] = []
 

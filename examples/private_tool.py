@@ -1,6 +1,6 @@
 """A tool on this machine that nobody reaches without a verified identity, and that knows who is asking.
 
-The connector verifies each request's Access token before the tool hears of it, then a stage of this program decides who
+The connector verifies each request's Access token before the tool hears of it, then a layer of this program decides who
 may use which tool, and the tool reads the one header that only the connector can have written. A local edge and a team
 made up here stand in for the provider's, so this runs as it is; docs/access.md says what to change for a real one.
 """
@@ -16,32 +16,33 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from typing import TYPE_CHECKING
 
 from joserfc import jwk, jws
 
-from pyconnector import Connector, ConnectorConfig, Credentials
-from pyconnector.connector.active.routes import Rejection
-from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
-from pyconnector.ingress import Rule, parse_ingress
-
-if TYPE_CHECKING:
-    from pyconnector.origins.base import OriginRequest
+from pyconnector import (
+    Connector,
+    ConnectorConfig,
+    Credentials,
+    EdgeSettings,
+    Gate,
+    LocalEdge,
+    OriginRequest,
+    Rejection,
+    TunnelSettings,
+    parse_ingress,
+)
 
 TEAM, AUDIENCE = "example", "4714c1358e65fe4b408ad6d432a5f878f08194bdb4752441fd56faefa9b2b6f2"
 MAY_USE_THE_TOOL = {"dev@example.com"}
 
 
-class OnlyFriends:
+class OnlyFriends(Gate):
     """A second gate, behind the check of the token: `request.identity` is verified by then."""
 
-    enforces: frozenset[str] = frozenset()
-
-    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+    async def admit(self, request: OriginRequest) -> None:
         """Let in who is on the list."""
-        if request.identity is not None and request.identity.name in MAY_USE_THE_TOOL:
-            return None
-        return Rejection(status=403, reason="not on the list of this tool", body=b"ask for access first\n")
+        if request.identity is None or request.identity.name not in MAY_USE_THE_TOOL:
+            raise Rejection(status=403, reason="not on the list of this tool", body=b"ask for access first\n")
 
 
 async def tool(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,10 +98,9 @@ async def main() -> None:
     async with server, LocalEdge(EdgeSettings(tunnels=(tunnel,))) as edge:
         config = ConnectorConfig(credentials=credentials, ingress=parse_ingress(rules))
         config = config.with_edge("{}:{}".format(*edge.quic_address), ca_file=str(edge.ca_path))
-        friends = OnlyFriends()
         async with Connector(
             config,
-            stage_factories=[lambda rule: friends],
+            layers=[OnlyFriends],
             fetch_access_keys=team.keys,  # leave this out and the team's real keys are fetched over HTTPS
         ) as connector:
             await connector.wait_ready()

@@ -1,9 +1,8 @@
-"""From a rule's service and settings to the origin that serves it."""
+"""From a rule's service and settings to the origin that serves it; `origins.layers.compose` adds what is around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyconnector.ingress.config.services import (
@@ -15,7 +14,6 @@ from pyconnector.ingress.config.services import (
     StatusService,
     StreamService,
     UnixService,
-    redacted,
 )
 from pyconnector.origins.builtin.status import StatusOrigin
 from pyconnector.origins.http1 import HttpOrigin
@@ -40,27 +38,8 @@ class OriginResources:
 
 
 def build_origin(service: Service, settings: OriginSettings, *, resources: OriginResources | None = None) -> Origin:
-    """Return the origin of a rule, not started yet: `start` is where a missing CA file shows."""
+    """Return the origin of a service, not started yet: `start` is where a missing CA file shows."""
     resources = resources or OriginResources()
-    origin = _origin(service, settings, resources)
-    # Keys of the top level reach every rule. What is about HTTP means nothing to a stream, well where it connects.
-    is_stream = isinstance(service, StreamService | BastionService | SocksService)
-    if is_stream and settings.health_check is not None:
-        settings = replace(settings, health_check=replace(settings.health_check, path=""))
-    if settings.backends or settings.retry_for or settings.health_check:
-        services = (service, *settings.backends)
-        others = [_origin(backend, settings, resources) for backend in settings.backends]
-        from pyconnector.origins.layers.failover import FailoverOrigin  # few rules need it
-
-        origin = FailoverOrigin([origin, *others], [redacted(each) for each in services], settings)
-    if is_stream or not settings.adjusts:
-        return origin
-    from pyconnector.origins.layers.adjusted import AdjustedOrigin  # with its rewriting: few rules need it
-
-    return AdjustedOrigin(origin, settings)
-
-
-def _origin(service: Service, settings: OriginSettings, resources: OriginResources) -> Origin:
     match service:
         case StatusService(status=status):
             return StatusOrigin(status)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pyconnector.connector.active.routes import Routes, StageFactory
+from pyconnector.connector.active.routes import Routes
+from pyconnector.connector.active.stream_counts import StreamCounts
 from pyconnector.connector.api.errors import ReloadRejected, StartFailed
 from pyconnector.connector.background import in_background
 from pyconnector.connector.config.model import RemoteConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.ingress import Ingress, WarpRouting
     from pyconnector.origins import OriginResources
+    from pyconnector.origins.layers.base import Layer
 
 #: Version of a configuration that came from this machine.
 LOCAL = -1
@@ -63,7 +65,7 @@ class Orchestrator:
         self,
         *,
         resources: OriginResources,
-        factories: Sequence[StageFactory] = (),
+        layers: Sequence[Layer] = (),
         max_active_flows: int | None = None,
         remote: RemoteConfig | None = None,
         counters: Counters,
@@ -72,7 +74,7 @@ class Orchestrator:
         self.version = LOCAL
         self.limiter = FlowLimiter()
         self._resources = resources
-        self._factories = factories
+        self._layers: tuple[Layer, ...] = (*layers, StreamCounts(counters))
         self._max_active_flows = max_active_flows
         self._remote = remote or RemoteConfig()
         self._local_access: LocalAccess | None = None
@@ -203,11 +205,11 @@ class Orchestrator:
                 await self.routes.close()
 
     async def _open(self, ingress: Ingress, warp_routing: WarpRouting) -> Routes:
-        return await Routes.open(ingress, warp_routing, resources=self._resources, factories=self._factories)
+        return await Routes.open(ingress, warp_routing, resources=self._resources, layers=self._layers)
 
     async def _access_of(self, ingress: Ingress) -> LocalAccess | None:
         """Return what the local rules demand, where it is kept. Raises StartFailed where that cannot be checked."""
-        return await LocalAccess.of(ingress, self._factories) if self._remote.keep_access else None
+        return await LocalAccess.of(ingress, self._layers) if self._remote.keep_access else None
 
     async def _swap(
         self, ingress: Ingress, warp_routing: WarpRouting, *, local_access: LocalAccess | None = None

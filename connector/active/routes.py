@@ -1,22 +1,22 @@
 """The rules in force with everything they need: one immutable set, swapped as a whole.
 
 A request takes the current set once and keeps it to its end, so a new configuration never touches a request under
-way. A `Stage` stands between the match and the origin and may refuse (identity, for one).
+way. What stands around a rule's service (identity, for one) is put there by `origins.layers.compose`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.background import in_background
-from pyconnector.ingress.config.services import BastionService, SocksService, StreamService, redacted
-from pyconnector.origins import build_origin
-from pyconnector.origins.base import Headers, Origin, OriginError
+from pyconnector.ingress.config.services import redacted
+from pyconnector.origins.base import Origin, OriginError
+from pyconnector.origins.layers.compose import compose, origin_of
 from pyconnector.origins.pools import Pools
 from pyconnector.origins.tcp.private import PrivateTcpOrigin
 
@@ -24,38 +24,10 @@ if TYPE_CHECKING:
     from pyconnector.connector.requests.guards import LocalAccess
     from pyconnector.ingress import Ingress, Rule, WarpRouting
     from pyconnector.origins import OriginResources
-    from pyconnector.origins.base import OriginRequest
+    from pyconnector.origins.layers.base import Gate, Layer
 
 #: Rules that are opened or closed before others have their turn: about a millisecond of a slow machine.
 ROUTES_PER_TURN = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """A stage's answer in place of the origin's."""
-
-    status: int
-    reason: str
-    "For the log."
-    headers: Headers = field(default_factory=list)
-    body: bytes = b""
-
-
-class Stage(Protocol):
-    """Something that every request of one rule passes before it reaches the origin."""
-
-    #: The originRequest keys that this stage enforces, such as "access".
-    enforces: frozenset[str]
-
-    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
-        """Return None to let `request` pass (it may be changed in place), or the answer that refuses it.
-
-        Cancel at any time. Whatever it raises refuses the request too.
-        """
-
-
-#: Makes the stage of one rule, or None where the rule needs none.
-StageFactory: TypeAlias = "Callable[[Rule], Stage | None]"
 
 
 @dataclass(slots=True, eq=False)
@@ -64,9 +36,9 @@ class Route:
 
     rule: Rule
     origin: Origin
-    stages: tuple[Stage, ...]
-    is_stream: bool
-    "Whether the service is a byte stream and not HTTP."
+    "The rule's service with every layer around it."
+    access: tuple[Gate, ...] = ()
+    "Those of the layers that enforce access: they are asked for requests of other rules too."
     index: int = 0
     "Its place among the rules."
 
@@ -92,7 +64,7 @@ class Routes:
         warp_routing: WarpRouting,
         *,
         resources: OriginResources,
-        factories: Sequence[StageFactory],
+        layers: Sequence[Layer],
     ) -> Routes:
         """Build and start the origins of every rule. Cancel closes what was started.
 
@@ -106,7 +78,7 @@ class Routes:
             for index, rule in enumerate(ingress.rules):
                 if index % ROUTES_PER_TURN == ROUTES_PER_TURN - 1:
                     await asyncio.sleep(0)
-                route = _route(index, rule, resources, factories)
+                route = _route(index, rule, resources, layers)
                 started.append(route)
                 await route.origin.start()
         except OriginError as error:
@@ -125,22 +97,12 @@ class Routes:
         await self.private.close()
 
 
-def _route(index: int, rule: Rule, resources: OriginResources, factories: Sequence[StageFactory]) -> Route:
+def _route(index: int, rule: Rule, resources: OriginResources, layers: Sequence[Layer]) -> Route:
     try:
-        stages = tuple(stage for factory in factories if (stage := factory(rule)) is not None)
+        composed = compose(origin_of(rule, resources=resources), rule, layers)
     except ValueError as error:
         raise StartFailed(f"ingress[{index}]: {error}") from error
-    access = rule.settings.access
-    if access is not None and access.required and not any("access" in stage.enforces for stage in stages):
-        # Serving without the check that the config asks for would leave the service open.
-        raise StartFailed(f"ingress[{index}]: access is required, but nothing here can verify it; not serving")
-    return Route(
-        rule=rule,
-        origin=build_origin(rule.service, rule.settings, resources=resources),
-        stages=stages,
-        is_stream=isinstance(rule.service, StreamService | BastionService | SocksService),
-        index=index,
-    )
+    return Route(rule=rule, origin=composed.origin, access=composed.access, index=index)
 
 
 async def _close(routes: Sequence[Route]) -> None:

@@ -19,7 +19,6 @@ from pyconnector.connector.api.errors import ConnectorError, EdgeNotFound, Regis
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.discovery.addresses import find_edge
-from pyconnector.connector.layers.access.stages import AccessStages
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
@@ -35,6 +34,7 @@ from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.origins import OriginResources
+from pyconnector.origins.layers.access.layer import AccessLayer
 from pyconnector.protocol.http.headers import canonical_name
 from pyconnector.protocol.rpc.registration import Refusal
 from pyconnector.transport.errors import ConnectFailed
@@ -43,9 +43,9 @@ from pyconnector.transport.tls.edge_roots import find_roots
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from pyconnector.connector.active.routes import StageFactory
     from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.discovery.address_book import AddressBook
+    from pyconnector.origins.layers.base import Layer
     from pyconnector.transport.seam import Connection
 
 #: Header that tells origins which connector a request came through (ingress.md 7).
@@ -67,10 +67,10 @@ class ConnectorStatistics:
 class Connector:
     """Carries requests from an edge to local services until it is drained or left.
 
-    `on_event` is told what happens (`connector.api.events`), from the event loop. `stage_factories` make what stands
-    between a rule and its origin beside the access check (`connector.active.routes.Stage`). `fetch_access_keys` is
-    given the URL of a team's keys and returns the document, in place of asking the team over HTTPS; it raises where
-    it cannot.
+    `on_event` is told what happens (`connector.api.events`), from the event loop. `layers` stand around the
+    origin of every rule (`origins.layers.base`), the first of them outermost, behind the check of Access tokens.
+    `fetch_access_keys` is given the URL of a team's keys and returns the document, in place of asking the team over
+    HTTPS; it raises where it cannot.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Connector:
         config: ConnectorConfig,
         *,
         on_event: Callable[[Event], None] | None = None,
-        stage_factories: Sequence[StageFactory] = (),
+        layers: Sequence[Layer] = (),
         fetch_access_keys: Callable[[str], Awaitable[bytes]] | None = None,
     ) -> None:
         self.config = config
@@ -86,10 +86,10 @@ class Connector:
         self.counters = Counters()
         self.tracker = ConnectionTracker()
         self._on_event = on_event
-        self._access = AccessStages(fetch=fetch_access_keys)
+        self._access = AccessLayer(fetch_access_keys or _fetch_access_keys)
         self._orchestrator = Orchestrator(
             resources=OriginResources(),
-            factories=(self._access, *stage_factories),
+            layers=(self._access, *layers),
             max_active_flows=config.max_active_flows,
             remote=config.remote,
             counters=self.counters,
@@ -361,6 +361,12 @@ class Connector:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+async def _fetch_access_keys(url: str) -> bytes:
+    from pyconnector.connector.access_keys import fetch_https  # only where a rule demands access
+
+    return await fetch_https(url)
 
 
 def _check_authority(file: str | None) -> None:

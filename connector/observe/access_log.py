@@ -17,9 +17,10 @@ from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from pyconnector.connector.active.routes import Rejection, Route
+    from pyconnector.connector.active.routes import Route
     from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.origins.base import ByteReader, OriginRequest
+    from pyconnector.origins.layers.base import Rejection
 
 #: Where the records go; it is on while it has handlers. Its level does not follow that of the other logs.
 LOGGER = logging.getLogger("pyconnector.access_log")
@@ -53,7 +54,7 @@ class Entry:
         self.bytes_out = 0
 
     def reject(self, rejection: Rejection) -> None:
-        """A stage refused the request."""
+        """A layer refused the request."""
         self.status, self.refused, self.bytes_out = rejection.status, rejection.reason, len(rejection.body)
 
     def broke_off(self, error: BaseException) -> None:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.errors import StartFailed
+from pyconnector.origins.layers.base import Rejection
+from pyconnector.origins.layers.compose import access_gates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyconnector.connector.active.routes import Rejection, Route, Stage, StageFactory
+    from pyconnector.connector.active.routes import Route
     from pyconnector.ingress import Ingress, Match, Rule
     from pyconnector.origins.base import OriginRequest
+    from pyconnector.origins.layers.base import Gate, Layer
 
 #: Checks that are made before others have their turn: less than a millisecond of a slow machine.
 GUARDS_PER_TURN = 64
@@ -27,25 +30,26 @@ GUARDS_PER_TURN = 64
 class Guard:
     """The access check of a rule that does not serve the request itself."""
 
-    stages: tuple[Stage, ...]
-    rule: Rule
+    gates: tuple[Gate, ...]
     why: str
     "For the log, of a request that is refused."
 
-    async def admit(self, request: OriginRequest) -> Rejection | None:
-        """Return None to let `request` pass, or the answer that refuses it. Cancel at any time."""
-        for stage in self.stages:
-            if (rejection := await stage.admit(request, self.rule)) is not None:
-                return replace(rejection, reason=f"{rejection.reason} ({self.why})")
-        return None
+    async def admit(self, request: OriginRequest) -> None:
+        """Return to let `request` pass. Cancel at any time.
+
+        Raises:
+            Rejection: the answer that refuses it.
+        """
+        for gate in self.gates:
+            try:
+                await gate.admit(request)
+            except Rejection as rejection:
+                raise replace(rejection, reason=f"{rejection.reason} ({self.why})") from rejection
 
 
 def guards_of(routes: Sequence[Route], match: Match) -> list[Guard]:
     """Return the checks of the rules that `match` names beside its own."""
-    return [
-        Guard(_access(routes[index].stages), routes[index].rule, f"the path may be taken for one of ingress[{index}]")
-        for index in match.guards
-    ]
+    return [Guard(routes[index].access, f"the path may be taken for one of ingress[{index}]") for index in match.guards]
 
 
 class LocalAccess:
@@ -57,7 +61,7 @@ class LocalAccess:
         self._guards = guards
 
     @classmethod
-    async def of(cls, ingress: Ingress, factories: Sequence[StageFactory]) -> LocalAccess:
+    async def of(cls, ingress: Ingress, layers: Sequence[Layer]) -> LocalAccess:
         """Make the checks of the rules of `ingress`, in small steps. Cancel at any time.
 
         Raises:
@@ -67,7 +71,7 @@ class LocalAccess:
         for index, rule in enumerate(ingress.rules):
             if index % GUARDS_PER_TURN == GUARDS_PER_TURN - 1:
                 await asyncio.sleep(0)
-            guards.append(_local_guard(index, rule, factories))
+            guards.append(_local_guard(index, rule, layers))
         return cls(ingress, guards)
 
     def guards(self, host: str, path: str) -> list[Guard]:
@@ -76,18 +80,9 @@ class LocalAccess:
         return [guard for index in (match.index, *match.guards) if (guard := self._guards[index]) is not None]
 
 
-def _local_guard(index: int, rule: Rule, factories: Sequence[StageFactory]) -> Guard | None:
-    access = rule.settings.access
-    if access is None or not access.required:
-        return None
+def _local_guard(index: int, rule: Rule, layers: Sequence[Layer]) -> Guard | None:
     try:
-        stages = _access([stage for factory in factories if (stage := factory(rule)) is not None])
+        gates = access_gates(rule, layers)
     except ValueError as error:
         raise StartFailed(f"ingress[{index}]: {error}") from error
-    if not stages:
-        raise StartFailed(f"ingress[{index}]: access is required, but nothing here can verify it; not serving")
-    return Guard(stages, rule, f"demanded by ingress[{index}] of the local config")
-
-
-def _access(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    return tuple(stage for stage in stages if "access" in stage.enforces)
+    return Guard(gates, f"demanded by ingress[{index}] of the local config") if gates else None

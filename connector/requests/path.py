@@ -18,6 +18,7 @@ from pyconnector.connector.requests.pump import pump
 from pyconnector.ingress import decode_path
 from pyconnector.ingress.config.services import redacted
 from pyconnector.origins.base import OriginError, RequestKind
+from pyconnector.origins.layers.base import Rejection
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.transport.errors import TransportError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyconnector.connector.active.orchestrator import Orchestrator
-    from pyconnector.connector.active.routes import Rejection, Route
+    from pyconnector.connector.active.routes import Route
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.connector.requests.guards import Guard
@@ -109,29 +110,24 @@ class RequestPath:
             route, guards = self._route(request.host, request.target)
             if entry is not None:
                 entry.route, entry.request = route, request
-            if route.stages or guards:
-                rejection = await _judged(request, route, guards)
-                if rejection is not None:
-                    self._reject(exchange, entry, rejection, request)
-                    return
             if self._debug:
                 self._log_request(request, route)
-            started = asyncio.get_running_loop().time() if route.is_stream else 0.0
+            for guard in guards:
+                await guard.admit(request)
             response = await route.origin.serve(request, body)
         except ProtocolError as error:
             self._log.warning("Refused a request: %s", error)
             _fail(exchange, entry, str(error), status=400)
         except OriginError as error:
-            counters.connect_errors += route.is_stream
             self._origin_failed(error.reason, route, request.host)
             _fail(exchange, entry, error.reason, status=error.status)
+        except Rejection as rejection:
+            self._reject(exchange, entry, rejection, request)
         else:
             if response.failure:  # the client is shown a page in place of it
                 self._origin_failed(response.failure, route, request.host)
                 if entry is not None:
                     entry.error = response.failure
-            if route.is_stream:
-                counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
             await self._relay(exchange, entry, response)
         finally:
             counters.concurrent_requests -= 1
@@ -227,17 +223,6 @@ class RequestPath:
             limiter.release()
             counters.concurrent_requests -= 1
             counters.tcp_active -= 1
-
-
-async def _judged(request: OriginRequest, route: Route, guards: Sequence[Guard]) -> Rejection | None:
-    """Return the answer of the first stage that refuses, or None where all let the request pass."""
-    for stage in route.stages:
-        if (rejection := await stage.admit(request, route.rule)) is not None:
-            return rejection
-    for guard in guards:
-        if (rejection := await guard.admit(request)) is not None:
-            return rejection
-    return None
 
 
 def _fail(

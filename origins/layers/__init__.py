@@ -1,1 +1,1 @@
-"""Layers around an origin: rewriting and failover."""
+"""Layers around an origin: access, rewriting, failover, and those of an embedding program, all of one shape."""

@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyconnector.connector.active.routes import Rejection
     from pyconnector.connector.api.connector import Connector, ConnectorStatistics
     from pyconnector.connector.api.errors import (
         ConfigError,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     )
     from pyconnector.ingress import Ingress, IngressError, OriginSettings, Rule, parse_ingress
     from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
+    from pyconnector.origins.layers.base import Gate, Layer, LayeredOrigin, Rejection
 
 __all__ = [
     "ByteReader",
@@ -71,8 +71,11 @@ __all__ = [
     "EdgeConfig",
     "EdgeSettings",
     "Event",
+    "Gate",
     "Ingress",
     "IngressError",
+    "Layer",
+    "LayeredOrigin",
     "LifecycleConfig",
     "LocalEdge",
     "LogConfig",
@@ -120,7 +123,7 @@ _HOMES = {
         "OriginResponse",
         "RequestKind",
     ),
-    "pyconnector.connector.active.routes": ("Rejection",),
+    "pyconnector.origins.layers.base": ("Gate", "Layer", "LayeredOrigin", "Rejection"),
     "pyconnector.connector.api.connector": ("Connector", "ConnectorStatistics"),
     "pyconnector.connector.config": (
         "ConnectorConfig",

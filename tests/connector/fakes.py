@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from pyconnector.connector.active.routes import Route, Stage
+from pyconnector.connector.active.routes import Route
+from pyconnector.connector.active.stream_counts import StreamCounts
 from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
@@ -15,12 +16,14 @@ from pyconnector.connector.requests.flow_limiter import FlowLimiter
 from pyconnector.connector.requests.path import RequestPath
 from pyconnector.ingress import Rule, parse_ingress
 from pyconnector.origins.base import ByteReader, Origin, OriginRequest, OriginResponse
+from pyconnector.origins.layers.compose import compose
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse
 from pyconnector.protocol.streams.openings import ConnectResponseDecoder, encode_connect_request
 from pyconnector.transport.memory import MemoryConnection, memory_pair
 
 if TYPE_CHECKING:
     from pyconnector.connector.active.orchestrator import Orchestrator
+    from pyconnector.origins.layers.base import Layer
     from pyconnector.transport.seam import Stream
 
 #: What an origin answers with: a function of the request and its body.
@@ -102,8 +105,7 @@ class PathUnderTest:
         origin: Origin | None = None,
         *,
         private: Origin | None = None,
-        stages: tuple[Stage, ...] = (),
-        is_stream: bool = False,
+        layers: tuple[Layer, ...] = (),
         serve_rpc: Callable[[Stream, bytes], Awaitable[None]] | None = None,
         attach: bool = True,
         service: str = "http://localhost:1",
@@ -111,7 +113,9 @@ class PathUnderTest:
         self.origin = origin or FakeOrigin()
         self.counters = Counters()
         rules = parse_ingress({"ingress": [{"service": service}]})
-        route = Route(rules.rules[0], self.origin, stages, is_stream)
+        rule = rules.rules[0]
+        composed = compose(self.origin, rule, (*layers, StreamCounts(self.counters)))
+        route = Route(rule, composed.origin, composed.access)
         routes = SimpleNamespace(ingress=rules, routes=(route,), private=private or FakeOrigin(), local_access=None)
         self.orchestrator = SimpleNamespace(routes=routes, limiter=FlowLimiter())
         self.rpc: list[bytes] = []

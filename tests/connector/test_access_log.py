@@ -9,13 +9,11 @@ import logging
 import stat
 import timeit
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from pyconnector.connector.active.routes import Rejection
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.config import LogConfig
 from pyconnector.connector.observe.access_log import LOGGER, MAX_FIELD_CHARS
@@ -24,12 +22,10 @@ from pyconnector.connector.requests import path as request_path
 from pyconnector.connector.requests import running
 from pyconnector.identity.access_token import Identity
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
+from pyconnector.origins.layers.base import Gate, Layer, Rejection
 from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
-
-if TYPE_CHECKING:
-    from pyconnector.ingress import Rule
 
 
 class Records(logging.Handler):
@@ -75,18 +71,16 @@ def answering(answer: OriginResponse | Exception, *, reads: bool = False) -> Fak
     return FakeOrigin(serve)
 
 
-@dataclass
-class Gate:
-    """A stage that names or refuses whoever comes."""
+def gate(answer: Identity | Rejection) -> Layer:
+    """A layer that names or refuses whoever comes."""
 
-    answer: Identity | Rejection
-    enforces: frozenset[str] = frozenset()
+    class Asked(Gate):
+        async def admit(self, request: OriginRequest) -> None:
+            if isinstance(answer, Rejection):
+                raise answer
+            request.identity = answer
 
-    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
-        if isinstance(self.answer, Rejection):
-            return self.answer
-        request.identity = self.answer
-        return None
+    return Asked
 
 
 async def ask(under: PathUnderTest, data: bytes = b"", **request: Any) -> None:
@@ -98,7 +92,7 @@ def test_one_record_says_who_asked_for_what_and_how_it_ended(log: Records) -> No
     async def scenario() -> None:
         identity = Identity(kind="user", name="dev@acme.example", subject="7", expires=0.0)
         answer = FakeResponse(b"hello ", b"world", status=201)
-        under = PathUnderTest(answering(answer, reads=True), stages=(Gate(identity),))
+        under = PathUnderTest(answering(answer, reads=True), layers=(gate(identity),))
         await ask(under, b"12345", method=b"POST", headers=[(b"Content-Length", b"5")])
 
     run(scenario)
@@ -127,7 +121,7 @@ def test_the_duration_lasts_to_the_end_of_the_response(log: Records) -> None:
 
 def test_a_refusal_gives_its_reason_and_no_identity(log: Records) -> None:
     async def scenario() -> None:
-        under = PathUnderTest(stages=(Gate(Rejection(status=403, reason="access refused: no token")),))
+        under = PathUnderTest(layers=(gate(Rejection(status=403, reason="access refused: no token")),))
         await ask(under, headers=[(b"Cf-Access-Jwt-Assertion", b"sesame"), (b"Cookie", b"sesame")])
 
     run(scenario)

@@ -17,37 +17,39 @@ from pyconnector.ingress import WarpRouting, parse_ingress, parse_remote_configu
 from pyconnector.ingress.config.parse import MAX_REMOTE_RULES
 from pyconnector.origins import OriginResources
 from pyconnector.origins.base import Origin, OriginError
+from pyconnector.origins.layers.base import Gate
 from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer
 from tests.connector.fakes import FakeOrigin
 
 if TYPE_CHECKING:
-    from pyconnector.connector.active.routes import StageFactory
+    from pyconnector.origins.layers.base import Layer
 
 
 class World:
     """An Orchestrator whose origins are made here."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *, factories: tuple[StageFactory, ...] = (), **more: Any
-    ) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, layers: tuple[Layer, ...] = (), **more: Any) -> None:
         self.made: list[FakeOrigin] = []
         self.applied: list[int] = []
         self.broken = False
         self.counters = Counters()
-        monkeypatch.setattr(routes_module, "build_origin", self.build)
+        monkeypatch.setattr(routes_module, "origin_of", self.build)
         self.orchestrator = Orchestrator(
             resources=OriginResources(),
-            factories=factories,
+            layers=layers,
             counters=self.counters,
             on_applied=self.applied.append,
             **more,
         )
 
-    def build(self, service: object, settings: object, *, resources: object) -> Origin:
+    def build(self, rule: object, *, resources: object) -> Origin:
         world = self
 
         class Started(FakeOrigin):
+            started = False
+
             async def start(self) -> None:
+                self.started = True
                 if world.broken and len(world.made) % 2 == 0:
                     raise OriginError("the CA file is missing")
 
@@ -74,7 +76,7 @@ def run(monkeypatch: pytest.MonkeyPatch, scenario: Callable[[World], Awaitable[N
         world = World(monkeypatch, **options)
         await scenario(world)
         await world.orchestrator.close()
-        assert all(origin.closed for origin in world.made)
+        assert all(origin.closed for origin in world.made if vars(origin).get("started"))
 
     asyncio.run(main())
 
@@ -209,18 +211,35 @@ def test_access_that_nothing_enforces_refuses_to_start(monkeypatch: pytest.Monke
     run(monkeypatch, scenario)
 
 
-def test_a_stage_that_enforces_access_stands_before_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gate:
+def test_a_gate_that_enforces_access_stands_before_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Open(Gate):
         enforces = frozenset({"access"})
 
-        async def admit(self, request: object, rule: object) -> None:
+        async def admit(self, request: object) -> None:
             return None
 
     async def scenario(world: World) -> None:
         await world.start("http://localhost:1", access={"required": True, "teamName": "t", "audTag": ["x"]})
-        assert len(world.orchestrator.routes.routes[0].stages) == 1
+        (route,) = world.orchestrator.routes.routes
+        assert route.access == (route.origin,)
+        assert isinstance(route.origin, Open)
+        assert route.origin.inner is world.made[0]
 
-    run(monkeypatch, scenario, factories=(lambda rule: Gate(),))
+    run(monkeypatch, scenario, layers=(Open,))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [(lambda origin, rule: None, "a layer returned NoneType"), (lambda origin, rule: int("x"), "invalid literal")],
+)
+def test_a_layer_that_cannot_be_built_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, layer: Layer, reason: str
+) -> None:
+    async def scenario(world: World) -> None:
+        with pytest.raises(StartFailed, match=rf"ingress\[0\]: {reason}"):
+            await world.start("http://localhost:1")
+
+    run(monkeypatch, scenario, layers=(layer,))
 
 
 def test_the_edge_is_told_the_local_rules_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:

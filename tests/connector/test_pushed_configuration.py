@@ -12,6 +12,7 @@ from pyconnector.connector.active.orchestrator import LOCAL
 from pyconnector.connector.api.errors import ReloadRejected, StartFailed
 from pyconnector.connector.config import RemoteConfig
 from pyconnector.ingress import WarpRouting, parse_ingress
+from pyconnector.origins.layers.base import Gate
 from pyconnector.origins.net.tls import TlsContexts
 from tests.connector.test_orchestrator import remote, run
 
@@ -19,21 +20,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyconnector.ingress import Rule
+    from pyconnector.origins import Origin
     from tests.connector.test_orchestrator import World
 
 ACCESS = {"required": True, "teamName": "t", "audTag": ["x"]}
 
 
-class Gate:
+class Open(Gate):
     enforces = frozenset({"access"})
 
-    async def admit(self, request: object, rule: object) -> None:
+    async def admit(self, request: object) -> None:
         return None
 
 
-def gate(rule: Rule) -> Gate | None:
+def gate(origin: Origin, rule: Rule) -> Origin:
     access = rule.settings.access
-    return Gate() if access is not None and access.required else None
+    return Open(origin, rule) if access is not None and access.required else origin
 
 
 def local(*guarded: str) -> Any:
@@ -43,7 +45,7 @@ def local(*guarded: str) -> Any:
 
 def demanded(world: World, host: str, path: str = "/") -> list[str]:
     access = world.orchestrator.routes.local_access
-    return [] if access is None else [guard.rule.hostname for guard in access.guards(host, path)]
+    return [] if access is None else [guard.gates[0].rule.hostname for guard in access.guards(host, path)]
 
 
 def test_pushes_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,7 @@ def test_local_access_stays_in_force_where_it_is_kept(monkeypatch: pytest.Monkey
         await world.orchestrator.apply_remote(2, remote("http://localhost:3"))
         assert demanded(world, "c.test") == ["c.test"]
 
-    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True), factories=(gate,))
+    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True), layers=(gate,))
 
 
 def test_a_reload_changes_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +84,7 @@ def test_a_reload_changes_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
         assert [demanded(world, name) for name in ("a.test", "b.test")] == [[], ["b.test"]]
 
-    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True), factories=(gate,))
+    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True), layers=(gate,))
 
 
 def test_local_access_is_replaced_where_it_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +93,7 @@ def test_local_access_is_replaced_where_it_is_not_kept(monkeypatch: pytest.Monke
         await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
         assert world.orchestrator.routes.local_access is None
 
-    run(monkeypatch, scenario, factories=(gate,))
+    run(monkeypatch, scenario, layers=(gate,))
 
 
 def test_local_access_that_nothing_can_check_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyconnector.connector.active.routes import Rejection, Route
+from pyconnector.connector.active.routes import Route
 from pyconnector.connector.link.quic import data_streams
 from pyconnector.connector.requests import running
 from pyconnector.connector.requests.guards import LocalAccess
 from pyconnector.ingress import parse_ingress
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
+from pyconnector.origins.layers.base import Gate, Layer, Rejection
+from pyconnector.origins.layers.compose import compose
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.protocol.streams.openings import encode_rpc_opening
 from pyconnector.transport.errors import StreamReset
@@ -20,7 +22,6 @@ from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTes
 from tests.support.clock import run_virtual
 
 if TYPE_CHECKING:
-    from pyconnector.ingress import Rule
     from pyconnector.transport.seam import Stream
 
 
@@ -382,55 +383,59 @@ def test_a_defect_in_an_origin_resets_its_stream_and_is_logged(caplog: pytest.Lo
     assert "ZeroDivisionError" in caplog.text
 
 
-# -- stages --------------------------------------------------------------------------------------------------------
+# -- layers --------------------------------------------------------------------------------------------------------
 
 
-class Gate:
-    enforces = frozenset({"access"})
+def gate(rejection: Rejection | None, seen: list[str], *, enforces: str = "access") -> Layer:
+    """A layer that notes whose requests it is asked about, and refuses them if told so."""
 
-    def __init__(self, rejection: Rejection | None) -> None:
-        self.rejection = rejection
-        self.seen: list[tuple[str, Rule]] = []
+    class Noting(Gate):
+        async def admit(self, request: OriginRequest) -> None:
+            seen.append(request.host)
+            if rejection is not None:
+                raise rejection
 
-    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
-        self.seen.append((request.host, rule))
-        return self.rejection
+    Noting.enforces = frozenset({enforces})
+    return Noting
 
 
-def test_a_stage_that_refuses_answers_in_place_of_the_origin() -> None:
+def test_a_gate_that_refuses_answers_in_place_of_the_origin() -> None:
     async def scenario() -> None:
         origin = FakeOrigin()
-        gate = Gate(Rejection(status=403, reason="no token", headers=[(b"X", b"y")], body=b"no"))
-        under = PathUnderTest(origin, stages=(gate,))
+        seen: list[str] = []
+        refusal = Rejection(status=403, reason="no token", headers=[(b"X", b"y")], body=b"no")
+        under = PathUnderTest(origin, layers=(gate(refusal, seen),))
         found = await under.ask()
         assert (found.status, found.body, found.metadata[b"HttpHeader:X"]) == (403, b"no", b"y")
         assert origin.requests == []
-        assert gate.seen[0][0] == "app.example"
+        assert seen == ["app.example"]
         assert under.counters.request_errors == 1
         assert under.counters.responses == {}
 
     run(scenario)
 
 
-def test_a_stage_that_passes_lets_the_next_decide() -> None:
+def test_the_first_layer_is_the_outermost() -> None:
     async def scenario() -> None:
-        second = Gate(None)
-        assert (await PathUnderTest(stages=(Gate(None), second)).ask()).body == b"hello"
-        assert len(second.seen) == 1
+        first: list[str] = []
+        second: list[str] = []
+        refusing = gate(Rejection(status=403, reason="no"), second)
+        assert (await PathUnderTest(layers=(gate(None, first), gate(None, second))).ask()).body == b"hello"
+        assert (len(first), len(second)) == (1, 1)
+        assert (await PathUnderTest(layers=(refusing, gate(None, first))).ask()).status == 403
+        assert (len(first), len(second)) == (1, 2)
 
     run(scenario)
 
 
-def test_a_stage_that_fails_refuses() -> None:
-    class Broken:
-        enforces = frozenset[str]()
-
-        async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
+def test_a_gate_that_fails_refuses() -> None:
+    class Broken(Gate):
+        async def admit(self, request: OriginRequest) -> None:
             raise RuntimeError("the key endpoint is down")
 
     async def scenario() -> None:
         origin = FakeOrigin()
-        under = PathUnderTest(origin, stages=(Broken(),))
+        under = PathUnderTest(origin, layers=(Broken,))
         stream = await under.open(opening())
         assert await aborted(stream)
         assert origin.requests == []
@@ -515,7 +520,7 @@ def test_the_time_to_connect_a_stream_service_is_measured() -> None:
             await asyncio.sleep(0.02)
             return FakeResponse(status=101)
 
-        under = PathUnderTest(FakeOrigin(serve), is_stream=True)
+        under = PathUnderTest(FakeOrigin(serve), service="tcp://localhost:1")
         await under.ask()
         assert dict(under.counters.connect_latency_ms.cumulative())["25"] == 1
 
@@ -590,15 +595,9 @@ def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
 
 
 def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
-    class Locked:
-        enforces = frozenset({"access"})
-
-        async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
-            assert rule.path == "^/admin"
-            return Rejection(status=403, reason="access refused: no token")
-
-    class Other(Locked):
-        enforces = frozenset({"colour"})
+    refusal = Rejection(status=403, reason="access refused: no token")
+    asked: list[str] = []
+    others: list[str] = []
 
     async def scenario() -> None:
         under = PathUnderTest()
@@ -616,22 +615,25 @@ def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptu
                 ]
             }
         )
-        guarded = Route(rules.rules[0], FakeOrigin(), (Other(), Locked()), is_stream=False)
+        inner = FakeOrigin()
+        layers = (gate(refusal, others, enforces="colour"), gate(refusal, asked))
+        guarded = compose(inner, rules.rules[0], layers)
         under.orchestrator.routes.ingress = rules
-        under.orchestrator.routes.routes = (guarded, Route(rules.rules[1], under.origin, (), is_stream=False, index=1))
+        under.orchestrator.routes.routes = (
+            Route(rules.rules[0], guarded.origin, guarded.access),
+            Route(rules.rules[1], under.origin, index=1),
+        )
         assert (await under.ask(dest="http://app.example//admin")).status == 403
+        assert (asked, others) == (["app.example"], [])
         assert (await under.ask(dest="http://app.example/open")).status == 200
+        assert (len(asked), inner.requests) == (1, [])
 
     run(scenario)
     assert "access refused: no token (the path may be taken for one of ingress[0])" in caplog.text
 
 
 def test_local_access_that_is_kept_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
-    class Locked:
-        enforces = frozenset({"access"})
-
-        async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
-            return Rejection(status=403, reason="access refused: no token")
+    locked = gate(Rejection(status=403, reason="access refused: no token"), [])
 
     async def scenario() -> None:
         access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
@@ -639,7 +641,7 @@ def test_local_access_that_is_kept_has_a_say(caplog: pytest.LogCaptureFixture) -
         local = parse_ingress({"ingress": [rule, {"service": "http_status:404"}]})
         under = PathUnderTest()
         under.orchestrator.routes.local_access = await LocalAccess.of(
-            local, [lambda rule: Locked() if rule.settings.access else None]
+            local, [lambda origin, rule: locked(origin, rule) if rule.settings.access else origin]
         )
         assert (await under.ask(host=b"APP.example:80")).status == 403
         assert (await under.ask(host=b"other.example")).status == 200

@@ -41,7 +41,7 @@ RARELY_NEEDED = [
         f"pyconnector.{name}"
         for name in (
             "edge", "protocol.rpc.edge_rpc", "protocol.datagrams", "origins.websocket", "origins.tcp.socks",
-            "origins.builtin.hello", "origins.http2", "origins.layers.adjusted", "origins.layers.failover",
+            "origins.builtin.hello", "origins.http2", "origins.layers.rewriting", "origins.layers.failover",
             "ingress.rules.rewrite", "ingress.rules.failover", "connector.link.rpc_streams", "connector.cli.local",
         )
     ),

@@ -15,8 +15,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from pyconnector.connector.layers.access import key_cache
 from pyconnector.connector.observe.access_log import LOGGER
+from pyconnector.origins.layers.access import key_cache
 from tests.support.access import AUDIENCE, TEAM, Team, unsigned
 from tests.support.house import House, open_house
 from tests.support.leaks import run_clean

@@ -19,8 +19,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
 from pyconnector.connector.observe.access_log import LOGGER
-from pyconnector.origins.layers.adjusted import AdjustedOrigin
 from pyconnector.origins.layers.failover import FailoverOrigin
+from pyconnector.origins.layers.rewriting import RewritingOrigin
 from tests.support.house import House, open_house
 from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, Script, answering, raw_origin
@@ -343,8 +343,8 @@ def test_a_config_with_none_of_these_keys_takes_the_direct_path() -> None:
             ]
             async with open_house(rules) as house:
                 plain, adjusted = (route.origin for route in house.connector._orchestrator.routes.routes)
-                assert not isinstance(plain, AdjustedOrigin | FailoverOrigin)
-                assert isinstance(adjusted, AdjustedOrigin)
+                assert not isinstance(plain, RewritingOrigin | FailoverOrigin)
+                assert isinstance(adjusted, RewritingOrigin)
                 assert (await ask(house, "/a%2Fb", "plain.test")).body == b"ok"
         assert targets(heads) == ["/a%2Fb"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pyconnector.ingress import parse_ingress
-from pyconnector.origins import build_origin
 from pyconnector.origins.base import Origin, OriginError, RequestKind
+from pyconnector.origins.layers import compose
 from pyconnector.origins.layers.failover import FailoverOrigin
 from pyconnector.origins.net.offered_body import MAX_REPLAY
 from tests.origins.support import OK_HI, get, read_all
@@ -26,7 +26,7 @@ async def origin_of(service: str, **options: Any) -> AsyncIterator[Origin]:
     """The origin of a rule, as a config would make it."""
     config = {"ingress": [{"service": service, "originRequest": options}]}
     rule = parse_ingress(config).rules[0]
-    origin = build_origin(rule.service, rule.settings)
+    origin = compose.origin_of(rule)
     await origin.start()
     try:
         yield origin
@@ -305,7 +305,7 @@ def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:
         }
         config = {"originRequest": top, "ingress": [{"service": f"tcp://127.0.0.1:{server.port}"}]}
         rule = parse_ingress(config).rules[0]
-        origin = build_origin(rule.service, rule.settings)
+        origin = compose.origin_of(rule)
         assert isinstance(origin, FailoverOrigin)
         await origin.start()
         while not server.peers:
@@ -325,4 +325,4 @@ def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:
 
 def test_a_rule_without_opt_in_keys_is_served_directly() -> None:
     rule = parse_ingress({"ingress": [{"service": "http://127.0.0.1:1"}]}).rules[0]
-    assert type(build_origin(rule.service, rule.settings)).__name__ == "HttpOrigin"
+    assert type(compose.origin_of(rule)).__name__ == "HttpOrigin"

@@ -256,13 +256,13 @@ def test_a_common_name_does_not_name_a_service(run: Run, tmp_path: Path, name: s
 
 
 def test_no_context_takes_a_common_name(tmp_path: Path) -> None:
-    from pyconnector.connector.layers.access import key_fetch
+    from pyconnector.connector import access_keys
     from pyconnector.origins.net import tls
 
     contexts = [TlsContexts().client(), TlsContexts().client(verify=False), tls._blind_context()]
     [handler] = [
         handler
-        for handler in vars(key_fetch._opener(key_fetch._Connections()))["handlers"]
+        for handler in vars(access_keys._opener(access_keys._Connections()))["handlers"]
         if isinstance(handler, urllib.request.HTTPSHandler)
     ]
     contexts.append(vars(handler)["_context"])

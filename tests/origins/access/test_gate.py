@@ -1,4 +1,4 @@
-"""The access stage: what passes, what a refusal looks like, and how keys are fetched."""
+"""The access layer: what passes, what a refusal looks like, and how keys are fetched."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pyconnector.connector.layers.access.key_cache import FETCH_INTERVAL, KEYS_AHEAD, KEYS_FRESH, KEYS_STALE
-from pyconnector.connector.layers.access.stage import MAX_REMEMBERED, AccessStage
-from pyconnector.connector.layers.access.stages import AccessStages
 from pyconnector.origins.base import OriginRequest, RequestKind
+from pyconnector.origins.builtin.status import StatusOrigin
+from pyconnector.origins.layers.access.gate import MAX_REMEMBERED, AccessGate
+from pyconnector.origins.layers.access.key_cache import FETCH_INTERVAL, KEYS_AHEAD, KEYS_FRESH, KEYS_STALE
+from pyconnector.origins.layers.access.layer import AccessLayer
+from pyconnector.origins.layers.base import Rejection
 from tests.support.access import AUDIENCE, NOW, TEAM, Team
 
 if TYPE_CHECKING:
-    from pyconnector.connector.active.routes import Rejection
     from pyconnector.identity.access_token import AccessKeys
     from pyconnector.ingress import Rule
 
 ACME = Team()
+ORIGIN = StatusOrigin(204)
 
 
 class World:
@@ -29,7 +31,7 @@ class World:
         self.now = NOW
         self.fetches: list[str] = []
         self.answer: bytes | Exception = ACME.document()
-        self.stages = AccessStages(clock=lambda: self.now, fetch=self.fetch)
+        self.layer = AccessLayer(self.fetch, clock=lambda: self.now)
 
     async def fetch(self, url: str) -> bytes:
         self.fetches.append(url)
@@ -38,11 +40,11 @@ class World:
             raise self.answer
         return self.answer
 
-    def stage(self, *, environment: str = "", audience: str = AUDIENCE) -> AccessStage:
+    def gate(self, *, environment: str = "", audience: str = AUDIENCE) -> AccessGate:
         access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(audience,), environment=environment)
-        stage = self.stages(rule(access))
-        assert stage is not None
-        return stage
+        gate = self.layer(ORIGIN, rule(access))
+        assert isinstance(gate, AccessGate)
+        return gate
 
 
 def rule(access: object) -> Rule:
@@ -57,30 +59,35 @@ def with_token(token: bytes, *more: tuple[bytes, bytes]) -> OriginRequest:
     return request((b"Cf-Access-Jwt-Assertion", token), *more)
 
 
-async def admit(stage: AccessStage, incoming: OriginRequest) -> Rejection | None:
-    return await stage.admit(incoming, rule(None))
+async def admit(gate: AccessGate, incoming: OriginRequest) -> Rejection | None:
+    """Return the refusal, or None where the request passed."""
+    try:
+        await gate.admit(incoming)
+    except Rejection as rejection:
+        return rejection
+    return None
 
 
 def test_a_good_token_sets_the_identity() -> None:
     async def main() -> None:
         incoming = with_token(ACME.token())
-        assert await admit(World().stage(), incoming) is None
+        assert await admit(World().gate(), incoming) is None
         assert incoming.identity is not None
         assert incoming.identity.name == "dev@acme.example"
 
     asyncio.run(main())
 
 
-def test_a_rule_without_access_has_no_stage() -> None:
+def test_a_rule_without_access_keeps_its_origin_as_it_is() -> None:
     world = World()
-    assert world.stages(rule(None)) is None
-    assert world.stages(rule(SimpleNamespace(required=False))) is None
+    assert world.layer(ORIGIN, rule(None)) is ORIGIN
+    assert world.layer(ORIGIN, rule(SimpleNamespace(required=False))) is ORIGIN
 
 
 @pytest.mark.parametrize("kind", list(RequestKind))
 def test_no_token_is_a_403_for_every_kind(kind: RequestKind) -> None:
     async def main() -> None:
-        rejection = await admit(World().stage(), request(kind=kind))
+        rejection = await admit(World().gate(), request(kind=kind))
         assert rejection is not None
         assert rejection.status == 403
         assert "no Access token" in rejection.reason
@@ -91,7 +98,7 @@ def test_no_token_is_a_403_for_every_kind(kind: RequestKind) -> None:
 def test_two_tokens_are_refused() -> None:
     async def main() -> None:
         good = ACME.token()
-        rejection = await admit(World().stage(), with_token(good, (b"cf-access-jwt-assertion", good)))
+        rejection = await admit(World().gate(), with_token(good, (b"cf-access-jwt-assertion", good)))
         assert rejection is not None
         assert rejection.status == 403
 
@@ -101,7 +108,7 @@ def test_two_tokens_are_refused() -> None:
 def test_a_refusal_never_quotes_the_token() -> None:
     async def main() -> None:
         token = ACME.token(iss="https://evil.example")
-        rejection = await admit(World().stage(), with_token(token))
+        rejection = await admit(World().gate(), with_token(token))
         assert rejection is not None
         assert token.decode() not in rejection.reason
         assert "evil" not in rejection.reason
@@ -111,13 +118,13 @@ def test_a_refusal_never_quotes_the_token() -> None:
 
 def test_a_visitors_own_identity_header_never_reaches_the_origin() -> None:
     async def main() -> None:
-        stage = World().stage()
+        gate = World().gate()
         forged = (b"cf-access-authenticated-user-email", b"admin@acme.example")
         user = with_token(ACME.token(), forged)
-        assert await admit(stage, user) is None
+        assert await admit(gate, user) is None
         assert [value for name, value in user.headers if name.lower() == forged[0]] == [b"dev@acme.example"]
         service = with_token(ACME.token(sub="", email=None, common_name="id.access"), forged)
-        assert await admit(stage, service) is None
+        assert await admit(gate, service) is None
         assert not [value for name, value in service.headers if name.lower() == forged[0]]
 
     asyncio.run(main())
@@ -130,7 +137,7 @@ def test_a_visitors_own_identity_header_never_reaches_the_origin() -> None:
 def test_names_that_cgi_takes_for_ours_never_reach_the_origin(name: bytes) -> None:
     async def main() -> None:
         incoming = with_token(ACME.token(), (name, b"admin@acme.example"), (b"X_Other_Header_As_Long_As_Those.", b"1"))
-        assert await admit(World().stage(), incoming) is None
+        assert await admit(World().gate(), incoming) is None
         assert [header for header, _ in incoming.headers] == [
             b"Cf-Access-Jwt-Assertion", b"X_Other_Header_As_Long_As_Those.", b"Cf-Access-Authenticated-User-Email",
         ]  # fmt: skip
@@ -141,8 +148,8 @@ def test_names_that_cgi_takes_for_ours_never_reach_the_origin(name: bytes) -> No
 def test_keys_are_fetched_once_for_all_rules_of_a_team() -> None:
     async def main() -> None:
         world = World()
-        stages = [world.stage(), world.stage()]
-        await asyncio.gather(*(admit(stage, with_token(ACME.token())) for stage in stages for _ in range(5)))
+        gates = [world.gate(), world.gate()]
+        await asyncio.gather(*(admit(gate, with_token(ACME.token())) for gate in gates for _ in range(5)))
         assert world.fetches == [f"https://{TEAM}.cloudflareaccess.com/cdn-cgi/access/certs"]
 
     asyncio.run(main())
@@ -151,7 +158,7 @@ def test_keys_are_fetched_once_for_all_rules_of_a_team() -> None:
 def test_the_fed_environment_asks_elsewhere() -> None:
     async def main() -> None:
         world = World()
-        assert await admit(world.stage(environment="fed"), with_token(ACME.token())) is not None
+        assert await admit(world.gate(environment="fed"), with_token(ACME.token())) is not None
         assert world.fetches == [f"https://{TEAM}.fed.cloudflareaccess.com/cdn-cgi/access/certs"]
 
     asyncio.run(main())
@@ -160,14 +167,14 @@ def test_the_fed_environment_asks_elsewhere() -> None:
 def test_a_rotated_key_is_fetched_and_then_passes() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
-        assert await admit(stage, with_token(ACME.token())) is None
+        gate = world.gate()
+        assert await admit(gate, with_token(ACME.token())) is None
         rotated = Team()
         rotated.rsa.as_dict()["kid"] = "rsa-1"
         new = rotated.token(key=rotated.ec, header={"kid": "ec-9"})
         world.answer = ACME.document()[:-2] + b", " + rotated.document(rotated.ec)[10:].replace(b"ec-1", b"ec-9")
         world.now += FETCH_INTERVAL
-        assert await admit(stage, with_token(new)) is None
+        assert await admit(gate, with_token(new)) is None
 
     asyncio.run(main())
 
@@ -175,13 +182,13 @@ def test_a_rotated_key_is_fetched_and_then_passes() -> None:
 def test_unknown_keys_do_not_make_us_ask_again_and_again() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
+        gate = world.gate()
         for number in range(50):
             stranger = ACME.token(header={"kid": f"made-up-{number}"})
-            assert await admit(stage, with_token(stranger)) is not None
+            assert await admit(gate, with_token(stranger)) is not None
         assert len(world.fetches) == 1
         world.now += FETCH_INTERVAL
-        assert await admit(stage, with_token(ACME.token(header={"kid": "made-up"}))) is not None
+        assert await admit(gate, with_token(ACME.token(header={"kid": "made-up"}))) is not None
         assert len(world.fetches) == 2
 
     asyncio.run(main())
@@ -192,7 +199,7 @@ def test_a_cold_cache_without_its_endpoint_refuses(trouble: bytes | Exception) -
     async def main() -> None:
         world = World()
         world.answer = trouble
-        rejection = await admit(world.stage(), with_token(ACME.token()))
+        rejection = await admit(world.gate(), with_token(ACME.token()))
         assert rejection is not None
         assert "keys cannot be fetched" in rejection.reason
 
@@ -202,17 +209,17 @@ def test_a_cold_cache_without_its_endpoint_refuses(trouble: bytes | Exception) -
 def test_a_warm_cache_serves_without_its_endpoint_but_not_for_ever() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
+        gate = world.gate()
         lasting = ACME.token(exp=NOW + KEYS_STALE * 3)
-        assert await admit(stage, with_token(lasting)) is None
+        assert await admit(gate, with_token(lasting)) is None
         world.answer = OSError("down")
         world.now += KEYS_FRESH + 1
         other = ACME.token(exp=NOW + KEYS_STALE * 3, email="else@acme.example")
-        assert await admit(stage, with_token(other)) is None
+        assert await admit(gate, with_token(other)) is None
         assert len(world.fetches) == 2
         world.now = NOW + KEYS_STALE + 1
         third = ACME.token(exp=NOW + KEYS_STALE * 3, email="third@acme.example")
-        assert await admit(stage, with_token(third)) is not None
+        assert await admit(gate, with_token(third)) is not None
 
     asyncio.run(main())
 
@@ -220,12 +227,12 @@ def test_a_warm_cache_serves_without_its_endpoint_but_not_for_ever() -> None:
 def test_nobody_waits_for_an_endpoint_that_fails_while_there_are_keys() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
-        assert await admit(stage, with_token(ACME.token())) is None
+        gate = world.gate()
+        assert await admit(gate, with_token(ACME.token())) is None
         world.answer = OSError("down")
         world.now += KEYS_FRESH + 1
         assert (
-            await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email="a@acme.example"))) is None
+            await admit(gate, with_token(ACME.token(exp=NOW + KEYS_STALE, email="a@acme.example"))) is None
         )  # learns that it fails
         asked = asyncio.Event()
 
@@ -234,17 +241,17 @@ def test_nobody_waits_for_an_endpoint_that_fails_while_there_are_keys() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-        stage._keys._fetch = silent
+        gate._keys._fetch = silent
         world.now += FETCH_INTERVAL
         for name in "bc":
             async with asyncio.timeout(5):
                 assert (
-                    await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email=f"{name}@acme.example")))
+                    await admit(gate, with_token(ACME.token(exp=NOW + KEYS_STALE, email=f"{name}@acme.example")))
                     is None
                 )
         async with asyncio.timeout(5):
             await asked.wait()
-        await world.stages.close()
+        await world.layer.close()
 
     asyncio.run(main())
 
@@ -252,19 +259,19 @@ def test_nobody_waits_for_an_endpoint_that_fails_while_there_are_keys() -> None:
 def test_keys_are_fetched_ahead_of_their_time() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
-        assert await admit(stage, with_token(ACME.token())) is None
+        gate = world.gate()
+        assert await admit(gate, with_token(ACME.token())) is None
         world.now += KEYS_AHEAD - 1
-        assert await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email="a@acme.example"))) is None
+        assert await admit(gate, with_token(ACME.token(exp=NOW + KEYS_STALE, email="a@acme.example"))) is None
         assert len(world.fetches) == 1
         world.now += 1
-        assert await admit(stage, with_token(ACME.token(exp=NOW + KEYS_STALE, email="b@acme.example"))) is None
-        assert stage._keys._pending is not None
-        await stage._keys._pending
+        assert await admit(gate, with_token(ACME.token(exp=NOW + KEYS_STALE, email="b@acme.example"))) is None
+        assert gate._keys._pending is not None
+        await gate._keys._pending
         assert len(world.fetches) == 2
         world.now += KEYS_FRESH - 1
-        assert stage._keys.current() is not None
-        await world.stages.close()
+        assert gate._keys.current() is not None
+        await world.layer.close()
 
     asyncio.run(main())
 
@@ -272,10 +279,10 @@ def test_keys_are_fetched_ahead_of_their_time() -> None:
 def test_a_defect_in_the_check_refuses_with_403() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
-        assert await admit(stage, with_token(ACME.token())) is None
-        stage._keys._keys = cast("AccessKeys", SimpleNamespace(by_id=None))
-        rejection = await admit(stage, with_token(ACME.token(email="a@acme.example")))
+        gate = world.gate()
+        assert await admit(gate, with_token(ACME.token())) is None
+        gate._keys._keys = cast("AccessKeys", SimpleNamespace(by_id=None))
+        rejection = await admit(gate, with_token(ACME.token(email="a@acme.example")))
         assert rejection is not None
         assert (rejection.status, rejection.reason) == (403, "access refused: the check failed (AttributeError)")
 
@@ -285,13 +292,13 @@ def test_a_defect_in_the_check_refuses_with_403() -> None:
 def test_a_clock_that_was_set_back_does_not_stop_the_fetching() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
+        gate = world.gate()
         world.answer = OSError("down")
         world.now = NOW + 24 * 3600
-        assert await admit(stage, with_token(ACME.token())) is not None
+        assert await admit(gate, with_token(ACME.token())) is not None
         world.now = NOW
         world.answer = ACME.document()
-        assert await admit(stage, with_token(ACME.token())) is None
+        assert await admit(gate, with_token(ACME.token())) is None
 
     asyncio.run(main())
 
@@ -299,25 +306,25 @@ def test_a_clock_that_was_set_back_does_not_stop_the_fetching() -> None:
 def test_a_remembered_token_still_expires() -> None:
     async def main() -> None:
         world = World()
-        stage = world.stage()
+        gate = world.gate()
         token = ACME.token(exp=NOW + 10)
-        assert await admit(stage, with_token(token)) is None
+        assert await admit(gate, with_token(token)) is None
         world.now = NOW + 100
-        assert await admit(stage, with_token(token)) is not None
+        assert await admit(gate, with_token(token)) is not None
 
     asyncio.run(main())
 
 
 def test_remembered_tokens_are_bounded() -> None:
     async def main() -> None:
-        stage = World().stage()
+        gate = World().gate()
         token = ACME.token()
-        assert await admit(stage, with_token(token)) is None
-        identity = stage._remembered[token]
+        assert await admit(gate, with_token(token)) is None
+        identity = gate._remembered[token]
         for number in range(MAX_REMEMBERED * 2):
-            stage._remembered[b"%d" % number] = identity
-        assert await admit(stage, with_token(ACME.token(email="else@acme.example"))) is None
-        assert len(stage._remembered) == MAX_REMEMBERED
+            gate._remembered[b"%d" % number] = identity
+        assert await admit(gate, with_token(ACME.token(email="else@acme.example"))) is None
+        assert len(gate._remembered) == MAX_REMEMBERED
 
     asyncio.run(main())
 
@@ -326,28 +333,28 @@ def test_remembered_tokens_are_bounded() -> None:
 def test_a_team_name_that_is_no_label_stops_the_start(name: str) -> None:
     access = SimpleNamespace(required=True, team_name=name, aud_tag=(AUDIENCE,), environment="")
     with pytest.raises(ValueError, match="teamName"):
-        World().stages(rule(access))
+        World().layer(ORIGIN, rule(access))
 
 
 def test_cancelling_one_waiter_leaves_the_fetch_to_the_others() -> None:
     async def main() -> None:
         world = World()
-        gate = asyncio.Event()
+        answered = asyncio.Event()
 
         async def slow(url: str) -> bytes:
-            await gate.wait()
+            await answered.wait()
             return ACME.document()
 
-        stages = AccessStages(clock=lambda: NOW, fetch=slow)
+        layer = AccessLayer(slow, clock=lambda: NOW)
         access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(AUDIENCE,), environment="")
-        stage = stages(rule(access))
-        assert stage is not None
-        first = asyncio.ensure_future(admit(stage, with_token(ACME.token())))
-        second = asyncio.ensure_future(admit(stage, with_token(ACME.token())))
+        gate = layer(ORIGIN, rule(access))
+        assert isinstance(gate, AccessGate)
+        first = asyncio.ensure_future(admit(gate, with_token(ACME.token())))
+        second = asyncio.ensure_future(admit(gate, with_token(ACME.token())))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        gate.set()
+        answered.set()
         assert await second is None
         assert world.fetches == []
 

@@ -1,4 +1,4 @@
-"""An origin with a rule's opt-in changes around it: rewritten targets, header rules, an error page of one's own.
+"""The layer of a rule's opt-in changes: rewritten targets, header rules, an error page of one's own.
 
 Only rules that ask for one of these have it; all others are served by their origin directly.
 """
@@ -14,25 +14,24 @@ from pyconnector.ingress.rules.error_page import MAX_ERROR_PAGE
 from pyconnector.ingress.rules.rewrite import Redirect, TargetRewriter, TargetTooLong
 from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse
 from pyconnector.origins.builtin.memory import MemoryResponse
+from pyconnector.origins.layers.base import LayeredOrigin
 
 if TYPE_CHECKING:
-    from pyconnector.ingress.config.settings import OriginSettings
+    from pyconnector.ingress import Rule
     from pyconnector.ingress.rules.error_page import ErrorPage
 
 
-class AdjustedOrigin(Origin):
+class RewritingOrigin(LayeredOrigin):
     """Changes requests on their way to `inner`, and responses on their way back."""
 
-    def __init__(self, inner: Origin, settings: OriginSettings) -> None:
-        self._inner = inner
+    def __init__(self, inner: Origin, rule: Rule) -> None:
+        super().__init__(inner, rule)
+        settings = rule.settings
         self._rewriter = TargetRewriter.of(settings)
         self._request_rules = settings.request_headers
         self._response_rules = settings.response_headers
         self._page = settings.error_page
         self._page_content: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"<AdjustedOrigin {self._inner!r}>"
 
     async def start(self) -> None:
         """Read the error page and start the origin. Cancel leaves it unstarted.
@@ -42,15 +41,7 @@ class AdjustedOrigin(Origin):
         """
         if self._page is not None and self._page.file:
             self._page_content = await asyncio.to_thread(_read_page, self._page)
-        await self._inner.start()
-
-    async def close(self) -> None:
-        """Close the origin. Idempotent."""
-        await self._inner.close()
-
-    async def probe(self) -> None:
-        """See `Origin.probe`."""
-        await self._inner.probe()
+        await self.inner.start()
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Change, ask, change. Cancel is the origin's.
@@ -87,9 +78,9 @@ class AdjustedOrigin(Origin):
         if self._request_rules is not None:
             request.headers = self._request_rules.apply(request.headers)
         if self._page is None:
-            return await self._inner.serve(request, body)
+            return await self.inner.serve(request, body)
         try:
-            return await self._inner.serve(request, body)
+            return await self.inner.serve(request, body)
         except OriginError as error:
             if error.status < 500:
                 raise  # the visitor's own fault: the page speaks of the origin

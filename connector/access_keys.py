@@ -1,7 +1,7 @@
 """Fetch a team's key document over HTTPS: verified, bounded in size and time, and no redirect followed.
 
 Runs in a thread, because the standard library's client obeys the proxy variables of the environment as the reference
-does. Called by `connector.layers.access.key_cache`, at most once in ten seconds.
+does. Called by the access layer's key cache (`origins.layers.access`), at most once in ten seconds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import urllib.request
 
 from pyconnector.connector.background import in_background
 from pyconnector.identity.access_token.keys import MAX_KEYS_BYTES
+from pyconnector.origins.layers.access.key_cache import FETCH_TIMEOUT
 from pyconnector.transport.tls.edge_roots import system_roots
 
-#: Seconds that one fetch may take.
-FETCH_TIMEOUT = 5.0
 _PIECE = 65_536
 
 

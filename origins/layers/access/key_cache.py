@@ -10,12 +10,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.layers.access.key_fetch import FETCH_TIMEOUT, fetch_https
 from pyconnector.identity.access_token import AccessDenied, AccessKeys, UnusableKeys, parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+#: Seconds that one fetch may take.
+FETCH_TIMEOUT = 5.0
 #: Seconds after which keys are fetched anew although they still work.
 KEYS_FRESH = 3600.0
 #: Seconds after which they are fetched ahead, so that nobody has to wait for it.
@@ -31,9 +32,7 @@ _log = logging.getLogger("pyconnector.access")
 class KeyCache:
     """The keys behind one URL. One fetch at a time serves all who wait."""
 
-    def __init__(
-        self, url: str, *, clock: Callable[[], float], fetch: Callable[[str], Awaitable[bytes]] = fetch_https
-    ) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float], fetch: Callable[[str], Awaitable[bytes]]) -> None:
         self.url = url
         self._clock = clock
         self._fetch = fetch

@@ -10,17 +10,17 @@ import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.active.routes import Rejection
 from pyconnector.identity.access_token import TOKEN_HEADER, AccessDenied, Identity, UnknownKey, verify
 from pyconnector.identity.access_token.token import CLOCK_SKEW
+from pyconnector.origins.layers.base import ACCESS, Gate, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyconnector.connector.layers.access.key_cache import KeyCache
     from pyconnector.identity.access_token import AccessPolicy
     from pyconnector.ingress import Rule
-    from pyconnector.origins.base import OriginRequest
+    from pyconnector.origins.base import Origin, OriginRequest
+    from pyconnector.origins.layers.access.key_cache import KeyCache
 
 #: Verified tokens remembered per rule, so that a page with fifty images costs one signature check.
 MAX_REMEMBERED = 1024
@@ -32,31 +32,37 @@ _EMAIL_NAME = _EMAIL_HEADER.lower()
 _NOT_ALNUM = re.compile(rb"[^a-z0-9]")
 
 
-class AccessStage:
+class AccessGate(Gate):
     """The check of one rule."""
 
-    enforces = frozenset({"access"})
+    enforces = frozenset({ACCESS})
 
-    def __init__(self, policy: AccessPolicy, keys: KeyCache, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, inner: Origin, rule: Rule, *, policy: AccessPolicy, keys: KeyCache, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(inner, rule)
         self._policy = policy
         self._keys = keys
         self._clock = clock
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
 
-    async def admit(self, request: OriginRequest, rule: Rule) -> Rejection | None:
-        """Set `request.identity` and return None, or return the 403 that refuses it. Cancel at any time."""
+    async def admit(self, request: OriginRequest) -> None:
+        """Set `request.identity`. Cancel at any time.
+
+        Raises:
+            Rejection: the 403 that refuses it.
+        """
         tokens = [value for name, value in request.headers if name.lower() == _TOKEN_NAME]
         try:
             if len(tokens) > 1:
                 raise AccessDenied("the request carries more than one Access token")
             identity = await self._identity(tokens[0] if tokens else b"")
         except AccessDenied as denied:
-            return Rejection(status=403, reason=f"access refused: {denied}")
-        except Exception as error:  # noqa: BLE001 - whatever the check stumbles over, the promise is a 403
-            return Rejection(status=403, reason=f"access refused: the check failed ({type(error).__name__})")
+            raise Rejection(status=403, reason=f"access refused: {denied}") from denied
+        except Exception as error:
+            raise Rejection(status=403, reason=f"access refused: the check failed ({type(error).__name__})") from error
         request.identity = identity
         _replace_email(request, identity)
-        return None
 
     async def _identity(self, token: bytes) -> Identity:
         remembered = self._remembered.get(token)

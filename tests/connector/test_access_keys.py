@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pyconnector.connector.layers.access.key_cache import KeyCache
-from pyconnector.connector.layers.access.key_fetch import fetch_https
+from pyconnector.connector.access_keys import fetch_https
 from pyconnector.identity.access_token import AccessDenied
 from pyconnector.identity.access_token.keys import MAX_KEYS_BYTES
+from pyconnector.origins.layers.access.key_cache import KeyCache
 from tests.support.access import Team
 from tests.support.certificates import Authority
 from tests.support.raw_origin import Peer, RawOrigin, Script, answering, raw_origin

@@ -1,1 +1,0 @@
-"""What stands around an origin because a rule asks for it."""

@@ -1,1 +1,0 @@
-"""The access stage: a rule's `access` block enforced before its origin is asked."""
