@@ -51,6 +51,11 @@ class TaskOwner:
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
 
+    def cancel(self) -> None:
+        """Cancel every task without waiting for its end."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
     async def wait_all(self) -> None:
         """Wait until every task that there is now has ended, whatever its outcome. Cancel leaves them running."""
         if self._tasks:

@@ -131,6 +131,25 @@ def decode_v2(data: bytes) -> DatagramV2:
     raise ProtocolError(f"a datagram is of unknown type {kind}")
 
 
+def session_tail_v2(session_id: bytes) -> bytes:
+    """Return what stands behind each payload of a session: `payload + tail` is its datagram.
+
+    Raises:
+        ProtocolError: the id is none.
+    """
+    return _id(session_id) + b"\x00"
+
+
+def split_payload_v2(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return the session id and the payload of a `UdpPayload`, or None where `data` is something else.
+
+    The same as `decode_v2` without a value in between, for whoever sees thousands a second.
+    """
+    if len(data) > _ID_BYTES and data[-1] == _TypeV2.UDP and len(data) <= MAX_V2_BYTES:
+        return data[-_ID_BYTES - 1 : -1], data[: -_ID_BYTES - 1]
+    return None
+
+
 def _cut(data: bytes, size: int) -> tuple[bytes, bytes]:
     """Return what stands before the `size` bytes of metadata, and these."""
     if len(data) < size + 1:
@@ -265,6 +284,25 @@ def decode_v3(data: bytes) -> DatagramV3:
     if kind == _TypeV3.RESPONSE:
         return _decode_response(data)
     raise ProtocolError(f"a datagram is of unknown type {kind}")
+
+
+def session_head_v3(request_id: bytes) -> bytes:
+    """Return what stands before each payload of a session: `head + payload` is its datagram.
+
+    Raises:
+        ProtocolError: the id is none.
+    """
+    return b"\x01" + _id(request_id)
+
+
+def split_payload_v3(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return the request id and the payload of a `SessionPayload`, or None where `data` is something else.
+
+    The same as `decode_v3` without a value in between, for whoever sees thousands a second.
+    """
+    if _ID_BYTES < len(data) <= 1 + _ID_BYTES + MAX_PAYLOAD_BYTES and data[0] == _TypeV3.PAYLOAD:
+        return data[1 : 1 + _ID_BYTES], data[1 + _ID_BYTES :]
+    return None
 
 
 def _decode_registration(data: bytes) -> SessionRegistration:

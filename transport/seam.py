@@ -157,6 +157,13 @@ class Connection(ABC):
             ConnectionClosed: the connection ended.
         """
 
+    def set_datagram_handler(self, handler: Callable[[bytes], None]) -> None:  # noqa: B027 - HTTP/2 has no datagrams
+        """Hand each datagram to `handler` at once, in place of queueing it for `receive_datagram`.
+
+        Datagrams already queued are handed over in this call. `handler` must not raise or block. A transport without
+        datagrams never calls it.
+        """
+
     @abstractmethod
     def statistics(self) -> Statistics:
         """Return the counters as they are now."""

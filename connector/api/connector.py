@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from pyconnector.connector.config.model import ConnectorConfig
+    from pyconnector.connector.datagrams.carrier import DatagramCarrier, DatagramLink
     from pyconnector.connector.discovery.address_book import AddressBook
     from pyconnector.origins.layers.base import Layer
     from pyconnector.transport.seam import Connection
@@ -95,6 +96,10 @@ class Connector:
             counters=self.counters,
             on_applied=self._applied,
         )
+        self._features = features(
+            config.features, post_quantum=config.edge.post_quantum, remote_config=not config.remote.refuse
+        )
+        self._datagrams: DatagramCarrier | None = None
         self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
         self._random = random.Random()
         self._engine = EngineChoice(config.edge.quic)
@@ -264,9 +269,7 @@ class Connector:
         identity = Identity(
             credentials=config.credentials,
             client_id=self.connector_id,
-            features=features(
-                config.features, post_quantum=config.edge.post_quantum, remote_config=not config.remote.refuse
-            ),
+            features=self._features,
             version=version(),
             arch=architecture(),
         )
@@ -278,6 +281,7 @@ class Connector:
             added_headers=headers,
             rpc_timeout=config.lifecycle.rpc_timeout,
             dial_quic=quic_dialer(config.edge, self._engine, self._network),
+            make_datagrams=self._make_datagrams,
         )
         return Services(
             identity=identity,
@@ -291,6 +295,18 @@ class Connector:
 
     def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
         return EdgeConnection(plan, services)
+
+    def _make_datagrams(self, index: int, connection: Connection) -> DatagramLink:
+        if self._datagrams is None:
+            from pyconnector.connector.datagrams.carrier import DatagramCarrier  # only where an edge carries UDP
+
+            self._datagrams = DatagramCarrier(
+                features=self._features,
+                limiter=self._orchestrator.limiter,
+                counters=self.counters.datagrams,
+                rpc_timeout=self.config.lifecycle.rpc_timeout,
+            )
+        return self._datagrams.attach(index, connection)
 
     async def _run(self, supervisor: Supervisor, network: NetworkWatch) -> None:
         network.open()

@@ -14,19 +14,31 @@ from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcServer
 from pyconnector.protocol.rpc.registration import ConversationEnded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyconnector.connector.active.orchestrator import Orchestrator
+    from pyconnector.connector.datagrams.carrier import DatagramLink
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.transport.seam import Stream
 
-#: What a UDP session request is answered with.
-UDP_UNSUPPORTED = "this connector does not carry UDP sessions"
+#: What a UDP session request is answered with on a connection that carries no datagrams.
+UDP_UNSUPPORTED = "this connection does not carry UDP sessions"
 
 
 class RpcStreams:
     """Answers the RPC streams of one connection."""
 
-    def __init__(self, *, orchestrator: Orchestrator, counters: Counters, timeout: float, log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        orchestrator: Orchestrator,
+        counters: Counters,
+        timeout: float,
+        log: Log,
+        datagrams: Callable[[], DatagramLink | None] = lambda: None,
+    ) -> None:
         self._orchestrator = orchestrator
+        self._datagrams = datagrams
         self._counters = counters
         self._timeout = timeout
         self._log = log
@@ -71,11 +83,16 @@ class RpcStreams:
             server.answer_configuration(event.call, applied.latest_version, applied.error)
         elif isinstance(event, UdpSessionRequested):
             calls = self._counters.server_call("session", "register_udp_session")
-            self._log.warning("Refused a UDP session", **fields(reason=UDP_UNSUPPORTED))
-            server.answer_udp_session(event.call, error=UDP_UNSUPPORTED)
+            link = self._datagrams()
+            if link is None:
+                self._log.warning("Refused a UDP session", **fields(reason=UDP_UNSUPPORTED))
+                server.answer_udp_session(event.call, error=UDP_UNSUPPORTED)
+            else:
+                server.answer_udp_session(event.call, error=link.register(event))
         elif isinstance(event, UdpSessionEnded):
             calls = self._counters.server_call("session", "unregister_udp_session")
-            server.answer_udp_end(event.call)
+            link = self._datagrams()
+            server.answer_udp_end(event.call, link.unregister(event) if link is not None else "")
         else:
             return
         calls.operations += 1

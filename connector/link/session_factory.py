@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pyconnector.connector.active.orchestrator import Orchestrator
+    from pyconnector.connector.datagrams.carrier import DatagramLink
     from pyconnector.connector.link.edge_connection import Plan
     from pyconnector.connector.link.session import Session
     from pyconnector.connector.observe.counters import Counters
@@ -32,6 +34,8 @@ class SessionFactory:
     rpc_timeout: float
     "Seconds for one call of the edge."
     dial_quic: Callable[[Plan], Awaitable[Connection]]
+    make_datagrams: Callable[[int, Connection], DatagramLink]
+    "Serves the datagrams of the connection of an index."
 
     async def connect(self, plan: Plan) -> Session:
         """Connect as `plan` says. Cancel leaves nothing open.
@@ -49,10 +53,18 @@ class SessionFactory:
             # With its codecs only where an edge calls: few do.
             from pyconnector.connector.link.rpc_streams import RpcStreams
 
-            rpc = RpcStreams(orchestrator=self.orchestrator, counters=self.counters, timeout=self.rpc_timeout, log=log)
+            rpc = RpcStreams(
+                orchestrator=self.orchestrator,
+                counters=self.counters,
+                timeout=self.rpc_timeout,
+                log=log,
+                datagrams=session.datagrams,
+            )
             await rpc.serve(stream, leftover)
 
-        return QuicSession(connection, DataStreams(self._path(index, log), serve_rpc=serve_rpc, log=log))
+        streams = DataStreams(self._path(index, log), serve_rpc=serve_rpc, log=log)
+        session = QuicSession(connection, streams, functools.partial(self.make_datagrams, index))
+        return session
 
     def _path(self, index: int, log: Log) -> RequestPath:
         return RequestPath(

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pyconnector.connector.observe.datagram_counters import DatagramCounters
+
 
 class Histogram:
     """Observations in buckets, cumulative only when read."""
@@ -66,6 +68,7 @@ class Counters:
     client_calls: dict[str, RpcCounters] = field(default_factory=dict)
     server_calls: dict[tuple[str, str], RpcCounters] = field(default_factory=dict)
     "By handler and method."
+    datagrams: DatagramCounters = field(default_factory=DatagramCounters)
 
     def client_call(self, method: str) -> RpcCounters:
         """The counters of an RPC method that this side calls."""

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from pyconnector.connector.observe.datagram_metrics import datagram_families
 from pyconnector.connector.version import version
 
 if TYPE_CHECKING:
@@ -73,9 +74,11 @@ class ConnectorCollector(Collector):
         )
         yield _histogram("cloudflared_proxy_connect_latency", "Milliseconds until a stream was answered",
                          [({}, c.connect_latency_ms)])  # fmt: skip
-        if c.flows_limited:
-            yield _metric("flow_client_registrations_rate_limited_total", "counter", "Flows beyond maxActiveFlows",
-                          [({"flow_type": "tcp"}, c.flows_limited)])  # fmt: skip
+        limited = [("tcp", c.flows_limited), ("udp", c.datagrams.limited)]
+        yield _metric("flow_client_registrations_rate_limited_total", "counter", "Flows beyond maxActiveFlows",
+                      [({"flow_type": kind}, count) for kind, count in limited if count])  # fmt: skip
+        for family in datagram_families(c.datagrams):
+            yield _metric(*family)
         yield _counter("pyconnector_streams_refused", "Streams beyond the limit of one connection", c.streams_refused)
 
     def _registrations(self) -> Iterator[Metric]:

@@ -39,6 +39,26 @@ def test_counters_have_the_references_names_without_total() -> None:
     assert any(name.startswith("build_info{") for name in found)
 
 
+def test_udp_sessions_are_counted_under_the_references_names() -> None:
+    counters = Counters()
+    found = counters.datagrams
+    found.v2_active, found.v2_total, found.limited, found.too_big = 2, 5, 1, 4
+    found.active[1] = found.total[1] = 3
+    found.migrated[2] = 1
+    found.dropped[0, "write_flow_unknown"] = 7
+    found.unsupported_commands[0, "register_udp_session"] = 1
+    lines = scrape(counters)
+    assert lines["cloudflared_udp_active_sessions"] == "2"
+    assert lines["cloudflared_udp_total_sessions"] == "5"
+    assert lines["quic_client_packet_too_big_dropped"] == "4"
+    assert lines['cloudflared_udp_active_flows{conn_index="1"}'] == "3"
+    assert lines['cloudflared_udp_migrated_flows{conn_index="2"}'] == "1"
+    assert lines['cloudflared_udp_dropped_datagrams{conn_index="0",reason="write_flow_unknown"}'] == "7"
+    command = 'command="register_udp_session",conn_index="0"'
+    assert lines[f"cloudflared_udp_unsupported_remote_command_total{{{command}}}"] == "1"
+    assert lines['flow_client_registrations_rate_limited_total{flow_type="udp"}'] == "1"
+
+
 def test_types_are_said_under_the_same_names() -> None:
     text = exposition(make_registry(ConnectorCollector(Counters(), ConnectionTracker(), dict))).decode()
     assert "# TYPE cloudflared_tunnel_total_requests counter" in text

@@ -25,6 +25,10 @@ from pyconnector.protocol.datagrams import (
     UdpPayload,
     decode_v2,
     decode_v3,
+    session_head_v3,
+    session_tail_v2,
+    split_payload_v2,
+    split_payload_v3,
 )
 from pyconnector.protocol.errors import ProtocolError
 from tests.support.vectors import vectors
@@ -179,3 +183,28 @@ def test_whatever_is_accepted_is_written_back(raw: bytes) -> None:
         except ProtocolError:
             continue
         assert decode(value.encode()) == value
+
+
+@given(st.binary(max_size=MAX_V2_BYTES + 40).flatmap(lambda raw: st.sampled_from([raw, raw + b"\x00", b"\x01" + raw])))
+@settings(max_examples=500)
+def test_the_short_way_finds_the_same_payloads_as_the_decoders(raw: bytes) -> None:
+    for split, decode in ((split_payload_v2, decode_v2), (split_payload_v3, decode_v3)):
+        try:
+            value = decode(raw)
+        except ProtocolError:
+            value = None
+        found = split(raw)
+        if isinstance(value, UdpPayload):
+            assert found == (value.session_id.bytes, value.payload)
+            assert value.payload + session_tail_v2(found[0]) == raw
+        elif isinstance(value, SessionPayload):
+            assert found == (value.request_id, value.payload)
+            assert session_head_v3(found[0]) + value.payload == raw
+        else:
+            assert found is None
+
+
+@pytest.mark.parametrize("write", [session_tail_v2, session_head_v3])
+def test_an_id_of_another_length_frames_nothing(write: Any) -> None:
+    with pytest.raises(ProtocolError, match="15 bytes"):
+        write(bytes(15))

@@ -200,6 +200,23 @@ async def unread_datagrams_are_bounded(make_pair: MakePair) -> None:
         await open_both(client, server)
 
 
+async def a_handler_is_given_what_waited_and_each_datagram_that_follows(make_pair: MakePair) -> None:
+    async with make_pair() as (client, server):
+        client.send_datagram(b"early")
+        first = await asyncio.wait_for(server.receive_datagram(), PATIENCE)
+        client.send_datagram(b"waits")
+        near, far = await open_both(client, server)  # behind the datagram
+        taken: list[bytes] = []
+        server.set_datagram_handler(taken.append)
+        client.send_datagram(b"late")
+        near.send_nowait(b"x", finish=True)
+        await read_all(far)
+        async with asyncio.timeout(PATIENCE):
+            while len(taken) < 2:
+                await asyncio.sleep(0.001)
+        assert (first, taken) == (b"early", [b"waits", b"late"])
+
+
 async def closing_wakes_everyone_who_waits(make_pair: MakePair) -> None:
     async with make_pair(stream_window=65536, connection_window=131072, streams=2) as (client, server):
         near, _far = await open_both(client, server)
@@ -298,6 +315,7 @@ CONNECTION_CHECKS: tuple[Check, ...] = (
     a_cancelled_accept_loses_no_stream,
     datagrams_go_both_ways_and_have_a_size,
     unread_datagrams_are_bounded,
+    a_handler_is_given_what_waited_and_each_datagram_that_follows,
     closing_wakes_everyone_who_waits,
     closing_twice_is_closing_once,
     streams_opened_before_the_end_can_still_be_accepted,

@@ -111,6 +111,7 @@ class BufferedConnection(Connection):
         self._accepting: ArrivalQueue[BufferedStream] = ArrivalQueue(ACCEPT_QUEUE)
         self._datagrams: ArrivalQueue[bytes] = ArrivalQueue(DATAGRAM_QUEUE)
         self._stream_handler: Callable[[Stream], None] | None = None
+        self._datagram_handler: Callable[[bytes], None] | None = None
         self._open_waiters: deque[asyncio.Future[None]] = deque()
         self._closed_waiter: asyncio.Future[None] = self._loop.create_future()
 
@@ -164,8 +165,10 @@ class BufferedConnection(Connection):
             self.peer_streams -= 1
 
     def datagram_arrived(self, data: bytes) -> None:
-        """Queue a received datagram, or drop it where too many wait."""
-        if not self._datagrams.put_nowait(data):
+        """Hand a received datagram over, or queue it; drop it where too many wait."""
+        if self._datagram_handler is not None:
+            self._datagram_handler(data)
+        elif not self._datagrams.put_nowait(data):
             self.datagrams_dropped += 1
 
     def streams_available(self) -> None:
@@ -196,6 +199,7 @@ class BufferedConnection(Connection):
         for stream in streams:
             stream.connection_lost()
         self._stream_handler = None
+        self._datagram_handler = None
         if not self._closed_waiter.done():
             self._closed_waiter.set_result(None)
 
@@ -259,6 +263,13 @@ class BufferedConnection(Connection):
         if data is None:
             raise self.closed_error()
         return data
+
+    def set_datagram_handler(self, handler: Callable[[bytes], None]) -> None:
+        """See `Connection.set_datagram_handler`."""
+        while (data := self._datagrams.take_nowait()) is not None:
+            handler(data)
+        if self.closed is None:
+            self._datagram_handler = handler
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """See `Connection.close`."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyconnector.transport.settings import QuicSettings
 
 #: Datagrams that may wait to be sent; more are refused (the reference waits at 32).
-DATAGRAM_SEND_QUEUE = 128
+DATAGRAM_SEND_QUEUE = 256
 #: Highest number of streams that QUIC can count (RFC 9000 4.6).
 STREAM_COUNT_MAX = 1 << 60
 #: Part of the connection's window that windows of streams may grow by; the rest is for those that did not grow.

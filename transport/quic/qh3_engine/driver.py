@@ -51,7 +51,7 @@ ACK_DELAY = 0.020
 #: Seconds that the timer is set ahead at least: loops round to milliseconds, and would spin on less.
 TIMER_STEP = 0.001
 #: Unreliable datagrams that wait for congestion control; more are dropped (wire.md 2).
-OUTGOING_DATAGRAMS = 32
+OUTGOING_DATAGRAMS = 256
 #: Bytes of a packet around a DATAGRAM's data: header, frame, authentication tag.
 DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
 #: Bytes of a reason that the peer is told: more may not fit a packet with the rest.

@@ -1,0 +1,62 @@
+"""The datagrams of one connector: which version is spoken, and what serves each connection (wire.md 5.3).
+
+The version follows from the features that the connector registers with; there is no other negotiation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pyconnector.connector.datagrams.shared import SharedFlows
+from pyconnector.connector.datagrams.v2 import DatagramsV2
+from pyconnector.connector.datagrams.v3 import DatagramsV3, SessionsV3
+from pyconnector.connector.observe.log import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyconnector.connector.observe.datagram_counters import DatagramCounters
+    from pyconnector.connector.requests.flow_limiter import FlowLimiter
+    from pyconnector.protocol.rpc.edge_rpc import UdpSessionEnded, UdpSessionRequested
+    from pyconnector.transport.seam import Connection
+
+#: The feature of those that speak version 3.
+DATAGRAM_V3: Final = "support_datagram_v3_2"
+
+
+class DatagramLink(Protocol):
+    """What serves the datagrams of one connection."""
+
+    def receive(self, data: bytes) -> None:
+        """Take one datagram of the edge. Never raises."""
+
+    def register(self, request: UdpSessionRequested) -> str:
+        """Make a session that the edge asked for over RPC and return "", or say why not."""
+
+    def unregister(self, request: UdpSessionEnded) -> str:
+        """End such a session and return "", or say why that cannot be."""
+
+    def close(self) -> None:
+        """End the sessions of the connection, which is gone. Idempotent."""
+
+
+class DatagramCarrier:
+    """Serves the datagrams of every connection of one connector."""
+
+    def __init__(
+        self, *, features: Sequence[str], limiter: FlowLimiter, counters: DatagramCounters, rpc_timeout: float
+    ) -> None:
+        self.version = 3 if DATAGRAM_V3 in features else 2
+        self._shared = SharedFlows(limiter, counters)
+        self._sessions = SessionsV3(self._shared)
+        self._rpc_timeout = rpc_timeout
+
+    def __repr__(self) -> str:
+        return f"<DatagramCarrier v{self.version} {self._shared!r}>"
+
+    def attach(self, index: int, connection: Connection) -> DatagramLink:
+        """Return what serves the datagrams of a registered connection, to be closed with it."""
+        log = Log("datagrams", {"connIndex": index})
+        if self.version == 3:
+            return DatagramsV3(index, connection, self._sessions, log=log)
+        return DatagramsV2(index, connection, self._shared, rpc_timeout=self._rpc_timeout, log=log)

@@ -1,0 +1,1 @@
+"""UDP towards private services (reference/wire.md 11 and 12)."""
