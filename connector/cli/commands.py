@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from pyconnector.connector.cli.account.commands import tunnel_commands
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
 from pyconnector.connector.cli.mesh.commands import control_command, mesh_group
@@ -22,9 +23,7 @@ _ALLOW = click.option(
 #: Commands that flags may stand before.
 _TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready"})
 #: Commands of the reference that are about its provider's account.
-_OF_THE_PROVIDER = frozenset(
-    {"login", "create", "route", "vnet", "list", "info", "delete", "cleanup", "token", "health", "diag"}
-)
+_OF_THE_PROVIDER = frozenset({"login", "health", "diag"})
 
 
 #: Name under which scripts and service files of the reference start it, through a link.
@@ -257,3 +256,5 @@ for _command in (
     main.add_command(_command)
 tunnel_group.add_command(ingress_group)
 tunnel_group.add_command(ready_command)
+for _name, _account_command in tunnel_commands.commands.items():
+    tunnel_group.add_command(_account_command, _name)

@@ -74,7 +74,7 @@ def test_a_switch_that_is_neither_true_nor_false_is_an_error(tmp_path: Path) -> 
         ("tunnel --url http://localhost:8000", "no quick tunnels: `pyconnector run --local --url URL`"),
         ("tunnel --hello-world", "no quick tunnels"),
         ("tunnel", "tunnel needs a command: `tunnel run` connects"),
-        ("tunnel create mine", "`tunnel create` is about an account of the provider"),
+        ("tunnel health", "`tunnel health` is about an account of the provider"),
         ("tunnel login", "`pyconnector edge new-tunnel FILE`"),
         ("--loglevel debug edge", "no flags can stand before the command edge"),
         ("tunnel ready", "--metrics"),

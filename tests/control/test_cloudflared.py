@@ -65,7 +65,8 @@ class Cloudflared:
             try:
                 yield
             finally:
-                process.kill()
+                if process.returncode is None:
+                    process.kill()
                 await process.wait()
 
 

@@ -1,0 +1,157 @@
+"""`pyconnector tunnel create`, `list`, ...: against our control plane, and word for word as the genuine cloudflared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
+from tests.control.support import open_mesh, run
+from tests.support.process import ROOT, pyconnector
+
+if TYPE_CHECKING:
+    from tests.control.support import Mesh
+
+BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
+
+
+class Commands:
+    """`tunnel` commands of one program, with our API and our cert.pem."""
+
+    def __init__(self, mesh: Mesh, home: Path, *program: str) -> None:
+        self.home, self.program = home, program or (sys.executable, "-m", "pyconnector")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNNEL_")}
+        self.environment = clean | {
+            "TUNNEL_API_URL": mesh.plane.api_url,
+            "TUNNEL_ORIGIN_CERT": str(mesh.plane.cert_pem),
+            "HOME": str(home),
+            "PYTHONPATH": str(ROOT / "src"),
+        }
+
+    async def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """Exit code, output and errors."""
+        process = await asyncio.create_subprocess_exec(
+            *self.program, "tunnel", *arguments, env=self.environment | environment, cwd=self.home, stdout=-1, stderr=-1
+        )
+        output, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode(), errors.decode()
+
+    async def __call__(self, *arguments: str) -> str:
+        code, output, errors = await self.run(*arguments)
+        assert code == 0, errors
+        return output + errors
+
+
+def with_commands(tmp_path: Path, test: Callable[[Mesh, Commands], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with open_mesh(tmp_path / "data") as mesh:
+            await test(mesh, Commands(mesh, tmp_path))
+
+    run(whole)
+
+
+def test_a_tunnel_from_create_to_delete(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, tunnel: Commands) -> None:
+        created = await tunnel("create", "home")
+        tunnel_id = created.split("with id ")[1].strip()
+        path = tmp_path / "data" / f"{tunnel_id}.json"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+        assert list(json.loads(path.read_text())) == ["AccountTag", "TunnelSecret", "TunnelID", "Endpoint"]
+        assert "Added CNAME app.example.com which will route" in await tunnel("route", "dns", "home", "app")
+        config = tmp_path / "c.yml"
+        config.write_text(f"tunnel: {tunnel_id}\ncredentials-file: {path}\ningress: [{{service: 'http_status:201'}}]\n")
+        directory = DirectorySettings(url=mesh.plane.url, token=mesh.plane.edge_token_file.read_text().strip())
+        async with LocalEdge(EdgeSettings(control=None, directory=directory, location="LAB")) as edge:
+            dial = ("--edge", "{}:{}".format(*edge.quic_address), "--cacert", edge.ca_path)
+            async with pyconnector("run", config, *dial, "--ha-connections", "2", "--protocol", "quic") as running:
+                async with asyncio.timeout(30):
+                    while "2xLAB" not in await tunnel("list"):
+                        await asyncio.sleep(0.1)
+                info = await tunnel("info", "home")
+                assert re.search(r"^NAME: {5}home\nID: {7}" + tunnel_id, info)
+                assert "2xLAB" in info
+                code, _, errors = await tunnel.run("delete", "home")
+                assert (code, "code: 1022" in errors) == (1, True)
+                await tunnel("delete", "-f", "home")
+                assert "No tunnels were found" in await tunnel("list")
+                await running.close()
+
+    with_commands(tmp_path, test)
+
+
+def test_secrets_are_not_given_away(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, tunnel: Commands) -> None:
+        await mesh.tunnel("t")
+        damaged = tmp_path / "damaged.pem"
+        damaged.write_text(mesh.plane.cert_pem.read_text().replace("\neyJ", "\neyK", 1))
+        code, output, errors = await tunnel.run("list", TUNNEL_ORIGIN_CERT=str(damaged))
+        assert code == 1
+        assert "missing token in the certificate" in errors
+        token = mesh.plane.edge_token_file.read_text().strip()
+        assert token not in output + errors
+        # A redirect is not followed with the token in hand.
+        code, _, errors = await tunnel.run("list", TUNNEL_API_URL=mesh.plane.url)
+        assert code == 1
+
+    with_commands(tmp_path, test)
+
+
+LINES = [
+    "create", "create a b", "create 11111111-1111-1111-1111-111111111111", "list", "list -o json", "list -o yaml",
+    "list -o xml", "list --name one", "list -n nope", "list -np on", "list -enp=on", "list -d --sort-by id",
+    "list -i 11111111-1111-1111-1111-111111111111", "info", "info nope", "info one", "info -o json one",
+    "info -o yaml one",
+    "info 11111111-1111-1111-1111-111111111111", "token", "token one", "token nope", "cleanup", "cleanup nope",
+    "cleanup one", "delete", "delete nope", "delete 11111111-1111-1111-1111-111111111111", "create one",
+    "route dns one", "route dns nope a", "route dns one app", "route dns two app", "route dns -f two app",
+    "route dns one a..b", "route ip add x one", "route ip add 10.0.0.0/8", "route ip add 10.1.2.3/8 one note",
+    "route ip add 10.0.0.0/8 one", "route ip show", "route ip show -o json", "route ip show -o yaml",
+    "route ip list --nsup 10.1.0.0/16", "route ip get 10.9.9.9", "route ip get 192.0.2.1", "route ip get x",
+    "route ip get", "route ip delete 10.9.0.0/16", "route ip delete", "route ip add --vnet nope 10.7.0.0/16 one",
+    "vnet add", "vnet add lab comment", "vnet add lab", "vnet list", "vnet list -o json", "vnet list -o yaml",
+    "vnet list --name q", "vnet add --default main", "vnet update nope", "vnet update -n other lab",
+    "vnet update -c text -d other", "vnet delete nope", "vnet delete", "vnet delete other", "vnet delete main",
+    "route ip delete 10.0.0.0/8", "delete one two", "list", "vnet list -o json --show-deleted",
+]  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """Without what differs from one run to the next, and the name of the program."""
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}", "<id>", text)
+    text = re.sub(r"20\d\d-\d\d-\d\d[T ][0-9:]+(\.\d+)?", "<time>", text)
+    text = re.sub(r"eyJ[A-Za-z0-9+/=]+", "<token>", text)
+    return text.replace("cloudflared", "pyconnector")
+
+
+@pytest.mark.reference
+@pytest.mark.skipif(not BINARY, reason="PYCONNECTOR_CLOUDFLARED names no cloudflared binary")
+def test_every_command_says_what_the_reference_says(tmp_path: Path) -> None:
+    async def transcript(name: str, *program: str) -> list[str]:
+        home = tmp_path / name
+        home.mkdir()
+        said = []
+        async with open_mesh(home / "data") as mesh:
+            commands = Commands(mesh, home, *program)
+            for tunnel in ("one", "two"):
+                await mesh.tunnel(tunnel)
+            for line in LINES:
+                code, output, errors = await commands.run(*line.split())
+                said.append(f"$ {line}\n{code}\n{output}{errors}")
+        return said
+
+    async def test() -> None:
+        theirs, ours = await transcript("theirs", BINARY), await transcript("ours")
+        assert [plain(text) for text in ours] == [plain(text) for text in theirs]
+
+    # Some hundred processes.
+    asyncio.run(asyncio.wait_for(test(), 110))
