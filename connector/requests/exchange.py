@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from pyconnector.origins.base import ByteReader, OriginRequest, RequestKind
 
@@ -48,6 +48,9 @@ class Exchange(ABC):
     @abstractmethod
     def number(self) -> int:
         """The number of its stream on the connection, for logs."""
+
+    def read_for(self, reader: Hashable) -> None:  # noqa: B027 - few forms of the protocol need to know
+        """Say who reads the body, such as a rule: see `transport.seam.Stream.read_for`. It never raises."""
 
     @abstractmethod
     def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], *, tunnel: bool = False) -> None:

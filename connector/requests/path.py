@@ -108,6 +108,8 @@ class RequestPath:
             request = exchange.request()
             request.headers += self._added_headers
             route, guards = self._route(request.host, request.target)
+            if request.body_length != 0:
+                exchange.read_for(route)
             if entry is not None:
                 entry.route, entry.request = route, request
             if self._debug:

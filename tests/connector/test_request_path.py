@@ -17,6 +17,7 @@ from pyconnector.origins.layers.base import Gate, Layer, Rejection
 from pyconnector.origins.layers.compose import compose
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.protocol.streams.openings import encode_rpc_opening
+from pyconnector.transport.buffers.stream import BufferedStream
 from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
 from tests.support.clock import run_virtual
@@ -87,6 +88,21 @@ def test_headers_pass_in_order_with_ours_appended_and_the_trace_taken_out() -> N
         ]  # fmt: skip
 
     run(scenario)
+
+
+def test_bodies_for_one_rule_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[object] = []
+    monkeypatch.setattr(BufferedStream, "read_for", lambda stream, reader: readers.append(reader))
+
+    async def scenario() -> None:
+        under = PathUnderTest()
+        await under.ask()  # without a body: nothing to read
+        for _ in range(2):
+            await under.ask(b"x", headers=[(b"Content-Length", b"1")])
+
+    run(scenario)
+    assert len(readers) == 2
+    assert readers[0] is readers[1]
 
 
 def test_a_body_that_came_with_the_opening_and_one_that_came_later_are_both_read() -> None:

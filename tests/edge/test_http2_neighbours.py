@@ -15,6 +15,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame, WindowUpdateFrame
 from pyconnector.edge.visitors.http2 import Http2Visitor, incoming
 from pyconnector.edge.visitors.http2.engine import _begins_with_resizing
 from pyconnector.edge.visitors.http2.fields import Malformed, check_request, with_one_cookie
+from pyconnector.transport.buffers.stream import BufferedStream
 from tests.edge.support import until
 from tests.edge.test_http2_visitors import hello, scenario
 from tests.support.h2_visitor import StreamLog
@@ -185,6 +186,21 @@ def test_an_answer_that_nobody_takes_is_given_up_alone() -> None:
         assert visitor.goaway is None
 
     scenario(endless, play, hold=True, write_timeout=0.2)
+
+
+def test_answers_of_one_visitor_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[object] = []
+    monkeypatch.setattr(BufferedStream, "read_for", lambda stream, reader: readers.append(reader))
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        for _ in range(2):
+            assert (await visitor.ask(path=b"/small")).status == 200
+
+    scenario(endless, play)
+    scenario(endless, play)
+    assert readers[0] is readers[1]
+    assert readers[2] is readers[3]
+    assert readers[0] is not readers[2]
 
 
 def test_an_answer_that_is_taken_slowly_goes_on() -> None:

@@ -12,7 +12,7 @@ from pyconnector.protocol.streams.openings import encode_connect_response, encod
 from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, encode_data, encode_trailers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from pyconnector.origins.base import ByteReader
     from pyconnector.protocol.streams.connect import Metadata
@@ -73,6 +73,10 @@ class QuicExchange(Exchange):
     def number(self) -> int:
         """See `Exchange.number`."""
         return self._stream.stream_id
+
+    def read_for(self, reader: Hashable) -> None:
+        """See `Exchange.read_for`."""
+        self._stream.read_for(reader)
 
     def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], *, tunnel: bool = False) -> None:
         """See `Exchange.respond`."""

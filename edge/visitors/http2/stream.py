@@ -169,6 +169,7 @@ class VisitorStream:
             body=first,
             finish=finish,
         )
+        exchange.stream.read_for(self._carrier)  # all answers that this visitor does not take are given up together
         self.upload.attach(exchange.stream)
         return exchange
 
