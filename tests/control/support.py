@@ -70,8 +70,10 @@ class Mesh:
 
 
 @contextlib.asynccontextmanager
-async def open_mesh(directory: Path, database: str = "", token: str = "") -> AsyncIterator[Mesh]:
-    settings = ControlPlaneSettings(data_directory=directory, database=database, zone="example.com")
+async def open_mesh(
+    directory: Path, database: str = "", token: str = "", address: tuple[str, int] = ("127.0.0.1", 0)
+) -> AsyncIterator[Mesh]:
+    settings = ControlPlaneSettings(data_directory=directory, database=database, zone="example.com", address=address)
     async with ControlPlane(settings) as plane:
         token = plane.installation.first_token or token
         headers = {"Authorization": f"Bearer {token}"}

@@ -251,3 +251,18 @@ def test_a_cache_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monke
     assert loaded is not None
     assert loaded[0] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["snapshot.json"]
+
+
+def test_routes_that_change_places_in_one_snapshot_both_count() -> None:
+    def route(network: str, tunnel_id: UUID) -> dict[str, Any]:
+        return {"network": network, "tunnel_id": str(tunnel_id), "virtual_network_id": "v"}
+
+    stage = Stage()
+    vnet = {"v": {"name": "default", "is_default": True}}
+    before = {"r": route("10.0.0.0/8", A), "s": route("11.0.0.0/8", B)}
+    after = {"r": route("11.0.0.0/8", A), "s": route("10.0.0.0/8", B)}
+    stage.directory.take_snapshot(1, objects(virtual_network=vnet, ip_route=before))
+    stage.directory.take_snapshot(2, objects(virtual_network=vnet, ip_route=after))
+    routes = stage.directory.routes
+    assert routes.for_address(ipaddress.ip_address("11.1.1.1")) == A
+    assert routes.for_address(ipaddress.ip_address("10.1.1.1")) == B
