@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pyconnector.edge.directory.follower import Follower
+    from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.edge.settings import DirectorySettings, HostPort
     from pyconnector.transport.seam import Connection
 
@@ -60,6 +61,8 @@ class LocalEdge:
         self.relay: FaultRelay | None = None
         self.follower: Follower | None = None
         self.control_address = None
+        self.private: PrivateNetwork | None = None
+        "Flows to addresses behind tunnels, while the edge runs."
         self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location)
         self._exit = contextlib.AsyncExitStack()
         self._running = False
@@ -135,6 +138,7 @@ class LocalEdge:
             await self._listen_for_connectors(*settings.address)
         if settings.directory is not None:
             await self._follow(settings.directory)
+        self._open_private()
         # Closed in reverse order: visitors first, then connectors with the reason, then what listens for them.
         self._exit.push_async_callback(self.connectors.close)
         self._exit.push_async_callback(self._visitors.close)
@@ -149,6 +153,20 @@ class LocalEdge:
             control = ControlServer(settings.control, api.handle)
             self._exit.push_async_callback(control.close)
             self.control_address = await control.start()
+
+    def _open_private(self) -> None:
+        # Loaded where it is used: it needs a DNS library that an edge without private routes does without.
+        settings = self.settings
+        if self.follower is None and not settings.private_routes and not settings.private_hostnames:
+            return
+        from pyconnector.edge.private.network import PrivateNetwork, routes_of
+
+        if self.follower is not None:
+            routes = self.follower.directory.routes
+        else:
+            routes = routes_of(settings.private_routes, settings.private_hostnames)
+        self.private = PrivateNetwork(self.tunnels, routes)
+        self._exit.push_async_callback(self.private.close)
 
     async def _follow(self, settings: DirectorySettings) -> None:
         # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.

@@ -162,6 +162,28 @@ class DirectorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateRoute:
+    """A network behind a tunnel, for an edge without a control plane."""
+
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network
+    tunnel_id: UUID
+    virtual_network: str = "default"
+    "The set of addresses that it belongs to: equal networks of two of them are different ones."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateHostname:
+    """A private name behind a tunnel, perhaps `*.suffix`, looked up by the connector."""
+
+    hostname: str
+    tunnel_id: UUID
+
+    def __post_init__(self) -> None:
+        if not is_hostname(self.hostname):
+            raise SettingsError(f"{self.hostname!r} is no private name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeSettings:
     """Everything about one local edge."""
 
@@ -184,6 +206,8 @@ class EdgeSettings:
     quic: QuicSettings = field(default_factory=lambda: QuicSettings(engine="aioquic"))
     "aioquic, because qh3 cannot answer the zero-length connection ids of the reference."
 
+    private_routes: tuple[PrivateRoute, ...] = ()
+    private_hostnames: tuple[PrivateHostname, ...] = ()
     directory: DirectorySettings | None = None
     "The control plane that tells which tunnels and names there are; None for those of `tunnels` alone."
 
@@ -194,6 +218,8 @@ class EdgeSettings:
             )
         if not _LOCATION.fullmatch(self.location):
             raise SettingsError(f"{self.location!r} is no name for an edge: use letters, digits, - and _")
+        if self.directory is not None and (self.private_routes or self.private_hostnames):
+            raise SettingsError("an edge that follows a control plane knows its private routes from there")
         seen: set[UUID] = set()
         for tunnel in self.tunnels:
             if tunnel.tunnel_id in seen:

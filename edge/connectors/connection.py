@@ -11,13 +11,14 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
+from pyconnector.edge.connectors.calls import RPC_TIMEOUT, RpcFailed, call
 from pyconnector.edge.connectors.quic.exchange import open_quic_exchange
+from pyconnector.edge.private.datagrams.make import make_link
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.rpc.conversation import READ_BYTES
 from pyconnector.protocol.rpc.edge_rpc import ConfigurationAnswered, EdgeRpcClient, EdgeRpcServer, UdpSessionEnded
 from pyconnector.protocol.rpc.registration import (
-    CallFailed,
     ConnectionDetails,
     ConversationEnded,
     LocalConfigurationReceived,
@@ -27,7 +28,7 @@ from pyconnector.protocol.rpc.registration import (
     RegistrationServer,
     UnregisterRequested,
 )
-from pyconnector.protocol.streams.openings import RPC_SIGNATURE, encode_rpc_opening
+from pyconnector.protocol.streams.openings import RPC_SIGNATURE
 from pyconnector.transport.errors import ConnectionClosed, TransportError
 
 if TYPE_CHECKING:
@@ -36,14 +37,13 @@ if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
     from pyconnector.edge.faults.refusals import Refusals
+    from pyconnector.edge.private.datagrams.link import DatagramLink
     from pyconnector.transport.seam import Connection, Stream
 
 #: Seconds from the end of the handshake to a registration.
 REGISTRATION_TIMEOUT = 10.0
 #: Seconds that a refused connector has to go by itself.
 REFUSED_LINGER = 2.0
-#: Seconds for one call in either direction (wire.md 16).
-RPC_TIMEOUT = 5.0
 #: Versions of configurations are 32-bit numbers.
 MAX_VERSION = 2**31 - 1
 #: RPC streams that a connector may have open at once.
@@ -77,6 +77,8 @@ class EdgeConnection:
         self._rpc_streams = 0
         self._control_seen = False
         self._refused_hostnames: tuple[str, ...] = ()
+        self.datagrams: DatagramLink | None = None
+        "What carries UDP and ICMP over it, once registered by a connector that can."
 
     def __repr__(self) -> str:
         return f"<EdgeConnection {self.connection_id} {self.state} in_flight={self.in_flight}>"
@@ -156,34 +158,11 @@ class EdgeConnection:
         client = EdgeRpcClient()
         client.update_configuration(version, configuration)
         try:
-            async with asyncio.timeout(RPC_TIMEOUT):
-                return await self._call(client)
-        except TimeoutError:
-            raise PushFailed(f"The connector did not answer within {RPC_TIMEOUT:g} s.") from None
-        except (TransportError, ProtocolError) as exc:
-            raise PushFailed(f"The call to the connector broke off: {exc}.") from exc
-
-    async def _call(self, client: EdgeRpcClient) -> ConfigurationAnswered:
-        stream = await self.transport.open_stream()
-        try:
-            await stream.send(encode_rpc_opening() + client.bytes_to_send())
-            while True:
-                data = await stream.receive(READ_BYTES)
-                events = client.receive_data(data) if data else client.receive_eof()
-                for event in events:
-                    if isinstance(event, ConfigurationAnswered):
-                        stream.finish()
-                        return event
-                    if isinstance(event, CallFailed):
-                        raise PushFailed(f"The connector answered with an error: {event.reason}.")
-                if not data:
-                    raise PushFailed("The connector ended the stream without an answer.")
-                if more := client.bytes_to_send():
-                    await stream.send(more)
-                await asyncio.sleep(0)  # a connector that floods holds nobody else up
-        finally:
-            stream.stop()
-            stream.reset()
+            answer = await call(self.transport, client)
+        except RpcFailed as exc:
+            raise PushFailed(str(exc)) from exc
+        assert isinstance(answer, ConfigurationAnswered)
+        return answer
 
     # -- streams that the connector opens ------------------------------------------------------------------------
 
@@ -270,6 +249,7 @@ class EdgeConnection:
         self.state = "registered"
         self._registration = registration
         self.registered_at = asyncio.get_running_loop().time()
+        self.datagrams = make_link(self.transport, registration.features)
         verdict.join(self)
         managed = verdict.configuration is not None
         server.accept(
@@ -333,7 +313,7 @@ class EdgeConnection:
             stream.reset()
 
     async def _answer_rpc(self, stream: Stream) -> None:
-        # A connector may say that a UDP session ended (wire.md 11); this edge keeps none, so each is unknown: no error.
+        # A connector says that a UDP session ended (wire.md 11); one that is unknown has ended already: no error.
         data = b""
         while len(data) < len(RPC_SIGNATURE):
             piece = await stream.receive(READ_BYTES)
@@ -349,6 +329,8 @@ class EdgeConnection:
             for event in events:
                 if isinstance(event, UdpSessionEnded):
                     server.answer_udp_end(event.call)
+                    if self.datagrams is not None:
+                        self.datagrams.ended(event.session_id.bytes, event.message)
             if answer := server.bytes_to_send():
                 await stream.send(answer)
             await asyncio.sleep(0)
@@ -360,5 +342,7 @@ class EdgeConnection:
     def _leave(self, state: str) -> None:
         if self.tunnel is not None:
             self.tunnel.leave(self)
+        if self.datagrams is not None:
+            self.datagrams.leaving()
         if self.state != "closed":
             self.state = state

@@ -30,6 +30,11 @@ class PrivateRoutes:
 
     def for_address(self, address: Address, virtual_network_id: str | None = None) -> UUID | None:
         """Return the tunnel that serves an address of a virtual network, or of the default one."""
+        route = self.route_for(address, virtual_network_id)
+        return None if route is None else route.tunnel_id
+
+    def route_for(self, address: Address, virtual_network_id: str | None = None) -> IpRouteEntry | None:
+        """Return the route of the longest prefix that holds an address, in a virtual network or the default one."""
         network = virtual_network_id or self.default_network
         table = self._tables.get((network, address.version)) if network is not None else None
         if not table:
@@ -38,7 +43,7 @@ class PrivateRoutes:
         for prefix in sorted(table, reverse=True):
             route = table[prefix].get(value >> (bits - prefix))
             if route is not None:
-                return route.tunnel_id
+                return route
         return None
 
     def for_hostname(self, hostname: str) -> UUID | None:
