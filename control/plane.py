@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from pyconnector.control.api.app import CLIENT_PREFIX, make_app
 from pyconnector.control.files import make_directory, write_secret
+from pyconnector.control.key_rotation import KeyRotation
 from pyconnector.control.login.cert_pem import OriginCert, encode
 from pyconnector.control.server import ApiServer
 from pyconnector.control.settings import CERT_FILE, EDGE_TOKEN_FILE, SettingsError
@@ -105,6 +106,9 @@ class ControlPlane:
         await migrate(database)
         self.installation = await install(database, zone_name=settings.zone, account_name=settings.account_name)
         await self._write_tokens()
+        rotation = KeyRotation(database, self.installation.account_id)
+        self._exit.push_async_callback(rotation.close)
+        rotation.start()
         feed = ChangeFeed(database)
         await feed.start()
         server = ApiServer(make_app(database, feed, self.installation))

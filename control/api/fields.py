@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from typing import Annotated, Any
 
@@ -31,6 +32,14 @@ def _printable(text: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValueError("it holds a control character")
     return text
+
+
+def moment(value: Any) -> Any:
+    """Return the moment that a JSON text is: strict types take none for it, and JSON has nothing else."""
+    try:
+        return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("it is no moment as of RFC 3339") from None
 
 
 def _uuid(value: Any) -> str:

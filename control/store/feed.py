@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from sqlalchemy import func, select
 
+from pyconnector.control.store.access.feed_kinds import ACCESS_KINDS
 from pyconnector.control.store.errors import StoreUnavailable
 from pyconnector.control.store.models import Change, DnsRecord, Feed, HostnameRoute, IpRoute, Tunnel, VirtualNetwork
 from pyconnector.control.store.objects import dns, hostname_routes, ip_routes, tunnels, virtual_networks
@@ -165,4 +166,5 @@ _KINDS: tuple[tuple[str, Any, Any], ...] = (
     ("virtual_network", VirtualNetwork, virtual_networks.edge_value),
     ("ip_route", IpRoute, ip_routes.edge_value),
     ("hostname_route", HostnameRoute, hostname_routes.edge_value),
+    *ACCESS_KINDS,
 )

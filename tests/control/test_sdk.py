@@ -191,3 +191,77 @@ def test_tokens_and_audit(on_mesh: OnMesh) -> None:
         assert ("create", "api_token") in actions
 
     with_sdk(on_mesh, scenario)
+
+
+def test_access(on_mesh: OnMesh) -> None:
+    def scenario(client: Cloudflare, account: str, zone: str) -> None:
+        access = client.zero_trust.access
+        token = access.service_tokens.create(account_id=account, name="agent-01-token", duration="60m")
+        assert token is not None
+        assert token.id is not None
+        assert token.client_secret is not None
+        assert [row.name for row in access.service_tokens.list(account_id=account)] == ["agent-01-token"]
+        renamed = access.service_tokens.update(token.id, account_id=account, name="agent-01")
+        assert renamed is not None
+        assert renamed.name == "agent-01"
+        assert access.service_tokens.refresh(token.id, account_id=account) is not None
+        rotated = access.service_tokens.rotate(token.id, account_id=account)
+        assert rotated is not None
+        assert rotated.client_secret not in (None, token.client_secret)
+        group = access.groups.create(
+            account_id=account, name="agents", include=[{"service_token": {"token_id": token.id}}]
+        )
+        assert group is not None
+        assert group.id is not None
+        policy = access.policies.create(
+            account_id=account, name="agents", decision="non_identity", include=[{"group": {"id": group.id}}]
+        )
+        assert policy is not None
+        assert policy.id is not None
+        assert (policy.decision, policy.app_count) == ("non_identity", 0)
+        app = access.applications.create(
+            account_id=account,
+            name="tool",
+            type="self_hosted",
+            domain="tool.example.com",
+            policies=[{"id": policy.id, "precedence": 1}],
+        )
+        assert app is not None
+        assert app.id is not None
+        assert app.policies is not None
+        assert [entry.id for entry in app.policies] == [policy.id]
+        assert [row.id for row in access.applications.list(account_id=account)] == [app.id]
+        got: Any = access.applications.get(app.id, account_id=account)
+        assert got.domain == "tool.example.com"
+        access.applications.update(
+            app.id, account_id=account, name="tool 2", type="self_hosted", domain="tool.example.com"
+        )
+        access.applications.revoke_tokens(app.id, account_id=account)
+        changed = access.policies.update(
+            policy.id,
+            account_id=account,
+            name="all",
+            decision="non_identity",
+            include=[{"any_valid_service_token": {}}],
+        )
+        assert changed is not None
+        assert changed.name == "all"
+        assert [row.name for row in access.policies.list(account_id=account)] == ["all"]
+        keys = access.keys.rotate(account_id=account)
+        assert keys is not None
+        assert keys.days_until_next_rotation in (41, 42)
+        assert access.keys.update(account_id=account, key_rotation_interval_days=30) is not None
+        assert access.keys.get(account_id=account) is not None
+        organization = client.zero_trust.organizations.update(account_id=account, name="Mesh", session_duration="12h")
+        assert organization is not None
+        assert organization.name == "Mesh"
+        assert client.zero_trust.organizations.list(account_id=account) is not None
+        access.applications.delete(app.id, account_id=account)
+        access.policies.delete(policy.id, account_id=account)
+        access.groups.delete(group.id, account_id=account)
+        deleted = access.service_tokens.delete(token.id, account_id=account)
+        assert deleted is not None
+        with pytest.raises(NotFoundError):
+            access.service_tokens.get(token.id, account_id=account)
+
+    with_sdk(on_mesh, scenario)

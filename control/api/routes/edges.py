@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.fields import Body, Id, Text
+from pyconnector.control.store.access import service_tokens
 from pyconnector.control.store.objects import connections
 from pyconnector.control.store.work import Work
 
@@ -17,6 +18,7 @@ from pyconnector.control.store.work import Work
 MAX_WAIT = 25.0
 EDGE = [needs("edge")]
 router = APIRouter(tags=["Edges"])
+Age = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
 
 
 class ReportedConnection(Body):
@@ -32,7 +34,7 @@ class ReportedConnection(Body):
     origin_ip: Annotated[Text, Field(max_length=64)]
     location: Annotated[Text, Field(max_length=64)]
     configuration_version: int
-    age: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+    age: Age
 
 
 class Report(Body):
@@ -42,6 +44,8 @@ class Report(Body):
     name: Annotated[Text, Field(max_length=64)]
     address: Annotated[Text, Field(max_length=255)]
     leaving: bool = False
+    used_tokens: Annotated[dict[Id, Age], Field(default_factory=dict, max_length=10_000)]
+    "Seconds since each service token was last used here, of those that were since the report before."
     connections: Annotated[list[ReportedConnection], Field(max_length=connections.MAX_REPORTED)]
 
 
@@ -71,6 +75,7 @@ async def post_report(context: Ctx, body: Report) -> JSONResponse:
     reported = [_connection(entry) for entry in body.connections]
 
     async def operation(work: Work) -> dict[str, Any]:
+        await service_tokens.note_use(work, body.used_tokens)
         return {"close": await connections.report(work, edge, reported)}
 
     return JSONResponse(await context.write(operation, in_turn=False))

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from pyconnector.control.api.context import Ctx, Paging, needs
 from pyconnector.control.api.envelope import success, time_text
-from pyconnector.control.api.fields import Body, Hex, Moment, Name, Text
+from pyconnector.control.api.fields import Body, Hex, Moment, Name, Text, moment
 from pyconnector.control.store.errors import Invalid
 from pyconnector.control.store.models import ApiToken
 from pyconnector.control.store.objects import tokens
@@ -22,16 +22,6 @@ router = APIRouter(tags=["API tokens"])
 _SPACE = uuid.UUID("2f5b7f2e-6d0f-4b0e-9f1c-7f6a1a3f2f10")
 #: The id of each scope as a permission group: the same everywhere.
 GROUPS = {uuid.uuid5(_SPACE, scope).hex: scope for scope in tokens.SCOPES}
-
-
-def _moment(value: Any) -> Any:
-    # Strict types take no text for a moment, and JSON has nothing else.
-    import datetime
-
-    try:
-        return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError("it is no moment as of RFC 3339") from None
 
 
 class Group(Body):
@@ -57,7 +47,7 @@ class NewToken(Body):
     name: Name
     scopes: Annotated[list[Text], Field(default_factory=list, max_length=50)]
     policies: Annotated[list[Policy], Field(default_factory=list, max_length=50)]
-    expires_on: Annotated[Moment | None, BeforeValidator(_moment)] = None
+    expires_on: Annotated[Moment | None, BeforeValidator(moment)] = None
 
 
 @router.get("/user/tokens/verify")

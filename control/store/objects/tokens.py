@@ -29,6 +29,8 @@ SCOPES = {
     "dns:edit": "DNS Write",
     "networks:read": "Private Networks Read",
     "networks:edit": "Private Networks Write",
+    "access:read": "Access: Apps and Policies Read",
+    "access:edit": "Access: Apps and Policies Write",
     "audit:read": "Audit Logs Read",
     "tokens:edit": "API Tokens Write",
     "edge": "Edge of this mesh",

@@ -1,0 +1,1 @@
+"""Access in the API: `/accounts/{a}/access/...` (docs/access-edge.md)."""

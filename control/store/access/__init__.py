@@ -1,0 +1,1 @@
+"""Objects of Access: service tokens, applications, policies, groups, keys, the organization."""

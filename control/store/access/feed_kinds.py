@@ -1,0 +1,17 @@
+"""What edges are told of Access, kind by kind, as `control.store.feed` takes it into a snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyconnector.control.store.access import applications, conditions, keys, organization, service_tokens, tables
+
+#: Kind, table, and what edges need to know of a row.
+ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
+    ("access_organization", tables.Organization, organization.edge_value),
+    ("access_key", tables.SigningKey, keys.edge_value),
+    ("service_token", tables.ServiceToken, service_tokens.edge_value),
+    ("access_group", tables.Group, conditions.group_value),
+    ("access_policy", tables.Policy, conditions.policy_value),
+    ("access_application", tables.Application, applications.edge_value),
+)
