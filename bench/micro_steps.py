@@ -12,6 +12,8 @@ from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.quic.exchange import QuicExchange
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
+from pyconnector.connector.observe.observer import Observer, combined
+from pyconnector.connector.observe.rule_metrics import RuleMetrics
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
 from pyconnector.connector.requests.path import RequestPath
 from pyconnector.connector.requests.pump import pump
@@ -140,7 +142,7 @@ def pump_turn() -> Step:
     return run
 
 
-def request_path() -> Step:
+def request_path(observer: Observer | None = None) -> Step:
     """A whole request through the connector, from opening to answer, with a stream and an origin that are there."""
     ingress = parse_ingress(
         {"ingress": [{"hostname": "bench.test", "service": "http://localhost:1"}, {"service": "http_status:404"}]}
@@ -158,6 +160,7 @@ def request_path() -> Step:
                 counters=Counters(),
                 added_headers=[(b"Cf-Warp-Tag-Id", b"00000000-0000-0000-0000-000000000000")],
                 log=Log("request"),
+                observer=observer,
             )
             made[:] = [(loop, DataStreams(path, serve_rpc=_no_rpc, log=Log("request")))]
         return made[-1][1]
@@ -170,6 +173,11 @@ def request_path() -> Step:
     return _within_a_loop(run)
 
 
+def observed_request() -> Step:
+    """The same, with what its rule serves being counted, as wherever there is a metrics server."""
+    return request_path(combined((RuleMetrics(),)))
+
+
 STEPS: dict[str, Callable[[], Step]] = {
     "decode opening": decode_opening,
     "map request": map_request,
@@ -179,6 +187,7 @@ STEPS: dict[str, Callable[[], Step]] = {
     "encode response": encode_response,
     "pump turn": pump_turn,
     "request path": request_path,
+    "observed request": observed_request,
 }
 
 

@@ -20,6 +20,7 @@ import uuid
 from joserfc import jwk, jws
 
 from pyconnector import (
+    AccessLog,
     Connector,
     ConnectorConfig,
     Credentials,
@@ -86,8 +87,6 @@ def visit(url: str, headers: dict[str, str]) -> str:
 
 async def main() -> None:
     """Start edge, tool and connector, and let four visitors try."""
-    access_log = logging.getLogger("pyconnector.access_log")  # off until it has a handler
-    access_log.addHandler(logging.StreamHandler(sys.stderr))
     team = Team()
     server = await asyncio.start_server(tool, "127.0.0.1", 0)  # on loopback: the tunnel is the only way in
     access = {"required": True, "teamName": TEAM, "audTag": [AUDIENCE]}
@@ -101,6 +100,7 @@ async def main() -> None:
         async with Connector(
             config,
             layers=[OnlyFriends],
+            observers=[AccessLog(logging.StreamHandler(sys.stderr))],
             fetch_access_keys=team.keys,  # leave this out and the team's real keys are fetched over HTTPS
         ) as connector:
             await connector.wait_ready()

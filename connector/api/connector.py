@@ -29,6 +29,8 @@ from pyconnector.connector.link.supervisor import Supervisor
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.metrics_server import MetricsServer
+from pyconnector.connector.observe.observer import combined
+from pyconnector.connector.observe.rule_metrics import RuleMetrics
 from pyconnector.connector.observe.status_pages import status_pages
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.datagrams.carrier import DatagramCarrier, DatagramLink
     from pyconnector.connector.discovery.address_book import AddressBook
+    from pyconnector.connector.observe.observer import Observer
     from pyconnector.origins.layers.base import Layer
     from pyconnector.transport.seam import Connection
 
@@ -70,8 +73,9 @@ class Connector:
 
     `on_event` is told what happens (`connector.api.events`), from the event loop. `layers` stand around the
     origin of every rule (`origins.layers.base`), the first of them outermost, behind the check of Access tokens.
-    `fetch_access_keys` is given the URL of a team's keys and returns the document, in place of asking the team over
-    HTTPS; it raises where it cannot.
+    `observers` are told of every request (`connector.observe.observer`); where `config` has a metrics address, those of
+    rules are counted too (`RuleMetrics`). `fetch_access_keys` is given the URL of a team's keys and returns the
+    document, in place of asking the team over HTTPS; it raises where it cannot.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Connector:
         *,
         on_event: Callable[[Event], None] | None = None,
         layers: Sequence[Layer] = (),
+        observers: Sequence[Observer] = (),
         fetch_access_keys: Callable[[str], Awaitable[bytes]] | None = None,
     ) -> None:
         self.config = config
@@ -87,6 +92,11 @@ class Connector:
         self.counters = Counters()
         self.tracker = ConnectionTracker()
         self._on_event = on_event
+        self._rules = next((observer for observer in observers if isinstance(observer, RuleMetrics)), None)
+        if self._rules is None and config.metrics is not None:
+            self._rules = RuleMetrics()
+            observers = (*observers, self._rules)
+        self._observer = combined(observers)
         self._access = AccessLayer(fetch_access_keys or _fetch_access_keys)
         self._orchestrator = Orchestrator(
             resources=OriginResources(),
@@ -249,7 +259,7 @@ class Connector:
             make_registry,
         )
 
-        return make_registry(ConnectorCollector(self.counters, self.tracker, self._edge_connections))
+        return make_registry(ConnectorCollector(self.counters, self.tracker, self._edge_connections, self._rules))
 
     def statistics(self) -> ConnectorStatistics:
         """Figures as they are now."""
@@ -282,6 +292,7 @@ class Connector:
             rpc_timeout=config.lifecycle.rpc_timeout,
             dial_quic=quic_dialer(config.edge, self._engine, self._network),
             make_datagrams=self._make_datagrams,
+            observer=self._observer,
         )
         return Services(
             identity=identity,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from pyconnector.edge.settings import EdgeSettings, SettingsError, TunnelSetting
 from pyconnector.ingress.config.services import StreamService, redacted
 
 if TYPE_CHECKING:
+    from pyconnector.connector.observe.observer import Observer
     from pyconnector.edge.settings import HostPort
     from pyconnector.ingress import Rule
 
@@ -89,7 +90,13 @@ class LocalRun:
         credentials = Credentials(account_tag=LOCAL_ACCOUNT, tunnel_id=uuid.uuid4(), secret=secrets.token_bytes(32))
         return cls(credentials, address)
 
-    async def serve(self, config: ConnectorConfig, read_config: Callable[[], ConnectorConfig]) -> int:
+    async def serve(
+        self,
+        config: ConnectorConfig,
+        read_config: Callable[[], ConnectorConfig],
+        *,
+        observers: Sequence[Observer] = (),
+    ) -> int:
         """Start the edge, and a connector to it, until a signal. Cancel stops both.
 
         Raises:
@@ -112,7 +119,10 @@ class LocalRun:
                 return config.with_edge(_text(edge.quic_address), ca_file=str(edge.ca_path))
 
             return await serve(
-                dialling(config), lambda: dialling(read_config()), lambda: _say_what_to_open(edge, config, ports)
+                dialling(config),
+                lambda: dialling(read_config()),
+                lambda: _say_what_to_open(edge, config, ports),
+                observers=observers,
             )
         except SettingsError as error:
             raise StartFailed(str(error)) from error

@@ -23,7 +23,8 @@ from pyconnector.connector.observe.metrics_server import DEFAULT_ADDRESS
 from pyconnector.connector.version import version
 
 if TYPE_CHECKING:
-    from pyconnector.connector.config import Credentials
+    from pyconnector.connector.config import Credentials, LogConfig
+    from pyconnector.connector.observe.observer import Observer
 
 _log = Log("service")
 
@@ -48,7 +49,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         )
         return config if config.metrics is not None else replace(config, metrics=DEFAULT_ADDRESS)
 
-    main: Callable[[], Coroutine[Any, Any, int]]
+    main: Callable[..., Coroutine[Any, Any, int]]
     if given.get("local"):
         from pyconnector.connector.cli.local import LocalRun
 
@@ -64,16 +65,24 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         main = functools.partial(serve, config, read_config)
     with contextlib.ExitStack() as stack:
         stack.callback(LogSetup(config.log).close)
-        if config.log.access:
-            from pyconnector.connector.observe.access_log_output import AccessLogSetup  # for those who want one
-
-            stack.callback(AccessLogSetup(config.log).close)
+        observers = _access_log(config.log, stack) if config.log.access else ()
         try:
             _say_settings(config, overrides)
-            return run_loop(main)
+            return run_loop(functools.partial(main, observers=observers))
         except ConnectorError as error:
             _log.critical("%s", error)
             return FAILED
+
+
+def _access_log(config: LogConfig, stack: contextlib.ExitStack) -> tuple[Observer, ...]:
+    from pyconnector.connector.observe.access_log import AccessLog  # for those who want one
+    from pyconnector.connector.observe.access_log_output import open_access_log
+
+    handler = open_access_log(config)
+    if handler is None:
+        return ()
+    stack.callback(handler.close)
+    return (AccessLog(handler),)
 
 
 def _shown(name: str, value: object) -> object:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from pyconnector.connector.tasks import TaskOwner
 
 if TYPE_CHECKING:
     from pyconnector.connector.config.model import ConnectorConfig
+    from pyconnector.connector.observe.observer import Observer
 
 _log = Log("service")
 
@@ -77,10 +78,13 @@ async def serve(
     config: ConnectorConfig,
     read_config: Callable[[], ConnectorConfig],
     on_registered: Callable[[], None] | None = None,
+    *,
+    observers: Sequence[Observer] = (),
 ) -> int:
     """Run a Connector until a signal ends it; return the exit code. Cancel stops at once.
 
-    `read_config` is called on SIGHUP, `on_registered` once every connection is registered.
+    `read_config` is called on SIGHUP, `on_registered` once every connection is registered; `observers` are those of
+    the Connector.
 
     Raises:
         ConnectorError: it could not be started, or failed.
@@ -88,7 +92,7 @@ async def serve(
     signals = Signals()
     tasks = TaskOwner(lambda task, error: None)  # every task here is awaited
     with signals.installed():
-        connector = Connector(config, on_event=_Announcer(config, on_registered).observe)
+        connector = Connector(config, on_event=_Announcer(config, on_registered).observe, observers=observers)
         try:
             if await _first(tasks, connector.start(wait_for_edge=True), signals.stop.wait()):
                 return CLEAN

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.link.edge_connection import Plan
     from pyconnector.connector.link.session import Session
     from pyconnector.connector.observe.counters import Counters
+    from pyconnector.connector.observe.observer import Observer
     from pyconnector.origins.base import Headers
     from pyconnector.transport.seam import Connection, Stream
 
@@ -36,6 +37,8 @@ class SessionFactory:
     dial_quic: Callable[[Plan], Awaitable[Connection]]
     make_datagrams: Callable[[int, Connection], DatagramLink]
     "Serves the datagrams of the connection of an index."
+    observer: Observer | None = None
+    "Told of every request."
 
     async def connect(self, plan: Plan) -> Session:
         """Connect as `plan` says. Cancel leaves nothing open.
@@ -73,4 +76,5 @@ class SessionFactory:
             added_headers=self.added_headers,
             log=log,
             index=index,
+            observer=self.observer,
         )

@@ -1,31 +1,28 @@
 """The access log: one record for each request, saying who asked for what, which rule it met, and how it ended.
 
-Records go to the logger `pyconnector.access_log`, which is off until it has a handler of its own: it hands nothing to
-its parents. They hold no query, header, cookie or token, and nothing in them can end a line or look like another field.
+An observer of a Connector, given by the command line or an embedding program. Records hold no query, header, cookie or
+token, and nothing in them can end a line or look like another field.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.observe.log import escape
+from pyconnector.connector.observe.observer import Observer
 from pyconnector.ingress.config.services import redacted
-from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
-from pyconnector.transport.errors import TransportError
+from pyconnector.origins.base import RequestKind
 
 if TYPE_CHECKING:
-    from pyconnector.connector.active.routes import Route
+    from pyconnector.connector.observe.observer import RequestRecord
     from pyconnector.connector.requests.exchange import Exchange
-    from pyconnector.origins.base import ByteReader, OriginRequest
-    from pyconnector.origins.layers.base import Rejection
+    from pyconnector.origins.base import OriginRequest
 
-#: Where the records go; it is on while it has handlers. Its level does not follow that of the other logs.
-LOGGER = logging.getLogger("pyconnector.access_log")
-LOGGER.setLevel(logging.INFO)
-
+#: The name that records have. No logger of that name is involved: parents and their levels have no say.
+NAME = "pyconnector.access_log"
 #: Longest text of one field; what is longer is cut, and ends in "...".
 MAX_FIELD_CHARS = 512
 
@@ -34,137 +31,79 @@ _PLAIN = frozenset("!#$%&'()*+,-./:;<>?@[]^_`{|}~").union(
 )
 
 
-class Entry:
-    """The record of one request, filled in as the request goes its way."""
+class AccessLog(Observer):
+    """Writes one record for each request, when it is over.
 
-    __slots__ = (
-        "bytes_in", "bytes_out", "error", "exchange", "index", "refused", "request", "route", "started", "status",
-    )  # fmt: skip
+    `handlers` get records of the name `pyconnector.access_log` with the fields in `record.fields`. One that has no
+    formatter of its own gets readable lines. Whoever made the handlers closes them.
+    """
 
-    def __init__(self, index: int, exchange: Exchange | None = None) -> None:
-        self.index = index
-        self.exchange = exchange
-        self.started = asyncio.get_running_loop().time()
-        self.route: Route | None = None
-        self.request: OriginRequest | None = None
-        self.status = 0
-        self.error = ""
-        self.refused = ""
-        self.bytes_in = 0
-        self.bytes_out = 0
+    def __init__(self, *handlers: logging.Handler) -> None:
+        for handler in handlers:
+            if handler.formatter is None:
+                handler.setFormatter(ReadableFormatter())
+        self._handlers = handlers
 
-    def reject(self, rejection: Rejection) -> None:
-        """A layer refused the request."""
-        self.status, self.refused, self.bytes_out = rejection.status, rejection.reason, len(rejection.body)
+    def __repr__(self) -> str:
+        return f"<AccessLog {', '.join(type(handler).__name__ for handler in self._handlers)}>"
 
-    def broke_off(self, error: BaseException) -> None:
-        """The request ended by `error`, before or within its response."""
-        if isinstance(error, OriginError):
-            self.error = f"the origin broke off: {error}"
-        elif isinstance(error, TransportError):
-            self.error = f"the visitor left: {error}"
-        elif isinstance(error, asyncio.CancelledError):
-            self.error = "cut off: the visitor left, or the connection to the edge ended"
+    def end(self, record: RequestRecord) -> None:
+        """Write the record of a request."""
+        fields = fields_of(record)
+        line = logging.LogRecord(NAME, logging.INFO, "", 0, _Line(fields), (), None)
+        vars(line)["fields"] = fields
+        for handler in self._handlers:
+            if line.levelno >= handler.level:
+                handler.handle(line)
+
+
+def fields_of(record: RequestRecord) -> dict[str, object]:
+    """Return what is known of a request, by field name; every text is escaped and cut."""
+    fields: dict[str, object] = {"connIndex": record.connection}
+    request, exchange = record.request, record.exchange
+    if exchange is not None:
+        fields["kind"] = exchange.kind.value
+        if exchange.kind is RequestKind.TCP:
+            fields["destination"] = _text((request or exchange.request()).destination)
         else:
-            self.error = f"failed: {type(error).__name__}"
-
-    def fields(self, now: float) -> dict[str, object]:
-        """Return what is known, by field name; every text is escaped and cut."""
-        fields: dict[str, object] = {"connIndex": self.index}
-        request, exchange = self.request, self.exchange
-        if exchange is not None:
-            fields["kind"] = exchange.kind.value
-            if exchange.kind is RequestKind.TCP:
-                fields["destination"] = _text((request or exchange.request()).destination)
-            else:
-                fields |= _asked(request, exchange)
-        if self.route is not None:
-            fields["rule"] = self.route.index
-            fields["service"] = _text(redacted(self.route.rule.service))
-        if self.status:
-            fields["status"] = self.status
-        if self.refused:
-            fields["refused"] = _text(self.refused)
-        if self.error:
-            fields["error"] = _text(self.error)
-        fields["bytesIn"] = self.bytes_in
-        fields["bytesOut"] = self.bytes_out
-        fields["durationMs"] = round((now - self.started) * 1000, 3)
-        if request is not None and request.identity is not None:
-            fields["identityKind"] = request.identity.kind
-            fields["identity"] = _text(request.identity.name)
-        return fields
-
-    def write(self) -> None:
-        """Hand the record to the handlers: called once, when the request is over."""
-        if not LOGGER.isEnabledFor(logging.INFO):
-            return
-        fields = self.fields(asyncio.get_running_loop().time())
-        record = LOGGER.makeRecord(LOGGER.name, logging.INFO, "", 0, _Line(fields), (), None, extra={"fields": fields})
-        if LOGGER.filter(record):
-            # Its own alone, whatever `propagate` says: a parent's handler did not ask for one line a request.
-            for handler in LOGGER.handlers:
-                if record.levelno >= handler.level:
-                    handler.handle(record)
+            fields |= _asked(request, exchange)
+    if record.rule is not None:
+        fields["rule"] = record.rule_index
+        fields["service"] = _text(redacted(record.rule.service))
+    if record.status:
+        fields["status"] = record.status
+    if record.refused:
+        fields["refused"] = _text(record.refused)
+    if record.error:
+        fields["error"] = _text(record.error)
+    fields["bytesIn"] = record.bytes_in
+    fields["bytesOut"] = record.bytes_out
+    fields["durationMs"] = round(record.duration * 1000, 3)
+    if request is not None and request.identity is not None:
+        fields["identityKind"] = request.identity.kind
+        fields["identity"] = _text(request.identity.name)
+    return fields
 
 
-class CountedReader:
-    """A request's body whose bytes are counted."""
+class ReadableFormatter(logging.Formatter):
+    """Time and key=value; a value with anything but letters, digits and harmless signs is in quotes."""
 
-    __slots__ = ("_body", "_entry")
-
-    def __init__(self, body: ByteReader, entry: Entry) -> None:
-        self._body = body
-        self._entry = entry
-
-    async def receive(self, limit: int = 65_536) -> bytes:
-        """See `ByteReader.receive`. Cancel at any time: no byte is lost."""
-        data = await self._body.receive(limit)
-        self._entry.bytes_in += len(data)
-        return data
-
-    def receive_nowait(self, limit: int = 65_536) -> bytes | None:
-        """See `ByteReader.receive_nowait`."""
-        data = self._body.receive_nowait(limit)
-        if data:
-            self._entry.bytes_in += len(data)
-        return data
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record as one line."""
+        return f"{_time(record)} {record.getMessage()}"
 
 
-class CountedResponse(OriginResponse):
-    """A response whose body bytes are counted."""
+class JsonLinesFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII."""
 
-    def __init__(self, response: OriginResponse, entry: Entry) -> None:
-        self._response = response
-        self._entry = entry
-        entry.status = response.status
-        self.status = response.status
-        self.headers = response.headers
-        self.trailers = response.trailers
-        self.tunnel = response.tunnel
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record as one line."""
+        return json.dumps({"time": _time(record), **getattr(record, "fields", {})})
 
-    async def receive(self, limit: int = 65_536) -> bytes:
-        """See `OriginResponse.receive`. Cancel at any time: no byte is lost."""
-        return self._counted(await self._response.receive(limit))
 
-    def receive_nowait(self, limit: int = 65_536) -> bytes | None:
-        """See `OriginResponse.receive_nowait`."""
-        data = self._response.receive_nowait(limit)
-        return None if data is None else self._counted(data)
-
-    def _counted(self, data: bytes) -> bytes:
-        self._entry.bytes_out += len(data)
-        if not data:
-            self.trailers = self._response.trailers
-        return data
-
-    async def finish(self) -> None:
-        """See `OriginResponse.finish`. Cancel aborts."""
-        await self._response.finish()
-
-    def abort(self) -> None:
-        """See `OriginResponse.abort`."""
-        self._response.abort()
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class _Line:

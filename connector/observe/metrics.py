@@ -19,6 +19,7 @@ from pyconnector.connector.version import version
 if TYPE_CHECKING:
     from pyconnector.connector.api.tracker import ConnectionTracker
     from pyconnector.connector.observe.counters import Counters, Histogram, RpcCounters
+    from pyconnector.connector.observe.rule_metrics import RuleMetrics
     from pyconnector.transport.seam import Connection
 
 _Labels = dict[str, str]
@@ -28,11 +29,16 @@ class ConnectorCollector(Collector):
     """Turns one Connector's counters into metrics."""
 
     def __init__(
-        self, counters: Counters, tracker: ConnectionTracker, connections: Callable[[], dict[int, Connection]]
+        self,
+        counters: Counters,
+        tracker: ConnectionTracker,
+        connections: Callable[[], dict[int, Connection]],
+        rules: RuleMetrics | None = None,
     ) -> None:
         self._counters = counters
         self._tracker = tracker
         self._connections = connections
+        self._rules = rules
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric that has a value. Labelled ones appear once their first combination was used."""
@@ -41,6 +47,8 @@ class ConnectorCollector(Collector):
         yield from self._registrations()
         yield from self._rpc()
         yield from self._quic()
+        if self._rules is not None:
+            yield from _rule_metrics(self._rules)
 
     def _process(self) -> Iterator[Metric]:
         build = {"goversion": "", "type": "", "revision": "", "version": version()}
@@ -122,6 +130,33 @@ class ConnectorCollector(Collector):
             ]
             yield _metric(name, kind, help_text, samples)
 
+
+def _rule_metrics(metrics: RuleMetrics) -> Iterator[Metric]:
+    """These have no model in the reference, so their names follow the habits of Prometheus, `_total` included."""
+    names = ("rule", "hostname", "path", "service")
+    found = [(dict(zip(names, labels, strict=True)), counts) for labels, counts in metrics.rules.items()]
+    for name, help_text, attribute in _RULE_COUNTERS:
+        yield _metric(name, "counter", help_text, [(labels, getattr(counts, attribute)) for labels, counts in found])
+    classes = [
+        ({**labels, "class": status_class}, count)
+        for labels, counts in found
+        for status_class, count in sorted(counts.responses.items())
+    ]
+    yield _metric("pyconnector_rule_responses_total", "counter", "Answers of a rule by class of status", classes)
+    yield _histogram(
+        "pyconnector_rule_request_duration_seconds",
+        "Seconds from a whole HTTP request to the end of its answer",
+        [(labels, counts.durations) for labels, counts in found],
+    )
+
+
+_RULE_COUNTERS = (
+    ("pyconnector_rule_requests_total", "Requests that met a rule", "requests"),
+    ("pyconnector_rule_received_bytes_total", "Bytes of body from visitors", "bytes_in"),
+    ("pyconnector_rule_sent_bytes_total", "Bytes of body to visitors", "bytes_out"),
+    ("pyconnector_rule_origin_errors_total", "Requests whose service could not serve", "origin_errors"),
+    ("pyconnector_rule_refused_total", "Requests that a layer such as access refused", "refused"),
+)
 
 #: name, type, help, attribute of Statistics, factor
 _QUIC_METRICS = (

@@ -10,10 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.observe.access_log import LOGGER as _access_log
-from pyconnector.connector.observe.access_log import CountedReader, CountedResponse, Entry
 from pyconnector.connector.observe.log import Log, escape, fields
+from pyconnector.connector.observe.observer import RequestRecord
 from pyconnector.connector.requests.guards import guards_of
+from pyconnector.connector.requests.observed import ObservedExchange
 from pyconnector.connector.requests.pump import pump
 from pyconnector.ingress import decode_path
 from pyconnector.ingress.config.services import redacted
@@ -23,14 +23,16 @@ from pyconnector.protocol.errors import ProtocolError
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
 
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.active.routes import Route
     from pyconnector.connector.observe.counters import Counters
+    from pyconnector.connector.observe.observer import Observer
     from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.connector.requests.guards import Guard
-    from pyconnector.origins.base import ByteReader, Headers, OriginRequest, OriginResponse
+    from pyconnector.origins.base import Headers, OriginRequest, OriginResponse
 
 _LIMITED = "failed to start tcp flow due to rate limiting: too many active flows"
 
@@ -46,12 +48,15 @@ class RequestPath:
         added_headers: Headers,
         log: Log,
         index: int = 0,
+        observer: Observer | None = None,
     ) -> None:
         self._orchestrator = orchestrator
         self._counters = counters
         self._added_headers = added_headers
         self._log = log
         self._index = index
+        self._observer = observer
+        self._unobserved = RequestRecord(index)  # where nobody looks: all requests write into the same
         self._debug = log.isEnabledFor(logging.DEBUG)
 
     def __repr__(self) -> str:
@@ -60,31 +65,44 @@ class RequestPath:
     def refuse(self, exchange: Exchange, reason: str) -> None:
         """Refuse a request without looking at it: there are too many. Does not wait and does not raise."""
         self._counters.streams_refused += 1
-        entry = Entry(self._index) if _access_log.handlers else None
-        _fail(exchange, entry, reason)
-        if entry is not None:
-            entry.write()
+        exchange.fail(reason)
+        observer = self._observer
+        if observer is not None:
+            record = RequestRecord(self._index)
+            record.started = record.ended = asyncio.get_running_loop().time()
+            record.status, record.error = 502, reason
+            observer.begin(record)
+            observer.head(record)
+            observer.end(record)
 
-    async def serve(self, exchange: Exchange) -> None:
+    def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """Serve one request to its end. Cancel aborts the exchange and leaves nothing of it at the origin.
 
         Raises:
             Exception: what nobody expected; the exchange is aborted.
         """
-        entry: Entry | None = None
-        body = exchange.body
-        if _access_log.handlers:
-            entry = Entry(self._index, exchange)
-            body = CountedReader(body, entry)
+        observer = self._observer
+        return self._serve(exchange, self._unobserved) if observer is None else self._observed(exchange, observer)
+
+    async def _observed(self, exchange: Exchange, observer: Observer) -> None:
+        now = asyncio.get_running_loop().time
+        record = RequestRecord(self._index, exchange, now())
+        observer.begin(record)
+        try:
+            await self._serve(ObservedExchange(exchange, record, observer), record)
+        finally:
+            record.ended = now()
+            observer.end(record)
+
+    async def _serve(self, exchange: Exchange, record: RequestRecord) -> None:
         try:
             if exchange.kind is RequestKind.TCP:
-                await self._serve_tcp(exchange, body, entry)
+                await self._serve_tcp(exchange)
             else:
-                await self._serve_http(exchange, body, entry)
+                await self._serve_http(exchange, record)
         except BaseException as error:
             exchange.abort()
-            if entry is not None:
-                entry.broke_off(error)
+            record.broke_off(error)
             if isinstance(error, OriginError):
                 # The head is out: the client can only be shown that the rest will not come.
                 self._counters.request_errors += 1
@@ -94,13 +112,10 @@ class RequestPath:
                     self._log.debug("The visitor left: %s", error, **fields(streamID=exchange.number))
             else:
                 raise
-        finally:
-            if entry is not None:
-                entry.write()
 
     # -- HTTP and WebSocket ----------------------------------------------------------------------------------------
 
-    async def _serve_http(self, exchange: Exchange, body: ByteReader, entry: Entry | None) -> None:
+    async def _serve_http(self, exchange: Exchange, record: RequestRecord) -> None:
         counters = self._counters
         counters.total_requests += 1
         counters.concurrent_requests += 1
@@ -108,34 +123,33 @@ class RequestPath:
             request = exchange.request()
             request.headers += self._added_headers
             route, guards = self._route(request.host, request.target)
+            record.rule, record.rule_index = route.rule, route.index
             if request.body_length != 0:
                 exchange.read_for(route)
-            if entry is not None:
-                entry.route, entry.request = route, request
             if self._debug:
                 self._log_request(request, route)
             for guard in guards:
                 await guard.admit(request)
-            response = await route.origin.serve(request, body)
+            response = await route.origin.serve(request, exchange.body)
         except ProtocolError as error:
             self._log.warning("Refused a request: %s", error)
-            _fail(exchange, entry, str(error), status=400)
+            exchange.fail(str(error), 400)
         except OriginError as error:
-            self._origin_failed(error.reason, route, request.host)
-            _fail(exchange, entry, error.reason, status=error.status)
+            self._origin_failed(error.reason, route, request.host, record)
+            exchange.fail(error.reason, error.status)
         except Rejection as rejection:
-            self._reject(exchange, entry, rejection, request)
+            self._reject(exchange, record, rejection, request)
         else:
             if response.failure:  # the client is shown a page in place of it
-                self._origin_failed(response.failure, route, request.host)
-                if entry is not None:
-                    entry.error = response.failure
-            await self._relay(exchange, entry, response)
+                self._origin_failed(response.failure, route, request.host, record)
+                record.error = response.failure
+            await self._relay(exchange, response)
         finally:
             counters.concurrent_requests -= 1
 
-    def _origin_failed(self, reason: str, route: Route, host: str) -> None:
+    def _origin_failed(self, reason: str, route: Route, host: str, record: RequestRecord) -> None:
         self._counters.request_errors += 1
+        record.origin_failed = True
         self._log.error("%s", reason, **fields(rule=redacted(route.rule.service), host=escape(host)))
 
     def _route(self, host: str, target: str) -> tuple[Route, Sequence[Guard]]:
@@ -148,16 +162,14 @@ class RequestPath:
             guards = (*guards, *routes.local_access.guards(host, path))
         return routes.routes[match.index], guards
 
-    async def _relay(self, exchange: Exchange, entry: Entry | None, response: OriginResponse) -> None:
-        if entry is not None:
-            response = CountedResponse(response, entry)
+    async def _relay(self, exchange: Exchange, response: OriginResponse) -> None:
         try:
             try:
                 exchange.respond(response.status, response.headers, tunnel=response.tunnel)
             except ProtocolError as error:
                 self._counters.request_errors += 1
                 self._log.error("The origin's answer cannot be carried: %s", error)
-                _fail(exchange, entry, f"the origin's answer cannot be carried: {error}")
+                exchange.fail(f"the origin's answer cannot be carried: {error}")
                 response.abort()
                 return
             await pump(exchange, response)
@@ -168,10 +180,9 @@ class RequestPath:
         if response.status != 101:
             self._counters.responses[response.status] += 1
 
-    def _reject(self, exchange: Exchange, entry: Entry | None, rejection: Rejection, request: OriginRequest) -> None:
+    def _reject(self, exchange: Exchange, record: RequestRecord, rejection: Rejection, request: OriginRequest) -> None:
         self._counters.request_errors += 1
-        if entry is not None:
-            entry.reject(rejection)
+        record.refused = rejection.reason
         self._log.warning("Refused a request: %s", rejection.reason, **fields(host=escape(request.host)))
         exchange.respond(rejection.status, rejection.headers)
         exchange.finish(rejection.body)
@@ -188,31 +199,27 @@ class RequestPath:
 
     # -- private network -------------------------------------------------------------------------------------------
 
-    async def _serve_tcp(self, exchange: Exchange, body: ByteReader, entry: Entry | None) -> None:
+    async def _serve_tcp(self, exchange: Exchange) -> None:
         counters, limiter = self._counters, self._orchestrator.limiter
         counters.total_requests += 1
         counters.tcp_total += 1
         if not limiter.acquire():
             counters.flows_limited += 1
-            _fail(exchange, entry, _LIMITED, rate_limited=True)
+            exchange.fail(_LIMITED, rate_limited=True)
             return
         counters.concurrent_requests += 1
         counters.tcp_active += 1
         started = asyncio.get_running_loop().time()
         request = exchange.request()
-        if entry is not None:
-            entry.request = request
         try:
-            response = await self._orchestrator.routes.private.serve(request, body)
+            response = await self._orchestrator.routes.private.serve(request, exchange.body)
         except OriginError as error:
             counters.request_errors += 1
             counters.connect_errors += 1
             self._log.error("%s", error, **fields(destination=escape(request.destination)))
-            _fail(exchange, entry, error.reason, status=error.status)
+            exchange.fail(error.reason, error.status)
         else:
             counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)
-            if entry is not None:
-                response = CountedResponse(response, entry)
             # Once the request is acknowledged its bytes are the service's: what fails from here on resets it.
             try:
                 exchange.acknowledge()
@@ -225,11 +232,3 @@ class RequestPath:
             limiter.release()
             counters.concurrent_requests -= 1
             counters.tcp_active -= 1
-
-
-def _fail(
-    exchange: Exchange, entry: Entry | None, reason: str, *, status: int = 502, rate_limited: bool = False
-) -> None:
-    if entry is not None:
-        entry.status, entry.error = status, reason
-    exchange.fail(reason, status, rate_limited=rate_limited)

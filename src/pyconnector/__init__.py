@@ -41,6 +41,9 @@ if TYPE_CHECKING:
         LogConfig,
         load_config,
     )
+    from pyconnector.connector.observe.access_log import AccessLog
+    from pyconnector.connector.observe.observer import Observer, RequestRecord
+    from pyconnector.connector.observe.rule_metrics import RuleMetrics
     from pyconnector.edge import (
         ControlSettings,
         EdgeSettings,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from pyconnector.origins.layers.base import Gate, Layer, LayeredOrigin, Rejection
 
 __all__ = [
+    "AccessLog",
     "ByteReader",
     "ConfigError",
     "ConfigurationApplied",
@@ -79,6 +83,7 @@ __all__ = [
     "LifecycleConfig",
     "LocalEdge",
     "LogConfig",
+    "Observer",
     "Origin",
     "OriginError",
     "OriginRequest",
@@ -91,7 +96,9 @@ __all__ = [
     "Rejection",
     "ReloadRejected",
     "RequestKind",
+    "RequestRecord",
     "Rule",
+    "RuleMetrics",
     "SettingsError",
     "StartFailed",
     "TcpPort",
@@ -123,6 +130,9 @@ _HOMES = {
         "OriginResponse",
         "RequestKind",
     ),
+    "pyconnector.connector.observe.access_log": ("AccessLog",),
+    "pyconnector.connector.observe.observer": ("Observer", "RequestRecord"),
+    "pyconnector.connector.observe.rule_metrics": ("RuleMetrics",),
     "pyconnector.origins.layers.base": ("Gate", "Layer", "LayeredOrigin", "Rejection"),
     "pyconnector.connector.api.connector": ("Connector", "ConnectorStatistics"),
     "pyconnector.connector.config": (

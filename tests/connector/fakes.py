@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pyconnector.connector.active.routes import Route
 from pyconnector.connector.active.stream_counts import StreamCounts
 from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
+from pyconnector.connector.observe.observer import Observer, combined
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
 from pyconnector.connector.requests.path import RequestPath
 from pyconnector.ingress import Rule, parse_ingress
@@ -100,6 +101,9 @@ class FakeOrigin(Origin):
 class PathUnderTest:
     """A RequestPath on one end of an in-memory connection, with a scripted origin, and the edge on the other."""
 
+    #: Of all paths of a test.
+    observers: ClassVar[tuple[Observer, ...]] = ()
+
     def __init__(
         self,
         origin: Origin | None = None,
@@ -125,6 +129,7 @@ class PathUnderTest:
             added_headers=[(b"Cf-Warp-Tag-Room", b"attic"), (b"Cf-Warp-Tag-Id", b"me")],
             log=Log("request"),
             index=3,
+            observer=combined(self.observers),
         )
         self.streams = DataStreams(self.path, serve_rpc=serve_rpc or self._serve_rpc, log=Log("request"))
         self.edge: MemoryConnection

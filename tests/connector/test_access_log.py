@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import stat
-import timeit
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,41 +15,29 @@ import pytest
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.config import LogConfig
-from pyconnector.connector.observe.access_log import LOGGER, MAX_FIELD_CHARS
-from pyconnector.connector.observe.access_log_output import AccessLogSetup, JsonLinesFormatter, ReadableFormatter
-from pyconnector.connector.requests import path as request_path
+from pyconnector.connector.observe.access_log import (
+    MAX_FIELD_CHARS,
+    NAME,
+    AccessLog,
+    JsonLinesFormatter,
+    ReadableFormatter,
+)
+from pyconnector.connector.observe.access_log_output import open_access_log
 from pyconnector.connector.requests import running
 from pyconnector.identity.access_token import Identity
 from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse
 from pyconnector.origins.layers.base import Gate, Layer, Rejection
 from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
+from tests.support.access_log import Records
 from tests.support.clock import run_virtual
 
 
-class Records(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    @property
-    def fields(self) -> list[dict[str, Any]]:
-        return [vars(record)["fields"] for record in self.records]
-
-    def only(self) -> dict[str, Any]:
-        assert len(self.fields) == 1
-        return self.fields[0]
-
-
 @pytest.fixture
-def log() -> Iterator[Records]:
+def log(monkeypatch: pytest.MonkeyPatch) -> Records:
     records = Records()
-    LOGGER.addHandler(records)
-    yield records
-    LOGGER.removeHandler(records)
+    monkeypatch.setattr(PathUnderTest, "observers", (AccessLog(records),))
+    return records
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -163,10 +150,11 @@ def test_an_origin_that_fails_is_said(log: Records, answer: Exception, status: i
 def test_an_origin_that_breaks_off_leaves_its_status_and_the_reason(log: Records) -> None:
     async def scenario() -> None:
         answer = FakeResponse(b"half")
-        answer.broken = OriginError("it broke the connection off")
+        answer.open = True
         under = PathUnderTest(answering(answer))
         await under.open(opening())
         await asyncio.sleep(0.1)
+        answer.end(OriginError("it broke the connection off"))
         await under.settled()
 
     run(scenario)
@@ -287,46 +275,32 @@ def test_every_field_is_bounded(log: Records) -> None:
     assert log.fields[0]["path"] == "/" + "p" * (MAX_FIELD_CHARS - 1) + "..."
 
 
-# -- off -----------------------------------------------------------------------------------------------------------
+# -- whom it reaches -----------------------------------------------------------------------------------------------
 
 
-def test_without_a_handler_of_its_own_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handlers of parents do not count, and no entry is even made."""
-
-    def fail(*_: object) -> None:
-        raise AssertionError("an entry was made")
-
-    for name in ("Entry", "CountedReader", "CountedResponse"):
-        monkeypatch.setattr(request_path, name, fail)
-    parent, records = logging.getLogger("pyconnector"), Records()
-    parent.addHandler(records)
+def test_loggers_and_their_handlers_have_no_part_in_it(log: Records, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger(NAME).setLevel(logging.CRITICAL)
     try:
         run(lambda: ask(PathUnderTest()))
     finally:
-        parent.removeHandler(records)
-    assert [record for record in records.records if record.name == LOGGER.name] == []
-
-
-def test_records_do_not_reach_the_handlers_of_parents(log: Records, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    run(lambda: ask(PathUnderTest()))
+        logging.getLogger(NAME).setLevel(logging.NOTSET)
     assert len(log.records) == 1
-    assert [record for record in caplog.records if record.name == LOGGER.name] == []
+    assert [record for record in caplog.records if record.name == NAME] == []
 
 
-def test_the_level_of_the_other_logs_does_not_matter(log: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = logging.getLogger("pyconnector")
-    monkeypatch.setattr(parent, "level", logging.CRITICAL)
-    LOGGER.manager._clear_cache()  # type: ignore[attr-defined]
+def test_a_handler_takes_what_is_of_its_level(log: Records) -> None:
+    log.setLevel(logging.WARNING)
     run(lambda: ask(PathUnderTest()))
-    assert len(log.records) == 1
+    assert log.records == []
 
 
-def test_while_off_it_costs_one_look_at_an_attribute() -> None:
-    """Some 20 ns a request: the bound leaves room for a busy machine."""
-    assert not LOGGER.handlers
-    timer = timeit.Timer("if log.handlers: raise AssertionError", globals={"log": LOGGER})
-    assert min(timer.repeat(5, 20_000)) / 20_000 < 500e-9
+def test_two_connectors_have_logs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Records(), Records()
+    for records in (first, second):
+        monkeypatch.setattr(PathUnderTest, "observers", (AccessLog(records),))
+        run(lambda: ask(PathUnderTest()))
+    assert (len(first.records), len(second.records)) == (1, 1)
 
 
 # -- where the command line puts it --------------------------------------------------------------------------------
@@ -334,13 +308,13 @@ def test_while_off_it_costs_one_look_at_an_attribute() -> None:
 
 @contextlib.contextmanager
 def set_up(config: LogConfig) -> Iterator[None]:
-    setup = AccessLogSetup(config)
-    try:
+    handler = open_access_log(config)
+    assert handler is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PathUnderTest, "observers", (AccessLog(handler),))
         yield
-    finally:
-        setup.close()
-        setup.close()
-    assert LOGGER.handlers == []
+    handler.close()
+    handler.close()
 
 
 def test_a_file_gets_readable_lines_and_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -383,11 +357,9 @@ def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_is_set_up_without_the_flag() -> None:
-    with set_up(LogConfig()):
-        assert LOGGER.handlers == []
+    assert open_access_log(LogConfig()) is None
 
 
 def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match=r"cannot open the access log .*: Is a directory"):
-        AccessLogSetup(LogConfig(access=str(tmp_path)))
-    assert LOGGER.handlers == []
+        open_access_log(LogConfig(access=str(tmp_path)))

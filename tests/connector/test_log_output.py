@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyconnector.connector.config import LogConfig
-from pyconnector.connector.observe.access_log import LOGGER as ACCESS_LOG
-from pyconnector.connector.observe.access_log_output import AccessLogSetup
+from pyconnector.connector.observe.access_log_output import open_access_log
 from pyconnector.connector.observe.log import ROOT, Log, LogSetup
 from pyconnector.connector.observe.log_output import FileLines, StreamLines
 
@@ -86,10 +85,11 @@ def test_a_line_that_was_torn_does_not_spoil_the_next(tmp_path: Path, monkeypatc
 
 def test_a_full_disk_costs_the_access_log_its_lines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, console, path = Disk(monkeypatch), io.StringIO(), tmp_path / "access"
-    setup, access = LogSetup(LogConfig(), console), AccessLogSetup(LogConfig(access=str(path)))
+    setup, access = LogSetup(LogConfig(), console), open_access_log(LogConfig(access=str(path)))
+    assert access is not None
     disk.room = 0
     for _ in range(3):
-        ACCESS_LOG.handlers[0].handle(ACCESS_LOG.makeRecord("x", logging.INFO, "", 0, "a=1", (), None))
+        access.handle(logging.LogRecord("x", logging.INFO, "", 0, "a=1", (), None))
     access.close()
     setup.close()
     assert lines_of(console) == [f"ERR Cannot write to the access log {path}: no space left on device; lines are lost"]

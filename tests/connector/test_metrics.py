@@ -8,6 +8,7 @@ from pyconnector.connector.api.events import Connecting, Disconnected, Registere
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.observe.counters import Counters, Histogram
 from pyconnector.connector.observe.metrics import ConnectorCollector, exposition, make_registry
+from pyconnector.connector.observe.rule_metrics import RuleCounts, RuleMetrics
 from pyconnector.transport.memory import memory_pair
 
 
@@ -57,6 +58,22 @@ def test_udp_sessions_are_counted_under_the_references_names() -> None:
     command = 'command="register_udp_session",conn_index="0"'
     assert lines[f"cloudflared_udp_unsupported_remote_command_total{{{command}}}"] == "1"
     assert lines['flow_client_registrations_rate_limited_total{flow_type="udp"}'] == "1"
+
+
+def test_what_each_rule_served_has_its_labels() -> None:
+    rules = RuleMetrics()
+    counts = rules.rules["0", 'a"b.test', "", "http://localhost:1"] = RuleCounts(requests=3, bytes_out=7, refused=1)
+    counts.responses["2xx"] = 2
+    counts.durations.observe(0.02)
+    registry = make_registry(ConnectorCollector(Counters(), ConnectionTracker(), dict, rules))
+    lines = exposition(registry).decode().splitlines()
+    labels = r'hostname="a\"b.test",path="",rule="0",service="http://localhost:1"'
+    assert f"pyconnector_rule_requests_total{{{labels}}} 3" in lines
+    assert f"pyconnector_rule_sent_bytes_total{{{labels}}} 7" in lines
+    assert f"pyconnector_rule_refused_total{{{labels}}} 1" in lines
+    assert f'pyconnector_rule_responses_total{{class="2xx",{labels}}} 2' in lines
+    assert f"pyconnector_rule_request_duration_seconds_count{{{labels}}} 1" in lines
+    assert "# TYPE pyconnector_rule_requests_total counter" in lines
 
 
 def test_types_are_said_under_the_same_names() -> None:

@@ -8,20 +8,24 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from pyconnector.connector.observe.access_log import LOGGER
+from pyconnector.connector.observe.access_log import AccessLog
 from pyconnector.origins.layers.access import key_cache
 from tests.support.access import AUDIENCE, TEAM, Team, unsigned
+from tests.support.access_log import Records
 from tests.support.house import House, open_house
 from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, raw_origin
 from tests.support.raw_visitor import RawVisitor, Response, get
+
+if TYPE_CHECKING:
+    from pyconnector.connector.observe.observer import Observer
 
 ACME = Team(now=time.time())
 ACCESS = {"required": True, "teamName": TEAM, "audTag": [AUDIENCE]}
@@ -29,24 +33,16 @@ OTHER_AUDIENCE = "c0ffee" * 8
 FORGED = "Cf-Access-Authenticated-User-Email: admin@acme.example"
 GOOD = ACME.token()
 
-
-class Records(logging.Handler):
-    """What the access log said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fields: list[dict[str, Any]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.fields.append(vars(record)["fields"])
+#: Of the connectors of a test.
+OBSERVERS: list[Observer] = []
 
 
 @pytest.fixture
 def log() -> Iterator[Records]:
     records = Records()
-    LOGGER.addHandler(records)
+    OBSERVERS.append(AccessLog(records))
     yield records
-    LOGGER.removeHandler(records)
+    OBSERVERS.clear()
 
 
 @dataclass
@@ -131,7 +127,7 @@ async def scene(
             {"service": service},
         ]
         top: dict[str, Any] = {"originRequest": {"access": access}} if access else {}
-        options = {"fetch_access_keys": endpoint.fetch}
+        options: dict[str, Any] = {"fetch_access_keys": endpoint.fetch, "observers": OBSERVERS}
         async with open_house(rules, engine=engine, connector_options=options, **top) as house:
             yield Scene(house, endpoint, heads, echoed, tcp_address)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +17,19 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from pyconnector.connector.observe.access_log import LOGGER
+from pyconnector.connector.observe.access_log import AccessLog
 from pyconnector.origins.layers.failover import FailoverOrigin
 from pyconnector.origins.layers.rewriting import RewritingOrigin
+from tests.support.access_log import Records
 from tests.support.house import House, open_house
 from tests.support.leaks import run_clean
 from tests.support.raw_origin import Peer, Script, answering, raw_origin
 from tests.support.raw_visitor import RawVisitor, Response, get
 
 
-class Records(logging.Handler):
-    """What the access log said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fields: list[dict[str, Any]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.fields.append(vars(record)["fields"])
-
-
 @pytest.fixture
-def records() -> Iterator[Records]:
-    handler = Records()
-    LOGGER.addHandler(handler)
-    yield handler
-    LOGGER.removeHandler(handler)
+def records() -> Records:
+    return Records()
 
 
 def saying(text: bytes, *fields: bytes) -> bytes:
@@ -299,7 +285,8 @@ def test_an_error_page_stands_in_for_a_service_that_is_down(
                 {"service": f"http://127.0.0.1:{closed_port()}"},
             ]
             top: dict[str, Any] = {"originRequest": {"errorPage": {"status": 503, "file": str(page)}}}
-            async with open_house(rules, engine=engine, **top) as house:
+            options = {"observers": [AccessLog(records)]}
+            async with open_house(rules, engine=engine, connector_options=options, **top) as house:
                 down = await ask(house)
                 assert (down.status, down.body) == (503, b"<h1>back soon</h1>")
                 assert down.field("Content-Type") == "text/html; charset=utf-8"
@@ -321,7 +308,7 @@ def test_the_access_log_has_the_path_that_was_asked_for(records: Records) -> Non
     async def test() -> None:
         async with raw_origin(answering(saying(b"ok"))) as origin:
             rules = [{"service": f"http://127.0.0.1:{origin.port}", "originRequest": {"addPathPrefix": "/nas"}}]
-            async with open_house(rules) as house:
+            async with open_house(rules, connector_options={"observers": [AccessLog(records)]}) as house:
                 await ask(house, "/films")
 
     run_clean(test)
