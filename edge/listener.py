@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pyconnector.edge.tasks import TaskSet
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 BACKLOG = 1024
@@ -26,6 +27,11 @@ RETRY = 0.5
 #: Seconds between two log lines about that.
 LOG_EVERY = 60.0
 
+#: TLS handshakes under way at once; who comes beyond is turned away.
+MAX_HANDSHAKES = 256
+#: Seconds for a TLS handshake, and for the goodbye of TLS.
+HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT = 10.0, 1.0
+
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 _log = logging.getLogger("pyconnector.edge")
@@ -34,10 +40,13 @@ _log = logging.getLogger("pyconnector.edge")
 class Listener:
     """Accepts connections from `start` to `close`, each with a protocol of its own."""
 
-    def __init__(self, factory: Callable[[], asyncio.BaseProtocol], what: str) -> None:
-        """`what` says in the log who is waiting, such as "visitors"."""
+    def __init__(
+        self, factory: Callable[[], asyncio.BaseProtocol], what: str, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`what` says in the log who is waiting, such as "visitors". With `tls` protocols begin after the handshake."""
         self._factory = factory
         self._what = what
+        self._tls = tls
         self._sockets: list[socket.socket] = []
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
@@ -56,7 +65,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         if sys.platform == "win32":
             # Its default loop watches no sockets for readers.
-            self._server = await loop.create_server(self._factory, host, port, backlog=BACKLOG)
+            self._server = await loop.create_server(self._factory, host, port, backlog=BACKLOG, ssl=self._tls)
             bound = self._server.sockets[0].getsockname()
             return str(bound[0]), int(bound[1])
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -102,13 +111,25 @@ class Listener:
                 self._wait_for_resources(listening, exc)
                 return
             accepted.setblocking(False)
+            if self._tls is not None and len(self._tasks) >= MAX_HANDSHAKES:
+                accepted.close()
+                continue
             self._tasks.start(self._join(accepted), f"edge accept of {self._what}")
 
     async def _join(self, accepted: socket.socket) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+            if self._tls is None:
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+            else:
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._protocol,
+                    accepted,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+                )
         except OSError:
-            accepted.close()  # it left at once
+            accepted.close()  # it left at once, or does not speak TLS
         except BaseException:
             accepted.close()
             raise

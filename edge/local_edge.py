@@ -18,10 +18,11 @@ from pyconnector.edge.debug_api.api import ControlApi
 from pyconnector.edge.debug_api.http import ControlServer
 from pyconnector.edge.faults.refusals import Refusals
 from pyconnector.edge.faults.relay import FaultRelay
+from pyconnector.edge.listener import Listener
 from pyconnector.edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings, host_port_text
 from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.edge.visitors.tcp.port import TcpVisitors
-from pyconnector.transport import quic
+from pyconnector.transport import http2, quic
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import ServerTls
 from pyconnector.transport.tls.certificates import make_authority
@@ -36,12 +37,15 @@ if TYPE_CHECKING:
     from pyconnector.edge.settings import DirectorySettings, HostPort
     from pyconnector.transport.seam import Connection
 
+#: Ports that are tried where any would do, for one that is free for UDP and for TCP.
+PORT_ATTEMPTS = 16
+
 
 class LocalEdge:
     """Accepts connectors and serves visitors from `start` to `stop`."""
 
     quic_address: HostPort
-    "Where connectors reach it."
+    "Where connectors reach it, over QUIC and over HTTP/2."
     visitor_address: HostPort
     "Where visitors reach it over HTTP/1.1 and HTTP/2."
     control_address: HostPort | None
@@ -177,16 +181,58 @@ class LocalEdge:
         await follower.start(host_port_text(self.quic_address) if self.settings.address is not None else "")
 
     async def _listen_for_connectors(self, host: str, port: int) -> None:
-        settings = self.settings
+        """Listen for QUIC and for HTTP/2 at one port number, as the real edge does."""
         tls = self._prepare_tls()
+        for attempt in range(PORT_ATTEMPTS):
+            opened = contextlib.AsyncExitStack()
+            try:
+                if "quic" in self.settings.protocols:
+                    self.quic_address = await self._listen_for_quic(opened, tls, host, port)
+                if "http2" in self.settings.protocols:
+                    taken = port if "quic" not in self.settings.protocols else self.quic_address[1]
+                    self.quic_address = await self._listen_for_http2(opened, tls, host, taken)
+            except BaseException as exc:
+                await opened.aclose()
+                # A free UDP port may be no free TCP port.
+                if not isinstance(exc, OSError) or port or attempt + 1 == PORT_ATTEMPTS:
+                    raise
+                continue
+            await self._exit.enter_async_context(opened)
+            return
+
+    async def _listen_for_quic(
+        self, opened: contextlib.AsyncExitStack, tls: ServerTls, host: str, port: int
+    ) -> HostPort:
+        settings = self.settings
         inner: HostPort = ("127.0.0.1", 0) if settings.fault_relay else (host, port)
         listener = await quic.listen(*inner, tls=tls, settings=settings.quic, on_connection=self.connectors.accept)
-        self._exit.push_async_callback(listener.close)
-        self.quic_address = listener.address
-        if settings.fault_relay:
-            self.relay = FaultRelay(host, port, listener.address)
-            self._exit.push_async_callback(self.relay.close)
-            self.quic_address = await self.relay.start()
+        opened.push_async_callback(listener.close)
+        if not settings.fault_relay:
+            return listener.address
+        self.relay = FaultRelay(host, port, listener.address)
+        opened.push_async_callback(self.relay.close)
+        return await self.relay.start()
+
+    async def _listen_for_http2(
+        self, opened: contextlib.AsyncExitStack, tls: ServerTls, host: str, port: int
+    ) -> HostPort:
+        listener = Listener(self._http2_socket, "connectors", tls=http2.server_context(tls))
+        address = await listener.start(host, port)
+
+        async def close() -> None:
+            listener.close()
+            await listener.wait_closed()
+
+        opened.push_async_callback(close)
+        return address
+
+    def _http2_socket(self) -> http2.Http2Socket:
+        return http2.Http2Socket(
+            client=True,
+            settings=http2.CLIENT_SETTINGS,
+            on_connection=self.connectors.accept,
+            later=self._visitors.turns.add,
+        )
 
     async def _open_tcp_port(self, settings: TcpPort) -> int:
         visitors = TcpVisitors(settings, self._visitors)

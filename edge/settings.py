@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: A host and a port to bind; port 0 takes a free one.
 HostPort = tuple[str, int]
 
+#: What connectors may speak.
+PROTOCOLS = ("quic", "http2")
+
 _HOSTNAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 _LOCATION = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -188,7 +191,9 @@ class EdgeSettings:
     """Everything about one local edge."""
 
     address: HostPort | None = ("127.0.0.1", 0)
-    "Where connectors reach it over QUIC; None where they are attached by other means, as in tests."
+    "Where connectors reach it; None where they are attached by other means, as in tests."
+    protocols: tuple[str, ...] = PROTOCOLS
+    "Over which of `PROTOCOLS` they may come, all at one port number: QUIC by UDP, HTTP/2 by TCP."
     visitors: VisitorSettings = VisitorSettings()
     control: ControlSettings | None = ControlSettings()
     tunnels: tuple[TunnelSettings, ...] = ()
@@ -202,7 +207,7 @@ class EdgeSettings:
     location: str = "local"
     "The name of this edge, in connectors' logs and in Cf-Ray: letters, digits, `-` and `_`."
     max_connectors: int = 1000
-    "QUIC connections at once."
+    "Connections of connectors at once."
     quic: QuicSettings = field(default_factory=lambda: QuicSettings(engine="aioquic"))
     "aioquic, because qh3 cannot answer the zero-length connection ids of the reference."
 
@@ -216,6 +221,8 @@ class EdgeSettings:
             raise SettingsError(
                 f"an edge that accepts any credentials may listen on loopback only, not on {self.address[0]}"
             )
+        if not self.protocols or not set(self.protocols) <= set(PROTOCOLS):
+            raise SettingsError(f"connectors come over {' or '.join(PROTOCOLS)}, not over {','.join(self.protocols)!r}")
         if not _LOCATION.fullmatch(self.location):
             raise SettingsError(f"{self.location!r} is no name for an edge: use letters, digits, - and _")
         if self.directory is not None and (self.private_routes or self.private_hostnames):

@@ -23,6 +23,7 @@ from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
+from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
 from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Supervisor
@@ -292,6 +293,7 @@ class Connector:
             rpc_timeout=config.lifecycle.rpc_timeout,
             dial_quic=quic_dialer(config.edge, self._engine, self._network),
             make_datagrams=self._make_datagrams,
+            dial_http2=http2_dialer(config.edge, self._network),
             observer=self._observer,
         )
         return Services(

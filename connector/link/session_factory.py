@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.quic.session import QuicSession
+from pyconnector.connector.link.session import HTTP2
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.requests.path import RequestPath
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.datagrams.carrier import DatagramLink
     from pyconnector.connector.link.edge_connection import Plan
+    from pyconnector.connector.link.http2.session import Http2Session
     from pyconnector.connector.link.session import Session
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.origins.base import Headers
+    from pyconnector.transport.http2 import Http2Connection
     from pyconnector.transport.seam import Connection, Stream
 
 
@@ -37,6 +40,7 @@ class SessionFactory:
     dial_quic: Callable[[Plan], Awaitable[Connection]]
     make_datagrams: Callable[[int, Connection], DatagramLink]
     "Serves the datagrams of the connection of an index."
+    dial_http2: Callable[[Plan], Awaitable[Http2Connection]]
     observer: Observer | None = None
     "Told of every request."
 
@@ -46,6 +50,8 @@ class SessionFactory:
         Raises:
             ConnectFailed: no connection came to be.
         """
+        if plan.protocol == HTTP2:
+            return self.http2_session(await self.dial_http2(plan), plan.index)
         return self.quic_session(await self.dial_quic(plan), plan.index)
 
     def quic_session(self, connection: Connection, index: int) -> QuicSession:
@@ -68,6 +74,21 @@ class SessionFactory:
         streams = DataStreams(self._path(index, log), serve_rpc=serve_rpc, log=log)
         session = QuicSession(connection, streams, functools.partial(self.make_datagrams, index))
         return session
+
+    def http2_session(self, connection: Http2Connection, index: int) -> Http2Session:
+        """Return the session of an HTTP/2 connection."""
+        # Loaded where it is used: its library takes a while, and QUIC does without.
+        from pyconnector.connector.link.http2.session import Http2Session
+
+        log = Log("request", {"connIndex": index})
+        return Http2Session(
+            connection,
+            self._path(index, log),
+            orchestrator=self.orchestrator,
+            counters=self.counters,
+            rpc_timeout=self.rpc_timeout,
+            log=log,
+        )
 
     def _path(self, index: int, log: Log) -> RequestPath:
         return RequestPath(

@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.connectors.connection import EdgeConnection, PushFailed
+from pyconnector.edge.connectors.connection import EdgeConnection
+from pyconnector.edge.connectors.session import PushFailed
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels

@@ -1,7 +1,7 @@
-"""One connection of a connector, from the edge's side: the control stream, its verdict, and RPC in both directions.
+"""One connection of a connector, from the edge's side: the control stream, its verdict, and configurations.
 
-Started by `edge.connectors.registry` for each QUIC connection; visitors' requests reach it by
-`edge.connectors.exchange`.
+Started by `edge.connectors.registry` for each connection; visitors' requests reach it by `edge.connectors.exchange`.
+What depends on the protocol is its session's.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.connectors.calls import RPC_TIMEOUT, RpcFailed, call
-from pyconnector.edge.connectors.quic.exchange import open_quic_exchange
-from pyconnector.edge.private.datagrams.make import make_link
+from pyconnector.edge.connectors.session import PushFailed
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.rpc.conversation import READ_BYTES
-from pyconnector.protocol.rpc.edge_rpc import ConfigurationAnswered, EdgeRpcClient, EdgeRpcServer, UdpSessionEnded
 from pyconnector.protocol.rpc.registration import (
     ConnectionDetails,
     ConversationEnded,
@@ -28,17 +25,16 @@ from pyconnector.protocol.rpc.registration import (
     RegistrationServer,
     UnregisterRequested,
 )
-from pyconnector.protocol.streams.openings import RPC_SIGNATURE
 from pyconnector.transport.errors import ConnectionClosed, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
+    from pyconnector.edge.connectors.session import ConnectorSession
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
     from pyconnector.edge.faults.refusals import Refusals
     from pyconnector.edge.private.datagrams.link import DatagramLink
-    from pyconnector.transport.seam import Connection, Stream
+    from pyconnector.protocol.rpc.edge_rpc import ConfigurationAnswered
+    from pyconnector.transport.seam import Stream
 
 #: Seconds from the end of the handshake to a registration.
 REGISTRATION_TIMEOUT = 10.0
@@ -46,21 +42,16 @@ REGISTRATION_TIMEOUT = 10.0
 REFUSED_LINGER = 2.0
 #: Versions of configurations are 32-bit numbers.
 MAX_VERSION = 2**31 - 1
-#: RPC streams that a connector may have open at once.
-MAX_RPC_STREAMS = 16
 
 _log = logging.getLogger("pyconnector.edge")
-
-
-class PushFailed(Exception):
-    """A configuration did not reach the connector, or it did not answer. The text is one sentence."""
 
 
 class EdgeConnection:
     """A connector's connection: accepted, then registered, then draining, then closed."""
 
-    def __init__(self, transport: Connection, *, tunnels: Tunnels, refusals: Refusals, location: str) -> None:
-        self.transport = transport
+    def __init__(self, session: ConnectorSession, *, tunnels: Tunnels, refusals: Refusals, location: str) -> None:
+        self.session = session
+        self.transport = session.transport
         self.connection_id = uuid.uuid4()
         self.in_flight = 0
         self.state = "accepted"
@@ -74,8 +65,6 @@ class EdgeConnection:
         "Of the configuration that the connector said it has in force."
         self._registration: Registration | None = None
         self._tasks = TaskSet()
-        self._rpc_streams = 0
-        self._control_seen = False
         self._refused_hostnames: tuple[str, ...] = ()
         self.datagrams: DatagramLink | None = None
         "What carries UDP and ICMP over it, once registered by a connector that can."
@@ -95,6 +84,7 @@ class EdgeConnection:
         told: dict[str, object] = {
             "id": str(self.connection_id),
             "state": self.state,
+            "protocol": self.session.protocol,
             "peer": "{}:{}".format(*self.transport.peer_address[:2]),
             "in_flight": self.in_flight,
         }
@@ -112,7 +102,7 @@ class EdgeConnection:
 
     async def run(self) -> None:
         """Serve the connection until it ended. Cancel closes it."""
-        self.transport.set_stream_handler(self._stream_opened)
+        self.session.start(self._tasks, self._serve_control)
         self._tasks.start(self._limit_registration(), f"edge registration limit {self.connection_id}")
         try:
             info = await self.transport.wait_closed()
@@ -130,7 +120,7 @@ class EdgeConnection:
 
     async def open(self, request: TunnelRequest, *, body: bytes, finish: bool) -> Exchange:
         """See `Member.open`. Cancel leaves nothing behind."""
-        return await open_quic_exchange(self, self.transport, request, body=body, finish=finish)
+        return await self.session.open(self, request, body=body, finish=finish)
 
     async def push_configuration(
         self, version: int, configuration: bytes, *, numbered: bool = False
@@ -144,38 +134,17 @@ class EdgeConnection:
         Raises:
             PushFailed: there was no answer.
         """
-        answer = await self._push_once(version, configuration)
+        answer = await self.session.push(version, configuration)
         if not numbered and not answer.error and version < answer.latest_applied_version < MAX_VERSION:
             version = answer.latest_applied_version + 1
-            answer = await self._push_once(version, configuration)
+            answer = await self.session.push(version, configuration)
         if not answer.error:
             self.applied_version = answer.latest_applied_version
         if not answer.error and (self.applied_version < version if numbered else self.applied_version != version):
             raise PushFailed(f"The connector stays at version {answer.latest_applied_version}.")
         return answer
 
-    async def _push_once(self, version: int, configuration: bytes) -> ConfigurationAnswered:
-        client = EdgeRpcClient()
-        client.update_configuration(version, configuration)
-        try:
-            answer = await call(self.transport, client)
-        except RpcFailed as exc:
-            raise PushFailed(str(exc)) from exc
-        assert isinstance(answer, ConfigurationAnswered)
-        return answer
-
-    # -- streams that the connector opens ------------------------------------------------------------------------
-
-    def _stream_opened(self, stream: Stream) -> None:
-        if not self._control_seen and stream.stream_id == 0:
-            self._control_seen = True
-            self._tasks.start(self._serve_control(stream), f"edge control stream {self.connection_id}")
-        elif self._rpc_streams >= MAX_RPC_STREAMS:
-            stream.reset()
-            stream.stop()
-        else:
-            self._rpc_streams += 1
-            self._tasks.start(self._serve_rpc(stream), f"edge rpc stream {self.connection_id}")
+    # -- the control stream -----------------------------------------------------------------------------------------
 
     async def _limit_registration(self) -> None:
         await asyncio.sleep(REGISTRATION_TIMEOUT)
@@ -249,17 +218,18 @@ class EdgeConnection:
         self.state = "registered"
         self._registration = registration
         self.registered_at = asyncio.get_running_loop().time()
-        self.datagrams = make_link(self.transport, registration.features)
+        self.datagrams = self.session.carry_datagrams(registration.features)
         verdict.join(self)
         managed = verdict.configuration is not None
         server.accept(
             ConnectionDetails(connection_id=self.connection_id, location=self.location, remotely_managed=managed)
         )
         _log.info(
-            "connection %s registered for tunnel %s as index %d",
+            "connection %s registered for tunnel %s as index %d over %s",
             self.connection_id,
             registration.tunnel_id,
             registration.connection_index,
+            self.session.protocol,
         )
         if managed:
             self._tasks.start(self._push_kept(verdict), f"edge configuration {self.connection_id}")
@@ -300,44 +270,6 @@ class EdgeConnection:
                 refused[0],
             )
         self._refused_hostnames = refused
-
-    async def _serve_rpc(self, stream: Stream) -> None:
-        try:
-            async with asyncio.timeout(RPC_TIMEOUT):
-                await self._answer_rpc(stream)
-        except (TimeoutError, TransportError, ProtocolError) as exc:
-            _log.info("connection %s: an RPC stream failed: %r", self.connection_id, str(exc))
-        finally:
-            self._rpc_streams -= 1
-            stream.stop()
-            stream.reset()
-
-    async def _answer_rpc(self, stream: Stream) -> None:
-        # A connector says that a UDP session ended (wire.md 11); one that is unknown has ended already: no error.
-        data = b""
-        while len(data) < len(RPC_SIGNATURE):
-            piece = await stream.receive(READ_BYTES)
-            if not piece:
-                return
-            data += piece
-        if not data.startswith(RPC_SIGNATURE):
-            raise ProtocolError("a stream of the connector does not begin with the RPC signature")
-        server = EdgeRpcServer()
-        data = data[len(RPC_SIGNATURE) :]
-        while True:
-            events: Sequence[object] = server.receive_data(data) if data else ()
-            for event in events:
-                if isinstance(event, UdpSessionEnded):
-                    server.answer_udp_end(event.call)
-                    if self.datagrams is not None:
-                        self.datagrams.ended(event.session_id.bytes, event.message)
-            if answer := server.bytes_to_send():
-                await stream.send(answer)
-            await asyncio.sleep(0)
-            data = await stream.receive(READ_BYTES)
-            if not data:
-                stream.finish()
-                return
 
     def _leave(self, state: str) -> None:
         if self.tunnel is not None:

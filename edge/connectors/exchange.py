@@ -1,8 +1,8 @@
 """The request seam of the edge: a visitor's request into a tunnel, and the connector's answer to it.
 
 Visitors of every kind say what they want as a `TunnelRequest` and get an `Exchange`; they know nothing of the form of
-the tunnel protocol below. Each form is a subclass (`edge.connectors.quic.exchange` for QUIC data streams), opened by
-the connection that carries it.
+the tunnel protocol below. Each form is a subclass (`edge.connectors.quic.exchange` for QUIC data streams,
+`edge.connectors.http2.exchange` for HTTP/2), opened by the connection that carries it.
 """
 
 from __future__ import annotations

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.connectors.connection import EdgeConnection
+from pyconnector.edge.connectors.http2.session import Http2ConnectorSession
+from pyconnector.edge.connectors.quic.session import QuicConnectorSession
 from pyconnector.edge.tasks import TaskSet
+from pyconnector.transport.http2 import Http2Connection
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pyconnector.edge.connectors.session import ConnectorSession
     from pyconnector.edge.connectors.tunnels import Tunnels
     from pyconnector.edge.faults.refusals import Refusals
     from pyconnector.transport.seam import Connection
@@ -34,7 +38,12 @@ class Connectors:
         if len(self._by_id) >= self._limit:
             transport.close(0, "too many connections")
             return
-        connection = EdgeConnection(transport, tunnels=self._tunnels, refusals=self._refusals, location=self._location)
+        session: ConnectorSession
+        if isinstance(transport, Http2Connection):
+            session = Http2ConnectorSession(transport)
+        else:
+            session = QuicConnectorSession(transport)
+        connection = EdgeConnection(session, tunnels=self._tunnels, refusals=self._refusals, location=self._location)
         self._by_id[connection.connection_id] = connection
         self._tasks.start(self._run(connection), f"edge connection {connection.connection_id}")
 

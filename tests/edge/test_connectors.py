@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from pyconnector.edge.connectors import connection as edge_connection
+from pyconnector.edge.connectors.quic import session as quic_session
 from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcClient, EdgeRpcServer, UdpSessionEndAnswered
 from pyconnector.protocol.rpc.registration import LocalConfigurationAccepted, Refusal, Refused, Registered, Unregistered
 from pyconnector.protocol.streams.openings import encode_rpc_opening
@@ -226,7 +227,7 @@ def test_streams_that_a_connector_opens_are_bounded_and_judged() -> None:
     async def test() -> None:
         async with memory_edge() as edge:
             connector = await connected(edge)
-            held = [await connector.connection.open_stream() for _ in range(edge_connection.MAX_RPC_STREAMS)]
+            held = [await connector.connection.open_stream() for _ in range(quic_session.MAX_RPC_STREAMS)]
             for stream in held:
                 await stream.send(b"\x52")
             await asyncio.sleep(0.01)

@@ -24,7 +24,6 @@ from hyperframe.frame import (
 )
 
 from pyconnector.edge.visitors.http2 import Http2Visitor, connection, incoming
-from pyconnector.edge.visitors.http2.budget import Budget
 from pyconnector.edge.visitors.http2.connection import MAX_UNSENT
 from pyconnector.edge.visitors.http2.engine import (
     CONNECTION_WINDOW,
@@ -35,6 +34,7 @@ from pyconnector.edge.visitors.http2.engine import (
     STREAM_WINDOW,
 )
 from pyconnector.edge.visitors.http2.incoming import MAX_IDLE_FRAMES, MAX_RESETS
+from pyconnector.transport.http2.budget import Budget
 from pyconnector.transport.memory import MemoryLimits
 from tests.edge.support import until
 from tests.edge.test_http2_visitors import failing, hello, scenario, streaming_echo

@@ -25,9 +25,9 @@ from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.edge.turns import JOBS_A_TURN
 from pyconnector.edge.visitors.http2 import Http2Visitor, incoming
 from pyconnector.edge.visitors.http2.connection import AT_ONCE, MAX_DISCARDED, SLICE
-from pyconnector.edge.visitors.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
 from pyconnector.edge.visitors.http2.incoming import Incoming
 from pyconnector.edge.visitors.server import VisitorServer
+from pyconnector.transport.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
 from tests.edge.support import memory_edge, run
 from tests.edge.test_http2_fuzz import FakeSocket
 from tests.edge.test_http2_visitors import hello

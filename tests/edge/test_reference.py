@@ -1,4 +1,4 @@
-"""The genuine cloudflared against our edge: it registers over QUIC and serves HTTP, WebSocket and TCP.
+"""The genuine cloudflared against our edge: it registers over QUIC or HTTP/2 and serves HTTP, WebSocket and TCP.
 
 Needs PYCONNECTOR_CLOUDFLARED to name the binary. Everything is on loopback; its failing look-ups of names do no harm.
 """
@@ -45,7 +45,7 @@ TUNNEL = TunnelSettings(
 
 
 async def http_origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer each request with its own head and body, in chunks."""
+    """Answer each request with its own head and body, in chunks, and a trailer."""
     while True:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -53,12 +53,12 @@ async def http_origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             break
         length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         body = await reader.readexactly(int(length[0].partition(b":")[2])) if length else b""
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Origin: yes\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Origin: yes\r\nTrailer: X-Sum\r\n\r\n")
         for piece in (head, body):
             if piece:
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await writer.drain()
-        writer.write(b"0\r\n\r\n")
+        writer.write(b"0\r\nX-Sum: 42\r\n\r\n")
         await writer.drain()
     writer.close()
 
@@ -90,7 +90,7 @@ async def origins() -> AsyncIterator[dict[str, int]]:
 
 @asynccontextmanager
 async def cloudflared(
-    edge: LocalEdge, directory: Path, ports: dict[str, int]
+    edge: LocalEdge, directory: Path, ports: dict[str, int], protocol: str = "quic"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     credentials = directory / "credentials.json"
     secret = base64.b64encode(TUNNEL.secret).decode()
@@ -99,7 +99,8 @@ async def cloudflared(
     )
     config = directory / "config.yaml"
     config.write_text(
-        f"tunnel: {TUNNEL.tunnel_id}\ncredentials-file: {credentials}\nprotocol: quic\ngrace-period: 1s\ningress:\n"
+        f"tunnel: {TUNNEL.tunnel_id}\ncredentials-file: {credentials}\nprotocol: {protocol}\n"
+        "grace-period: 1s\ningress:\n"
         f"  - hostname: app.test\n    service: http://127.0.0.1:{ports['http']}\n"
         f"  - hostname: ws.test\n    service: ws://127.0.0.1:{ports['ws']}\n"
         f"  - hostname: db.test\n    service: tcp://127.0.0.1:{ports['tcp']}\n"
@@ -126,19 +127,22 @@ async def cloudflared(
             await process.wait()
 
 
-def test_http_websocket_and_tcp_through_its_own_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
+def test_http_websocket_and_tcp_through_its_own_config(tmp_path: Path, protocol: str) -> None:
     async def test() -> None:
         async with (
             LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None)) as edge,
             origins() as ports,
-            cloudflared(edge, tmp_path, ports) as process,
+            cloudflared(edge, tmp_path, ports, protocol) as process,
         ):
             tunnel = edge.tunnels.get(TUNNEL.tunnel_id)
             assert tunnel is not None
             await until(lambda: tunnel.local_configuration is not None, "its configuration", seconds=15)
             assert tunnel.learned_hostnames == ("app.test", "ws.test", "db.test")
+            (connection,) = edge.connectors.all()
+            assert connection.describe()["protocol"] == protocol
             await _http(edge)
-            await _trailers_are_offered_in_vain(edge)
+            await _trailers(edge, [(b"x-sum", b"42")] if protocol == "http2" else None)
             await _websocket(edge)
             await _tcp(edge, ports)
             await _configuration(edge)
@@ -162,15 +166,18 @@ async def _http(edge: LocalEdge) -> None:
         assert (await visitor.request(get("/", "other.test"))).status == 404
 
 
-async def _trailers_are_offered_in_vain(edge: LocalEdge) -> None:
+async def _trailers(edge: LocalEdge, expected: list[tuple[bytes, bytes]] | None) -> None:
+    """HTTP/2 carries them; over QUIC they are offered to the reference in vain."""
     async with RawVisitor(edge.visitor_address) as visitor:
-        response = await visitor.request(get("/", "app.test", "TE: trailers"))
-        assert response.body.startswith(b"GET / HTTP/1.1\r\nHost: app.test\r\n")
-        assert b"pyconnector" not in response.body.lower()
+        visitor.send(get("/", "app.test", "TE: trailers"))
+        last = b"X-Sum: 42\r\n\r\n" if expected else b"\r\n0\r\n\r\n"
+        response = await visitor.reader.readuntil(last)
+        assert b"GET / HTTP/1.1\r\nHost: app.test\r\n" in response
+        assert b"pyconnector" not in response.lower()
     async with await h2_visitor(edge.visitor_address) as visitor2:
         fields = [(b"te", b"trailers"), (b"content-length", b"11")]
         answer = await visitor2.ask(*fields, method=b"POST", body=b"over HTTP/2")
-        assert (answer.status, answer.trailers) == (200, None)
+        assert (answer.status, answer.trailers) == (200, expected)
         assert answer.body.startswith(b"POST / HTTP/1.1\r\nHost: app.test\r\n")
         assert answer.body.endswith(b"over HTTP/2")
         assert b"pyconnector" not in answer.body.lower()

@@ -316,6 +316,18 @@ class BufferedStream(Stream):
                 self.engine_reset(code)
             self._wake_sender()
 
+    def give_up_receiving(self) -> None:
+        """The reset that this side sends ends receiving too: what waits here is dropped. For engines."""
+        if self._receive_state == _OPEN:
+            self._receive_state = _REFUSED
+            self._drop_buffered()
+            self._wake_receiver()
+
+    def check_sendable(self) -> None:
+        """Raise as `send` does where nothing can be sent any more. For engines."""
+        if self._send_state != _OPEN or self._connection.closed is not None:
+            self._refuse_to_send()
+
     def _refuse_to_send(self) -> NoReturn:
         if self._send_state == _ABORTED:
             raise StreamReset(self._abort_code)

@@ -13,15 +13,15 @@ from h2 import events
 from h2.errors import ErrorCodes
 from h2.exceptions import NoSuchStreamError, ProtocolError
 
-from pyconnector.edge.visitors.http2 import frames
-from pyconnector.edge.visitors.http2.budget import Budget
 from pyconnector.edge.visitors.http2.engine import MAX_BLOCK, MAX_CONCURRENT_STREAMS
 from pyconnector.edge.visitors.http2.fields import Malformed, check_request, check_trailers
-from pyconnector.edge.visitors.http2.frames import FrameCutter, FrameTooLarge, RawFrame
+from pyconnector.transport.http2 import frames
+from pyconnector.transport.http2.budget import Budget
+from pyconnector.transport.http2.frames import FrameCutter, FrameTooLarge, RawFrame
 
 if TYPE_CHECKING:
-    from pyconnector.edge.visitors.http2.engine import Engine
     from pyconnector.edge.visitors.http2.stream import VisitorStream
+    from pyconnector.transport.http2.engine import Engine
 
     Fields = list[tuple[bytes, bytes]]
 
@@ -212,7 +212,7 @@ class Incoming:
     def _begin(self, event: events.RequestReceived, fault: str) -> None:
         fields = self._h2.sections.take()
         stream_id = event.stream_id
-        if len(self._h2.streams) > MAX_CONCURRENT_STREAMS < self._h2.open_inbound_streams:
+        if len(self._h2.streams) > MAX_CONCURRENT_STREAMS < self._h2.count_inbound_streams():
             # Before it knew of the limit no visitor can have kept it (RFC 9113 5.1.2).
             self.refuse(stream_id, ErrorCodes.REFUSED_STREAM, f"more than {MAX_CONCURRENT_STREAMS} at once")
             return

@@ -1,4 +1,4 @@
-"""How often a visitor may do what costs it less than us: a burst at once, then so many a second. Pure."""
+"""How often a peer may do what costs it less than us: a burst at once, then so many a second. Pure."""
 
 from __future__ import annotations
 

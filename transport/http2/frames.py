@@ -1,7 +1,7 @@
 """HTTP/2 frames as they come (RFC 9113 4.1): cut out one by one, counted and priced before anybody reads them. Pure.
 
 The library takes whatever is there in one go, and the same for every kind of frame. What one turn of the loop may do,
-and what a visitor may do at all, is decided by these prices.
+and what a peer may do at all, is decided by these prices.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ END_STREAM, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x4, 0x8, 0x20
 
 #: Bytes of a frame's header.
 HEADER = 9
-#: Longest payload of a frame: what our settings say (RFC 9113 4.2).
+#: Longest payload of a frame unless our settings say otherwise (RFC 9113 4.2).
 MAX_PAYLOAD = 16 * 1024
 
 
 class FrameTooLarge(Exception):
     """A frame claims to be longer than allowed. Caught where frames are taken: it ends the connection."""
+
+
+class NoPreface(Exception):
+    """The first bytes are not those of HTTP/2. Caught where frames are taken: it ends the connection."""
 
 
 class RawFrame(NamedTuple):
@@ -51,21 +55,29 @@ class RawFrame(NamedTuple):
 class FrameCutter:
     """Cuts frames out of bytes that come in any pieces. What waits here is one read of the socket and one frame."""
 
-    __slots__ = ("_at", "_buffer", "_skip")
+    __slots__ = ("_at", "_buffer", "_max_payload", "_preface")
 
-    def __init__(self) -> None:
+    def __init__(self, max_payload: int = MAX_PAYLOAD, *, preface: bytes = PREFACE) -> None:
+        """`preface` is what must come first: empty for what a server sends."""
         self._buffer = bytearray()
         self._at = 0
-        self._skip = len(PREFACE)  # whose presence was checked before
+        self._max_payload = max_payload
+        self._preface = preface
 
     def __len__(self) -> int:
         return len(self._buffer) - self._at
 
     def feed(self, data: bytes) -> None:
-        """Add bytes that arrived; the first of all are the preface."""
-        if self._skip:
-            skipped, data = min(self._skip, len(data)), data[self._skip :]
-            self._skip -= skipped
+        """Add bytes that arrived.
+
+        Raises:
+            NoPreface: they begin with something else.
+        """
+        if self._preface:
+            size = min(len(self._preface), len(data))
+            if data[:size] != self._preface[:size]:
+                raise NoPreface("it does not speak HTTP/2")
+            self._preface, data = self._preface[size:], data[size:]
         if self._at:
             del self._buffer[: self._at]
             self._at = 0
@@ -75,7 +87,7 @@ class FrameCutter:
         """Return the next frame once it is whole, else None.
 
         Raises:
-            FrameTooLarge: it never will be, for it is longer than `MAX_PAYLOAD`.
+            FrameTooLarge: it never will be, for it is longer than allowed.
         """
         end = self._end()
         if end is None:
@@ -103,7 +115,7 @@ class FrameCutter:
         if len(self._buffer) < at + HEADER:
             return None
         length = int.from_bytes(self._buffer[at : at + 3])
-        if length > MAX_PAYLOAD:
-            raise FrameTooLarge(f"a frame of {length} bytes is beyond the limit of {MAX_PAYLOAD}")
+        if length > self._max_payload:
+            raise FrameTooLarge(f"a frame of {length} bytes is beyond the limit of {self._max_payload}")
         end = at + HEADER + length
         return end if len(self._buffer) >= end else None

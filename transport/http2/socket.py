@@ -1,0 +1,66 @@
+"""The callbacks of a TLS socket that speaks HTTP/2, for the connection that is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from pyconnector.transport.http2.connection import Http2Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.transport.http2.settings import Http2Settings
+
+
+class Http2Socket(asyncio.Protocol):
+    """One socket. `on_connection` is given the connection as soon as the handshake is complete."""
+
+    def __init__(
+        self,
+        *,
+        client: bool,
+        settings: Http2Settings,
+        on_connection: Callable[[Http2Connection], None] | None = None,
+        later: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._on_connection = on_connection
+        self._later = later
+        self.connection: Http2Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"<Http2Socket {self.connection!r}>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is complete."""
+        connection = self.connection = Http2Connection(
+            cast("asyncio.Transport", transport), client=self._client, settings=self._settings, later=self._later
+        )
+        if self._on_connection is not None:
+            self._on_connection(connection)
+
+    def data_received(self, data: bytes) -> None:
+        """Frames came."""
+        if self.connection is not None:
+            self.connection.socket_received(data)
+
+    def eof_received(self) -> bool:
+        """HTTP/2 knows no half of a connection."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        if self.connection is not None:
+            self.connection.socket_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The peer takes less than comes."""
+        if self.connection is not None:
+            self.connection.socket_room(paused=True)
+
+    def resume_writing(self) -> None:
+        """The peer took enough."""
+        if self.connection is not None:
+            self.connection.socket_room(paused=False)
