@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Changes in one answer.
 MAX_CHANGES = 1000
+#: Objects of a snapshot that are read and written in one turn of the event loop.
+ROWS_AT_ONCE = 500
 #: Seconds after which a waiting edge looks by itself: another process may write the same file, or a message be lost.
 LOOK_AGAIN = 1.0
 #: Seconds to reach PostgreSQL.
@@ -69,22 +72,29 @@ class ChangeFeed:
             await asyncio.wait([self._listening])
             self._listening = None
 
-    async def snapshot(self) -> dict[str, Any]:
-        """Return all that edges need to know, as of one number. Cancel reads nothing more.
+    async def snapshot(self) -> bytes:
+        """Return all that edges need to know, as of one number: lines of JSON. Cancel reads nothing more.
+
+        The first line is `{"number": N}`, each one after it `{"kind", "id", "value"}`: neither end has to hold its
+        event loop up for all of them at once.
 
         Raises:
             StoreUnavailable: the database cannot be read.
         """
         async with self._database.read() as session:
             number = (await session.execute(select(Feed.last))).scalar_one()
-            objects: dict[str, dict[str, Any]] = {}
+            lines = [json.dumps({"number": number})]
             for kind, table, value in _KINDS:
                 statement = select(table)
                 if hasattr(table, "deleted_at"):
                     statement = statement.where(table.deleted_at.is_(None))
-                rows = (await session.execute(statement)).scalars()
-                objects[kind] = {row.name if kind == "name" else row.id: value(row) for row in rows}
-        return {"number": number, "objects": objects}
+                rows = (await session.stream(statement.execution_options(yield_per=ROWS_AT_ONCE))).scalars()
+                async for part in rows.partitions():
+                    for row in part:
+                        key = row.name if kind == "name" else row.id
+                        lines.append(json.dumps({"kind": kind, "id": key, "value": value(row)}))
+                    await asyncio.sleep(0)
+        return "\n".join(lines).encode("ascii")
 
     async def changes(self, after: int, wait: float) -> Changes | None:
         """Return what happened after number `after`, waiting up to `wait` seconds for the first of it.

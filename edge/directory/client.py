@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 WAIT = 20.0
 #: Seconds for everything else.
 TIMEOUT = 10.0
+#: Lines of a snapshot that are read in one turn of the event loop.
+LINES_AT_ONCE = 500
 #: Bytes of an answer.
 MAX_ANSWER = 256 * 1024 * 1024
 
@@ -44,13 +47,25 @@ class ControlClient:
         """Close its connections. Cancel leaves some open."""
         await self._client.aclose()
 
-    async def snapshot(self) -> object:
-        """Return a whole snapshot. Cancel gives it up.
+    async def snapshot(self) -> dict[str, Any]:
+        """Return a whole snapshot: `number` and `objects`. Cancel gives it up.
 
         Raises:
             Unreachable: there was none.
+            DirectoryError: it was none.
         """
-        return await self._ask("GET", "/snapshot")
+        first, *lines = (await self._ask("GET", "/snapshot")).split(b"\n")
+        objects: dict[str, dict[str, Any]] = {}
+        try:
+            number = json.loads(first)["number"]
+            for count, line in enumerate(lines):
+                entry = json.loads(line)
+                objects.setdefault(entry["kind"], {})[entry["id"]] = entry["value"]
+                if not count % LINES_AT_ONCE:
+                    await asyncio.sleep(0)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DirectoryError("the control plane's snapshot is none") from error
+        return {"number": number, "objects": objects}
 
     async def changes(self, after: int) -> object:
         """Return what changed after a number, once something did. Cancel gives it up.
@@ -59,7 +74,7 @@ class ControlClient:
             Gone: only a snapshot helps.
             Unreachable: there was no answer.
         """
-        return await self._ask("GET", f"/changes?after={after}&wait={WAIT:g}", WAIT + TIMEOUT)
+        return _parsed(await self._ask("GET", f"/changes?after={after}&wait={WAIT:g}", WAIT + TIMEOUT))
 
     async def report(self, report: dict[str, Any]) -> list[str]:
         """Send a report; return the connections that this edge has to close. Cancel gives it up.
@@ -67,22 +82,27 @@ class ControlClient:
         Raises:
             Unreachable: it was not taken.
         """
-        answer = await self._ask("POST", "/report", body=report)
+        answer = _parsed(await self._ask("POST", "/report", body=report))
         close = answer.get("close") if isinstance(answer, dict) else None
         return [entry for entry in close if isinstance(entry, str)] if isinstance(close, list) else []
 
-    async def _ask(self, method: str, path: str, timeout: float = TIMEOUT, body: object = None) -> object:
+    async def _ask(self, method: str, path: str, timeout: float = TIMEOUT, body: object = None) -> bytes:
         try:
             async with self._client.stream(method, path, timeout=timeout, json=body) as response:
                 if response.status_code == 410:
                     raise Gone
                 if response.status_code != 200:
                     raise Unreachable(f"the control plane answered {response.status_code}")
-                return json.loads(await _whole(response))
+                return await _whole(response)
         except self._errors as error:
             raise Unreachable(f"the control plane cannot be reached: {type(error).__name__}") from error
-        except (ValueError, RecursionError) as error:
-            raise DirectoryError("the control plane's answer is not JSON") from error
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DirectoryError("the control plane's answer is not JSON") from error
 
 
 async def _whole(response: httpx.Response) -> bytes:

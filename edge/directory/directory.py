@@ -14,6 +14,7 @@ from pyconnector.edge.directory.values import (
     CLEANUP,
     KINDS,
     ChangeEntry,
+    Entry,
     HostnameRouteEntry,
     IpRouteEntry,
     NameEntry,
@@ -24,9 +25,12 @@ from pyconnector.edge.directory.values import (
 from pyconnector.edge.settings import TunnelSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
+
+#: Objects of a snapshot that are taken over in one turn of the event loop.
+OBJECTS_AT_ONCE = 500
 
 
 class Directory:
@@ -52,16 +56,33 @@ class Directory:
         Raises:
             DirectoryError: an object is none; nothing is changed then.
         """
-        parsed = {kind: {key: parse_entry(kind, key, value) for key, value in objects[kind].items()} for kind in KINDS}
-        for kind in reversed(KINDS):
-            for key in [key for key in self.objects[kind] if key not in objects[kind]]:
-                self._drop(kind, key)
+        for _ in self.snapshot_steps(number, objects):
+            pass
+
+    def snapshot_steps(self, number: int, objects: dict[str, dict[str, Any]]) -> Iterator[None]:
+        """Take a snapshot over, pausing after every so many objects so that requests get their turn.
+
+        Raises:
+            DirectoryError: an object is none; nothing is changed then.
+        """
+        parsed: list[tuple[str, str, Entry]] = []
         for kind in KINDS:
             present = self.objects[kind]
-            for key, entry in parsed[kind].items():
-                if present.get(key) != objects[kind][key]:
-                    present[key] = objects[kind][key]
-                    self._put(entry)
+            for count, (key, value) in enumerate(objects[kind].items(), 1):
+                if key not in present or present[key] != value:
+                    parsed.append((kind, key, parse_entry(kind, key, value)))
+                if not count % OBJECTS_AT_ONCE:
+                    yield
+        for kind in reversed(KINDS):
+            for count, key in enumerate([key for key in self.objects[kind] if key not in objects[kind]], 1):
+                self._drop(kind, key)
+                if not count % OBJECTS_AT_ONCE:
+                    yield
+        for count, (kind, key, entry) in enumerate(parsed, 1):
+            self.objects[kind][key] = objects[kind][key]
+            self._put(entry)
+            if not count % OBJECTS_AT_ONCE:
+                yield
         self.number = number
 
     def take_changes(self, changes: Iterable[ChangeEntry]) -> None:

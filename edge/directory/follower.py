@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge.connectors.configuration import push_kept
 from pyconnector.edge.directory import cache
@@ -82,7 +82,7 @@ class Follower:
             if loaded is None:
                 return
             number, objects, self._as_of = loaded
-            self.directory.take_snapshot(number, objects)
+            await self._take(number, objects)
         except DirectoryError as error:
             _log.warning("The cached snapshot is not used: %s", error)
             return
@@ -114,11 +114,15 @@ class Follower:
     async def _take_snapshot(self) -> None:
         number, objects = parse_snapshot(await self._client.snapshot())
         before = self.directory.number
-        self.directory.take_snapshot(number, objects)
+        await self._take(number, objects)
         self._heard()
         if before != number:
             self._save_soon()
         self._first.set()
+
+    async def _take(self, number: int, objects: dict[str, dict[str, Any]]) -> None:
+        for _ in self.directory.snapshot_steps(number, objects):
+            await asyncio.sleep(0)
 
     async def _take_changes(self) -> None:
         changes = parse_changes(await self._client.changes(self.directory.number))

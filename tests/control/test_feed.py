@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 
 from pyconnector.control.store import work
 from pyconnector.control.store.objects.live import EDGE_LIFETIME
+from pyconnector.edge.directory.values import KINDS
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import open_mesh, run
 
@@ -25,8 +27,11 @@ OnMesh = Callable[[Any], None]
 
 
 async def snapshot(edge: httpx.AsyncClient) -> dict[str, Any]:
-    answer: dict[str, Any] = (await edge.get("/snapshot")).json()
-    return answer
+    first, *lines = (await edge.get("/snapshot")).text.split("\n")
+    objects: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    for entry in map(json.loads, lines):
+        objects[entry["kind"]][entry["id"]] = entry["value"]
+    return {"number": json.loads(first)["number"], "objects": objects}
 
 
 def test_changes_lead_from_one_snapshot_to_the_next(on_mesh: OnMesh) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.fields import Body, Id, Text
@@ -50,9 +50,9 @@ class Report(Body):
 
 
 @router.get("/snapshot", dependencies=EDGE)
-async def get_snapshot(context: Ctx) -> JSONResponse:
-    """Return all that an edge needs to know, and the number of the last change in it."""
-    return JSONResponse(await context.feed.snapshot())
+async def get_snapshot(context: Ctx) -> Response:
+    """Return all that an edge needs to know, in lines of JSON; the first has the number of the last change in it."""
+    return Response(await context.feed.snapshot(), media_type="application/x-ndjson")
 
 
 @router.get("/changes", dependencies=EDGE)

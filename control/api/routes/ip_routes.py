@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
+from sqlalchemy import select
 from starlette.responses import JSONResponse
 
 from pyconnector.control.api.context import Ctx, Paging, needs
@@ -14,9 +15,6 @@ from pyconnector.control.api.fields import Body, Id, Moment, Text
 from pyconnector.control.store.models import IpRoute, Tunnel, VirtualNetwork
 from pyconnector.control.store.objects import ip_routes, virtual_networks
 from pyconnector.control.store.work import Work
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
 
 READ, EDIT = [needs("networks:read")], [needs("networks:edit")]
 router = APIRouter(tags=["IP routes"])
@@ -74,7 +72,13 @@ async def list_routes(
     complete = replace(wanted, **ids)  # type: ignore[arg-type]  # the keys are fields
     async with context.read() as session:
         found = await ip_routes.listed(session, context.account_id, complete, page)
-        return success([await _detailed(session, route) for route in found.rows], found)
+        named = select(Tunnel).where(Tunnel.id.in_({route.tunnel_id for route in found.rows}))
+        tunnels = {tunnel.id: tunnel.name for tunnel in (await session.execute(named)).scalars()}
+        ids_of_networks = {route.virtual_network_id for route in found.rows}
+        networks = select(VirtualNetwork).where(VirtualNetwork.id.in_(ids_of_networks))
+        names = {network.id: network.name for network in (await session.execute(networks)).scalars()}
+    told = [_detailed(row, tunnels[row.tunnel_id], names[row.virtual_network_id]) for row in found.rows]
+    return success(told, found)
 
 
 @router.post("/accounts/{account_id}/teamnet/routes", dependencies=EDIT)
@@ -107,7 +111,11 @@ async def route_of_address(
         route = await ip_routes.for_address(session, account, address, virtual_network_id)
         if route is None and default_virtual_network_fallback:
             route = await ip_routes.for_address(session, account, address, None)
-        return success({} if route is None else await _detailed(session, route))
+        if route is None:
+            return success({})
+        tunnel = await session.get_one(Tunnel, route.tunnel_id)
+        network = await session.get_one(VirtualNetwork, route.virtual_network_id)
+    return success(_detailed(route, tunnel.name, network.name))
 
 
 @router.get("/accounts/{account_id}/teamnet/routes/{route_id}", dependencies=READ)
@@ -150,9 +158,7 @@ def _json(route: IpRoute) -> dict[str, Any]:
     }
 
 
-async def _detailed(session: AsyncSession, route: IpRoute) -> dict[str, Any]:
-    tunnel = await session.get_one(Tunnel, route.tunnel_id)
-    network = await session.get_one(VirtualNetwork, route.virtual_network_id)
+def _detailed(route: IpRoute, tunnel_name: str, virtual_network_name: str) -> dict[str, Any]:
     return _json(route) | {
-        "tun_type": "cfd_tunnel", "tunnel_name": tunnel.name, "virtual_network_name": network.name,
+        "tun_type": "cfd_tunnel", "tunnel_name": tunnel_name, "virtual_network_name": virtual_network_name,
     }  # fmt: skip

@@ -6,6 +6,8 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 from pyconnector.control.api.envelope import time_text
 from pyconnector.control.store.objects import live
 
@@ -31,7 +33,9 @@ async def tunnels_json(
 ) -> list[dict[str, Any]]:
     """Return tunnels with their connections and status. Cancel reads nothing more."""
     connections = await live.connections_of(session, [tunnel.id for tunnel in tunnels], now)
-    return [_tunnel_json(tunnel, connections[tunnel.id], await session.get(Activity, tunnel.id)) for tunnel in tunnels]
+    statement = select(Activity).where(Activity.tunnel_id.in_(list(connections)))
+    activities = {row.tunnel_id: row for row in (await session.execute(statement)).scalars()}
+    return [_tunnel_json(tunnel, connections[tunnel.id], activities.get(tunnel.id)) for tunnel in tunnels]
 
 
 def _tunnel_json(tunnel: Tunnel, connections: list[Connection], activity: Activity | None) -> dict[str, Any]:
