@@ -154,6 +154,8 @@ class _Loading:
         if edge.ca_file is not None:
             self._check_authorities(edge.ca_file)
         credentials = given or self._credentials()
+        if credentials is not None and credentials.endpoint not in ("", edge.region or credentials.endpoint):
+            self._problem("region", f"the tunnel is of the region {credentials.endpoint}; leave this out")
         max_flows = self._positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
         if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
             raise ConfigError(in_order(self.problems))
@@ -187,18 +189,22 @@ class _Loading:
                 split_host_port(address)
             except ValueError as error:
                 self._problem("edge", str(error), index)
-        bind = values.get("edge-bind-address")
+        bind, ip_version = values.get("edge-bind-address"), values.get("edge-ip-version", "auto")
         if bind is not None:
             try:
-                ipaddress.ip_address(bind)
+                family = str(ipaddress.ip_address(bind).version)
             except ValueError:
                 self._problem("edge-bind-address", f'"{bind}" is no IP address')
+            else:
+                if ip_version not in ("auto", family):
+                    self._warn("edge-ip-version", f"IPv{family} is used, since edge-bind-address is {bind}")
+                ip_version = family
         defaults = QuicSettings()
         return EdgeConfig(
             addresses=values.get("edge", ()),
             region=values.get("region", ""),
             ca_file=str(FilePath(values["cacert"]).expanduser()) if values.get("cacert") else None,
-            ip_version=values.get("edge-ip-version", "auto"),
+            ip_version=ip_version,
             bind_address=bind,
             post_quantum=values.get("post-quantum", False),
             quic=QuicSettings(

@@ -107,7 +107,8 @@ class AddressBook:
         return new is not None
 
     def _all(self) -> list[Address]:
-        return [address for region in self._regions for address in region.active()]
+        """Every address in use, once: two regions may name the same."""
+        return list(dict.fromkeys(address for region in self._regions for address in region.active()))
 
     def _pick(self, *, excluded: Address | None, only_free: bool = False, most: int | None = None) -> Address | None:
         """The region with more free addresses first; among shared ones those that fewest connections use.

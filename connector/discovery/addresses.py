@@ -14,6 +14,7 @@ from pyconnector.connector.observe.log import Log, escape, fields
 
 if TYPE_CHECKING:
     from pyconnector.connector.config.model import EdgeConfig
+    from pyconnector.connector.discovery.resolvers import Resolver
     from pyconnector.transport.seam import Address
 
 #: Port of an edge given without one.
@@ -99,17 +100,35 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-async def find_edge(edge: EdgeConfig, *, choose: Callable[[Sequence[Address]], Address]) -> AddressBook:
+async def find_edge(
+    edge: EdgeConfig,
+    *,
+    choose: Callable[[Sequence[Address]], Address],
+    resolvers: Sequence[Resolver] | None = None,
+) -> AddressBook:
     """Return the edge addresses to dial: those given, or those that DNS names. Cancel at any time.
 
     Raises:
-        EdgeNotFound: DNS does not answer, or not with an edge.
+        EdgeNotFound: DNS does not answer, or not with an edge; or the address to connect from is not there yet.
         StartFailed: there is none.
     """
+    if edge.bind_address is not None:
+        _check_bind(edge.bind_address)
     if edge.addresses:
         regions = await resolve_given(edge.addresses, ip_version=edge.ip_version)
         return AddressBook(regions, choose=choose, shared=True)
     from pyconnector.connector.discovery.srv_lookup import look_up
 
-    regions = await look_up(edge.region, ip_version=edge.ip_version)
+    regions = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
     return AddressBook(regions, choose=choose)
+
+
+def _check_bind(host: str) -> None:
+    """An address that is none of this machine's: no attempt to connect from it would succeed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EdgeNotFound(f"cannot connect from {host} (--edge-bind-address): {reason}") from error

@@ -1,33 +1,26 @@
 """The edge's addresses in DNS: two regions by SRV records (reference/lifecycle.md 4).
 
-The system's resolver is asked first; where it fails, a public one over TLS, because some networks answer SRV queries
-wrongly or not at all. Called by `connector.discovery.addresses` when no address was given.
+Called by `connector.discovery.addresses` when no address was given. What a resolver says is checked, not believed:
+who serves at an address has to prove in TLS that it is the edge, and what cannot be an address of anybody is left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import dns.asyncquery
-import dns.asyncresolver
-import dns.exception
-import dns.message
-import dns.rdatatype
-import dns.rdtypes.IN.SRV
 
 from pyconnector.connector.api.errors import EdgeNotFound
 from pyconnector.connector.discovery.address_book import Region
+from pyconnector.connector.discovery.resolvers import DEFAULT_RESOLVERS, NoAnswer
+from pyconnector.connector.observe.log import Log, escape, fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pyconnector.connector.discovery.resolvers import Resolver
 
 SERVICE = "v2-origintunneld"
 DOMAIN = "argotunnel.com"
-#: Seconds that the system's resolver has, and then the public one.
-SYSTEM_TIMEOUT = 10.0
-FALLBACK_TIMEOUT = 15.0
-FALLBACK_SERVER = ("1.1.1.1", 853, "cloudflare-dns.com")
 #: Regions that are used, of those that DNS names.
 REGIONS = 2
 #: Addresses of one region that are used.
@@ -39,67 +32,57 @@ def srv_name(region: str) -> str:
     return f"_{region + '-' if region else ''}{SERVICE}._tcp.{DOMAIN}"
 
 
-async def look_up(region: str, *, ip_version: str) -> list[Region]:
-    """Return the regions of the edge. Cancel at any time.
+async def look_up(region: str, *, ip_version: str, resolvers: Sequence[Resolver] | None = None) -> list[Region]:
+    """Return the regions of the edge, as the first resolver names them that names any. Cancel at any time.
 
     Raises:
-        EdgeNotFound: DNS names no edge, or one of its names has no address.
+        EdgeNotFound: none does. The text is what the first one said.
     """
     name = srv_name(region)
-    try:
-        async with asyncio.timeout(SYSTEM_TIMEOUT):
-            targets = await _ask_system(name)
-    except (dns.exception.DNSException, OSError, TimeoutError) as error:
+    first: NoAnswer | None = None
+    for resolver in DEFAULT_RESOLVERS if resolvers is None else resolvers:
         try:
-            async with asyncio.timeout(FALLBACK_TIMEOUT):
-                targets = await _ask_fallback(name)
-        except (dns.exception.DNSException, OSError, TimeoutError):
-            targets = []
-        if not targets:
-            raise EdgeNotFound(
-                f"could not look the edge up in DNS ({name}): {_reason(error)}; "
-                "is this machine online? --edge HOST:PORT names an edge without DNS"
-            ) from error
-    if len(targets) < REGIONS:
-        raise EdgeNotFound(f"DNS names {len(targets)} regions of the edge ({name}), and {REGIONS} are needed")
-    return [Region(await _addresses(host, port), ip_version) for host, port in targets[:REGIONS]]
+            return await _regions(resolver, name, ip_version)
+        except NoAnswer as error:
+            first = first or error
+            Log("discovery").debug("A resolver does not name the edge: %s", error, **fields(name=name))
+    raise EdgeNotFound(
+        f"could not look the edge up in DNS ({name}): {first}; "
+        "is this machine online? --edge HOST:PORT names an edge without DNS"
+    ) from first
 
 
-async def _ask_system(name: str) -> list[tuple[str, int]]:
-    answer = await dns.asyncresolver.resolve(name, "SRV", lifetime=SYSTEM_TIMEOUT)
-    return _targets(answer)
-
-
-async def _ask_fallback(name: str) -> list[tuple[str, int]]:
-    server, port, hostname = FALLBACK_SERVER
-    query = dns.message.make_query(name, "SRV")
-    reply = await dns.asyncquery.tls(query, server, port=port, server_hostname=hostname, timeout=FALLBACK_TIMEOUT)
-    return _targets(rdata for rrset in reply.answer if rrset.rdtype == dns.rdatatype.SRV for rdata in rrset)
-
-
-def _targets(records: Iterable[object]) -> list[tuple[str, int]]:
-    """Host and port of each record, lowest priority and then highest weight first."""
-    found = [record for record in records if isinstance(record, dns.rdtypes.IN.SRV.SRV)]
-    found.sort(key=lambda record: (record.priority, -record.weight))
-    return [(record.target.to_text(omit_final_dot=True), record.port) for record in found]
-
-
-async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
-    loop = asyncio.get_running_loop()
+async def _regions(resolver: Resolver, name: str, ip_version: str) -> list[Region]:
     try:
-        async with asyncio.timeout(SYSTEM_TIMEOUT):
-            found = await loop.getaddrinfo(host, port)
-    except (OSError, TimeoutError) as error:
-        raise EdgeNotFound(f"could not look up {host}, a region of the edge: {_reason(error)}") from error
-    addresses = list(dict.fromkeys((str(entry[4][0]), port) for entry in found))[:MAX_ADDRESSES]
-    if not addresses:
-        raise EdgeNotFound(f"{host}, a region of the edge, has no address")
-    return addresses
+        async with asyncio.timeout(resolver.timeout):
+            targets = await resolver.targets(name)
+            if len(targets) < REGIONS:
+                raise NoAnswer(f"it names {len(targets)} regions of the edge, and {REGIONS} are needed")
+            regions = []
+            for target in targets[:REGIONS]:
+                hosts = await _addresses(resolver, target.host)
+                regions.append(Region([(host, target.port) for host in hosts], ip_version))
+    except TimeoutError as error:
+        raise NoAnswer("no answer in time") from error
+    if not any(region.active() for region in regions):
+        raise NoAnswer(f"it names no IPv{ip_version} address of the edge (--edge-ip-version)")
+    return regions
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, dns.exception.DNSException):
-        return str(error).rstrip(".").lower() or type(error).__name__
-    return str(error).lower()
+async def _addresses(resolver: Resolver, host: str) -> list[str]:
+    try:
+        found = await resolver.addresses(host)
+    except NoAnswer as error:
+        raise NoAnswer(f"{escape(host)}, a region of the edge: {error}") from error
+    usable = [address for address in dict.fromkeys(found) if _can_be_dialled(address)][:MAX_ADDRESSES]
+    if not usable:
+        raise NoAnswer(f"{escape(host)}, a region of the edge, has no address")
+    return usable
+
+
+def _can_be_dialled(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return not (address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address(0xFFFFFFFF))

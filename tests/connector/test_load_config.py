@@ -10,7 +10,7 @@ from pyconnector.connector.config import ConnectorConfig, check_config, find_con
 from pyconnector.connector.config.flag_values import from_environment
 from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REQUEST_FLAGS, Kind
 from pyconnector.ingress.config.services import BastionService, HelloService, HttpService, UnixService
-from tests.connector.configs import RULES, TUNNEL_ID, load, problems, write_config
+from tests.connector.configs import RULES, TUNNEL_ID, load, problems, write_config, write_credentials
 
 
 def test_a_config_as_written_for_the_reference_is_read_whole(tmp_path: Path) -> None:
@@ -336,3 +336,20 @@ def test_a_program_may_give_values_of_a_settings_own_type(tmp_path: Path) -> Non
     config = load_config(str(write_config(tmp_path)), given)
     assert (config.edge.addresses, config.lifecycle.grace_period, config.lifecycle.retries) == (("a:1",), 5.0, 2)
     assert (config.log.file, config.edge.ca_file) == (str(tmp_path / "log"), None)
+
+
+def test_the_address_to_connect_from_decides_the_ip_version(tmp_path: Path) -> None:
+    assert load(tmp_path, edge_bind_address="127.0.0.1").edge.ip_version == "4"
+    config = load(tmp_path, edge_bind_address="::1", edge_ip_version="4")
+    assert config.edge.ip_version == "6"
+    assert any("IPv6 is used, since edge-bind-address is ::1" in warning.message for warning in config.warnings)
+
+
+def test_a_region_beside_the_credentials_own_is_an_error(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    write_credentials(tmp_path).unlink()
+    write_credentials(tmp_path, Endpoint="fed")
+    assert load_config(str(config)).edge.region == "fed"
+    assert load_config(str(config), {"region": "fed"}).edge.region == "fed"
+    with pytest.raises(ConfigError, match="--region: the tunnel is of the region fed; leave this out"):
+        load_config(str(config), {"region": "us"})

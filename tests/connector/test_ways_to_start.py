@@ -107,7 +107,7 @@ def _sources(folder: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
         "TUNNEL_TOKEN": ([], {"TUNNEL_TOKEN": token()}),
         "--token-file": (["--token-file", str(held)], {}),
         "TUNNEL_TOKEN_FILE": ([], {"TUNNEL_TOKEN_FILE": str(held)}),
-        "--credentials-file": (["--credentials-file", write_credentials(folder)], {}),
+        "--credentials-file": (["--credentials-file", str(write_credentials(folder))], {}),
         "TUNNEL_CRED_FILE": ([], {"TUNNEL_CRED_FILE": str(written)}),
         "--credentials-contents": (["--credentials-contents", contents], {}),
         "TUNNEL_CRED_CONTENTS": ([], {"TUNNEL_CRED_CONTENTS": contents}),
