@@ -101,18 +101,18 @@ async def _serve_control(settings: ControlPlaneSettings, *, as_json: bool) -> in
 
 @contextlib.asynccontextmanager
 async def _started(settings: ControlPlaneSettings) -> Any:
-    from pyconnector.control.plane import ControlPlane
     from pyconnector.control.settings import SettingsError as ControlSettingsError
+    from pyconnector.control.thread import ControlPlaneThread
 
-    plane = ControlPlane(settings)
+    running = ControlPlaneThread(settings)
     try:
-        await plane.start()
+        await running.start()
     except ControlSettingsError as error:
         raise StartFailed(str(error)) from error
     try:
-        yield plane
+        yield running.plane
     finally:
-        await plane.stop()
+        await running.stop()
 
 
 def _told(plane: ControlPlane) -> dict[str, Any]:
