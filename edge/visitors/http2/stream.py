@@ -45,6 +45,9 @@ class Carrier(Protocol):
     def acknowledge(self, stream_id: int, count: int) -> None:
         """Give the visitor credit for `count` bytes of a stream."""
 
+    def __hash__(self) -> int:
+        """A visitor is itself: streams are read for it."""
+
     def over(self, stream: VisitorStream) -> None:
         """The stream ended, however that came."""
 
@@ -169,7 +172,7 @@ class VisitorStream:
             body=first,
             finish=finish,
         )
-        exchange.stream.read_for(self._carrier)  # all answers that this visitor does not take are given up together
+        exchange.stream.read_for(self._carrier)  # what this visitor does not take is given up together
         self.upload.attach(exchange.stream)
         return exchange
 
