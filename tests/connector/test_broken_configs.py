@@ -73,13 +73,13 @@ def test_settings_beside_the_rules_are_checked_too(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
         "loglevel: loud\nprotocol: tcp\ngrace-period: 4m\nedge: ['a:x']\ntag: [b]\n"
-        "cacert: /not/on/this/machine\ncredentials-file: /neither\nno-autoupdate: true\n"
+        "cacert: /not/on/this/machine\ncredentials-file: /neither\nautoupdate-freq: 24h\n"
         "ingress:\n  - service: http_status:404\n"
     )
     found = CliRunner().invoke(main, ["ingress", "validate", str(config)])
     assert found.exit_code == 2
     warning, *problems = found.stderr.splitlines()
-    assert warning == f"warning: {config}: no effect in this connector: no-autoupdate"
+    assert warning == f"warning: {config}: no effect in this connector: autoupdate-freq"
     assert [line.removeprefix(f"{config}:").split(": ")[:2] for line in problems] == [
         ["1:11", "loglevel"], ["2:11", "protocol"], ["3:15", "grace-period"], ["4:8", "edge[0]"], ["5:7", "tag[0]"],
     ]  # fmt: skip

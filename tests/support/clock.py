@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
+#: Seconds of real time that a thread has to wake a loop in which nothing is armed.
+PATIENCE = 2.0
+
 
 class Deadlock(RuntimeError):
     """Everything waits and no timer is armed."""
@@ -27,6 +30,10 @@ class _JumpSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            ready = super().select(PATIENCE)  # a thread may be about to wake the loop
+        if ready:
             return ready
         if timeout is None:
             raise Deadlock("everything waits and no timer is armed")
