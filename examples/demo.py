@@ -19,9 +19,16 @@ from pathlib import Path
 
 import yaml
 
-from pyconnector import Connector, ConnectorConfig, Credentials
-from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
-from pyconnector.ingress import parse_ingress
+from pyconnector import (
+    Connector,
+    ConnectorConfig,
+    Credentials,
+    EdgeSettings,
+    LocalEdge,
+    TunnelSettings,
+    VisitorSettings,
+    parse_ingress,
+)
 
 GREETING = b"Hello from a service on the private machine.\n"
 

@@ -13,9 +13,18 @@ import secrets
 import urllib.request
 import uuid
 
-from pyconnector import Connector, ConnectorConfig, Credentials, Event, LifecycleConfig, Registered
-from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
-from pyconnector.ingress import parse_ingress
+from pyconnector import (
+    Connector,
+    ConnectorConfig,
+    Credentials,
+    EdgeSettings,
+    Event,
+    LifecycleConfig,
+    LocalEdge,
+    Registered,
+    TunnelSettings,
+    parse_ingress,
+)
 
 
 def get(url: str, host: str) -> tuple[int, str]:

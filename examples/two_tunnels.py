@@ -8,9 +8,7 @@ import urllib.request
 import uuid
 from contextlib import AsyncExitStack
 
-from pyconnector import Connector, ConnectorConfig, Credentials
-from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
-from pyconnector.ingress import parse_ingress
+from pyconnector import Connector, ConnectorConfig, Credentials, EdgeSettings, LocalEdge, TunnelSettings, parse_ingress
 
 SITES = {"one.example": "http_status:201", "two.example": "http_status:202"}
 

@@ -18,8 +18,6 @@ from pyconnector.origins.base import RequestKind
 
 if TYPE_CHECKING:
     from pyconnector.connector.observe.observer import RequestRecord
-    from pyconnector.connector.requests.exchange import Exchange
-    from pyconnector.origins.base import OriginRequest
 
 #: The name that records have. No logger of that name is involved: parents and their levels have no say.
 NAME = "pyconnector.access_log"
@@ -60,13 +58,13 @@ class AccessLog(Observer):
 def fields_of(record: RequestRecord) -> dict[str, object]:
     """Return what is known of a request, by field name; every text is escaped and cut."""
     fields: dict[str, object] = {"connIndex": record.connection}
-    request, exchange = record.request, record.exchange
-    if exchange is not None:
-        fields["kind"] = exchange.kind.value
-        if exchange.kind is RequestKind.TCP:
-            fields["destination"] = _text((request or exchange.request()).destination)
+    request = record.request
+    if record.kind is not None:
+        fields["kind"] = record.kind.value
+        if record.kind is RequestKind.TCP:
+            fields["destination"] = _text("" if request is None else request.destination)
         else:
-            fields |= _asked(request, exchange)
+            fields |= _asked(record)
     if record.rule is not None:
         fields["rule"] = record.rule_index
         fields["service"] = _text(redacted(record.rule.service))
@@ -118,13 +116,13 @@ class _Line:
         return " ".join([f"{name}={_quoted(str(value))}" for name, value in self._fields.items()])
 
 
-def _asked(request: OriginRequest | None, exchange: Exchange) -> dict[str, object]:
+def _asked(record: RequestRecord) -> dict[str, object]:
     """What the visitor asked for; of a request that could not be read, what the edge said of it."""
+    request = record.request
     if request is not None:
         method, host, target = request.method, request.host, request.target
     else:
-        method, host = exchange.claimed()
-        target = ""
+        (method, host), target = record.claimed, ""
     asked = {"method": method, "host": host, "path": target.partition("?")[0]}
     return {name: _text(value) for name, value in asked.items() if value}
 

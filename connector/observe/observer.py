@@ -16,9 +16,8 @@ from pyconnector.transport.errors import TransportError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.ingress import Rule
-    from pyconnector.origins.base import OriginRequest
+    from pyconnector.origins.base import OriginRequest, RequestKind
 
 #: Seconds between two lines of the log that say that an observer fails.
 COMPLAINT_INTERVAL = 60.0
@@ -30,17 +29,19 @@ class RequestRecord:
     """What is known of one request, filled in as it goes its way. Observers read it and change nothing."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "connection", "ended", "error", "exchange", "origin_failed", "refused", "request",
-        "rule", "rule_index", "started", "status",
+        "bytes_in", "bytes_out", "claimed", "connection", "ended", "error", "kind", "origin_failed", "refused",
+        "request", "rule", "rule_index", "started", "status",
     )  # fmt: skip
 
-    def __init__(self, connection: int, exchange: Exchange | None = None, started: float = 0.0) -> None:
+    def __init__(self, connection: int, kind: RequestKind | None = None, started: float = 0.0) -> None:
         self.connection = connection
         "Index of the connection to the edge that it came on."
-        self.exchange = exchange
-        "As it came from the edge; None where it was refused unread."
+        self.kind = kind
+        "None where it was refused unread."
         self.request: OriginRequest | None = None
         "None where it cannot be read."
+        self.claimed = ("", "")
+        "Method and host as the edge stated them, of a request that cannot be read."
         self.rule: Rule | None = None
         "The rule that it met; None for private-network streams."
         self.rule_index = 0

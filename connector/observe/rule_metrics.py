@@ -63,15 +63,15 @@ class RuleMetrics(Observer):
 
     def end(self, record: RequestRecord) -> None:
         """Count a request that is over."""
-        rule, exchange = record.rule, record.exchange
-        if rule is None or exchange is None:
+        rule = record.rule
+        if rule is None:
             return
         known = self._current.get(record.rule_index)
         counts = known[1] if known is not None and known[0] is rule else self._counts(record.rule_index, rule)
         counts.requests += 1
         if record.status:
             counts.responses[f"{record.status // 100}xx"] += 1
-        if exchange.kind is RequestKind.HTTP:
+        if record.kind is RequestKind.HTTP:
             counts.durations.observe(record.duration)
         counts.bytes_in += record.bytes_in
         counts.bytes_out += record.bytes_out

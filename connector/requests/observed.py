@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.requests.exchange import Exchange
+from pyconnector.protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -30,7 +31,11 @@ class ObservedExchange(Exchange):
 
     def request(self) -> OriginRequest:
         """See `Exchange.request`."""
-        request = self._record.request = self._inner.request()
+        try:
+            request = self._record.request = self._inner.request()
+        except ProtocolError:
+            self._record.claimed = self._inner.claimed()
+            raise
         return request
 
     def claimed(self) -> tuple[str, str]:

@@ -86,7 +86,7 @@ class RequestPath:
 
     async def _observed(self, exchange: Exchange, observer: Observer) -> None:
         now = asyncio.get_running_loop().time
-        record = RequestRecord(self._index, exchange, now())
+        record = RequestRecord(self._index, exchange.kind, now())
         observer.begin(record)
         try:
             await self._serve(ObservedExchange(exchange, record, observer), record)
@@ -203,6 +203,7 @@ class RequestPath:
         counters, limiter = self._counters, self._orchestrator.limiter
         counters.total_requests += 1
         counters.tcp_total += 1
+        request = exchange.request()
         if not limiter.acquire():
             counters.flows_limited += 1
             exchange.fail(_LIMITED, rate_limited=True)
@@ -210,7 +211,6 @@ class RequestPath:
         counters.concurrent_requests += 1
         counters.tcp_active += 1
         started = asyncio.get_running_loop().time()
-        request = exchange.request()
         try:
             response = await self._orchestrator.routes.private.serve(request, exchange.body)
         except OriginError as error:

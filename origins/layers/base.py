@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Puts something around the origin of one rule, or returns the origin as it is. Called when a configuration is built,
 #: once for each rule; a `ValueError` refuses the configuration, with the place of the rule.
-Layer: TypeAlias = "Callable[[Origin, Rule], Origin]"
+Layer: TypeAlias = Callable[[Origin, "Rule"], Origin]
 
 #: What a gate says that it enforces where it decides by who is asking.
 ACCESS = "access"

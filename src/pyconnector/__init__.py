@@ -10,7 +10,7 @@ cloudflared; `LocalEdge` is the other end, to try, test or host a tunnel on.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyconnector.connector.api.connector import Connector, ConnectorStatistics
@@ -41,24 +41,101 @@ if TYPE_CHECKING:
         LogConfig,
         load_config,
     )
+    from pyconnector.connector.config.model import RemoteConfig
+    from pyconnector.connector.config.problems import Problem
     from pyconnector.connector.observe.access_log import AccessLog
     from pyconnector.connector.observe.observer import Observer, RequestRecord
-    from pyconnector.connector.observe.rule_metrics import RuleMetrics
+    from pyconnector.connector.observe.rule_metrics import RuleCounts, RuleMetrics
     from pyconnector.edge import (
         ControlSettings,
+        DirectorySettings,
         EdgeSettings,
         LocalEdge,
+        PrivateHostname,
+        PrivateRoute,
         SettingsError,
         TcpPort,
         TunnelSettings,
         VisitorSettings,
     )
-    from pyconnector.ingress import Ingress, IngressError, OriginSettings, Rule, parse_ingress
-    from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
+    from pyconnector.identity.access_token import Identity
+    from pyconnector.ingress import Ingress, IngressError, OriginSettings, Rule, WarpRouting, parse_ingress
+    from pyconnector.ingress.config.errors import RuleProblem
+    from pyconnector.ingress.config.services import Service
+    from pyconnector.ingress.config.settings import AccessSettings
+    from pyconnector.ingress.rules.rules import Match
+    from pyconnector.origins.base import (
+        ByteReader,
+        Headers,
+        Origin,
+        OriginError,
+        OriginRequest,
+        OriginResponse,
+        RequestKind,
+    )
     from pyconnector.origins.layers.base import Gate, Layer, LayeredOrigin, Rejection
+    from pyconnector.protocol.rpc.registration_values import Refusal
+    from pyconnector.transport.settings import QuicSettings
+
+# Loaded when they are asked for, so that the command line says what it has to say of itself, and takes the collector
+# out of the way, before it loads everything else.
+_HOMES = {
+    "connector.api.connector": ("Connector", "ConnectorStatistics"),
+    "connector.api.errors": ("ConfigError", "ConnectorError", "RegistrationRefused", "ReloadRejected", "StartFailed"),
+    "connector.api.events": (
+        "ConfigurationApplied",
+        "Connecting",
+        "ConnectionInfo",
+        "ConnectionState",
+        "Disconnected",
+        "Event",
+        "Reconnecting",
+        "Refused",
+        "Registered",
+        "Unregistered",
+    ),
+    "connector.config": ("ConnectorConfig", "Credentials", "EdgeConfig", "LifecycleConfig", "LogConfig", "load_config"),
+    "connector.config.model": ("RemoteConfig",),
+    "connector.config.problems": ("Problem",),
+    "connector.observe.access_log": ("AccessLog",),
+    "connector.observe.observer": ("Observer", "RequestRecord"),
+    "connector.observe.rule_metrics": ("RuleCounts", "RuleMetrics"),
+    "edge": (
+        "ControlSettings",
+        "DirectorySettings",
+        "EdgeSettings",
+        "LocalEdge",
+        "PrivateHostname",
+        "PrivateRoute",
+        "SettingsError",
+        "TcpPort",
+        "TunnelSettings",
+        "VisitorSettings",
+    ),
+    "identity.access_token": ("Identity",),
+    "ingress": ("Ingress", "IngressError", "OriginSettings", "Rule", "WarpRouting", "parse_ingress"),
+    "ingress.config.errors": ("RuleProblem",),
+    "ingress.config.services": ("Service",),
+    "ingress.config.settings": ("AccessSettings",),
+    "ingress.rules.rules": ("Match",),
+    "origins.base": (
+        "ByteReader",
+        "Headers",
+        "Origin",
+        "OriginError",
+        "OriginRequest",
+        "OriginResponse",
+        "RequestKind",
+    ),
+    "origins.layers.base": ("Gate", "Layer", "LayeredOrigin", "Rejection"),
+    "protocol.rpc.registration_values": ("Refusal",),
+    "transport.settings": ("QuicSettings",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AccessLog",
+    "AccessSettings",
     "ByteReader",
     "ConfigError",
     "ConfigurationApplied",
@@ -71,11 +148,14 @@ __all__ = [
     "ConnectorStatistics",
     "ControlSettings",
     "Credentials",
+    "DirectorySettings",
     "Disconnected",
     "EdgeConfig",
     "EdgeSettings",
     "Event",
     "Gate",
+    "Headers",
+    "Identity",
     "Ingress",
     "IngressError",
     "Layer",
@@ -83,90 +163,47 @@ __all__ = [
     "LifecycleConfig",
     "LocalEdge",
     "LogConfig",
+    "Match",
     "Observer",
     "Origin",
     "OriginError",
     "OriginRequest",
     "OriginResponse",
     "OriginSettings",
+    "PrivateHostname",
+    "PrivateRoute",
+    "Problem",
+    "QuicSettings",
     "Reconnecting",
+    "Refusal",
     "Refused",
     "Registered",
     "RegistrationRefused",
     "Rejection",
     "ReloadRejected",
+    "RemoteConfig",
     "RequestKind",
     "RequestRecord",
     "Rule",
+    "RuleCounts",
     "RuleMetrics",
+    "RuleProblem",
+    "Service",
     "SettingsError",
     "StartFailed",
     "TcpPort",
     "TunnelSettings",
     "Unregistered",
     "VisitorSettings",
+    "WarpRouting",
     "load_config",
     "parse_ingress",
 ]
 
-# Loaded when they are asked for, so that the command line says what it has to say of itself, and takes the collector
-# out of the way, before it loads everything else.
-_HOMES = {
-    "pyconnector.edge": (
-        "ControlSettings",
-        "EdgeSettings",
-        "LocalEdge",
-        "SettingsError",
-        "TcpPort",
-        "TunnelSettings",
-        "VisitorSettings",
-    ),
-    "pyconnector.ingress": ("Ingress", "IngressError", "OriginSettings", "Rule", "parse_ingress"),
-    "pyconnector.origins.base": (
-        "ByteReader",
-        "Origin",
-        "OriginError",
-        "OriginRequest",
-        "OriginResponse",
-        "RequestKind",
-    ),
-    "pyconnector.connector.observe.access_log": ("AccessLog",),
-    "pyconnector.connector.observe.observer": ("Observer", "RequestRecord"),
-    "pyconnector.connector.observe.rule_metrics": ("RuleMetrics",),
-    "pyconnector.origins.layers.base": ("Gate", "Layer", "LayeredOrigin", "Rejection"),
-    "pyconnector.connector.api.connector": ("Connector", "ConnectorStatistics"),
-    "pyconnector.connector.config": (
-        "ConnectorConfig",
-        "Credentials",
-        "EdgeConfig",
-        "LifecycleConfig",
-        "LogConfig",
-        "load_config",
-    ),
-    "pyconnector.connector.api.errors": (
-        "ConfigError",
-        "ConnectorError",
-        "RegistrationRefused",
-        "ReloadRejected",
-        "StartFailed",
-    ),
-    "pyconnector.connector.api.events": (
-        "ConfigurationApplied",
-        "Connecting",
-        "ConnectionInfo",
-        "ConnectionState",
-        "Disconnected",
-        "Event",
-        "Reconnecting",
-        "Refused",
-        "Registered",
-        "Unregistered",
-    ),
-}
+if not TYPE_CHECKING:  # a type checker knows the names from above, and so what is misspelt
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{home}"), name)

@@ -161,15 +161,11 @@ def test_no_observers_combine_to_none() -> None:
 
 
 def record_of(rule: Rule | None, index: int = 0, **facts: Any) -> RequestRecord:
-    record = RequestRecord(0, _Exchange())  # type: ignore[arg-type]
+    record = RequestRecord(0, RequestKind.HTTP)
     record.rule, record.rule_index = rule, index
     for name, value in facts.items():
         setattr(record, name, value)
     return record
-
-
-class _Exchange:
-    kind = RequestKind.HTTP
 
 
 def rule(hostname: str = "app.test", service: str = "http://u:sesame@localhost:1") -> Rule:

@@ -112,4 +112,4 @@ def test_every_name_of_the_package_leads_somewhere() -> None:
     for name in pyconnector.__all__:
         assert getattr(pyconnector, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Conector'"):
-        pyconnector.Conector  # noqa: B018
+        pyconnector.Conector  # type: ignore[attr-defined]  # noqa: B018
