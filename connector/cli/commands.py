@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import click
 
-from pyconnector.connector.cli.account.commands import tunnel_commands
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
 from pyconnector.connector.cli.mesh.commands import control_command, mesh_group
@@ -24,6 +23,8 @@ _ALLOW = click.option(
 _TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready"})
 #: Commands of the reference that are about its provider's account.
 _OF_THE_PROVIDER = frozenset({"login", "health", "diag"})
+#: Commands of `connector.cli.account`, which is loaded when one of them is run.
+_OF_AN_ACCOUNT = ("cleanup", "create", "delete", "info", "list", "route", "token", "vnet")
 
 
 #: Name under which scripts and service files of the reference start it, through a link.
@@ -205,6 +206,18 @@ def _no_tunnel_command(flags: Mapping[str, Any]) -> NoReturn:
 class _TunnelGroup(FlagGroup):
     """What the reference calls `tunnel`, as far as it is about connecting."""
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`."""
+        if cmd_name not in _OF_AN_ACCOUNT:
+            return super().get_command(ctx, cmd_name)
+        from pyconnector.connector.cli.account.commands import tunnel_commands
+
+        return tunnel_commands.get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group`."""
+        return sorted([*super().list_commands(ctx), *_OF_AN_ACCOUNT])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -256,5 +269,3 @@ for _command in (
     main.add_command(_command)
 tunnel_group.add_command(ingress_group)
 tunnel_group.add_command(ready_command)
-for _name, _account_command in tunnel_commands.commands.items():
-    tunnel_group.add_command(_account_command, _name)

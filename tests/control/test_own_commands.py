@@ -108,7 +108,7 @@ def test_secrets_are_not_given_away(tmp_path: Path) -> None:
 
 LINES = [
     "create", "create a b", "create 11111111-1111-1111-1111-111111111111", "list", "list -o json", "list -o yaml",
-    "list -o xml", "list --name one", "list -n nope", "list -np on", "list -enp=on", "list -d --sort-by id",
+    "list -o xml", "list --name one", "list -n nope", "list -np on", "list -enp=on", "list -d --sort-by name",
     "list -i 11111111-1111-1111-1111-111111111111", "info", "info nope", "info one", "info -o json one",
     "info -o yaml one",
     "info 11111111-1111-1111-1111-111111111111", "token", "token one", "token nope", "cleanup", "cleanup nope",
