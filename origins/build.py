@@ -23,6 +23,7 @@ from pyconnector.origins.net.tls import TlsClient, TlsContexts
 if TYPE_CHECKING:
     from pyconnector.ingress.config.settings import OriginSettings
     from pyconnector.origins.base import Origin, OriginRequest
+    from pyconnector.origins.dns.virtual import VirtualDns
 
 #: What is offered to a service that may speak HTTP/2 over TLS.
 ALPN_HTTP2 = ("h2", "http/1.1")
@@ -31,8 +32,12 @@ ALPN_HTTP2 = ("h2", "http/1.1")
 class OriginResources:
     """What all origins of a connector share: TLS contexts, and how names are looked up."""
 
-    def __init__(self, *, extra_roots: str = "", resolver: Resolver = resolve_name) -> None:
-        """`extra_roots` is PEM that every TLS origin trusts beside the system's authorities."""
+    def __init__(
+        self, *, extra_roots: str = "", resolver: Resolver = resolve_name, virtual_dns: VirtualDns | None = None
+    ) -> None:
+        """`extra_roots` is PEM that every TLS origin trusts beside the system's authorities; `virtual_dns` is where
+        private flows to the virtual DNS service go."""
+        self.virtual_dns = virtual_dns
         self.tls = TlsContexts(extra_roots)
         self.resolver = resolver
 

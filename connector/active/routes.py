@@ -46,11 +46,13 @@ class Route:
 class Routes:
     """Every rule of one configuration with its origin, and where private-network streams go."""
 
-    def __init__(self, ingress: Ingress, warp_routing: WarpRouting, routes: tuple[Route, ...]) -> None:
+    def __init__(
+        self, ingress: Ingress, warp_routing: WarpRouting, routes: tuple[Route, ...], private: PrivateTcpOrigin
+    ) -> None:
         self.ingress = ingress
         self.warp_routing = warp_routing
         self.routes = routes
-        self.private = PrivateTcpOrigin(warp_routing)
+        self.private = private
         self.local_access: LocalAccess | None = None
         "What the local config demands beside these rules, where they are not its own."
 
@@ -89,7 +91,7 @@ class Routes:
         except BaseException:
             await _close(started)
             raise
-        return cls(ingress, warp_routing, tuple(started))
+        return cls(ingress, warp_routing, tuple(started), PrivateTcpOrigin(warp_routing, resources.virtual_dns))
 
     async def close(self) -> None:
         """Let go of the origins; requests under way go on to their end. Cancel leaves some open. Idempotent."""

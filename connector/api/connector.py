@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.origins import OriginResources
+from pyconnector.origins.dns.virtual import VirtualDns
 from pyconnector.origins.layers.access.layer import AccessLayer
 from pyconnector.protocol.http.headers import canonical_name
 from pyconnector.protocol.rpc.registration import Refusal
@@ -99,8 +101,11 @@ class Connector:
             observers = (*observers, self._rules)
         self._observer = combined(observers)
         self._access = AccessLayer(fetch_access_keys or _fetch_access_keys)
+        self._virtual_dns = VirtualDns(
+            config.private.dns_resolvers, time=time.monotonic, counted=self.counters.datagrams.dns_requests
+        )
         self._orchestrator = Orchestrator(
-            resources=OriginResources(),
+            resources=OriginResources(virtual_dns=self._virtual_dns),
             layers=(self._access, *layers),
             max_active_flows=config.max_active_flows,
             remote=config.remote,
@@ -238,7 +243,7 @@ class Connector:
         Raises:
             ReloadRejected: they cannot be used, or the Connector does not run; the old ones stay in force.
         """
-        for name in ("credentials", "edge", "lifecycle", "tags", "metrics", "remote"):
+        for name in ("credentials", "edge", "lifecycle", "tags", "metrics", "remote", "private"):
             if getattr(config, name) != getattr(self.config, name):
                 self._log.warning("A change of %s takes effect after a restart", name)
         await self._orchestrator.apply_local(config.ingress, config.warp_routing)
@@ -318,6 +323,8 @@ class Connector:
                 limiter=self._orchestrator.limiter,
                 counters=self.counters.datagrams,
                 rpc_timeout=self.config.lifecycle.rpc_timeout,
+                virtual_dns=self._virtual_dns,
+                icmp_sources=(self.config.private.icmpv4_source, self.config.private.icmpv6_source),
             )
         return self._datagrams.attach(index, connection)
 

@@ -103,6 +103,9 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("features", _L, "", "NAME", ""),
     ("tag", _L, "TUNNEL_TAG", "NAME=VALUE", "Add a Cf-Warp-Tag-NAME header to every request. Repeatable."),
     ("max-active-flows", _I, "TUNNEL_MAX_ACTIVE_FLOWS", "N", "Private-network flows at once; 0 for no limit."),
+    ("dns-resolver-addrs", _L, "TUNNEL_DNS_RESOLVER_ADDRS", "IP:PORT", "Resolver of private names. Repeatable."),
+    ("icmpv4-src", _T, "TUNNEL_ICMPV4_SRC", "IP", "Address that pings of the private network leave from."),
+    ("icmpv6-src", _T, "TUNNEL_ICMPV6_SRC", "IP", "The same for IPv6."),
     ("no-autoupdate", _B, "NO_AUTOUPDATE", "", ""),
     ("pidfile", _T, "TUNNEL_PIDFILE", "FILE", "Write the process id there once connected."),
 )
@@ -110,14 +113,14 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
 _UNUSED: dict[Kind, str] = {
     _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
-        api-ca-key api-url name label quick-service proxy-dns-address icmpv4-src icmpv6-src""",
+        api-ca-key api-url name label quick-service proxy-dns-address""",
     _B: """no-prechecks ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
         use-reconnect-token stdin-control ui management-diagnostics""",
     _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
         proxy-dns-max-upstream-conns""",
     _D: """autoupdate-freq proxy-connection-timeout proxy-expect-continue-timeout ssh-idle-timeout ssh-max-timeout
         metrics-update-freq heartbeat-interval dial-edge-timeout write-stream-timeout""",
-    _L: "proxy-dns-upstream proxy-dns-bootstrap dns-resolver-addrs",
+    _L: "proxy-dns-upstream proxy-dns-bootstrap",
 }
 #: Environment variables of those without effect, so that one which is set is said to have none.
 _ENV_OF_UNUSED = {
@@ -132,8 +135,6 @@ _ENV_OF_UNUSED = {
     "api-ca-key": "TUNNEL_API_CA_KEY",
     "api-url": "TUNNEL_API_URL",
     "name": "TUNNEL_NAME",
-    "icmpv4-src": "TUNNEL_ICMPV4_SRC",
-    "icmpv6-src": "TUNNEL_ICMPV6_SRC",
     "management-hostname": "TUNNEL_MANAGEMENT_HOSTNAME",
     "management-diagnostics": "TUNNEL_MANAGEMENT_DIAGNOSTICS",
     "no-prechecks": "TUNNEL_NO_PRECHECKS",
@@ -147,7 +148,6 @@ _ENV_OF_UNUSED = {
     "metrics-update-freq": "TUNNEL_METRICS_UPDATE_FREQ",
     "dial-edge-timeout": "DIAL_EDGE_TIMEOUT",
     "write-stream-timeout": "TUNNEL_STREAM_WRITE_TIMEOUT",
-    "dns-resolver-addrs": "TUNNEL_DNS_RESOLVER_ADDRS",
 }
 #: What the flags do that `--help` does not show; those of one origin are keys of originRequest.
 _MEANINGS = {

@@ -25,6 +25,7 @@ from pyconnector.connector.config.model import (
     EdgeConfig,
     LifecycleConfig,
     LogConfig,
+    PrivateConfig,
     RemoteConfig,
 )
 from pyconnector.connector.config.problems import Path, Problem, in_order
@@ -34,6 +35,7 @@ from pyconnector.connector.discovery.addresses import split_host_port
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.ingress.config.errors import closest, describe
+from pyconnector.origins.dns.virtual import MAX_ADDRESSES, parse_address
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import QuicSettings
 from pyconnector.transport.tls.edge_roots import find_roots
@@ -156,6 +158,7 @@ class _Loading:
         credentials = given or self._credentials()
         if credentials is not None and credentials.endpoint not in ("", edge.region or credentials.endpoint):
             self._problem("region", f"the tunnel is of the region {credentials.endpoint}; leave this out")
+        private = self._private()
         max_flows = self._positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
         if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
             raise ConfigError(in_order(self.problems))
@@ -169,6 +172,7 @@ class _Loading:
             lifecycle=lifecycle,
             log=log,
             remote=self._remote(),
+            private=private,
             tags=tags,
             features=self.values.get("features", ()),
             label=self.values.get("label", ""),
@@ -252,6 +256,37 @@ class _Loading:
         return RemoteConfig(
             refuse=self.values.get("no-remote-config", False), keep_access=self.values.get("keep-local-access", False)
         )
+
+    def _private(self) -> PrivateConfig:
+        resolvers: list[tuple[str, int]] = []
+        given = self.values.get("dns-resolver-addrs", ())
+        if len(given) > MAX_ADDRESSES:
+            self._problem("dns-resolver-addrs", f"at most {MAX_ADDRESSES} resolvers can be given, not {len(given)}")
+        for index, text in enumerate(given[:MAX_ADDRESSES]):
+            try:
+                resolvers.append(parse_address(text))
+            except ValueError as error:
+                self._problem("dns-resolver-addrs", str(error), index)
+        sources = [self._source(f"icmpv{version}-src", version) for version in (4, 6)]
+        v4, v6 = sources
+        return PrivateConfig(
+            dns_resolvers=tuple(resolvers),
+            icmpv4_source=v4 if isinstance(v4, ipaddress.IPv4Address) else None,
+            icmpv6_source=v6 if isinstance(v6, ipaddress.IPv6Address) else None,
+        )
+
+    def _source(self, flag: str, version: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        text = self.values.get(flag)
+        if not text:
+            return None
+        try:
+            address = ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            address = None
+        if address is None or address.version != version:
+            self._problem(flag, f'"{text}" is no IPv{version} address')
+            return None
+        return address
 
     def _warn_of_one_origin(self) -> None:
         """Warn of flags of the one origin that do nothing, since the config has rules."""

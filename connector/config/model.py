@@ -6,6 +6,7 @@ Each part of the connector receives the group it needs, not the whole. Times in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -80,6 +81,17 @@ class RemoteConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateConfig:
+    """How the private network is carried, beside `warp-routing`."""
+
+    dns_resolvers: tuple[tuple[str, int], ...] = ()
+    "Where the virtual DNS service leads, one at random each time; none for this machine's own resolver."
+    icmpv4_source: IPv4Address | None = None
+    "The address that echo requests leave from; None for the system's choice."
+    icmpv6_source: IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorConfig:
     """Everything that one connector is told."""
 
@@ -90,6 +102,7 @@ class ConnectorConfig:
     lifecycle: LifecycleConfig = LifecycleConfig()
     log: LogConfig = LogConfig()
     remote: RemoteConfig = RemoteConfig()
+    private: PrivateConfig = PrivateConfig()
     tags: tuple[tuple[str, str], ...] = ()
     features: tuple[str, ...] = ()
     label: str = ""

@@ -14,11 +14,17 @@ from pyconnector.connector.observe.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from ipaddress import IPv4Address, IPv6Address
+    from typing import TypeAlias
 
+    from pyconnector.connector.datagrams.icmp import IcmpRouter
     from pyconnector.connector.observe.datagram_counters import DatagramCounters
     from pyconnector.connector.requests.flow_limiter import FlowLimiter
+    from pyconnector.origins.dns.virtual import VirtualDns
     from pyconnector.protocol.rpc.edge_rpc import UdpSessionEnded, UdpSessionRequested
     from pyconnector.transport.seam import Connection
+
+    Address: TypeAlias = IPv4Address | IPv6Address
 
 #: The feature of those that speak version 3.
 DATAGRAM_V3: Final = "support_datagram_v3_2"
@@ -44,10 +50,19 @@ class DatagramCarrier:
     """Serves the datagrams of every connection of one connector."""
 
     def __init__(
-        self, *, features: Sequence[str], limiter: FlowLimiter, counters: DatagramCounters, rpc_timeout: float
+        self,
+        *,
+        features: Sequence[str],
+        limiter: FlowLimiter,
+        counters: DatagramCounters,
+        rpc_timeout: float,
+        virtual_dns: VirtualDns | None = None,
+        icmp_sources: tuple[Address | None, Address | None] = (None, None),
     ) -> None:
         self.version = 3 if DATAGRAM_V3 in features else 2
-        self._shared = SharedFlows(limiter, counters)
+        self._shared = SharedFlows(limiter, counters, virtual_dns=virtual_dns)
+        self._icmp_sources = icmp_sources
+        self._icmp: IcmpRouter | None = None
         self._sessions = SessionsV3(self._shared)
         self._rpc_timeout = rpc_timeout
 
@@ -58,5 +73,13 @@ class DatagramCarrier:
         """Return what serves the datagrams of a registered connection, to be closed with it."""
         log = Log("datagrams", {"connIndex": index})
         if self.version == 3:
-            return DatagramsV3(index, connection, self._sessions, log=log)
-        return DatagramsV2(index, connection, self._shared, rpc_timeout=self._rpc_timeout, log=log)
+            return DatagramsV3(index, connection, self._sessions, icmp=self._router, log=log)
+        return DatagramsV2(index, connection, self._shared, icmp=self._router, rpc_timeout=self._rpc_timeout, log=log)
+
+    def _router(self) -> IcmpRouter:
+        """What carries ICMP, made when the edge sends the first packet of it."""
+        if self._icmp is None:
+            from pyconnector.connector.datagrams.icmp import IcmpRouter
+
+            self._icmp = IcmpRouter(self._shared.counters, self._icmp_sources)
+        return self._icmp

@@ -11,6 +11,7 @@ from pyconnector.origins.udp.flow import FlowError, UdpFlow
 if TYPE_CHECKING:
     from pyconnector.connector.observe.datagram_counters import DatagramCounters
     from pyconnector.connector.requests.flow_limiter import FlowLimiter
+    from pyconnector.origins.dns.virtual import VirtualDns
     from pyconnector.origins.udp.flow import FlowOwner
 
 #: UDP sessions of one connector, where the system has files enough.
@@ -20,10 +21,18 @@ MAX_SESSIONS: Final = 16_384
 class SharedFlows:
     """Hands out sockets, as long as the flow limit and the system's own allow."""
 
-    def __init__(self, limiter: FlowLimiter, counters: DatagramCounters, *, most: int | None = None) -> None:
+    def __init__(
+        self,
+        limiter: FlowLimiter,
+        counters: DatagramCounters,
+        *,
+        virtual_dns: VirtualDns | None = None,
+        most: int | None = None,
+    ) -> None:
         self.counters = counters
         self.most = _most_sessions() if most is None else most
         self.active = 0
+        self._virtual_dns = virtual_dns
         self._limiter = limiter
 
     def __repr__(self) -> str:
@@ -41,6 +50,8 @@ class SharedFlows:
         if not self._limiter.acquire():
             self.counters.limited += 1
             raise SessionRefused(LIMITED, limited=True)
+        if self._virtual_dns is not None:
+            host, port = self._virtual_dns.lead(host, port, "udp")
         try:
             flow = UdpFlow.open(host, port, owner)
         except FlowError as error:

@@ -18,6 +18,9 @@ from pyconnector.protocol.streams.openings import encode_rpc_opening
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.connector.datagrams.icmp import IcmpRouter
     from pyconnector.connector.datagrams.shared import SharedFlows
     from pyconnector.connector.observe.log import Log
     from pyconnector.protocol.rpc.edge_rpc import UdpSessionEnded, UdpSessionRequested
@@ -33,10 +36,19 @@ class DatagramsV2:
     writes_are_fatal = False
 
     def __init__(
-        self, index: int, connection: Connection, shared: SharedFlows, *, rpc_timeout: float, log: Log
+        self,
+        index: int,
+        connection: Connection,
+        shared: SharedFlows,
+        *,
+        icmp: Callable[[], IcmpRouter],
+        rpc_timeout: float,
+        log: Log,
     ) -> None:
         self.index = index
         self.send = connection.send_datagram
+        self._icmp = icmp
+        self._uses_icmp = False
         self._connection = connection
         self.shared = shared
         self._counters = shared.counters
@@ -66,8 +78,18 @@ class DatagramsV2:
             self._log.debug("Dropped a datagram: %s", error)
             self._counters.dropped[self.index, MALFORMED] += 1
             return
-        if not isinstance(value, IpPacket) or not self._take_packet(value):
+        if isinstance(value, IpPacket):
+            self._icmp().receive(self, value.packet)
+            self._uses_icmp = True
+        else:
             self._counters.dropped[self.index, UNSUPPORTED] += 1
+
+    def send_packet(self, packet: bytes) -> bool:
+        """See `PacketLink.send_packet`."""
+        try:
+            return self.send(IpPacket(packet=packet).encode())
+        except ProtocolError:
+            return False  # it is too large
 
     def register(self, request: UdpSessionRequested) -> str:
         """Make a session and return "", or say why not."""
@@ -98,11 +120,10 @@ class DatagramsV2:
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             self._forget(session)
+        if self._uses_icmp:
+            self._icmp().forget(self)
         self._to_tell.clear()
         self._tellers.cancel()
-
-    def _take_packet(self, packet: IpPacket) -> bool:
-        return False
 
     def _forget(self, session: UdpSession) -> None:
         session.close()

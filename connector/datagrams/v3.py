@@ -19,6 +19,9 @@ from pyconnector.protocol.datagrams import (
 from pyconnector.protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.connector.datagrams.icmp import IcmpRouter
     from pyconnector.connector.datagrams.shared import SharedFlows
     from pyconnector.connector.observe.log import Log
     from pyconnector.protocol.rpc.edge_rpc import UdpSessionEnded, UdpSessionRequested
@@ -67,9 +70,19 @@ class SessionsV3:
 class DatagramsV3:
     """Serves the datagrams of one connection."""
 
-    def __init__(self, index: int, connection: Connection, sessions: SessionsV3, *, log: Log) -> None:
+    def __init__(
+        self,
+        index: int,
+        connection: Connection,
+        sessions: SessionsV3,
+        *,
+        icmp: Callable[[], IcmpRouter],
+        log: Log,
+    ) -> None:
         self.index = index
         self.send = connection.send_datagram
+        self._icmp = icmp
+        self._uses_icmp = False
         self._sessions = sessions
         self._counters = sessions.shared.counters
         self._log = log
@@ -95,8 +108,18 @@ class DatagramsV3:
             return
         if isinstance(value, SessionRegistration):
             self._register(value)
-        elif not isinstance(value, IcmpPacket) or not self._take_packet(value):
+        elif isinstance(value, IcmpPacket):
+            self._icmp().receive(self, value.packet)
+            self._uses_icmp = True
+        else:
             self._counters.dropped[self.index, UNSUPPORTED] += 1
+
+    def send_packet(self, packet: bytes) -> bool:
+        """See `PacketLink.send_packet`."""
+        try:
+            return self.send(IcmpPacket(packet=packet).encode())
+        except ProtocolError:
+            return False  # it is too large
 
     def register(self, request: UdpSessionRequested) -> str:
         """Refuse a session of version 2."""
@@ -112,9 +135,8 @@ class DatagramsV3:
         """End the sessions that are on this connection now. Idempotent."""
         for session in [each for each in self._sessions.by_id.values() if each.link is self]:
             self._sessions.drop(session)
-
-    def _take_packet(self, packet: IcmpPacket) -> bool:
-        return False
+        if self._uses_icmp:
+            self._icmp().forget(self)
 
     def _register(self, wanted: SessionRegistration) -> None:
         session = self._sessions.by_id.get(wanted.request_id)

@@ -31,3 +31,9 @@ class DatagramCounters:
     "What services sent beyond the size of a datagram, in version 2."
     limited: int = 0
     "Sessions beyond maxActiveFlows."
+    icmp_requests: int = 0
+    icmp_replies: int = 0
+    icmp_dropped: Counter[tuple[int, str]] = field(default_factory=Counter)
+    "By connection index and reason."
+    dns_requests: Counter[str] = field(default_factory=Counter)
+    "Flows to the virtual DNS service, by protocol."

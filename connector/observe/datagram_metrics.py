@@ -35,6 +35,21 @@ def datagram_families(c: DatagramCounters) -> Iterable[Family]:
         "cloudflared_udp_dropped_datagrams", "counter", "Datagrams dropped, by reason",
         [({"conn_index": str(index), "reason": reason}, n) for (index, reason), n in sorted(c.dropped.items())],
     )  # fmt: skip
+    yield (
+        "cloudflared_icmp_total_requests",
+        "counter",
+        "Echo requests sent to private addresses",
+        [({}, c.icmp_requests)],
+    )
+    yield "cloudflared_icmp_total_replies", "counter", "Echo replies that came back", [({}, c.icmp_replies)]
+    yield (
+        "cloudflared_icmp_dropped_packets", "counter", "ICMP packets dropped, by reason",
+        [({"conn_index": str(index), "reason": reason}, n) for (index, reason), n in sorted(c.icmp_dropped.items())],
+    )  # fmt: skip
+    yield (
+        "cloudflared_virtual_origins_dns_requests_total", "counter", "Flows to the virtual DNS service",
+        [({"protocol": protocol}, n) for protocol, n in sorted(c.dns_requests.items())],
+    )  # fmt: skip
 
 
 def _by_connection(counted: Counter[int]) -> list[tuple[dict[str, str], float]]:

@@ -15,7 +15,8 @@ from pyconnector.edge.directory.routes import PrivateRoutes
 from pyconnector.edge.directory.values import HostnameRouteEntry, IpRouteEntry, VirtualNetworkEntry
 from pyconnector.edge.private.datagrams.link import OpenFailed
 from pyconnector.edge.private.names import NameNotFound, NameQueries
-from pyconnector.edge.private.udp import PrivateUdp
+from pyconnector.edge.private.ping import NoReply, Pings, Pong
+from pyconnector.edge.private.udp import PrivateUdp, link_of
 from pyconnector.edge.settings import host_port_text, is_hostname
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.protocol.streams.connect import ConnectionType
@@ -63,6 +64,7 @@ class PrivateNetwork:
         self._routes = routes
         self.tasks = TaskSet()
         self._names = NameQueries(self._dns_flow)
+        self._pings = Pings()
 
     def __repr__(self) -> str:
         return f"<PrivateNetwork routes={len(self._routes)}>"
@@ -140,6 +142,20 @@ class PrivateNetwork:
         except OpenFailed as exc:
             raise Unreachable(str(exc)) from exc
         return flow
+
+    async def ping(self, destination: Destination, *, data: bytes = b"", ttl: int = 64) -> Pong:
+        """Send an echo request and return what comes back. Cancel at any time.
+
+        Raises:
+            Unreachable: nobody answered, or no connector of the tunnel carries ICMP.
+        """
+        link = next((link for each in destination.tunnel.members if (link := link_of(each)) is not None), None)
+        if link is None:
+            raise Unreachable("No connector of the tunnel that carries ICMP is connected.")
+        try:
+            return await self._pings.ping(link, destination.address, data=data, ttl=ttl)
+        except NoReply as exc:
+            raise Unreachable(str(exc)) from exc
 
     def _network_id(self, name: str) -> str | None:
         if not name:

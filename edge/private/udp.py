@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
     from uuid import UUID
 
-    from pyconnector.edge.connectors.tunnels import Tunnel
+    from pyconnector.edge.connectors.tunnels import Member, Tunnel
     from pyconnector.edge.tasks import TaskSet
 
 #: Packets that wait while a flow is being registered; older ones are dropped for newer ones.
@@ -27,6 +27,11 @@ WAITING_PACKETS: Final = 16
 #: Seconds that a flow may be without a connection before it ends, and between looks for one.
 PATIENCE: Final = 10.0
 LOOK_INTERVAL: Final = 0.1
+
+
+def link_of(member: Member) -> DatagramLink | None:
+    """Return what carries datagrams over a connection, if anything does."""
+    return getattr(member, "datagrams", None)
 
 
 class PrivateUdp:
@@ -165,7 +170,7 @@ class PrivateUdp:
         first = self._tunnel.pick()
         members = [*([first] if first is not None else []), *self._tunnel.members]
         for member in members:
-            link = getattr(member, "datagrams", None)
+            link = link_of(member)
             if link is not None:
                 found.setdefault(member.registration.client_id, link)
         return sorted(found.items(), key=lambda item: item[0] != self.connector_id)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.failures import quoted
 from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint
 from pyconnector.origins.tcp.tunnel import Tunnel, connect_tunnel
+
+if TYPE_CHECKING:
+    from pyconnector.origins.dns.virtual import VirtualDns
 
 
 class PrivateSettings(Protocol):
@@ -26,7 +29,10 @@ class PrivateSettings(Protocol):
 class PrivateTcpOrigin(Origin):
     """Connects to any address it is told to; how many at once is the connector's business."""
 
-    def __init__(self, settings: PrivateSettings) -> None:
+    def __init__(self, settings: PrivateSettings, virtual_dns: VirtualDns | None = None) -> None:
+        """`virtual_dns` says where connections to the virtual DNS service go; without it that is an address like any
+        other."""
+        self._virtual_dns = virtual_dns
         self._dialer = Dialer(DialSettings(connect_timeout=settings.connect_timeout, keepalive=settings.tcp_keepalive))
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
@@ -39,7 +45,11 @@ class PrivateTcpOrigin(Origin):
         """
         if request.kind is not RequestKind.TCP:
             raise OriginError("Only a TCP stream can be sent to an address")
-        sock = await self._dialer.open_socket(address_of(request.destination))
+        endpoint = address_of(request.destination)
+        if self._virtual_dns is not None:
+            host, port = self._virtual_dns.lead(endpoint.host, endpoint.port, "tcp")
+            endpoint = Endpoint(host=host, port=port)
+        sock = await self._dialer.open_socket(endpoint)
         tunnel = Tunnel(200, [])
         await connect_tunnel(tunnel, tunnel, sock)
         tunnel.carry(body)

@@ -11,6 +11,7 @@ from pyconnector.connector.config.flag_values import from_environment
 from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REQUEST_FLAGS, Kind
 from pyconnector.ingress.config.services import BastionService, HelloService, HttpService, UnixService
 from tests.connector.configs import RULES, TUNNEL_ID, load, problems, write_config, write_credentials
+from tests.support.house import credentials
 
 
 def test_a_config_as_written_for_the_reference_is_read_whole(tmp_path: Path) -> None:
@@ -353,3 +354,21 @@ def test_a_region_beside_the_credentials_own_is_an_error(tmp_path: Path) -> None
     assert load_config(str(config), {"region": "fed"}).edge.region == "fed"
     with pytest.raises(ConfigError, match="--region: the tunnel is of the region fed; leave this out"):
         load_config(str(config), {"region": "us"})
+
+
+def test_the_private_network_s_flags_are_read_and_checked() -> None:
+    overrides = {
+        "dns-resolver-addrs": "10.0.0.53:53,[fd00::53]:5353",
+        "icmpv4-src": "10.0.0.1",
+        "icmpv6-src": "fd00::1",
+    }
+    config = load_config(None, overrides, credentials=credentials())
+    assert config.private.dns_resolvers == (("10.0.0.53", 53), ("fd00::53", 5353))
+    assert (str(config.private.icmpv4_source), str(config.private.icmpv6_source)) == ("10.0.0.1", "fd00::1")
+    wrong = {"dns-resolver-addrs": "dns.example:53", "icmpv4-src": "fd00::1", "icmpv6-src": "ten"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, wrong, credentials=credentials())
+    for said in ('"dns.example:53" is no resolver', '"fd00::1" is no IPv4 address', '"ten" is no IPv6 address'):
+        assert said in str(caught.value)
+    with pytest.raises(ConfigError, match="at most 10 resolvers"):
+        load_config(None, {"dns-resolver-addrs": ",".join(["10.0.0.1:53"] * 11)}, credentials=credentials())

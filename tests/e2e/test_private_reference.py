@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pyconnector.edge import EdgeSettings, LocalEdge
+from pyconnector.edge import EdgeSettings, LocalEdge, PrivateHostname
 from tests.e2e.test_private_udp import Client
+from tests.support.dns_service import dns_service
 from tests.support.genuine import genuine_connector, needs_cloudflared
-from tests.support.house import tunnel
+from tests.support.house import TUNNEL_ID, tunnel
 from tests.support.private_house import LOOPBACK, V3, PrivateHouse
 from tests.support.udp_service import UdpService
 
@@ -52,5 +53,23 @@ def test_a_session_that_its_service_refuses_ends_the_flow(tmp_path: Path) -> Non
                 while not client.ended:
                     await asyncio.sleep(0.01)
             assert "refused" in client.ended[0]
+
+    asyncio.run(main())
+
+
+def test_names_are_resolved_by_its_resolver(tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = EdgeSettings(
+            tunnels=(tunnel(),),
+            control=None,
+            private_routes=LOOPBACK,
+            private_hostnames=(PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),),
+        )
+        async with dns_service({"db.internal": "127.0.0.1"}) as resolver, UdpService() as service:
+            async with LocalEdge(settings) as edge:
+                flags = ("--dns-resolver-addrs", f"127.0.0.1:{resolver.port}")
+                async with genuine_connector(edge, tmp_path, *flags):
+                    client = await Client.of(PrivateHouse(edge, []), service.port, host="db.internal")
+                    assert await client.ask(b"x") == b"x"
 
     asyncio.run(main())

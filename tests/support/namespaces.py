@@ -147,3 +147,17 @@ def run_apart(scenario: Callable[[], Coroutine[Any, Any, None]], factory: Callab
     thread.join()
     if failure:
         raise failure[0]
+
+
+def run_in_own_network(scenario: Callable[[], Coroutine[Any, Any, None]], *, ping_groups: str = "0 2147483647") -> None:
+    """Run `scenario` in a namespace of its own that has nothing but loopback, where these groups may ping."""
+
+    async def main() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        _ip("link", "set", "lo", "up")
+        with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
+            file.write(ping_groups)
+        await scenario()
+
+    run_apart(main)

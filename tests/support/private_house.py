@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from pyconnector import Connector
+from pyconnector.connector.config.model import PrivateConfig
 from pyconnector.edge import EdgeSettings, LocalEdge, PrivateRoute
 from tests.support.house import TUNNEL_ID, config_for, tunnel
 
@@ -44,6 +45,7 @@ async def private_house(
     replicas: int = 1,
     settings: Mapping[str, Any] | None = None,
     top: Mapping[str, Any] | None = None,
+    resolver: int = 0,
 ) -> AsyncIterator[PrivateHouse]:
     """Start an edge and `replicas` connectors of one tunnel, ready when the block begins."""
     edge_settings = EdgeSettings(tunnels=(tunnel(),), **{"private_routes": LOOPBACK, **(settings or {})})
@@ -51,7 +53,8 @@ async def private_house(
         config = config_for(
             edge, [{"service": "http_status:404"}], engine=engine, connections=connections, **(top or {})
         )
-        config = replace(config, features=V3 if version == 3 else ())
+        private = PrivateConfig(dns_resolvers=(("127.0.0.1", resolver),) if resolver else ())
+        config = replace(config, features=V3 if version == 3 else (), private=private)
         house = PrivateHouse(edge, [])
         for _ in range(replicas):
             connector = await stack.enter_async_context(Connector(config))

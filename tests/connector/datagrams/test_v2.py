@@ -10,7 +10,7 @@ import pytest
 
 from pyconnector.connector.datagrams import v2
 from pyconnector.connector.datagrams.session import LIMITED
-from pyconnector.protocol.datagrams import IpPacket, TraceIdentity, TracingSpans, UdpPayload, decode_v2
+from pyconnector.protocol.datagrams import TraceIdentity, TracingSpans, UdpPayload, decode_v2
 from pyconnector.protocol.rpc.edge_rpc import EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
 from pyconnector.protocol.streams.openings import OpeningDecoder, RpcOpening
 from tests.connector.datagrams.world import World, next_datagram, run, settle
@@ -230,15 +230,5 @@ def test_many_ends_at_once_are_told_over_few_streams() -> None:
             await asyncio.sleep(2)
             assert edge.statistics().streams_open == v2.TELLERS
             assert {(await told_end(edge)).session_id for _ in range(20)} == ids
-
-    run(2, scenario)
-
-
-def test_an_icmp_packet_that_nobody_serves_is_counted() -> None:
-    async def scenario(world: World) -> None:
-        _, edge = world.connect()
-        edge.send_datagram(IpPacket(packet=b"E" * 28).encode())
-        await settle()
-        assert world.counters.dropped == {(0, "unsupported"): 1}
 
     run(2, scenario)

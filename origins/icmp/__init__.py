@@ -1,0 +1,1 @@
+"""ICMP echo towards private addresses, without privileges (reference/wire.md 13)."""
