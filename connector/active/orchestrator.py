@@ -26,6 +26,7 @@ from pyconnector.connector.tasks import TaskOwner
 from pyconnector.ingress import IngressError, RemoteConfiguration, local_configuration, parse_remote_configuration
 from pyconnector.ingress.config.local_configuration import all_settings
 from pyconnector.ingress.config.services import redacted, without_passwords
+from pyconnector.ingress.rules.difference import difference
 
 if TYPE_CHECKING:
     from pyconnector.connector.observe.counters import Counters
@@ -143,11 +144,23 @@ class Orchestrator:
                     self._local_access = self.routes.local_access = access
                     used = "of the local rules only access counts" if access else "the local rules are not used"
                     raise ReloadRejected(f"the edge's configuration (version {self.version}) is in force; {used}")
+                before = self.routes
                 await self._swap(ingress, warp_routing)
                 self._local_access = access
             except StartFailed as error:
                 raise ReloadRejected(str(error)) from error
         self._on_applied(LOCAL)
+        await self._tell_difference(before, ingress, warp_routing)
+
+    async def _tell_difference(self, before: Routes, ingress: Ingress, warp_routing: WarpRouting) -> None:
+        """Log what a reload changed, in words."""
+
+        def found() -> list[str]:
+            return difference(before.ingress, ingress, before.warp_routing, warp_routing)
+
+        few = len(before.routes) + len(ingress.rules) <= FEW_RULES
+        for change in found() if few else await in_background(found):
+            self._log.info("Configuration: %s", change)
 
     async def _apply_remote(self, version: int, config: bytes) -> Applied:
         async with self._lock:

@@ -1,6 +1,7 @@
 """A Connector as a process: signals, the process id file, and what the service manager is told.
 
-SIGTERM and SIGINT drain, a second one stops at once; SIGHUP reads the config anew (reference/lifecycle.md 10).
+SIGTERM and SIGINT drain, a second one stops at once (reference/lifecycle.md 10); SIGHUP and a changed config file
+reload the configuration.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.api.connector import Connector
 from pyconnector.connector.api.errors import ConfigError, ReloadRejected
-from pyconnector.connector.api.events import Event, Registered
+from pyconnector.connector.api.events import Disconnected, Event, Registered, Unregistered
 from pyconnector.connector.background import in_background
+from pyconnector.connector.cli.config_watch import ConfigWatch
 from pyconnector.connector.cli.exits import CLEAN
 from pyconnector.connector.cli.loops import settle, uncollected
+from pyconnector.connector.cli.service_manager import ServiceManager
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.tasks import TaskOwner
 
@@ -70,7 +72,7 @@ class Signals:
             self.stop.set()
 
     def _ask_to_reload(self, name: str) -> None:
-        _log.info("Reading the config anew due to signal %s", name)
+        _log.info("Reloading configuration due to signal %s", name)
         self.reload.set()
 
 
@@ -83,7 +85,7 @@ async def serve(
 ) -> int:
     """Run a Connector until a signal ends it; return the exit code. Cancel stops at once.
 
-    `read_config` is called on SIGHUP, `on_registered` once every connection is registered; `observers` are those of
+    `read_config` is called to reload, `on_registered` once every connection is registered; `observers` are those of
     the Connector.
 
     Raises:
@@ -92,21 +94,35 @@ async def serve(
     signals = Signals()
     tasks = TaskOwner(lambda task, error: None)  # every task here is awaited
     with signals.installed():
-        connector = Connector(config, on_event=_Announcer(config, on_registered).observe, observers=observers)
+        manager = ServiceManager()
+        announcer = _Announcer(config, on_registered, manager)
+        connector = Connector(config, on_event=announcer.observe, observers=observers)
+        watching = asyncio.ensure_future(manager.watch())
+        manager.status("connecting to the edge")
+        watch = ConfigWatch(config.file) if config.watch and config.file else None
         try:
             if await _first(tasks, connector.start(wait_for_edge=True), signals.stop.wait()):
                 return CLEAN
             while True:
-                done = await _first(tasks, connector.wait_closed(), signals.stop.wait(), signals.reload.wait())
-                if done == 2:
+                waits = [connector.wait_closed(), signals.stop.wait(), signals.reload.wait()]
+                done = await _first(tasks, *waits, *([watch.wait_change()] if watch is not None else []))
+                if done >= 2:
                     signals.reload.clear()
+                    if done == 3:
+                        _log.info("Reloading configuration, since the file changed")
+                    if watch is not None and done == 2:
+                        await in_background(watch.seen)
+                    announcer.reloading()
                     # A config that is a pipe may never be read to its end; the process ends all the same.
                     await _first(tasks, _reload(connector, read_config), signals.stop.wait())
+                    announcer.reloaded()
                     continue
                 if done == 1:
+                    manager.stopping()
                     await _first(tasks, connector.drain(), signals.stop_now.wait())
                 return CLEAN
         finally:
+            watching.cancel()
             await connector.stop()
 
 
@@ -130,23 +146,34 @@ async def _reload(connector: Connector, read_config: Callable[[], ConnectorConfi
     except ConfigError as error:
         for problem in error.problems:
             if not problem.warning:
-                _log.error("The new config is not used: %s", problem)
+                _log.error("The new configuration is not used: %s", problem)
     except ReloadRejected as error:
-        _log.error("The new config is not used: %s", error)
+        _log.error("The new configuration is not used: %s", error)
     else:
         _log.info("The new rules are in force")
 
 
 class _Announcer:
-    """Writes the process id file and tells systemd, once, when the first connection is registered."""
+    """Tells of the connections: the process id file and `READY=1` with the first, a status line with each change."""
 
-    def __init__(self, config: ConnectorConfig, on_registered: Callable[[], None] | None) -> None:
+    def __init__(
+        self, config: ConnectorConfig, on_registered: Callable[[], None] | None, manager: ServiceManager
+    ) -> None:
         self._pidfile = config.pidfile
         self._on_registered = on_registered
         self._awaited = config.lifecycle.ha_connections
         self._registered = 0
+        self._up: set[int] = set()
+        self._manager = manager
 
     def observe(self, event: Event) -> None:
+        if isinstance(event, Registered):
+            self._up.add(event.index)
+        elif isinstance(event, Disconnected | Unregistered):
+            self._up.discard(event.index)
+        else:
+            return
+        self._manager.status(f"{len(self._up)} of {self._awaited} connections to the edge")
         if not isinstance(event, Registered) or self._registered >= self._awaited:
             return
         self._registered += 1
@@ -155,19 +182,21 @@ class _Announcer:
         if self._registered == self._awaited and self._on_registered is not None:
             self._on_registered()
 
+    def reloading(self) -> None:
+        """A reload begins; a manager that was not told `ready` yet goes on waiting for that."""
+        if self._registered:
+            self._manager.reloading()
+
+    def reloaded(self) -> None:
+        """It is over, whatever came of it."""
+        if self._registered:
+            self._manager.ready()
+
     def _announce(self) -> None:
+        self._manager.ready()
         try:
             if self._pidfile:
                 Path(self._pidfile).expanduser().write_text(str(os.getpid()), encoding="ascii")
-            _notify_systemd(b"READY=1")
         except OSError as error:
-            _log.error("Cannot announce that the connector is ready: %s", error)
+            _log.error("Cannot write the process id file: %s", error)
         settle()
-
-
-def _notify_systemd(message: bytes) -> None:
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.sendto(message, "\0" + address[1:] if address.startswith("@") else address)

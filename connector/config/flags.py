@@ -106,6 +106,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("dns-resolver-addrs", _L, "TUNNEL_DNS_RESOLVER_ADDRS", "IP:PORT", "Resolver of private names. Repeatable."),
     ("icmpv4-src", _T, "TUNNEL_ICMPV4_SRC", "IP", "Address that pings of the private network leave from."),
     ("icmpv6-src", _T, "TUNNEL_ICMPV6_SRC", "IP", "The same for IPv6."),
+    ("no-config-watch", _B, "PYCONNECTOR_NO_CONFIG_WATCH", "", "Do not reload when the config file changes."),
     ("no-autoupdate", _B, "NO_AUTOUPDATE", "", ""),
     ("pidfile", _T, "TUNNEL_PIDFILE", "FILE", "Write the process id there once connected."),
 )

@@ -181,6 +181,7 @@ class _Loading:
             pidfile=self.values.get("pidfile"),
             configuration_flags=self._reported(),
             file=self.source.file,
+            watch=not self.values.get("no-config-watch", False),
             warnings=tuple(problem for problem in self.problems if problem.warning),
         )
 

@@ -115,6 +115,8 @@ class ConnectorConfig:
     "Flags the edge is told of with the local configuration (wire.md 5.6)."
     file: str = ""
     "The config file this came from, for messages."
+    watch: bool = True
+    "Whether the command line reloads the configuration when that file changes."
     warnings: tuple[Problem, ...] = ()
 
     def with_edge(self, *addresses: str, ca_file: str | None) -> ConnectorConfig:

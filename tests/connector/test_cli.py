@@ -228,7 +228,7 @@ def test_run_serves_until_sigterm_and_reloads_on_sighup(tmp_path: Path) -> None:
                 assert await ask(edge) == 299
                 path.write_text("ingress:\n  - servce: http_status:200\n")
                 process.process.send_signal(signal.SIGHUP)
-                line = await process.until("The new config is not used")
+                line = await process.until("The new configuration is not used")
                 assert f"{path}:2:5: ingress[0].servce" in line
                 assert await ask(edge) == 299
                 assert await process.end(signal.SIGTERM) == 0

@@ -120,7 +120,7 @@ def test_sighup_under_load_drops_nothing_and_a_bad_config_changes_nothing(tmp_pa
                     assert load.answers[200, b"new"] > 0
                     config(tmp_path, "  - servce: http_status:404\n")
                     process.send_signal(signal.SIGHUP)
-                    line = await process.line("The new config is not used")
+                    line = await process.line("The new configuration is not used")
                     assert "config.yml:3:5: ingress[0].servce: " in line
                     await load.until(30)
                     path.unlink()
