@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 
 from pyconnector.control.plane import ControlPlane
 from pyconnector.control.settings import ControlPlaneSettings
+from pyconnector.edge.directory.values import KINDS
 
 #: A moment that no test outlasts unless something hangs.
 PATIENCE = 60
@@ -67,6 +69,15 @@ class Mesh:
         return httpx.AsyncClient(
             base_url=f"{self.plane.url}/edge/v1", headers={"Authorization": f"Bearer {token}"}, timeout=30
         )
+
+
+async def snapshot(edge: httpx.AsyncClient) -> dict[str, Any]:
+    """What an edge is told at first: `number`, and `objects` by kind and id."""
+    first, *lines = (await edge.get("/snapshot")).text.split("\n")
+    objects: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    for entry in map(json.loads, lines):
+        objects.setdefault(entry["kind"], {})[entry["id"]] = entry["value"]
+    return {"number": json.loads(first)["number"], "objects": objects}
 
 
 @contextlib.asynccontextmanager

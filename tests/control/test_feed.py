@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,8 @@ import pytest
 
 from pyconnector.control.store import work
 from pyconnector.control.store.objects.live import EDGE_LIFETIME
-from pyconnector.edge.directory.values import KINDS
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import open_mesh, run
+from tests.control.support import open_mesh, run, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,14 +22,6 @@ if TYPE_CHECKING:
     from tests.control.support import Mesh
 
 OnMesh = Callable[[Any], None]
-
-
-async def snapshot(edge: httpx.AsyncClient) -> dict[str, Any]:
-    first, *lines = (await edge.get("/snapshot")).text.split("\n")
-    objects: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for entry in map(json.loads, lines):
-        objects[entry["kind"]][entry["id"]] = entry["value"]
-    return {"number": json.loads(first)["number"], "objects": objects}
 
 
 def test_changes_lead_from_one_snapshot_to_the_next(on_mesh: OnMesh) -> None:

@@ -100,7 +100,7 @@ def test_another_account_is_refused(on_mesh: OnMesh) -> None:
 
 def test_what_is_not_there_is_404_with_a_sentence(on_mesh: OnMesh) -> None:
     async def test(mesh: Mesh) -> None:
-        for path in ("/", "/nothing", f"{mesh.account}/access/apps", f"{mesh.account}/cfd_tunnel/"):
+        for path in ("/", "/nothing", f"{mesh.account}/load_balancers", f"{mesh.account}/cfd_tunnel/"):
             assert "docs/mesh.md" in (await mesh.refused(404, "GET", path))["message"]
         await mesh.refused(405, "PUT", f"{mesh.account}/cfd_tunnel")
         await mesh.refused(404, "GET", f"{mesh.account}/cfd_tunnel/00000000-0000-0000-0000-000000000001")
