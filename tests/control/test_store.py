@@ -198,8 +198,10 @@ def test_a_locked_file_is_said_and_survived(tmp_path: Path, monkeypatch: pytest.
 
     async def test() -> None:
         async with open_mesh(tmp_path / "data") as mesh:
-            other = sqlite3.connect(tmp_path / "data" / "control.sqlite3", isolation_level=None)
-            other.execute("BEGIN IMMEDIATE")
+            path = tmp_path / "data" / "control.sqlite3"
+            other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # Beside this loop: whoever is writing now goes on in it.
+            await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
             await mesh.refused(503, "POST", f"{mesh.account}/cfd_tunnel", json={"name": "t"})
             assert await mesh.call("GET", f"{mesh.account}/cfd_tunnel") == []  # reading goes on
             other.execute("ROLLBACK")

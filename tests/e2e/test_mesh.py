@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -183,5 +184,22 @@ def test_an_edge_serves_on_without_its_control_plane(tmp_path: Path) -> None:
                     return await status(visitors) == 203
 
                 await until(served, "the route of the cached snapshot")
+
+    run(test)
+
+
+def test_a_first_start_that_fails_still_shows_the_token(tmp_path: Path) -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            visitors = f"127.0.0.1:{taken.getsockname()[1]}"
+            places = ("--api", "127.0.0.1:0", "--edge", "127.0.0.1:0", "--visitors", visitors)
+            async with pyconnector("mesh", "up", "--data-dir", tmp_path / "data", *places) as process:
+                assert await process.code() == 1
+                shown = (await process.line("API token:")).split()[2]
+                assert "error: the edge cannot start" in process.text
+        async with mesh_up(tmp_path / "data") as (_, told):
+            api = Api(told, shown)
+            assert await api("GET", f"{api.account}/cfd_tunnel") == []
+            await api.client.aclose()
 
     run(test)

@@ -79,6 +79,9 @@ async def _serve_mesh(settings: ControlPlaneSettings, given: Mapping[str, Any]) 
             try:
                 await stack.enter_async_context(edge)
             except SettingsError as error:
+                if plane.installation.first_token is not None:
+                    # It is never shown again, so it is shown although there is no mesh.
+                    click.echo(f"API token: {plane.installation.first_token}   (shown this once)", err=True)
                 raise StartFailed(str(error)) from error
             told = _told(plane) | {
                 "edge": [host_port_text(edge.quic_address)],
