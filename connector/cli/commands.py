@@ -7,8 +7,10 @@ from typing import Any, NoReturn
 
 import click
 
+from pyconnector.connector.cli.diagnose.commands import diag_command
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
+from pyconnector.connector.cli.install.commands import service_group
 from pyconnector.connector.cli.mesh.commands import control_command, mesh_group
 from pyconnector.connector.cli.options import FlagCommand, FlagGroup, MainGroup, inherit
 from pyconnector.connector.version import version as own_version
@@ -20,9 +22,9 @@ _ALLOW = click.option(
 
 
 #: Commands that flags may stand before.
-_TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready"})
+_TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready", "diag", "service"})
 #: Commands of the reference that are about its provider's account.
-_OF_THE_PROVIDER = frozenset({"login", "health", "diag"})
+_OF_THE_PROVIDER = frozenset({"login", "health"})
 #: Commands of `connector.cli.account`, which is loaded when one of them is run.
 _OF_AN_ACCOUNT = ("cleanup", "create", "delete", "info", "list", "route", "token", "vnet")
 
@@ -263,9 +265,12 @@ for _command in (
     control_command,
     ingress_group,
     ready_command,
+    diag_command,
+    service_group,
     version_command,
     tunnel_group,
 ):
     main.add_command(_command)
 tunnel_group.add_command(ingress_group)
 tunnel_group.add_command(ready_command)
+tunnel_group.add_command(diag_command)

@@ -18,10 +18,10 @@ from pyconnector.connector.api.connector import Connector
 from pyconnector.connector.api.errors import ConfigError, ReloadRejected
 from pyconnector.connector.api.events import Disconnected, Event, Registered, Unregistered
 from pyconnector.connector.background import in_background
-from pyconnector.connector.cli.config_watch import ConfigWatch
 from pyconnector.connector.cli.exits import CLEAN
 from pyconnector.connector.cli.loops import settle, uncollected
-from pyconnector.connector.cli.service_manager import ServiceManager
+from pyconnector.connector.cli.process.config_watch import ConfigWatch
+from pyconnector.connector.cli.process.service_manager import ServiceManager
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.tasks import TaskOwner
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config import credentials as credential_sources
 from pyconnector.connector.config.flag_values import collect, without_effect
-from pyconnector.connector.config.flags import ONE_ORIGIN_FLAGS, REPORTED_FLAGS, REQUEST_FLAGS
+from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REPORTED_FLAGS, REQUEST_FLAGS
 from pyconnector.connector.config.model import (
     MAX_CONNECTIONS,
     MAX_GRACE_PERIOD,
@@ -35,6 +35,7 @@ from pyconnector.connector.discovery.addresses import split_host_port
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.ingress.config.errors import closest, describe
+from pyconnector.ingress.config.services import without_passwords
 from pyconnector.origins.dns.virtual import MAX_ADDRESSES, parse_address
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import QuicSettings
@@ -180,6 +181,7 @@ class _Loading:
             metrics=self.values.get("metrics"),
             pidfile=self.values.get("pidfile"),
             configuration_flags=self._reported(),
+            shown_flags=self._shown(),
             file=self.source.file,
             watch=not self.values.get("no-config-watch", False),
             warnings=tuple(problem for problem in self.problems if problem.warning),
@@ -388,6 +390,16 @@ class _Loading:
     def _reported(self) -> tuple[tuple[str, str], ...]:
         """The flags that the edge is told of, as text."""
         return tuple((name, _as_text(self.values[name])) for name in REPORTED_FLAGS if self.values.get(name))
+
+    def _shown(self) -> tuple[tuple[str, str], ...]:
+        """The flags that are set and no secrets; of an address not the password in it."""
+        shown = []
+        for name, value in sorted(self.values.items()):
+            if not FLAGS[name].secret:
+                text = without_passwords(_as_text(value))
+                absolute = name in ("logfile", "log-directory") and isinstance(text, str)
+                shown.append((name, str(FilePath(text).expanduser().absolute() if absolute else text)))
+        return tuple(shown)
 
     def _problem(self, flag: str, message: str, index: int | None = None, *, warning: bool = False) -> None:
         """Record a problem at the flag's place in the file, or as one of the command line."""

@@ -113,6 +113,8 @@ class ConnectorConfig:
     pidfile: str | None = None
     configuration_flags: tuple[tuple[str, str], ...] = ()
     "Flags the edge is told of with the local configuration (wire.md 5.6)."
+    shown_flags: tuple[tuple[str, str], ...] = ()
+    "Flags that are set and hold no secret, as text, for diagnostics."
     file: str = ""
     "The config file this came from, for messages."
     watch: bool = True

@@ -37,7 +37,7 @@ NOT_MEANT = b"ask for this server by address, as localhost or by a local name\n"
 
 #: What only those are shown who name this machine in a way that nobody can make up, wherever it listens. On loopback
 #: that is everything; elsewhere machines that watch this one may have names for it.
-PRIVATE_PATHS = frozenset({"/config"})
+PRIVATE_PATHS = frozenset({"/config", "/diag/tunnel", "/diag/configuration", "/diag/system", "/diag/tasks"})
 
 #: Status, content type, body.
 Answer: TypeAlias = tuple[HTTPStatus, str, bytes]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pyconnector.connector.background import in_background
+from pyconnector.connector.observe import diagnostics
 from pyconnector.connector.observe.metrics_server import JSON_TYPE, TEXT_TYPE, Answer, Page, json_answer, metrics_answer
 
 if TYPE_CHECKING:
@@ -33,7 +35,14 @@ def status_pages(connector: Connector, orchestrator: Orchestrator) -> dict[str, 
     async def config() -> Answer:
         return HTTPStatus.OK, JSON_TYPE, await orchestrator.shown_configuration() + b"\n"
 
+    async def system() -> Answer:
+        return json_answer(await in_background(diagnostics.system))
+
     return {
+        "/diag/tunnel": lambda: json_answer(diagnostics.tunnel_state(connector)),
+        "/diag/configuration": lambda: json_answer(diagnostics.configuration(connector)),
+        "/diag/system": system,
+        "/diag/tasks": lambda: (HTTPStatus.OK, TEXT_TYPE, diagnostics.tasks().encode()),
         "/metrics": metrics,
         "/ready": ready,
         "/healthcheck": lambda: (HTTPStatus.OK, TEXT_TYPE, b"OK\n"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyconnector.connector.cli.config_watch import ConfigWatch
+from pyconnector.connector.cli.process.config_watch import ConfigWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""`tunnel diag`: what is known of a running connector, in one archive for whoever looks for a fault."""

@@ -1,0 +1,1 @@
+"""`service install` and `service uninstall`: a connector that the machine starts."""

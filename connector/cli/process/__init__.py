@@ -1,0 +1,1 @@
+"""The process of `run`: what its service manager is told, and when its config file changed."""
