@@ -17,13 +17,13 @@ from pyconnector.transport.buffers.connection import SEND_LEAST
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
 from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
-from pyconnector.transport.quic.qh3_engine.connection import REPEAT_MEMORY, REPEAT_STALL_LIMIT
-from pyconnector.transport.quic.qh3_engine.native import (
+from pyconnector.transport.quic.qh3_engine.configuration import (
     CORE_CONNECTION_WINDOW,
     CORE_STREAM_WINDOW,
     UNREAD_LIMIT,
     Windows,
 )
+from pyconnector.transport.quic.qh3_engine.connection import REPEAT_MEMORY, REPEAT_STALL_LIMIT
 from pyconnector.transport.quic.qh3_engine.numbers import (
     SKIPPED_STREAMS,
     TOMBSTONES,

@@ -17,8 +17,9 @@ from qh3 import tls as qh3_tls
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic import connect, listen
 from pyconnector.transport.quic.qh3_engine import listener as qh3_listener
-from pyconnector.transport.quic.qh3_engine import native as qh3_native
+from pyconnector.transport.quic.qh3_engine.configuration import client_configuration
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+from pyconnector.transport.quic.qh3_engine.internals import NativeQuic
 from pyconnector.transport.settings import ClientTls, QuicSettings
 from pyconnector.transport.tls.certificates import make_authority
 from pyconnector.transport.udp.batched import UdpEndpoint
@@ -136,7 +137,7 @@ def test_the_key_exchange_is_post_quantum(post_quantum_only: bool) -> None:
 def test_a_client_with_an_empty_connection_id_is_served() -> None:
     async def main() -> None:
         async with serve(USUAL) as server:
-            configuration = replace(qh3_native.client_configuration(client_tls(), USUAL), connection_id_length=0)
+            configuration = replace(client_configuration(client_tls(), USUAL), connection_id_length=0)
             connections: list[Qh3Connection] = []
             address = server.listener.address
 
@@ -146,7 +147,7 @@ def test_a_client_with_an_empty_connection_id_is_served() -> None:
             endpoint = await UdpEndpoint.open(
                 "127.0.0.1", 0, socket_buffer=1 << 20, on_datagrams=arrived, remote=address
             )
-            quic = qh3_native.NativeQuic(configuration)
+            quic = NativeQuic(configuration)
             quic._original_destination_connection_id = os.urandom(12)
             client = Qh3Connection(quic, endpoint, address, USUAL)
             client.on_gone = endpoint.close

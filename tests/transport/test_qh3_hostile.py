@@ -19,8 +19,8 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 from pyconnector.transport.buffers import connection as connection_buffers
 from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
+from pyconnector.transport.quic.qh3_engine.configuration import server_configuration
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
-from pyconnector.transport.quic.qh3_engine.native import server_configuration
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import credentials
 from tests.transport.conformance import PATIENCE, open_both, read_all, until

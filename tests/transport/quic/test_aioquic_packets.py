@@ -10,13 +10,8 @@ from aioquic.tls import CipherSuite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyconnector.transport.quic.aioquic_engine.packets import (
-    BadPacket,
-    NewKeyPhase,
-    OneRttBuilder,
-    _full_number,
-    open_packet,
-)
+from pyconnector.transport.quic.aioquic_engine.internals import BadPacket, NewKeyPhase, _full_number, open_packet
+from pyconnector.transport.quic.aioquic_engine.packets import OneRttBuilder
 
 CID = bytes(range(8))
 SUITES = [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256]
@@ -41,6 +36,21 @@ def _build(crypto: CryptoPair, payload: bytes, number: int = 7, cid: bytes = CID
     datagrams, packets = builder.flush()
     assert [packet.sent_bytes for packet in packets] == [len(data) for data in datagrams]
     return datagrams[0]
+
+
+def test_a_builder_follows_a_key_update() -> None:
+    ours, theirs = _pair()
+    builder = OneRttBuilder(1232)
+    for number in range(4):
+        builder.begin(packet_number=number, peer_cid=CID, flight=10_000, crypto=ours)
+        builder.start_packet(QuicPacketType.ONE_RTT, ours)
+        builder.start_frame(QuicFrameType.PING)
+        (datagram,), _ = builder.flush()
+        _, payload, _ = theirs.decrypt_packet(datagram, 1 + len(CID), number)
+        assert payload.rstrip(b"\0") == b"\x01"
+        assert theirs.key_phase == (number + 1) // 2 % 2
+        if number % 2 == 0:
+            ours.update_key()
 
 
 @pytest.mark.parametrize("suite", SUITES)

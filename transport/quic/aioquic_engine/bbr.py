@@ -4,9 +4,6 @@ aioquic's hook (`register_congestion_control`) tells of packets sent, acknowledg
 needs the end of an acknowledgment, a pacing rate of its own, and to know that the sender ran out of data; those come
 from a recovery of its own (`make_recovery` of the engine asks for one) and its pacer. Without them BBR works from the
 hook alone, with aioquic's pacer, which spreads the window over a round trip instead of pacing at BBR's rate.
-
-Private names of aioquic 1.7: `QuicConnection._loss`, `_is_client`, `_max_datagram_size`, `_send_probe`;
-`QuicPacketRecovery._cc`, `_pacer`. tests/transport/quic/test_aioquic_bbr.py fails if one goes.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ from aioquic.quic.recovery import QuicPacketPacer
 from pyconnector.transport.congestion.bbr import Bbr
 from pyconnector.transport.congestion.pacer import Pacer
 from pyconnector.transport.congestion.registry import BBR
+from pyconnector.transport.quic.aioquic_engine.internals import recovery_options, replace_recovery
 from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
 
 if TYPE_CHECKING:
@@ -196,13 +194,7 @@ def register() -> None:
 
 def make_bbr_recovery(connection: QuicConnection, *, uniform: Uniform | None = None) -> BbrRecovery:
     """Return the recovery of a connection just made; `uniform` returns numbers in [0, 1), a seeded one for repeats."""
-    return BbrRecovery(
-        initial_rtt=connection.configuration.initial_rtt,
-        max_datagram_size=connection._max_datagram_size,
-        peer_completed_address_validation=not connection._is_client,
-        send_probe=connection._send_probe,
-        uniform=uniform,
-    )
+    return BbrRecovery(uniform=uniform, **recovery_options(connection))
 
 
 def attach(connection: QuicConnection, *, uniform: Uniform | None = None) -> None:
@@ -211,6 +203,4 @@ def attach(connection: QuicConnection, *, uniform: Uniform | None = None) -> Non
     Raises:
         ValueError: the connection has begun.
     """
-    if connection._loss.spaces:
-        raise ValueError("BBR must be attached before the connection begins")
-    connection._loss = make_bbr_recovery(connection, uniform=uniform)
+    replace_recovery(connection, make_bbr_recovery(connection, uniform=uniform))

@@ -1,9 +1,7 @@
 """Streams and their frames in the aioquic engine: who has something to send, and how it is written into a packet.
 
 aioquic asks every stream of the connection about every packet. Here streams with something to send wait in a queue and
-are served in turn, and credit is granted as data is consumed. `aioquic_sending` builds the packets around it.
-
-Private names of aioquic 1.7: those of `QuicConnection` used below. The conformance checks fail if one goes.
+are served in turn, and credit is granted as data is consumed. `sending.py` builds the packets around it.
 """
 
 from __future__ import annotations

@@ -3,9 +3,6 @@
 The genuine connector sends a key share for this group alone, so an edge without it cannot answer. aioquic knows only
 elliptic curves, so its TLS context is given the group here (draft-ietf-tls-ecdhe-mlkem): the client's share is an
 ML-KEM-768 encapsulation key and an X25519 key, the server's a ciphertext and an X25519 key, the secret both secrets.
-
-Private names of aioquic 1.7: those of `tls.Context` used below. A handshake in
-tests/transport/quic/test_aioquic_hybrid_group.py fails if one goes.
 """
 
 from __future__ import annotations
@@ -13,11 +10,12 @@ from __future__ import annotations
 import os
 
 from aioquic import tls
-from aioquic._buffer import Buffer
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from pyconnector.transport.quic.aioquic_engine.internals import Buffer, set_groups
 
 #: Number of the group (IANA TLS Supported Groups).
 X25519MLKEM768 = 0x11EC
@@ -94,7 +92,7 @@ class HybridContext(tls.Context):
         context.is_hybrid = False
         context.hybrid_share = None
         # The groups of the genuine connector and X25519; each one offered costs a key.
-        context._supported_groups = [tls.Group.SECP256R1, tls.Group.X25519]
+        set_groups(context, [tls.Group.SECP256R1, tls.Group.X25519])
 
     def _client_send_hello(self, output_buf: Buffer) -> None:
         super()._client_send_hello(output_buf)

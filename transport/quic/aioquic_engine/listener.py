@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aioquic._buffer import Buffer
 from aioquic.quic.packet import (
     QuicPacketType,
     QuicProtocolVersion,
@@ -16,6 +15,7 @@ from aioquic.quic.packet import (
 
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection, Core
+from pyconnector.transport.quic.aioquic_engine.internals import Buffer
 from pyconnector.transport.quic.failures import address_text
 from pyconnector.transport.seam import Listener
 from pyconnector.transport.udp.batched import UdpEndpoint

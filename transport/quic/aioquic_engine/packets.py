@@ -2,16 +2,12 @@
 
 aioquic's own builder serves every packet type and asks each question again for each packet. Here is what remains once
 a handshake is confirmed: one header, one key, one packet per datagram.
-
-Private names of aioquic 1.7: `CryptoPair._update_key_requested`, `_update_key`; `AEAD._aead`, `_iv`;
-`HeaderProtection._mask`; those of `QuicPacketBuilder` that its callers use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aioquic._buffer import Buffer
 from aioquic.quic.packet import (
     NON_ACK_ELICITING_FRAME_TYPES,
     NON_IN_FLIGHT_FRAME_TYPES,
@@ -20,19 +16,18 @@ from aioquic.quic.packet import (
 )
 from aioquic.quic.packet_builder import QuicPacketBuilder, QuicPacketBuilderStop, QuicSentPacket
 from aioquic.tls import Epoch
-from cryptography.exceptions import InvalidTag
+
+from pyconnector.transport.quic.aioquic_engine.internals import SAMPLE, Buffer, follow_key_update, sealing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aioquic.quic.crypto import CryptoContext, CryptoPair
+    from aioquic.quic.crypto import CryptoPair
 
 _TAG = 16
-_SAMPLE = 16
 _PN_SIZE = 2
 #: First byte of a short header with a packet number of two bytes; the key phase is added.
 _FIRST_BYTE = 0x40 | (_PN_SIZE - 1)
-_RESERVED_BITS = 0x18
 
 
 class SentPacket(QuicSentPacket):
@@ -58,6 +53,7 @@ class OneRttBuilder(QuicPacketBuilder):
         self._cid = b""
         self._max_datagram_size = 0
         self._current: SentPacket | None = None
+        self._key: object = None  # that of what seals: it changes with a key update
         self.quic_logger_frames = None
         self.resize(max_datagram_size)
 
@@ -71,14 +67,15 @@ class OneRttBuilder(QuicPacketBuilder):
 
     def begin(self, *, packet_number: int, peer_cid: bytes, flight: int, crypto: CryptoPair) -> None:
         """Start a run of packets, of which `flight` bytes may be in flight."""
-        if crypto._update_key_requested:
-            crypto._update_key("local_update")
+        follow_key_update(crypto)
         self._pn = packet_number
         self._cid = peer_cid
         self._first_byte = _FIRST_BYTE | crypto.key_phase << 2
         self._overhead = 1 + len(peer_cid) + _PN_SIZE + _TAG
         self._flight_left = flight
-        self._crypto = crypto.send
+        if crypto.send.aead is not self._key:
+            self._key = crypto.send.aead
+            self._encrypt, self._iv, self._mask = sealing(crypto.send)
         self._current = None
         self._datagrams = []
         self._packets = []
@@ -161,16 +158,13 @@ class OneRttBuilder(QuicPacketBuilder):
             size = 4 - _PN_SIZE
             packet.in_flight = True
         number = self._pn & 0xFFFF
-        first, cid, crypto = self._first_byte, self._cid, self._crypto
-        aead, protection = crypto.aead, crypto.hp
-        assert aead is not None
-        assert protection is not None
-        sealed = aead._aead.encrypt(
-            (aead._iv ^ self._pn).to_bytes(12),
+        first, cid = self._first_byte, self._cid
+        sealed = self._encrypt(
+            (self._iv ^ self._pn).to_bytes(12),
             buffer.data_slice(0, size),
             b"%c%b%b" % (first, cid, number.to_bytes(_PN_SIZE)),
         )
-        mask = protection._mask(sealed[4 - _PN_SIZE : 4 - _PN_SIZE + _SAMPLE])
+        mask = self._mask(sealed[4 - _PN_SIZE : 4 - _PN_SIZE + SAMPLE])
         number ^= mask[1] << 8 | mask[2]
         datagram = b"%c%b%b%b" % (first ^ (mask[0] & 0x1F), cid, number.to_bytes(_PN_SIZE), sealed)
         packet.sent_bytes = len(datagram)
@@ -179,48 +173,3 @@ class OneRttBuilder(QuicPacketBuilder):
         self._datagrams.append(datagram)
         self._packets.append(packet)
         self._pn += 1
-
-
-class BadPacket(Exception):
-    """The packet is not for this connection, forged, or damaged: drop it."""
-
-
-class NewKeyPhase(Exception):
-    """The packet is protected by the next keys."""
-
-
-def open_packet(crypto: CryptoContext, data: bytes, cid_size: int, expected: int) -> tuple[int, bytes, bool]:
-    """Return packet number, frames, and whether the reserved bits are zero as they must.
-
-    Raises:
-        BadPacket: drop it.
-        NewKeyPhase: let aioquic look at it.
-    """
-    start = 1 + cid_size
-    aead, protection = crypto.aead, crypto.hp
-    if aead is None or protection is None or len(data) < start + 4 + _SAMPLE:
-        raise BadPacket
-    mask = protection._mask(data[start + 4 : start + 4 + _SAMPLE])
-    first = data[0] ^ (mask[0] & 0x1F)
-    size = (first & 3) + 1
-    if first >> 2 & 1 != crypto.key_phase:
-        raise NewKeyPhase
-    number = int.from_bytes(data[start : start + size]) ^ int.from_bytes(mask[1 : 1 + size])
-    header = b"%c%b%b" % (first, data[1:start], number.to_bytes(size))
-    number = _full_number(number, size * 8, expected)
-    try:
-        frames = aead._aead.decrypt((aead._iv ^ number).to_bytes(12), data[start + size :], header)
-    except InvalidTag:
-        raise BadPacket from None
-    return number, frames, not first & _RESERVED_BITS
-
-
-def _full_number(truncated: int, bits: int, expected: int) -> int:
-    """Return the packet number nearest to `expected` that ends in `truncated` (RFC 9000 A.3)."""
-    window = 1 << bits
-    candidate = (expected & ~(window - 1)) | truncated
-    if candidate <= expected - window // 2 and candidate < (1 << 62) - window:
-        return candidate + window
-    if candidate > expected + window // 2 and candidate >= window:
-        return candidate - window
-    return candidate

@@ -2,15 +2,12 @@
 
 Packets of an established connection take a short way past aioquic's general one; every other packet takes that. Frames
 of streams are handled here, with limits tied to consumption and a bound on everything a hostile peer could pile up.
-
-Private names of aioquic 1.7: those of `QuicConnection` used below, among them the table of frame handlers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic.connection import QuicConnectionError, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.packet import (
     NON_ACK_ELICITING_FRAME_TYPES,
@@ -22,7 +19,13 @@ from aioquic.quic.stream import FinalSizeError, StreamFinishedError
 from aioquic.tls import Epoch
 
 from pyconnector.transport.buffers.connection import PEER_STREAMS
-from pyconnector.transport.quic.aioquic_engine.packets import BadPacket, NewKeyPhase, open_packet
+from pyconnector.transport.quic.aioquic_engine.internals import (
+    BadPacket,
+    Buffer,
+    BufferReadError,
+    NewKeyPhase,
+    open_packet,
+)
 from pyconnector.transport.quic.aioquic_engine.sending import ACK_EVERY, SendingCore
 from pyconnector.transport.quic.aioquic_engine.stream import RESERVED_EACH, AioquicStream
 from pyconnector.transport.quic.failures import plain_names

@@ -3,9 +3,6 @@
 aioquic copies the numbers of all packets in flight for every acknowledgment, feeds congestion control with round trips
 that include the peer's delay, and paces in bursts of 16 packets although the loop's timers are a millisecond apart,
 which caps it at 20 MB/s. The classes here do the same work with a cost that follows what was acknowledged.
-
-Private names of aioquic 1.7: `QuicPacketRecovery._cc`, `_pacer`, `_rtt_*`, `_pto_count`, `_in_persistent_congestion`,
-`_on_packets_lost`, `_time_of_last_sent_ack_eliciting_packet`.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.recovery import K_PACKET_THRESHOLD, K_TIME_THRESHOLD, QuicPacketPacer, QuicPacketRecovery
 
 from pyconnector.transport.congestion.registry import BBR
+from pyconnector.transport.quic.aioquic_engine.internals import recovery_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,6 +100,20 @@ class QuickAcks(QuicPacketRecovery):
     def probe_count(self) -> int:
         """How many probe timeouts passed without an answer."""
         return self._pto_count
+
+    def probe_deadline(self, longest: float) -> float:
+        """When what is in flight counts as unanswered; a probe timeout grows to `longest` seconds at most."""
+        timeout = self.get_probe_timeout()
+        backed_off = min(timeout * (1 << self._pto_count), longest)
+        return self._time_of_last_sent_ack_eliciting_packet + max(timeout, backed_off)
+
+    def probe_was_sent(self, now: float) -> None:
+        """Run the timer for a packet that is not in flight."""
+        self._time_of_last_sent_ack_eliciting_packet = now
+
+    def packet_was_built(self, now: float) -> None:
+        """Let pacing set a packet aside."""
+        self._pacer.update_after_send(now=now)
 
     def next_send_time(self, now: float) -> float | None:
         """Return None if pacing lets a packet leave now, else the time at which one may."""
@@ -209,10 +221,7 @@ def make_recovery(connection: QuicConnection, algorithm: str) -> QuickAcks:
         return make_bbr_recovery(connection)
     return WindowRecovery(
         congestion_control_algorithm=algorithm,
-        initial_rtt=connection.configuration.initial_rtt,
-        max_datagram_size=connection._max_datagram_size,
-        peer_completed_address_validation=not connection._is_client,
-        send_probe=connection._send_probe,
+        **recovery_options(connection),
     )
 
 

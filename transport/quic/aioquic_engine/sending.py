@@ -2,8 +2,6 @@
 
 An established connection takes a short way past aioquic's general one. Acknowledgments ride with data where they can,
 and the path is probed for larger datagrams.
-
-Private names of aioquic 1.7: those of `QuicConnection` used below. The conformance checks fail if one goes.
 """
 
 from __future__ import annotations
@@ -110,9 +108,7 @@ class SendingCore(StreamCore):
         timer: float = self._close_at
         self._loss_at = space.loss_time
         if self._loss_at is None and space.ack_eliciting_in_flight:
-            timeout = loss.get_probe_timeout()
-            backed_off = min(timeout * (1 << loss.probe_count), PROBE_LIMIT)
-            self._loss_at = loss._time_of_last_sent_ack_eliciting_packet + max(timeout, backed_off)
+            self._loss_at = loss.probe_deadline(PROBE_LIMIT)
         for at in (space.ack_at, self._loss_at, self._pacing_at):
             if at is not None and at < timer:
                 timer = at
@@ -169,7 +165,7 @@ class SendingCore(StreamCore):
             self._write_frames(builder, network_path, now)
             if builder.packet_is_empty:
                 return
-            self._loss._pacer.update_after_send(now=now)
+            self._loss.packet_was_built(now)
 
     def _write_small_probe(self, builder: OneRttBuilder) -> None:
         """Write a packet of a PING alone: it passes where what is filled with data does not (RFC 9002 6.2.4)."""
@@ -250,7 +246,7 @@ class SendingCore(StreamCore):
         builder.write_probe(self._on_mtu_probe_delivery, (size,))
         builder.resize(self._max_datagram_size)
         # A probe is not in flight, as its loss says nothing about congestion (RFC 9000 14.4); its timer runs anyway.
-        self._loss._time_of_last_sent_ack_eliciting_packet = now
+        self._loss.probe_was_sent(now)
 
     def _use_datagram_size(self) -> None:
         self._max_datagram_size = self.mtu.size

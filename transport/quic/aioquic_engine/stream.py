@@ -1,7 +1,7 @@
 """One stream of the aioquic engine: the user's Stream and the QUIC state of both directions in one object.
 
 It takes the place of aioquic's own stream objects, which search ranges for every acknowledgment and know nothing of
-consumption. `aioquic_sending` writes its frames, `aioquic_receiving` feeds it those of the peer.
+consumption. `sending.py` writes its frames, `receiving.py` feeds it those of the peer.
 """
 
 from __future__ import annotations

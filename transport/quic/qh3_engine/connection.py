@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pyconnector.transport.buffers.connection import REFUSED_CODE
 from pyconnector.transport.quic.failures import idle_reason
+from pyconnector.transport.quic.qh3_engine.configuration import Windows
 from pyconnector.transport.quic.qh3_engine.driver import Qh3Driver
-from pyconnector.transport.quic.qh3_engine.native import NativeQuic, Windows
 from pyconnector.transport.quic.qh3_engine.numbers import RecentlyOver, SkippedTooMany, StreamNumbers
+from pyconnector.transport.quic.qh3_engine.packets import PacketReader
 from pyconnector.transport.quic.qh3_engine.pieces import EVERYTHING, OVER, PACKET_OVERHEAD, UNSEEN_LIMIT, PieceWatch
 from pyconnector.transport.quic.qh3_engine.stream import Qh3Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from pyconnector.transport.quic.qh3_engine.internals import NativeQuic
     from pyconnector.transport.seam import Address
     from pyconnector.transport.settings import QuicSettings
     from pyconnector.transport.udp.batched import UdpEndpoint
@@ -108,7 +110,8 @@ class Qh3Connection(Qh3Driver):
         self._feed(datagrams, address)
         self.take_events()
         if self._unseen > UNSEEN_LIMIT:
-            self._watch = PieceWatch(self.quic.packet_reader(self._packets), self._delivered)
+            reader = PacketReader(self.quic.receive_secret, len(self.quic.host_cid), self._packets)
+            self._watch = PieceWatch(reader, self._delivered)
 
     def _feed(self, datagrams: list[bytes], address: Address) -> int:
         """Give datagrams to the core; returns in how many packets it found something new."""

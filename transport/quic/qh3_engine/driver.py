@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from qh3._hazmat import QuicConnectionCore
-
-    from pyconnector.transport.quic.qh3_engine.native import NativeQuic
+    from pyconnector.transport.quic.qh3_engine.internals import NativeQuic, QuicConnectionCore
     from pyconnector.transport.seam import Address
     from pyconnector.transport.settings import QuicSettings
     from pyconnector.transport.udp.batched import Datagram, UdpEndpoint

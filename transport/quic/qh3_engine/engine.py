@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic.failures import address_text, follow_routes, handshake_failure, socket_failure
+from pyconnector.transport.quic.qh3_engine.configuration import client_configuration, server_configuration
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
+from pyconnector.transport.quic.qh3_engine.internals import NativeQuic
 from pyconnector.transport.quic.qh3_engine.listener import Qh3Listener
-from pyconnector.transport.quic.qh3_engine.native import NativeQuic, client_configuration, server_configuration
 from pyconnector.transport.udp.batched import UdpEndpoint
 
 if TYPE_CHECKING:

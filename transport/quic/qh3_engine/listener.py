@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from qh3._hazmat import pull_quic_header
 from qh3.quic.packet import QuicPacketType, encode_quic_version_negotiation
 
 from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic.qh3_engine.configuration import CONNECTION_ID_LENGTH
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
-from pyconnector.transport.quic.qh3_engine.native import CONNECTION_ID_LENGTH, NativeQuic
+from pyconnector.transport.quic.qh3_engine.internals import NativeQuic, pull_quic_header
 from pyconnector.transport.seam import Listener
 from pyconnector.transport.udp.batched import UdpEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyconnector.transport.quic.qh3_engine.native import Configuration
+    from pyconnector.transport.quic.qh3_engine.configuration import Configuration
     from pyconnector.transport.seam import Address, Connection
     from pyconnector.transport.settings import QuicSettings
     from pyconnector.transport.udp.batched import Datagram

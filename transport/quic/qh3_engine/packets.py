@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from qh3._hazmat import (
+from qh3.quic.crypto import derive_key_iv_hp
+from qh3.quic.packet import QuicProtocolVersion
+from qh3.tls import CipherSuite, cipher_suite_hash, hkdf_expand_label
+
+from pyconnector.transport.quic.qh3_engine.internals import (
     AeadAes128Gcm,
     AeadAes256Gcm,
     AeadChaCha20Poly1305,
@@ -12,9 +16,6 @@ from qh3._hazmat import (
     decode_packet_number,
     pull_quic_header,
 )
-from qh3.quic.crypto import derive_key_iv_hp
-from qh3.quic.packet import QuicProtocolVersion
-from qh3.tls import CipherSuite, cipher_suite_hash, hkdf_expand_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable

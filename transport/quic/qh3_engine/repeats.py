@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qh3._hazmat import QuicConnectionCore
+    from pyconnector.transport.quic.qh3_engine.internals import QuicConnectionCore
 
 #: Seconds for which a packet that was given up may still arrive, or what acknowledges it: on a machine without CPU to
 #: spare both wait in the sockets, and with 1 second connections ended there. Twice the idle timeout (wire.md 1).

@@ -20,8 +20,7 @@ from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.quic.flow.receive_window import Allowance
 
 if TYPE_CHECKING:
-    from qh3._hazmat import QuicConnectionCore
-
+    from pyconnector.transport.quic.qh3_engine.internals import QuicConnectionCore
     from pyconnector.transport.quic.qh3_engine.stream import Qh3Stream
 
 #: Bytes of a stream that the core may hold however many there are.

@@ -1,7 +1,11 @@
-"""qh3's QuicConnection, bent to what the tunnel needs; everything of qh3 that is not public is touched here.
+"""What qh3 keeps private and this engine touches: the one place to look at when qh3 is upgraded.
+
+`NAMES` lists every private attribute and method of qh3's classes that is read, written or overridden, all of them here;
+the private native module is imported here alone. tests/transport/quic/test_internals.py compares the list with the
+installed package, and with the engine.
 
 qh3 (2.1) is a native packet core with TLS in Python. Its facade turns every event into an object and fixes limits that
-we set ourselves, so this subclass builds core and TLS with our limits and leaves the core's events to the owner, which
+we set ourselves, so `NativeQuic` builds core and TLS with our limits and leaves the core's events to the owner, which
 also calls the core directly once the handshake is over (`core`).
 
 A peer with a zero-length connection ID (quic-go, so cloudflared) is answered too: the core learns a client's ID only
@@ -14,12 +18,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qh3 import tls
-from qh3._hazmat import Buffer, QuicConnectionCore
-from qh3.quic.configuration import QuicConfiguration
+from qh3._hazmat import (
+    AeadAes128Gcm,
+    AeadAes256Gcm,
+    AeadChaCha20Poly1305,
+    Buffer,
+    CryptoError,
+    QuicConnectionCore,
+    decode_packet_number,
+    pull_quic_header,
+)
 from qh3.quic.connection import QuicConnection
 from qh3.quic.crypto import CIPHER_SUITES, derive_key_iv_hp
 from qh3.quic.packet import (
@@ -30,28 +41,42 @@ from qh3.quic.packet import (
 )
 from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsBridgeError, QuicTlsTrafficSecret
 
-from pyconnector.transport.buffers.connection import PEER_STREAMS
-from pyconnector.transport.errors import ConnectFailed
-from pyconnector.transport.quic.qh3_engine.packets import PacketReader
 from pyconnector.transport.tls.diagnosis import diagnosis
-from pyconnector.transport.tls.edge_roots import find_roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
+    from pyconnector.transport.quic.qh3_engine.configuration import Configuration
 
-#: Length of the connection IDs that we issue.
-CONNECTION_ID_LENGTH = 8
-#: Bytes of a connection's streams that may wait unread before its events are left in the core (see qh3_connection).
-UNREAD_LIMIT = 8 * 1024 * 1024
-#: Largest window of the connection in the core: what slow readers have there delays all others once that limit is
-#: reached, by this divided by their pace together; and the connection's throughput is at most this in a round trip.
-CORE_CONNECTION_WINDOW = 4 * 1024 * 1024
-#: Largest window of one stream in the core, with the same two consequences for one slow reader and for its throughput.
-CORE_STREAM_WINDOW = 512 * 1024
-#: RTT assumed before the first sample: quic-go's, so that a lost first flight costs as little as with the reference.
-INITIAL_RTT = 0.1
+__all__ = [
+    "NAMES",
+    "AeadAes128Gcm",
+    "AeadAes256Gcm",
+    "AeadChaCha20Poly1305",
+    "CryptoError",
+    "NativeQuic",
+    "QuicConnectionCore",
+    "decode_packet_number",
+    "pull_quic_header",
+]
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: By class, as a dotted path.
+NAMES: dict[str, frozenset[str]] = {
+    "qh3.quic.connection.QuicConnection": _names(
+        """
+        _applied_transport_parameters _configuration _core _create_core _create_tls _drain_core _drain_tls
+        _handshake_complete _handshake_confirmed _is_client _original_destination_connection_id
+        _pre_handshake_state_replayed _require_core _retry_source_connection_id _set_version _tls _version
+        """
+    ),
+    "qh3.tls.Context": _names("_offer_ec_key_shares _peer_certificate _supported_groups"),
+}
+
 #: Values of RFC 9000 18.2 that the core is built with.
 MAX_ACK_DELAY_MS, ACK_DELAY_EXPONENT, ACTIVE_CONNECTION_IDS = 25, 3, 4
 #: Largest UDP payload that we take (wire.md 2).
@@ -60,86 +85,6 @@ MAX_UDP_PAYLOAD = 1472
 #: What qh3 says of a certificate that is expired, for another name, or anything else.
 _UNEXPLAINED = "certificate is unacceptable"
 _INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
-
-
-class Configuration(QuicConfiguration):
-    """qh3's configuration with what it lacks. No dataclass itself, which would cost each start a millisecond."""
-
-    incoming_streams = 100
-    post_quantum_only = False
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """How much may arrive unread: `connection` and `stream` are the core's windows, `unread` is kept outside it.
-
-    In sum they stay within the settings' connection window, because both parts can fill up.
-    """
-
-    connection: int
-    stream: int
-    unread: int
-
-    @classmethod
-    def of(cls, settings: QuicSettings) -> Windows:
-        """Share the settings' windows out between core and buffers."""
-        unread = min(UNREAD_LIMIT, settings.connection_window // 2)
-        connection = min(settings.connection_window - unread, CORE_CONNECTION_WINDOW)
-        return cls(connection, min(settings.stream_window // 2, CORE_STREAM_WINDOW, connection), unread)
-
-
-def client_configuration(tls_settings: ClientTls, settings: QuicSettings) -> Configuration:
-    """Return a client's configuration.
-
-    Raises:
-        ConnectFailed: the authorities cannot be read.
-    """
-    configuration = _configuration(settings, tls_settings.alpn, is_client=True)
-    configuration.server_name = tls_settings.server_name
-    configuration.post_quantum_only = tls_settings.post_quantum_only
-    roots = find_roots(tls_settings.ca_file)
-    configuration.load_verify_locations(cafile=roots.path, cadata=roots.extra or None)
-    return configuration
-
-
-def server_configuration(tls_settings: ServerTls, settings: QuicSettings) -> Configuration:
-    """Return a server's configuration.
-
-    Raises:
-        ConnectFailed: certificate and key cannot be read.
-    """
-    # Not at the top: a client needs neither, and they cost 10 MB.
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    configuration = _configuration(settings, tls_settings.alpn, is_client=False)
-    try:
-        certificate = x509.load_pem_x509_certificate(tls_settings.certificate_chain)
-        key = load_pem_private_key(tls_settings.private_key, password=None)
-        configuration.load_cert_chain(tls_settings.certificate_chain, tls_settings.private_key)
-    except Exception as exc:  # noqa: BLE001 - the native parsers raise types of their own
-        # Without the cause's text: it may quote the key.
-        raise ConnectFailed(f"cannot read the server's certificate or key ({type(exc).__name__})") from None
-    if certificate.public_key() != key.public_key():
-        raise ConnectFailed("the server's certificate and its key do not belong together")
-    return configuration
-
-
-def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Configuration:
-    windows = Windows.of(settings)
-    configuration = Configuration(
-        alpn_protocols=[alpn],
-        connection_id_length=CONNECTION_ID_LENGTH,
-        idle_timeout=settings.idle_timeout,
-        is_client=is_client,
-        max_data=windows.connection,
-        max_stream_data=windows.stream,
-        max_datagram_size=max(settings.initial_packet_size, 1200),
-        max_datagram_frame_size=settings.datagram_frame_size,
-        initial_rtt=INITIAL_RTT,
-    )
-    configuration.incoming_streams = min(settings.incoming_streams, PEER_STREAMS)
-    return configuration
 
 
 class NativeQuic(QuicConnection):
@@ -186,12 +131,13 @@ class NativeQuic(QuicConnection):
         """The protocol agreed upon."""
         return None if self._tls is None else self._tls.tls.alpn_negotiated
 
-    def packet_reader(self, packets: int) -> PacketReader:
-        """Return what reads the packets that the peer sends once the handshake is over; `packets` came so far."""
+    @property
+    def receive_secret(self) -> QuicTlsTrafficSecret:
+        """What the peer's packets are encrypted with once the handshake is over."""
         bridge = self._tls
         if not isinstance(bridge, _Bridge) or bridge.receive_secret is None:
             raise RuntimeError("the connection is not established")
-        return PacketReader(bridge.receive_secret, len(self.host_cid), packets)
+        return bridge.receive_secret
 
     def take_crypto(self, event: tuple[Any, ...]) -> None:
         """Feed a `crypto_data` event to TLS; an alert of its own closes the connection and is left in `failure`."""
@@ -296,7 +242,7 @@ class _Bridge(QuicTlsBridge):
     receive_secret: QuicTlsTrafficSecret | None = None
 
     def next_traffic_secret(self) -> QuicTlsTrafficSecret | None:
-        """See the base class; keeps what `NativeQuic.packet_reader` needs."""
+        """See the base class; keeps what `NativeQuic.receive_secret` returns."""
         secret = super().next_traffic_secret()
         if secret is not None and secret.epoch == tls.Epoch.ONE_RTT and secret.direction == tls.Direction.DECRYPT:
             self.receive_secret = secret
