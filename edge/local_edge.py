@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pyconnector.edge.access.gate import Gate
+from pyconnector.edge.access.state import AccessState
 from pyconnector.edge.authority import AUTHORITY_NAME, CERTIFICATE_FILE, EDGE_NAMES, load_or_make_authority, write_new
 from pyconnector.edge.connectors.registry import Connectors
 from pyconnector.edge.connectors.tunnels import Tunnels
@@ -22,6 +25,7 @@ from pyconnector.edge.listener import Listener
 from pyconnector.edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings, host_port_text
 from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.edge.visitors.tcp.port import TcpVisitors
+from pyconnector.edge.visitors.watch import Watch
 from pyconnector.transport import http2, quic
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import ServerTls
@@ -67,7 +71,13 @@ class LocalEdge:
         self.control_address = None
         self.private: PrivateNetwork | None = None
         "Flows to addresses behind tunnels, while the edge runs."
-        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location)
+        self.gate = Gate(
+            AccessState(),
+            clock=time.time,  # noqa: TID251 - tokens carry dates, not durations
+            ticks=time.monotonic,
+        )
+        "Who may pass, once a control plane has told it."
+        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location, Watch(self.gate))
         self._exit = contextlib.AsyncExitStack()
         self._running = False
 
@@ -176,7 +186,7 @@ class LocalEdge:
         # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.
         from pyconnector.edge.directory.follower import Follower
 
-        follower = self.follower = Follower(settings, self.tunnels, self.connectors)
+        follower = self.follower = Follower(settings, self.tunnels, self.connectors, self.gate.state)
         self._exit.push_async_callback(follower.close)
         await follower.start(host_port_text(self.quic_address) if self.settings.address is not None else "")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pyconnector.edge.access.entries import ACCESS_KINDS
+from pyconnector.edge.access.state import AccessState
 from pyconnector.edge.connectors.connection import EdgeConnection
 from pyconnector.edge.directory.routes import PrivateRoutes
 from pyconnector.edge.directory.values import (
@@ -36,10 +38,17 @@ OBJECTS_AT_ONCE = 500
 class Directory:
     """What the edge knows, as of one change of the control plane."""
 
-    def __init__(self, tunnels: Tunnels, push: Callable[[Tunnel], None], members_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        tunnels: Tunnels,
+        push: Callable[[Tunnel], None],
+        members_changed: Callable[[], None],
+        access: AccessState | None = None,
+    ) -> None:
         self.number = -1
         "The last change that is in here; -1 before the first snapshot."
         self.routes = PrivateRoutes()
+        self.access = access or AccessState()
         self.objects: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
         "All objects as they came, for the cached snapshot."
         self._tunnels = tunnels
@@ -73,16 +82,14 @@ class Directory:
                     parsed.append((kind, key, parse_entry(kind, key, value)))
                 if not count % OBJECTS_AT_ONCE:
                     yield
-        for kind in reversed(KINDS):
-            for count, key in enumerate([key for key in self.objects[kind] if key not in objects[kind]], 1):
-                self._drop(kind, key)
-                if not count % OBJECTS_AT_ONCE:
-                    yield
+        yield from self._drop_missing((kind for kind in reversed(KINDS) if kind not in ACCESS_KINDS), objects)
         for count, (kind, key, entry) in enumerate(parsed, 1):
             self.objects[kind][key] = objects[kind][key]
-            self._put(entry)
+            self._put(kind, entry)
             if not count % OBJECTS_AT_ONCE:
                 yield
+        # Last: what guarded a name is gone only once that which guards it now is there.
+        yield from self._drop_missing(reversed(ACCESS_KINDS), objects)
         self.number = number
 
     def take_changes(self, changes: Iterable[ChangeEntry]) -> None:
@@ -100,10 +107,17 @@ class Directory:
                 else:
                     entry = parse_entry(change.kind, change.id, change.value)
                     self.objects[change.kind][change.id] = change.value
-                    self._put(entry)
+                    self._put(change.kind, entry)
             self.number = change.number
 
-    def _put(self, entry: object) -> None:
+    def _drop_missing(self, kinds: Iterable[str], objects: dict[str, dict[str, Any]]) -> Iterator[None]:
+        for kind in kinds:
+            for count, key in enumerate([key for key in self.objects[kind] if key not in objects[kind]], 1):
+                self._drop(kind, key)
+                if not count % OBJECTS_AT_ONCE:
+                    yield
+
+    def _put(self, kind: str, entry: Entry) -> None:
         match entry:
             case TunnelEntry():
                 self._put_tunnel(entry)
@@ -115,6 +129,8 @@ class Directory:
                 self.routes.put_route(entry)
             case HostnameRouteEntry():
                 self.routes.put_name(entry)
+            case _:
+                self.access.put(kind, entry)
 
     def _put_tunnel(self, entry: TunnelEntry) -> None:
         settings = TunnelSettings(
@@ -144,6 +160,8 @@ class Directory:
                 self.routes.drop_route(key)
             case "hostname_route":
                 self.routes.drop_name(key)
+            case _:
+                self.access.drop(kind, key)
 
     def _clean_up(self, change: ChangeEntry) -> None:
         try:

@@ -11,6 +11,7 @@ import datetime
 import logging
 from typing import TYPE_CHECKING, Any
 
+from pyconnector.edge.access.state import AccessState
 from pyconnector.edge.connectors.configuration import push_kept
 from pyconnector.edge.directory import cache
 from pyconnector.edge.directory.client import ControlClient, Gone, Unreachable
@@ -35,11 +36,14 @@ _log = logging.getLogger("pyconnector.edge")
 class Follower:
     """Follows one control plane from `start` to `close`."""
 
-    def __init__(self, settings: DirectorySettings, tunnels: Tunnels, connectors: Connectors) -> None:
+    def __init__(
+        self, settings: DirectorySettings, tunnels: Tunnels, connectors: Connectors, access: AccessState | None = None
+    ) -> None:
+        access = access or AccessState()
         self._settings = settings
         self._client = ControlClient(settings.url, settings.token)
-        self._reporter = Reporter(self._client, connectors, settings.name)
-        self.directory = Directory(tunnels, self._push, self._reporter.wake)
+        self._reporter = Reporter(self._client, connectors, settings.name, access)
+        self.directory = Directory(tunnels, self._push, self._reporter.wake, access)
         self._tunnels = tunnels
         self._tunnels.complete = self.connected = False
         self._as_of: datetime.datetime | None = None

@@ -11,6 +11,7 @@ from pyconnector.edge.directory.client import Gone, Unreachable
 from pyconnector.edge.directory.values import DirectoryError
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.state import AccessState
     from pyconnector.edge.connectors.connection import EdgeConnection
     from pyconnector.edge.connectors.registry import Connectors
     from pyconnector.edge.directory.client import ControlClient
@@ -29,11 +30,12 @@ _log = logging.getLogger("pyconnector.edge")
 class Reporter:
     """Reports for one life of an edge: `id` is new at each start."""
 
-    def __init__(self, client: ControlClient, connectors: Connectors, name: str) -> None:
+    def __init__(self, client: ControlClient, connectors: Connectors, name: str, access: AccessState) -> None:
         self.id = str(uuid.uuid4())
         self._client = client
         self._connectors = connectors
         self._name = name
+        self._access = access
         self._address = ""
         self._wake = asyncio.Event()
         self._reported = False
@@ -47,11 +49,13 @@ class Reporter:
         self._address = address
         while True:
             self._wake.clear()
+            report = self._report(leaving=False)
             try:
-                close = await self._client.report(self._report(leaving=False))
+                close = await self._client.report(report)
                 self._reported = True
             except _FAILURES as error:
                 _log.debug("A report was not taken: %s", error)
+                self._access.give_back(report["used_tokens"], asyncio.get_running_loop().time())
             else:
                 for connection_id in close:
                     self._close(connection_id)
@@ -80,6 +84,7 @@ class Reporter:
         ]  # fmt: skip
         return {
             "id": self.id, "name": self._name, "address": self._address, "leaving": leaving, "connections": held,
+            "used_tokens": self._access.take_used(now),
         }  # fmt: skip
 
     def _close(self, connection_id: str) -> None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from pyconnector.edge.access.entries import ACCESS_KINDS, AccessEntry, parse_access
+
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-#: The kinds of objects, in the order in which a snapshot is taken over: what others refer to first.
-KINDS = ("tunnel", "name", "virtual_network", "ip_route", "hostname_route")
+#: The kinds of objects, in the order in which a snapshot is taken over: what others refer to first, and what guards a
+#: name before the name.
+KINDS = (*ACCESS_KINDS, "tunnel", "name", "virtual_network", "ip_route", "hostname_route")
 #: A request, not an object: close connections of a tunnel.
 CLEANUP = "cleanup"
 
@@ -67,7 +70,7 @@ class HostnameRouteEntry:
     tunnel_id: UUID
 
 
-Entry: TypeAlias = TunnelEntry | NameEntry | VirtualNetworkEntry | IpRouteEntry | HostnameRouteEntry
+Entry: TypeAlias = AccessEntry | TunnelEntry | NameEntry | VirtualNetworkEntry | IpRouteEntry | HostnameRouteEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,8 @@ def parse_snapshot(body: object) -> tuple[int, dict[str, dict[str, Any]]]:
 
 
 def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> Entry:
+    if kind in ACCESS_KINDS:
+        return parse_access(kind, object_id, value)
     match kind:
         case "tunnel":
             configuration = value["configuration"]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import html
 from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyconnector.edge.access.answers import Answer
 
 #: Statuses that the real edge made up, beside the registered ones.
 _OWN_PHRASES = {524: "A Timeout Occurred", 530: "Origin Unreachable"}
@@ -36,6 +40,15 @@ def error_response(
         fields.append((b"Connection", b"close"))
     head = b"%b%b\r\n" % (status_line(status), b"".join([b"%b: %b\r\n" % field for field in fields]))
     return head if head_only else head + body
+
+
+def own_response(answer: Answer, ray: str, *, keep_alive: bool, head_only: bool) -> bytes:
+    """Return a whole response that Access gives."""
+    fields = answer.all_fields(ray)
+    if not keep_alive:
+        fields.append((b"Connection", b"close"))
+    head = b"%b%b\r\n" % (status_line(answer.status), b"".join([b"%b: %b\r\n" % field for field in fields]))
+    return head if head_only else head + answer.body
 
 
 def error_page(status: int, reason: str, *, ray: str = "") -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -15,6 +15,7 @@ from pyconnector.edge.visitors.identity import RayNumbers
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.tunnels import Tunnels
     from pyconnector.edge.settings import HostPort, VisitorSettings
+    from pyconnector.edge.visitors.watch import Watch
 
 #: Seconds between two looks at who took too long.
 SWEEP = 0.5
@@ -33,9 +34,10 @@ class VisitorConnection(Protocol):
 class VisitorServer:
     """Serves visitors from `start` to `close`."""
 
-    def __init__(self, settings: VisitorSettings, tunnels: Tunnels, location: str) -> None:
+    def __init__(self, settings: VisitorSettings, tunnels: Tunnels, location: str, watch: Watch | None = None) -> None:
         self.settings = settings
         self.tunnels = tunnels
+        self.watch = watch
         self.rays = RayNumbers(random.SystemRandom().getrandbits(64), location)
         self.tasks = TaskSet()
         self.turns = Turns()
@@ -89,4 +91,6 @@ class VisitorServer:
         now = loop.time()
         for connection in tuple(self._connections):
             connection.check_time(now)
+        if self.watch is not None:
+            self.watch.check_time()
         self._sweep = loop.call_later(SWEEP, self._check_time)

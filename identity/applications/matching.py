@@ -93,9 +93,10 @@ class Applications:
                 del self._places[key]
         self._hosts.clear()
 
-    def on_host(self, host: str) -> bool:
-        """Return whether any path of a lower-case `host` (no port) belongs to an application."""
-        return self._host(host) is not None
+    def of_host(self, host: str) -> tuple[Application, ...]:
+        """Return the applications that any path of a lower-case `host` (no port) belongs to."""
+        found = self._host(host)
+        return () if found is None else tuple(application for _, application in found.entries)
 
     def met(self, host: str, raw_path: str) -> tuple[Application, ...]:
         """Return the applications of a request for a lower-case `host` (no port) and a path as it was sent.

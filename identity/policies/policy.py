@@ -42,6 +42,7 @@ class Reason(Enum):
     BAD_POLICY = "policy_error"
     UNMATCHED = "no_application_matched"
     TOO_MANY = "too_many_failures"
+    NO_KEY = "no_signing_key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

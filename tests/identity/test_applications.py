@@ -94,6 +94,7 @@ def test_changes_are_in_force_at_once() -> None:
     made.put(parse_application("one", {"name": "one", "aud": "a" * 64, "patterns": ["other.example.com"]}))
     assert met(made, "/x") == []
     assert met(made, "/x", "other.example.com") == ["one"]
+    assert [application.id for application in made.of_host("other.example.com")] == ["one"]
     found = made.of_audience("a" * 64)
     assert found is not None
     assert made.get("one") is found
@@ -102,7 +103,7 @@ def test_changes_are_in_force_at_once() -> None:
     made.drop("one")
     assert met(made, "/x", "other.example.com") == []
     assert made.of_audience("a" * 64) is None
-    assert not made.on_host(HOST)
+    assert made.of_host(HOST) == ()
 
 
 def test_what_is_remembered_of_visitors_is_bounded() -> None:

@@ -19,12 +19,13 @@ from pyconnector.edge.visitors.http1.response_body import write_response
 from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, final_head, switching_head
 from pyconnector.edge.visitors.http1.upload import Upload
 from pyconnector.edge.visitors.identity import VisitorIdentity
-from pyconnector.edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_response
+from pyconnector.edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_response, own_response
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing, unsent_bytes
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
 from pyconnector.protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.answers import Answer
     from pyconnector.edge.connectors.exchange import Exchange, TunnelResponse
     from pyconnector.edge.visitors.http1.request_body import RequestBody
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
@@ -83,7 +84,8 @@ class VisitorConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._socket = VisitorSocket(self._transport)
         peer = transport.get_extra_info("peername")
-        self._identity = VisitorIdentity(str(peer[0]) if peer else "")
+        self._peer = str(peer[0]) if peer else ""
+        self._identity = VisitorIdentity(self._peer)
         self._set(_State.IDLE)
         if not self._server.joined(self):
             self._transport.write(error_response(503, "Too many visitors are here at once."))
@@ -269,6 +271,20 @@ class VisitorConnection(asyncio.Protocol):
                 return request.keep_alive or self._close()
             raise BadRequest("A request about the server itself has no body.")
         ray = self._server.rays.next_ray()
+        watch = self._server.watch
+        if watch is None or not watch.on:
+            return await self._forward(request, ray)
+        watched = watch.request(request, self._peer, ray)
+        if watched.answer is not None:
+            return self._give(request, watched.answer, ray)
+        watched.begin(self._revoke)
+        try:
+            return await self._forward(request, ray)
+        finally:
+            watched.end()
+
+    async def _forward(self, request: VisitorRequest, ray: str) -> bool:
+        """Carry a request through its tunnel; True where the connection can carry another."""
         try:
             exchange = self._exchange = await self._open(request, ray)
             response = await exchange.response()
@@ -384,6 +400,20 @@ class VisitorConnection(asyncio.Protocol):
         self._set(_State.RESPONDING)
         self._transport.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
         return keep_alive or self._close()
+
+    def _give(self, request: VisitorRequest, answer: Answer, ray: str) -> bool:
+        """Give an answer of the edge's own; True where the connection can carry another request."""
+        keep_alive = request.keep_alive and request.body_length == 0
+        self._set(_State.RESPONDING)
+        self._transport.write(own_response(answer, ray, keep_alive=keep_alive, head_only=request.method == "HEAD"))
+        if request.body_length == 0:
+            return keep_alive or self._close()
+        self._close_gently()
+        return False
+
+    def _revoke(self) -> None:
+        """Cut off what runs under an identity that may no longer pass."""
+        self._socket.reset()
 
     def _cut_off(self) -> None:
         """End in the middle of a response, so that the visitor sees that it is not whole."""

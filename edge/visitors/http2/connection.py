@@ -285,7 +285,7 @@ class Http2Visitor(asyncio.Protocol):
             request = visitor_request(with_one_cookie(fields), ended=ended)
         except BadRequest as fault:
             request = fault
-        stream = VisitorStream(stream_id, request, self, self._server, grpc=is_grpc(fields))
+        stream = VisitorStream(stream_id, request, self, self._server, grpc=is_grpc(fields), peer=self._peer)
         self.streams[stream_id] = stream
         self._deadline = None
         if not isinstance(request, BadRequest) and request.expects_continue and not ended:

@@ -10,13 +10,15 @@ from pyconnector.edge.visitors.http1.response_head import BadResponse, end_to_en
 from pyconnector.edge.visitors.pages import MAX_REASON, error_page
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.answers import Answer
     from pyconnector.edge.visitors.http1.request_parser import BadRequest
 
     Headers = list[tuple[bytes, bytes]]
 
-#: Codes of gRPC: of a fault that lies behind the edge, and of one in what the visitor said.
+#: Codes of gRPC: of a fault that lies behind the edge, of one in what the visitor said, and of those who may not pass.
 UNAVAILABLE = 14
 INTERNAL = 13
+_REFUSALS = {401: 16, 403: 7, 429: 8}
 #: What a grpc-message may hold as it is: visible ASCII and the space, but for the percent sign.
 _UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
@@ -66,7 +68,7 @@ def trailer_block(trailers: Headers) -> Headers:
 def error_answer(fault: BadRequest, *, ray: str, grpc: bool, head_only: bool) -> tuple[Headers, bytes]:
     """Return the header block and the body that tell of a fault; to gRPC in trailers alone, which its clients read."""
     if grpc:
-        code = UNAVAILABLE if fault.status >= 500 or fault.status == 408 else INTERNAL
+        code = _REFUSALS.get(fault.status, UNAVAILABLE if fault.status >= 500 or fault.status == 408 else INTERNAL)
         fields = [
             (b":status", b"200"),
             (b"content-type", b"application/grpc"),
@@ -76,6 +78,11 @@ def error_answer(fault: BadRequest, *, ray: str, grpc: bool, head_only: bool) ->
         return fields, b""
     page_fields, body = error_page(fault.status, fault.reason, ray=ray)
     return [(b":status", b"%d" % fault.status), *_lowered(page_fields)], b"" if head_only else body
+
+
+def own_fields(answer: Answer, ray: str) -> Headers:
+    """Return the header block of an answer that Access gives."""
+    return [(b":status", b"%d" % answer.status), *_lowered(answer.all_fields(ray))]
 
 
 def _lowered(fields: Headers) -> Headers:

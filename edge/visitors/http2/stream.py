@@ -10,12 +10,19 @@ from pyconnector.edge.visitors.forwarding import host_name, tunnel_request
 from pyconnector.edge.visitors.http1.request_parser import BadRequest
 from pyconnector.edge.visitors.http1.response_body import wait_for_end
 from pyconnector.edge.visitors.http1.response_head import BadResponse
-from pyconnector.edge.visitors.http2.response import OPTIONS_FIELDS, error_answer, response_fields, trailer_block
+from pyconnector.edge.visitors.http2.response import (
+    OPTIONS_FIELDS,
+    error_answer,
+    own_fields,
+    response_fields,
+    trailer_block,
+)
 from pyconnector.edge.visitors.http2.upload import Upload
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.answers import Answer
     from pyconnector.edge.connectors.exchange import Exchange, TunnelResponse
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
     from pyconnector.edge.visitors.identity import VisitorIdentity
@@ -63,8 +70,9 @@ class VisitorStream:
         server: VisitorServer,
         *,
         grpc: bool,
+        peer: str,
     ) -> None:
-        """`grpc` says that faults are to be told in gRPC's own way."""
+        """`grpc` says that faults are to be told in gRPC's own way; `peer` is the visitor's address."""
         self.stream_id = stream_id
         self.upload = Upload(lambda count: carrier.acknowledge(stream_id, count), server.tasks)
         self.responding = False
@@ -74,6 +82,7 @@ class VisitorStream:
         self._carrier = carrier
         self._server = server
         self._grpc = grpc
+        self._peer = peer
         self._ray = server.rays.next_ray()
         self._exchange: Exchange | None = None
         self._clock: asyncio.Timeout | None = None
@@ -135,6 +144,20 @@ class VisitorStream:
             await self._carrier.send_fields(self.stream_id, OPTIONS_FIELDS, end=True)
             self._finished()
             return None
+        watch = self._server.watch
+        if watch is None or not watch.on:
+            return await self._forward(request, identity)
+        watched = watch.request(request, self._peer, self._ray)
+        if watched.answer is not None:
+            return await self._give(request, watched.answer)
+        watched.begin(self._revoke)
+        try:
+            return await self._forward(request, identity)
+        finally:
+            watched.end()
+
+    async def _forward(self, request: VisitorRequest, identity: VisitorIdentity) -> BadRequest | None:
+        """Carry a request through its tunnel; return what is to be told where that failed before the answer began."""
         try:
             exchange, response = await self._ask(request, identity)
             await self._pass_on(request, exchange, response)
@@ -215,6 +238,26 @@ class VisitorStream:
             await carrier.send_fields(self.stream_id, trailers, end=True)
         else:
             carrier.end(self.stream_id)
+
+    async def _give(self, request: VisitorRequest, answer: Answer) -> BadRequest | None:
+        """Give an answer of the edge's own."""
+        if self._grpc and answer.status >= 400:
+            return BadRequest(answer.sentence or "The edge does not serve that.", answer.status)
+        fields = own_fields(answer, self._ray)
+        body = b"" if request.method == "HEAD" else answer.body
+        await self._carrier.send_fields(self.stream_id, fields, end=not body)
+        self.responding = True
+        if body:
+            await self._carrier.send_data(self.stream_id, body)
+            self._carrier.end(self.stream_id)
+        self._finished()
+        return None
+
+    def _revoke(self) -> None:
+        """Cut off what runs under an identity that may no longer pass."""
+        self._carrier.reset(self.stream_id, failed=True)
+        self._carrier.flush()
+        self.abandon()
 
     async def _tell(self, fault: BadRequest) -> None:
         if self._exchange is not None:

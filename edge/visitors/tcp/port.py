@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.connectors.tunnels import Tunnel
     from pyconnector.edge.settings import TcpPort
     from pyconnector.edge.visitors.server import VisitorServer
+    from pyconnector.edge.visitors.watch import Watched
 
 #: Seconds until the far end must have answered.
 CONNECT_TIMEOUT = 30.0
@@ -81,6 +82,13 @@ class TcpVisitors:
     def left(self, visitor: TcpVisitor) -> None:
         """A visitor is gone."""
         self._visitors.discard(visitor)
+
+    def judge(self, address: str) -> Watched | None:
+        """Judge who comes from `address`; None where there is nothing to judge. Nobody shows who they are here."""
+        watch = self._http.watch
+        if self.settings.is_address or watch is None or not watch.on:
+            return None
+        return watch.tcp(self.settings.destination, address, self._http.rays.next_ray())
 
     async def open(self, address: str) -> tuple[Exchange, Carriage]:
         """Reach the destination for the visitor at `address`. Cancel leaves nothing open.
@@ -196,10 +204,25 @@ class TcpVisitor(asyncio.Protocol):
         reset_connection(self._transport)
 
     async def _serve(self) -> None:
+        peer = self._transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        watched = self._owner.judge(address)
+        if watched is None:
+            await self._carry(address)
+        elif watched.answer is not None:
+            _log.warning("a visitor of TCP port %d was turned away: %s", self._owner.port, watched.answer.sentence)
+            self.abort()
+        else:
+            watched.begin(self.abort)
+            try:
+                await self._carry(address)
+            finally:
+                watched.end()
+
+    async def _carry(self, address: str) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                peer = self._transport.get_extra_info("peername")
-                exchange, carriage = await self._owner.open(str(peer[0]) if peer else "")
+                exchange, carriage = await self._owner.open(address)
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
             _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)

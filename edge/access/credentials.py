@@ -1,0 +1,162 @@
+"""What a request shows of itself, read strictly, and taken out before it goes on (access.md 1, 9). Pure.
+
+Credentials come in a pair of headers, in one header as JSON, or as a token in `Cf-Access-Token`, in the cookie
+`CF_Authorization` or behind `Authorization: Bearer`. More than one of them, or half of a pair, is refused: which one
+counts must not be a question of who looks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pyconnector.identity.policies.policy import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    Headers = list[tuple[bytes, bytes]]
+
+COOKIE = b"CF_Authorization"
+ASSERTION = b"Cf-Access-Jwt-Assertion"
+EMAIL = b"Cf-Access-Authenticated-User-Email"
+ROLE, LABELS, OWNER = b"Cf-Access-Role", b"Cf-Access-Labels", b"Cf-Access-Owner"
+CLIENT_ID, CLIENT_SECRET, TOKEN = b"cf-access-client-id", b"cf-access-client-secret", b"cf-access-token"
+#: What only an edge says: whoever sends it speaks for somebody else.
+_SPOOFED = frozenset(name.lower() for name in (ASSERTION, EMAIL, ROLE, LABELS, OWNER))
+_SPENT = frozenset((CLIENT_ID, CLIENT_SECRET, TOKEN))
+_ODD = re.compile(rb"[^a-z0-9]")
+#: Bytes of a token, and of a header with a pair in it.
+MAX_TOKEN = 16_384
+MAX_PAIR = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Client id and secret of a service token."""
+
+    client_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that an edge issued, as whoever sends it says."""
+
+    text: bytes = field(repr=False)
+    from_cookie: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a request shows, and its headers without it."""
+
+    credential: Pair | Token | None
+    fault: Reason | None
+    headers: Headers = field(repr=False)
+
+
+def strip_spoofed(headers: Headers) -> Headers:
+    """Return `headers` without those that only an edge may say, however they are spelt."""
+    for name, _ in headers:
+        if name[:2] in (b"cf", b"Cf", b"CF", b"cF") and _spoofs(name):
+            return [entry for entry in headers if not _spoofs(entry[0])]
+    return headers
+
+
+def read_credentials(headers: Headers, token_headers: Collection[str], is_ours: Callable[[bytes], bool]) -> Shown:
+    """Return what is shown, and what goes on.
+
+    `token_headers` are lower-case names that may carry a pair as JSON; `is_ours` says of a token whether it names one
+    of our keys, for a Bearer token of somebody else's belongs to the service.
+    """
+    kept: Headers = []
+    found: dict[bytes, list[bytes]] = {}
+    bearers: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _SPENT:
+            found.setdefault(lower, []).append(value)
+        elif lower.startswith(b"cf") and (_ODD.sub(b"-", lower) in _SPENT):
+            continue  # another spelling of one, for services that cannot tell them apart
+        elif lower == b"cookie":
+            rest, tokens = _split_cookie(value)
+            found.setdefault(COOKIE, []).extend(tokens)
+            if rest:
+                kept.append((name, rest))
+        elif lower.decode("latin-1") in token_headers and (pair := _as_pair(value)) is not None:
+            found.setdefault(b"json", []).append(pair)
+        elif lower == b"authorization" and _bearer(value) and is_ours(_bearer(value)):
+            bearers.append((name, _bearer(value)))
+        else:
+            kept.append((name, value))
+    if bearers:
+        found[b"bearer"] = [value for _, value in bearers]
+    return _judged({kind: values for kind, values in found.items() if values}, kept)
+
+
+def _judged(found: dict[bytes, list[bytes]], kept: Headers) -> Shown:
+    halves = (CLIENT_ID in found) + (CLIENT_SECRET in found)
+    kinds = len(found) - (halves == 2)
+    if kinds > 1 or any(len(values) > 1 for values in found.values()):
+        return Shown(None, Reason.SEVERAL_CREDENTIALS, kept)
+    if halves == 1:
+        return Shown(None, Reason.INCOMPLETE_CREDENTIALS, kept)
+    if halves == 2:
+        return _pair(found[CLIENT_ID][0], found[CLIENT_SECRET][0], kept)
+    for kind, values in found.items():
+        if kind == b"json":
+            client_id, _, secret = values[0].partition(b"\n")
+            return _pair(client_id, secret, kept)
+        if not values[0] or len(values[0]) > MAX_TOKEN:
+            return Shown(None, Reason.BAD_TOKEN, kept)
+        return Shown(Token(values[0], from_cookie=kind == COOKIE), None, kept)
+    return Shown(None, None, kept)
+
+
+def _pair(client_id: bytes, secret: bytes, kept: Headers) -> Shown:
+    if not client_id or not secret:
+        return Shown(None, Reason.INCOMPLETE_CREDENTIALS, kept)
+    return Shown(Pair(client_id.decode("latin-1")[:MAX_PAIR], secret.decode("latin-1")[:MAX_PAIR]), None, kept)
+
+
+def _as_pair(value: bytes) -> bytes | None:
+    """Return both halves of a JSON pair, a line feed between them; None where it is none, and so not ours."""
+    if not value.startswith(b"{") or len(value) > MAX_PAIR:
+        return None
+    try:
+        # It begins with a brace, so it is an object; whether a name comes twice shows in its pairs alone.
+        pairs: list[tuple[str, object]] = json.loads(value, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return None
+    said = dict(pairs)
+    if not {name.lower() for name in said} & {"cf-access-client-id", "cf-access-client-secret"}:
+        return None
+    client_id, secret = said.get("cf-access-client-id"), said.get("cf-access-client-secret")
+    if len(pairs) != 2 or not isinstance(client_id, str) or not isinstance(secret, str) or "\n" in client_id:
+        return b"\n"  # meant as one and incomplete
+    return f"{client_id}\n{secret}".encode("latin-1", "replace")
+
+
+def _bearer(value: bytes) -> bytes:
+    kind, _, token = value.partition(b" ")
+    return token.strip(b" ") if kind.lower() == b"bearer" else b""
+
+
+def _split_cookie(value: bytes) -> tuple[bytes, list[bytes]]:
+    if COOKIE.lower() not in value.lower():
+        return value, []
+    kept, tokens = [], []
+    for part in value.split(b";"):
+        name, _, token = part.strip(b" \t").partition(b"=")
+        if name == COOKIE:
+            tokens.append(token.strip(b'"'))
+        elif name.lower() != COOKIE.lower():
+            kept.append(part.strip(b" \t"))
+    return b"; ".join(kept), tokens
+
+
+def _spoofs(name: bytes) -> bool:
+    return _ODD.sub(b"-", name.lower()) in _SPOOFED

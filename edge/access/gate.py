@@ -1,0 +1,300 @@
+"""The gate of an edge: whether a request may pass, as whom, and with which headers it goes on.
+
+Synchronous and in memory. Where nothing of Access is known, `active` is all that is ever asked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pyconnector.edge.access.answers import Answer, refusal
+from pyconnector.edge.access.credentials import (
+    ASSERTION,
+    LABELS,
+    OWNER,
+    ROLE,
+    Shown,
+    read_credentials,
+    strip_spoofed,
+)
+from pyconnector.edge.access.failures import FailureCounts
+from pyconnector.edge.access.running import Running, RunningSet
+from pyconnector.identity.policies.policy import Decision, Policy, Reason, decide, decide_bypass
+from pyconnector.identity.policies.rules import Address, Caller
+
+if TYPE_CHECKING:
+    from pyconnector.edge.access.identify import Identified
+    from pyconnector.edge.access.issuer import Issuer
+    from pyconnector.edge.access.state import AccessState
+    from pyconnector.identity.applications.application import Application
+
+    Headers = list[tuple[bytes, bytes]]
+
+#: What the edge answers itself, on every host.
+OWN_PATHS = "/cdn-cgi/access/"
+#: What an issuer is made of: a change of anything else leaves it, and what it remembers, as it is.
+_MAKE_ISSUER = frozenset(("access_organization", "access_key"))
+
+_log = logging.getLogger("pyconnector.edge.access")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request as the gate sees it."""
+
+    method: str
+    host: str
+    "In lower case, without port and the dot of the root."
+    target: str
+    headers: Headers = field(repr=False)
+    address: str
+    "Where the connection comes from."
+    ray: str
+
+    @property
+    def path(self) -> str:
+        """The target without its query, as it was sent."""
+        return self.target.partition("?")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A request that goes on."""
+
+    headers: Headers = field(repr=False)
+    caller: Caller
+    decision: Decision
+    application: Application | None = None
+    identified: Identified | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """A request that is answered here; `caller` as far as that was found out."""
+
+    answer: Answer
+    caller: Caller
+    decision: Decision
+    application: Application | None = None
+
+
+class Gate:
+    """Judges the requests of one edge."""
+
+    def __init__(self, state: AccessState, clock: Callable[[], float], ticks: Callable[[], float]) -> None:
+        """`clock` tells seconds since the epoch, for dates in tokens; `ticks` those of any clock, for the rest."""
+        self.state = state
+        self.clock = clock
+        self.ticks = ticks
+        self.failures = FailureCounts()
+        self.running = RunningSet(self._may_go_on)
+        state.on_change = self._changed
+        self._issuer: Issuer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Gate {'active' if self.active else 'idle'} running={len(self.running)} {self.state!r}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether requests have to be judged at all."""
+        return self.state.organization is not None
+
+    @property
+    def issuer(self) -> Issuer | None:
+        """What signs; None where there is no key."""
+        if self._issuer is None or self.clock() >= self._issuer.until:
+            # Loaded where it is used: it brings the JOSE library, which an edge without Access does without.
+            from pyconnector.edge.access.issuer import Issuer
+
+            try:
+                self._issuer = Issuer(self.state, self.clock())
+            except ValueError as error:
+                _log.error("No token can be issued or verified: %s", error)
+                return None
+        return self._issuer
+
+    def judge(self, visit: Visit) -> Passed | Stopped:
+        """Decide whether a request goes on. Called only where `active`."""
+        headers = strip_spoofed(visit.headers)
+        if visit.target.startswith(OWN_PATHS):
+            from pyconnector.edge.access.own_paths import answer_own_path
+
+            return answer_own_path(self, visit, headers)
+        met = self.state.applications.met(visit.host, visit.path)
+        caller = Caller(address=address_of(visit.address))
+        if not met:
+            if self.state.organization is not None and self.state.organization.deny_unmatched:
+                return self.stop(visit, Reason.UNMATCHED, caller, None)
+            return Passed(headers=headers, caller=caller, decision=_OPEN)
+        return self._judge_met(visit, headers, met, caller)
+
+    def show(self, visit: Visit, headers: Headers, met: tuple[Application, ...]) -> Shown:
+        """Return what a request shows of itself."""
+        names = {application.token_header for application in met if application.token_header}
+        return read_credentials(headers, names, self._is_ours)
+
+    def identify(self, visit: Visit, shown: Shown) -> Identified | Reason | None:
+        """Return who shows it, why that is nobody, or None where nothing is shown; counts failures."""
+        from pyconnector.edge.access.identify import NotIdentified, identify
+
+        if shown.credential is None and shown.fault is None:
+            return None
+        if self.failures.is_too_many(visit.address, self.ticks()):
+            return Reason.TOO_MANY
+        if shown.credential is None:
+            return shown.fault
+        issuer = self.issuer
+        if issuer is None:
+            return Reason.NO_KEY
+        try:
+            found = identify(shown.credential, self.state, issuer, self.clock())
+        except NotIdentified as nobody:
+            if nobody.guessing:
+                self.failures.count(visit.address, self.ticks())
+            return nobody.reason
+        self.state.note_use(found.token, self.ticks())
+        return found
+
+    def stop(
+        self,
+        visit: Visit,
+        reason: Reason,
+        caller: Caller,
+        application: Application | None,
+        policy: Policy | None = None,
+    ) -> Stopped:
+        """Return the refusal for a reason: 401 where nobody is known, 403 where somebody is and may not pass."""
+        status = 429 if reason is Reason.TOO_MANY else 503 if reason is Reason.NO_KEY else 403
+        if status == 403 and not caller.known and reason is not Reason.UNMATCHED:
+            status = 401
+        return Stopped(
+            answer=refusal(status, reason, visit.ray, application, visit.host), caller=caller,
+            decision=Decision(allowed=False, reason=reason, policy=policy), application=application,
+        )  # fmt: skip
+
+    def begin(self, visit: Visit, passed: Passed, abort: Callable[[], None]) -> Running:
+        """Note that what passed runs now; `running.remove` it at its end."""
+        running = Running(
+            host=visit.host, path=visit.path, caller=passed.caller, decision=passed.decision, abort=abort,
+            expires=math.inf if passed.identified is None else passed.identified.expires,
+            versions=self._versions(passed.caller, visit.host, visit.path),
+        )  # fmt: skip
+        self.running.add(running)
+        return running
+
+    def _judge_met(
+        self, visit: Visit, headers: Headers, met: tuple[Application, ...], caller: Caller
+    ) -> Passed | Stopped:
+        own = met[0]
+        asked = [application for application in met if self._bypass(application, caller) is None]
+        shown = self.show(visit, headers, met)
+        if not asked:
+            policy = self._bypass(own, caller)
+            decision = Decision(allowed=True, reason=Reason.BYPASS, policy=policy)
+            return Passed(headers=shown.headers, caller=caller, decision=decision, application=own)
+        if visit.method == "HEAD" and any(name.lower() == b"cf-access-metadata-request" for name, _ in headers):
+            from pyconnector.edge.access.own_paths import metadata
+
+            return metadata(self, visit, own, caller)
+        found = self.identify(visit, shown)
+        if isinstance(found, Reason):
+            return self.stop(visit, found, caller, own)
+        if found is not None:
+            caller = Caller(address=caller.address, token=found.token)
+            if not found.covers(visit.method, visit.target):
+                return self.stop(visit, Reason.OUT_OF_SCOPE, caller, own)
+        first: Decision | None = None
+        for application in asked:
+            if found is not None and found.application is not None and found.application.id != application.id:
+                # Nobody is known here by a token that was issued for another application.
+                return self.stop(visit, Reason.BAD_TOKEN, Caller(address=caller.address), application)
+            decision = self.decide(application, caller)
+            if not decision.allowed:
+                return self.stop(visit, decision.reason, caller, application, decision.policy)
+            first = first or decision
+        assert first is not None
+        return self._passed(visit, shown.headers, caller, asked[0], first, found)
+
+    def _passed(
+        self, visit: Visit, headers: Headers, caller: Caller, application: Application, decision: Decision,
+        found: Identified | None,
+    ) -> Passed | Stopped:  # fmt: skip
+        token = caller.token
+        if token is not None:
+            issuer = self.issuer
+            if issuer is None:
+                return self.stop(visit, Reason.NO_KEY, caller, application)
+            seconds = application.session_seconds
+            if decision.policy is not None and decision.policy.session_seconds is not None:
+                seconds = decision.policy.session_seconds
+            headers.append((ASSERTION, issuer.assertion(token, application, seconds, self.clock())))
+            if application.identity_headers:
+                labels = ",".join(sorted(token.labels))
+                for name, text in ((ROLE, token.role), (LABELS, labels), (OWNER, token.owner)):
+                    if text:
+                        headers.append((name, quote(text, safe=" !#$&'()*+,/:;=?@[]~").encode("ascii")))
+        return Passed(headers=headers, caller=caller, decision=decision, application=application, identified=found)
+
+    def decide(self, application: Application, caller: Caller) -> Decision:
+        """Return what the policies of an application say of a caller."""
+        policies = self.state.policies_of(application)
+        if policies is None:
+            return Decision(allowed=False, reason=Reason.BAD_POLICY)
+        return decide(policies, caller, self.state.groups)
+
+    def _bypass(self, application: Application, caller: Caller) -> Policy | None:
+        policies = self.state.policies_of(application)
+        return None if policies is None else decide_bypass(policies, caller, self.state.groups)
+
+    def _is_ours(self, token: bytes) -> bool:
+        issuer = self.issuer
+        return issuer is not None and issuer.is_ours(token)
+
+    def _versions(self, caller: Caller, host: str, path: str) -> tuple[float, ...]:
+        if caller.token is None:
+            return ()
+        met = self.state.applications.met(host, path)
+        return (caller.token.valid_after, *(application.valid_after for application in met))
+
+    def _may_go_on(self, running: Running) -> bool:
+        """Whether what runs would be let pass again, by what is known now."""
+        met = self.state.applications.met(running.host, running.path)
+        caller = running.caller
+        if caller.token is not None:
+            token = self.state.token(caller.token.id)
+            if token is None or not token.lives(self.clock()):
+                return False
+            caller = Caller(address=caller.address, token=token)
+            if met and self._versions(caller, running.host, running.path) != running.versions:
+                return False
+        if not met:
+            organization = self.state.organization
+            return organization is None or not organization.deny_unmatched
+        return all(
+            self._bypass(application, caller) is not None or self.decide(application, caller).allowed
+            for application in met
+        )
+
+    def _changed(self, entry_kind: str) -> None:
+        if entry_kind in _MAKE_ISSUER:
+            self._issuer = None
+        self.running.judge_anew()
+
+
+@lru_cache(maxsize=1024)
+def address_of(text: str) -> Address | None:
+    """Return an IP address without its zone; None where it is none."""
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+_OPEN = Decision(allowed=True, reason=Reason.NO_APPLICATION)

@@ -1,0 +1,93 @@
+"""Who shows a credential: a service token by its secret, or by a token that this mesh issued for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyconnector.edge.access.credentials import Pair, Token
+from pyconnector.identity.access_token.scope import is_within
+from pyconnector.identity.access_token.signing import APPLICATION, NARROWED
+from pyconnector.identity.access_token.token import CLOCK_SKEW, AccessDenied
+from pyconnector.identity.policies.policy import Reason
+from pyconnector.identity.service_tokens import ServiceToken, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyconnector.edge.access.issuer import Issuer
+    from pyconnector.edge.access.state import AccessState
+    from pyconnector.identity.applications.application import Application
+
+
+class NotIdentified(Exception):
+    """Nobody is known by what was shown. `guessing` says whether it may have been an attempt at somebody else's."""
+
+    def __init__(self, reason: Reason, *, guessing: bool = True) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.guessing = guessing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """A service token that is alive, and how it was shown."""
+
+    token: ServiceToken
+    application: Application | None = None
+    "The one that the token shown was issued for; None for a secret, which is good for all."
+    claims: Mapping[str, Any] | None = None
+    expires: float = math.inf
+    "Seconds since the epoch at which what was shown ends, where it is narrowed."
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether what was shown is for some paths or methods alone."""
+        return self.claims is not None and self.claims["type"] == NARROWED
+
+    def covers(self, method: str, raw_path: str) -> bool:
+        """Return whether what was shown is for this."""
+        return not self.is_narrowed or is_within(self.claims or {}, method, raw_path)
+
+
+def identify(credential: Pair | Token, state: AccessState, issuer: Issuer, now: float) -> Identified:
+    """Return who shows `credential` at `now`, seconds since the epoch.
+
+    Raises:
+        NotIdentified: nobody that is known and alive.
+    """
+    if isinstance(credential, Pair):
+        token = state.tokens.get(credential.client_id)
+        if not fits(token, credential.secret, now) or token is None:
+            raise NotIdentified(Reason.BAD_CREDENTIALS)
+        return Identified(token=token, expires=math.inf if token.expires is None else token.expires)
+    try:
+        claims = issuer.verified(credential.text)
+    except AccessDenied:
+        raise NotIdentified(Reason.BAD_TOKEN) from None
+    return _judged(claims, state, now)
+
+
+def _judged(claims: dict[str, Any], state: AccessState, now: float) -> Identified:
+    # Signed by us, so what is in it is what we wrote, at some time, for somebody, of some type.
+    kind, audience, expires, issued = (claims.get(name) for name in ("type", "aud", "exp", "iat"))
+    if kind not in (APPLICATION, NARROWED) or not isinstance(audience, list) or len(audience) != 1:
+        raise NotIdentified(Reason.BAD_TOKEN, guessing=False)
+    if (
+        not isinstance(expires, int)
+        or not isinstance(issued, int)
+        or now >= expires + (CLOCK_SKEW if kind == APPLICATION else 0)
+    ):
+        raise NotIdentified(Reason.BAD_TOKEN, guessing=False)
+    client_id, application = claims.get("common_name"), state.applications.of_audience(str(audience[0]))
+    token = state.tokens.get(client_id) if isinstance(client_id, str) else None
+    begun = claims.get("parent_iat", issued)
+    if application is None or token is None or not token.lives(now) or not isinstance(begun, int):
+        raise NotIdentified(Reason.REVOKED, guessing=False)
+    if begun < token.valid_after or begun < application.valid_after:
+        raise NotIdentified(Reason.REVOKED, guessing=False)
+    end = math.inf if token.expires is None else token.expires
+    return Identified(
+        token=token, application=application, claims=claims, expires=min(end, expires) if kind == NARROWED else end
+    )

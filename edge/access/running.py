@@ -1,0 +1,86 @@
+"""What runs under somebody's identity, so that it ends when that may no longer pass."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.identity.policies.policy import Decision
+    from pyconnector.identity.policies.rules import Caller
+
+#: What is judged anew in one turn of the event loop after a change.
+AT_ONCE = 200
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Running:
+    """One request, WebSocket or TCP stream, from its admission to its end."""
+
+    host: str
+    path: str
+    caller: Caller
+    decision: Decision
+    abort: Callable[[], None] = field(repr=False)
+    "Cut it off."
+    expires: float = math.inf
+    "Seconds since the epoch at which it ends by itself: that of a narrowed token, or of the service token."
+    versions: tuple[float, ...] = ()
+    "From when on what was issued counted, for the service token and each application, when it was let pass."
+
+
+class RunningSet:
+    """Everything that runs."""
+
+    def __init__(self, may_go_on: Callable[[Running], bool]) -> None:
+        self._all: dict[Running, None] = {}
+        self._may_go_on = may_go_on
+        self._left: list[Running] = []
+        self._stale = False  # whether what is left is to be counted anew
+        self._next_end = math.inf
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, running: Running) -> None:
+        """Something begins."""
+        self._all[running] = None
+        self._next_end = min(self._next_end, running.expires)
+
+    def remove(self, running: Running) -> None:
+        """It is over. Idempotent."""
+        self._all.pop(running, None)
+
+    def judge_anew(self) -> None:
+        """Something changed: end what may not go on, in slices between which the loop turns."""
+        scheduled = self._stale or bool(self._left)
+        self._stale = bool(self._all)
+        if self._stale and not scheduled:
+            asyncio.get_running_loop().call_soon(self._judge_some)
+
+    def end_expired(self, now: float) -> None:
+        """End what has come to its time. `now` is seconds since the epoch; called every now and then."""
+        if now < self._next_end:
+            return
+        expired = [running for running in self._all if running.expires <= now]
+        for running in expired:
+            self._end(running)
+        self._next_end = min((running.expires for running in self._all), default=math.inf)
+
+    def _judge_some(self) -> None:
+        if self._stale:
+            self._stale, self._left = False, list(self._all)
+        some, self._left = self._left[-AT_ONCE:], self._left[:-AT_ONCE]
+        for running in some:
+            if running in self._all and not self._may_go_on(running):
+                self._end(running)
+        if self._left or self._stale:
+            asyncio.get_running_loop().call_soon(self._judge_some)
+
+    def _end(self, running: Running) -> None:
+        self.remove(running)
+        running.abort()

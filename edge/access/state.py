@@ -1,0 +1,122 @@
+"""What an edge knows of Access: filled by the Directory, asked on the route. Synchronous, without I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyconnector.edge.access.entries import AccessEntry, KeyEntry, OrganizationEntry
+from pyconnector.identity.applications.application import Application
+from pyconnector.identity.applications.matching import Applications
+from pyconnector.identity.policies.policy import Policy
+from pyconnector.identity.policies.rules import Group
+from pyconnector.identity.service_tokens import ServiceToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Service tokens whose use waits to be reported.
+MAX_USED = 10_000
+
+
+class AccessState:
+    """Organization, keys, service tokens, groups, policies and applications, as of one change."""
+
+    def __init__(self) -> None:
+        self.organization: OrganizationEntry | None = None
+        self.keys: dict[str, KeyEntry] = {}
+        self.applications = Applications()
+        self.groups: dict[str, Group] = {}
+        self.tokens: dict[str, ServiceToken] = {}
+        "By client id."
+        self.revision = 0
+        "Raised with each change."
+        self.on_change: Callable[[str], None] = lambda kind: None
+        "Called after each change, with the kind of what changed."
+        self._token_ids: dict[str, str] = {}
+        self._policies: dict[str, Policy] = {}
+        self._of_application: dict[str, tuple[Policy, ...] | None] = {}
+        self._used: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<AccessState applications={len(self.applications)} tokens={len(self.tokens)} revision={self.revision}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything of Access; if not, nothing on the route asks for it."""
+        return self.organization is not None
+
+    def put(self, kind: str, entry: AccessEntry) -> None:
+        """Add an object, or change it."""
+        match entry:
+            case OrganizationEntry():
+                self.organization = entry
+            case KeyEntry():
+                self.keys[entry.id] = entry
+            case ServiceToken():
+                self._drop_token(entry.id)
+                self.tokens[entry.client_id] = entry
+                self._token_ids[entry.id] = entry.client_id
+            case Group():
+                self.groups[entry.id] = entry
+            case Policy():
+                self._policies[entry.id] = entry
+            case Application():
+                self.applications.put(entry)
+        self._changed(kind)
+
+    def drop(self, kind: str, object_id: str) -> None:
+        """Forget an object. Idempotent."""
+        match kind:
+            case "access_organization":
+                self.organization = None
+            case "access_key":
+                self.keys.pop(object_id, None)
+            case "service_token":
+                self._drop_token(object_id)
+            case "access_group":
+                self.groups.pop(object_id, None)
+            case "access_policy":
+                self._policies.pop(object_id, None)
+            case "access_application":
+                self.applications.drop(object_id)
+        self._changed(kind)
+
+    def token(self, token_id: str) -> ServiceToken | None:
+        """Return a service token by the id of the object."""
+        client_id = self._token_ids.get(token_id)
+        return None if client_id is None else self.tokens.get(client_id)
+
+    def policies_of(self, application: Application) -> tuple[Policy, ...] | None:
+        """Return the policies of an application in their order; None where one is missing, so that nobody may pass."""
+        if application.id in self._of_application:
+            return self._of_application[application.id]
+        found = [self._policies.get(policy_id) for policy_id in application.policy_ids]
+        whole = tuple(policy for policy in found if policy is not None)
+        made = self._of_application[application.id] = whole if len(whole) == len(found) else None
+        return made
+
+    def note_use(self, token: ServiceToken, moment: float) -> None:
+        """Remember that a token was used, at a moment of any clock."""
+        if token.id in self._used or len(self._used) < MAX_USED:
+            self._used[token.id] = moment
+
+    def take_used(self, now: float) -> dict[str, float]:
+        """Return how many seconds ago each token was used, of those that were since the last call."""
+        used, self._used = self._used, {}
+        return {token_id: max(0.0, now - moment) for token_id, moment in used.items()}
+
+    def give_back(self, used: dict[str, float], now: float) -> None:
+        """Take back what could not be reported."""
+        for token_id, age in used.items():
+            if token_id not in self._used and len(self._used) < MAX_USED:
+                self._used[token_id] = now - age
+
+    def _drop_token(self, token_id: str) -> None:
+        client_id = self._token_ids.pop(token_id, None)
+        if client_id is not None:
+            self.tokens.pop(client_id, None)
+
+    def _changed(self, kind: str) -> None:
+        self._of_application.clear()
+        self.revision += 1
+        self.on_change(kind)
