@@ -23,6 +23,7 @@ from pyconnector.edge.settings import (
 from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
+    from pyconnector.edge.private.file import PrivateFile
     from pyconnector.edge.settings import HostPort
 
 #: Bytes of a file that may hold a secret.
@@ -50,6 +51,8 @@ class EdgeFlags:
     "PORT=HOSTNAME or PORT=IP:PORT, perhaps followed by @TUNNEL-ID"
     ca_dir: str = ""
     any_credentials: bool = False
+    private_network: str = ""
+    "A JSON file with private routes, names, tokens and rules."
     fault_relay: bool = False
     no_identity: bool = False
     hide_error_details: bool = False
@@ -78,7 +81,11 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
     debug_api = flags.debug_api or ("" if follows else flags.control)
     if follows and token is None:
         raise SettingsError("--control URL needs --control-token-file: the control plane's `edge-token`")
+    private = _private(flags.private_network)
     return EdgeSettings(
+        private_routes=private.routes if private else (),
+        private_hostnames=private.hostnames if private else (),
+        gateway=private.gateway if private else None,
         address=parse_address(flags.listen, "--listen"),
         visitors=VisitorSettings(
             address=parse_address(flags.visitors, "--visitors"),
@@ -107,6 +114,14 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
         location=flags.location,
         quic=QuicSettings(engine=flags.quic_engine),
     )
+
+
+def _private(path: str) -> PrivateFile | None:
+    if not path:
+        return None
+    from pyconnector.edge.private.file import read_private_file  # only where there is one
+
+    return read_private_file(Path(path), parse_address)
 
 
 def parse_address(text: str, flag: str) -> HostPort:

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pyconnector.edge.directory.follower import Follower
+    from pyconnector.edge.private.gateway.server import Gateway
+    from pyconnector.edge.private.gateway.settings import GatewaySettings
     from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.edge.settings import DirectorySettings, HostPort
     from pyconnector.transport.seam import Connection
+    from pyconnector.transport.tls.certificates import Authority
 
 #: Ports that are tried where any would do, for one that is free for UDP and for TCP.
 PORT_ATTEMPTS = 16
@@ -68,7 +71,10 @@ class LocalEdge:
         )
         self.relay: FaultRelay | None = None
         self.follower: Follower | None = None
+        self._authority: Authority | None = None
         self.control_address = None
+        self.gateway: Gateway | None = None
+        "Where agents come in, while the edge runs."
         self.private: PrivateNetwork | None = None
         "Flows to addresses behind tunnels, while the edge runs."
         self.gate = Gate(
@@ -157,6 +163,8 @@ class LocalEdge:
         self._exit.push_async_callback(self.connectors.close)
         self._exit.push_async_callback(self._visitors.close)
         self.visitor_address = await self._visitors.start()
+        if settings.gateway is not None:
+            await self._open_gateway(settings.gateway)
         for tcp_port in settings.tcp_ports:
             await self._open_tcp_port(tcp_port)
         if settings.control is not None:
@@ -181,6 +189,17 @@ class LocalEdge:
             routes = routes_of(settings.private_routes, settings.private_hostnames)
         self.private = PrivateNetwork(self.tunnels, routes)
         self._exit.push_async_callback(self.private.close)
+
+    async def _open_gateway(self, settings: GatewaySettings) -> None:
+        from pyconnector.edge.private.gateway.open import open_gateway
+
+        if self.private is None:
+            raise SettingsError("a gateway needs private routes, or a control plane that has them")
+        authority = self._authority if settings.own_certificate else None
+        bound = (self.settings.address, self.settings.visitors.address)
+        self.gateway = open_gateway(settings, self.private, authority, self.settings.location, bound)
+        self._exit.push_async_callback(self.gateway.close)
+        await self.gateway.start(settings.http, settings.socks)
 
     async def _follow(self, settings: DirectorySettings) -> None:
         # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.
@@ -262,6 +281,7 @@ class LocalEdge:
             directory = Path(tempfile.mkdtemp(prefix="pyconnector-edge-"))
             self._exit.callback(shutil.rmtree, directory, ignore_errors=True)
             write_new(directory / CERTIFICATE_FILE, authority.certificate_pem, 0o644)
+        self._authority = authority
         self.ca_pem = authority.certificate_pem
         self.ca_path = directory / CERTIFICATE_FILE
         chain, key = authority.issue(list(EDGE_NAMES))

@@ -16,6 +16,8 @@ from pyconnector.transport.settings import QuicSettings
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pyconnector.edge.private.gateway.settings import GatewaySettings
+
 #: A host and a port to bind; port 0 takes a free one.
 HostPort = tuple[str, int]
 
@@ -213,6 +215,8 @@ class EdgeSettings:
 
     private_routes: tuple[PrivateRoute, ...] = ()
     private_hostnames: tuple[PrivateHostname, ...] = ()
+    gateway: GatewaySettings | None = None
+    "The way into the private network for agents; None for none."
     directory: DirectorySettings | None = None
     "The control plane that tells which tunnels and names there are; None for those of `tunnels` alone."
 

@@ -104,6 +104,7 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
               help="A TCP port to a hostname, or to IP:PORT behind a tunnel (@TUNNEL-ID). Repeatable.")  # fmt: skip
 @click.option("--ca-dir", default="", metavar="DIRECTORY", help="Where the edge's authority is kept.")
 @click.option("--any-credentials", is_flag=True, help="Accept any tunnel; on loopback only.")
+@click.option("--private-network", metavar="FILE", help="JSON with private routes, tokens and rules.")
 @click.option("--fault-relay", is_flag=True, help="Let the control API drop and delay packets.")
 @click.option("--no-identity", is_flag=True, help="Add no headers that say who visits.")
 @click.option("--hide-error-details", is_flag=True, help="Do not tell visitors why an origin failed.")
@@ -131,6 +132,16 @@ def new_tunnel_command(file: str) -> None:
     from pyconnector.connector.cli.new_tunnel import new_tunnel
 
     exit_with(lambda: new_tunnel(file))
+
+
+@edge_command.command("new-token", short_help="Make up a service token for the gateway of an edge.")
+@click.argument("name")
+@click.argument("file", type=click.Path())
+def new_token_command(name: str, file: str) -> None:
+    """Make up a service token NAME, write it to FILE for its owner alone, and print what the edge must know of it."""
+    from pyconnector.connector.cli.new_token import new_token
+
+    exit_with(lambda: new_token(name, file))
 
 
 @click.group("ingress")

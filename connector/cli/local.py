@@ -61,6 +61,10 @@ async def _serve_edge(settings: EdgeSettings) -> int:
         try:
             click.echo(f"connectors: --edge {_text(edge.quic_address)} --cacert {edge.ca_path}")
             click.echo(f"visitors:   http://{_text(edge.visitor_address)}/")
+            if edge.gateway is not None and edge.gateway.http_address is not None:
+                click.echo(f"CONNECT:    {_text(edge.gateway.http_address)}")
+            if edge.gateway is not None and edge.gateway.socks_address is not None:
+                click.echo(f"SOCKS5:     {_text(edge.gateway.socks_address)}")
             if edge.control_address is not None:
                 click.echo(f"control:    http://{_text(edge.control_address)}/")
             await signals.stop.wait()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from pyconnector.transport.errors import ConnectionClosed
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from pyconnector.edge.connectors.tunnels import Member, Tunnel
     from pyconnector.protocol.http.headers import RequestHead
     from pyconnector.protocol.streams.connect import ConnectionType
@@ -105,6 +107,11 @@ class Exchange(ABC):
     @abstractmethod
     def trailers(self) -> list[tuple[bytes, bytes]]:
         """The response's trailer fields, once its body is at its end."""
+
+    @property
+    def connector_id(self) -> UUID | None:
+        """Which connector carries it; None once it is over."""
+        return None if self._member is None else self._member.registration.client_id
 
     def close(self) -> None:
         """Both directions ended as they should. Idempotent."""

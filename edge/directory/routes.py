@@ -59,6 +59,11 @@ class PrivateRoutes:
         """Return the id of the virtual network of a name."""
         return next((entry.id for entry in self._networks.values() if entry.name == name), None)
 
+    def network_name(self, network_id: str) -> str:
+        """Return the name of a virtual network, or its id where it has none here."""
+        entry = self._networks.get(network_id)
+        return network_id if entry is None else entry.name
+
     def put_route(self, entry: IpRouteEntry) -> None:
         """Let a route be as it is now."""
         self.drop_route(entry.id)

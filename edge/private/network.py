@@ -96,6 +96,18 @@ class PrivateNetwork:
             tunnel=tunnel, address=address, port=port, virtual_network=network_id or "", network=str(found.network)
         )
 
+    def network_name(self, destination: Destination) -> str:
+        """Return the name of the virtual network that a destination is in."""
+        return self._routes.network_name(destination.virtual_network)
+
+    def still_leads(self, destination: Destination) -> bool:
+        """Return whether a route still leads to a destination, and to the same tunnel."""
+        if destination.name:
+            tunnel_id = self._routes.for_hostname(destination.name)
+        else:
+            tunnel_id = self._routes.for_address(destination.address, destination.virtual_network)
+        return tunnel_id == destination.tunnel.tunnel_id and self._tunnels.get(tunnel_id) is destination.tunnel
+
     async def open_tcp(self, destination: Destination) -> Exchange:
         """Return a stream to a destination, connected. Cancel leaves nothing open.
 

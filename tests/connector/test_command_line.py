@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
 import signal
 import socket
@@ -260,3 +262,17 @@ def test_a_number_alone_is_a_port_of_this_machine(url: str, service: str | None)
             normalise_url(url)
     else:
         assert normalise_url(url) == service
+
+
+def test_a_new_token_s_secret_is_in_its_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "token.json"
+    found = invoke("edge", "new-token", "agent-01", path)
+    assert found.exit_code == 0
+    written = json.loads(path.read_text())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert written["client_secret"] not in found.output
+    entry = json.loads(found.output.splitlines()[-1])
+    assert entry["secret_sha256"] == hashlib.sha256(written["client_secret"].encode()).hexdigest()
+    assert (entry["client_id"], entry["name"]) == (written["client_id"], "agent-01")
+    assert invoke("edge", "new-token", "agent-01", path).exit_code != 0
+    assert json.loads(path.read_text()) == written

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.loops import each_loop as each_loop
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_collections() -> Iterator[None]:

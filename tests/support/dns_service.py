@@ -36,6 +36,13 @@ async def dns_service(records: Mapping[str, str]) -> AsyncIterator[UdpService]:
         writer.write(len(reply).to_bytes(2, "big") + reply)
         writer.close()
 
-    async with UdpService(lambda wire: answer(wire, records)) as service:
-        async with await asyncio.start_server(serve, "127.0.0.1", service.port):
-            yield service
+    for _ in range(20):
+        async with UdpService(lambda wire: answer(wire, records)) as service:
+            try:
+                server = await asyncio.start_server(serve, "127.0.0.1", service.port)
+            except OSError:
+                continue  # a free UDP port may be no free TCP port
+            async with server:
+                yield service
+            return
+    raise AssertionError("no port is free for UDP and for TCP")

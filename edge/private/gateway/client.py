@@ -1,0 +1,267 @@
+"""One TCP connection of a gateway client: its handshake, the judgement, then bytes both ways.
+
+Who stalls, sends too much or speaks something else is cut off; every request for a flow leaves one record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from typing import TYPE_CHECKING, Final, cast
+
+from pyconnector.edge.private.gateway.associate import Association
+from pyconnector.edge.private.gateway.counted import Counted
+from pyconnector.edge.private.gateway.handshake import (
+    Associate,
+    Connect,
+    Credentials,
+    Event,
+    Handshake,
+    HandshakeError,
+    Verdict,
+)
+from pyconnector.edge.private.gateway.judge import Refused
+from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
+from pyconnector.edge.private.network import Unreachable
+from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
+from pyconnector.edge.visitors.tcp.two_way import TwoWay
+
+if TYPE_CHECKING:
+    from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.private.gateway.server import Gateway
+    from pyconnector.edge.private.network import Destination
+    from pyconnector.identity.service_tokens import ServiceToken
+
+#: Seconds for the handshake, and for a destination to be reached.
+HANDSHAKE_TIMEOUT: Final = 10.0
+CONNECT_TIMEOUT: Final = 15.0
+#: Seconds that a client has to take what was sent to it before its connection is closed.
+FLUSH_TIMEOUT: Final = 5.0
+
+_log = logging.getLogger("pyconnector.edge")
+
+
+class GatewayClient(asyncio.Protocol):
+    """One client's socket."""
+
+    def __init__(self, owner: Gateway, handshake: Handshake, onramp: str) -> None:
+        self._owner = owner
+        self._handshake = handshake
+        self._onramp = onramp
+        self._task: asyncio.Task[None] | None = None
+        self._arrived: asyncio.Future[None] | None = None
+        self._data = b""
+        self._ended = False
+        self._lost = False
+        self._two_way: TwoWay | None = None
+        self._cut: tuple[CloseReason, str] | None = None
+        self._flush_limit: asyncio.TimerHandle | None = None
+        self.record: FlowRecord
+
+    def __repr__(self) -> str:
+        return f"<GatewayClient {self._onramp} {self._handshake!r}>"
+
+    # -- the socket ----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._socket = VisitorSocket(self._transport)
+        peer = self._transport.get_extra_info("peername") or ("", 0)
+        self.record = FlowRecord(onramp=self._onramp, protocol="tcp", source=(str(peer[0]), int(peer[1])))
+        if self._owner.joined(self):
+            self._task = self._owner.tasks.start(self._serve(), "edge gateway client")
+        else:
+            self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client: for the handshake, then for the destination."""
+        if self._two_way is not None:
+            self._two_way.visitor_data(data)
+            return
+        self._data += data
+        self._socket.pause_reading(Why.AHEAD)  # one read at a time
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, but may still receive."""
+        self._ended = True
+        if self._two_way is not None:
+            self._two_way.visitor_ended()
+        self._wake()
+        return self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._lost = True
+        self._owner.left(self)
+        self._socket.writing.resume()
+        if self._flush_limit is not None:
+            self._flush_limit.cancel()
+        if self._two_way is not None:
+            self._two_way.visitor_lost()
+        if self._task is not None:
+            self._task.cancel()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The client takes less than comes."""
+        self._socket.writing.pause()
+
+    def resume_writing(self) -> None:
+        """The client took enough."""
+        self._socket.writing.resume()
+
+    def abort(self) -> None:
+        """Cut the client off."""
+        reset_connection(self._transport)
+
+    def cut_off(self, reason: CloseReason, detail: str) -> None:
+        """See `RunningFlow.cut_off`."""
+        self._cut = (reason, detail)
+        self.abort()
+
+    # -- the conversation ----------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        exchange: Exchange | None = None
+        ended = False
+        begun = False
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                request = await self._request()
+            begun = True
+            if isinstance(request, Associate):
+                await self._associate()
+                ended = True
+                return
+            exchange, destination = await self._reach(request)
+            ended = await self._join(exchange, destination)
+        except Refused as refused:
+            begun = True
+            self.record.reason, self.record.detail = refused.reason, str(refused)
+            self._say(self._handshake.answer(refused.verdict, str(refused)))
+            ended = True
+        except HandshakeError as error:
+            _log.debug("a client of the gateway at %s was turned away: %s", self.record.source[0], error)
+            self._say(error.answer)
+            ended = True
+        except TimeoutError:
+            if begun:
+                self.record.reason, self.record.detail = CloseReason.UNREACHABLE, "it did not answer in time"
+                self._say(self._handshake.answer(Verdict.UNREACHABLE, "It did not answer in time."))
+                ended = True
+        finally:
+            self._close(ended)
+            self._owner.judge.ended(self)
+            if self._cut is not None:
+                self.record.reason, self.record.detail = self._cut
+            if begun and self.record.protocol == "tcp":
+                if self.record.reason is CloseReason.UNKNOWN and self._lost:
+                    self.record.reason = CloseReason.CLIENT_CLOSED
+                self._owner.records.write(self.record)
+
+    async def _request(self) -> Connect | Associate:
+        token: ServiceToken | None = None
+        while True:
+            event = await self._next_event()
+            if isinstance(event, Credentials):
+                self.record.virtual_network = event.virtual_network
+                try:
+                    token = self._owner.judge.authenticate(event.client_id, event.secret, self.record)
+                except Refused as refused:
+                    self.record.reason, self.record.detail = refused.reason, str(refused)
+                    self._owner.records.write(self.record)
+                    raise HandshakeError(str(refused), self._handshake.authenticated(False)) from refused
+                self._say(self._handshake.authenticated(True))
+            elif token is None:
+                raise HandshakeError("the client asks before it says who it is")
+            else:
+                return event
+
+    async def _next_event(self) -> Event:
+        while True:
+            data, self._data = self._data, b""
+            event = self._handshake.feed(data)
+            self._say(self._handshake.bytes_to_send())
+            if event is not None:
+                return event
+            if self._data:
+                continue
+            if self._ended or self._lost:
+                raise HandshakeError("the client left in the middle of its handshake")
+            self._socket.resume_reading()
+            self._arrived = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrived
+            finally:
+                self._arrived = None
+
+    async def _reach(self, request: Connect) -> tuple[Exchange, Destination]:
+        record, judge = self.record, self._owner.judge
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            destination = await judge.admit(
+                record, request.host, request.port, request.virtual_network or record.virtual_network
+            )
+            judge.started(self)
+            try:
+                exchange = await judge.network.open_tcp(destination)
+            except Unreachable as exc:
+                raise Refused(Verdict.UNREACHABLE, CloseReason.UNREACHABLE, str(exc)) from exc
+        record.connector_id = str(exchange.connector_id or "")
+        return exchange, destination
+
+    async def _join(self, exchange: Exchange, destination: Destination) -> bool:
+        self._say(self._handshake.answer(Verdict.GRANTED, bound=("0.0.0.0", 0)))
+        counted = Counted(self.record)
+        two_way = TwoWay(self._socket, exchange, self._owner.tasks, self._owner.turns, counted)
+        self._two_way = two_way
+        self._socket.resume_reading()
+        if early := self._handshake.leftover + self._data:
+            self._data = b""
+            two_way.visitor_data(early)
+        if self._ended:
+            two_way.visitor_ended()
+        ended = await two_way.run(exchange.leftover)
+        if self._lost:
+            self.record.reason = CloseReason.CLIENT_CLOSED if ended else CloseReason.CLIENT_ERROR
+        elif ended:
+            self.record.reason = CloseReason.CLIENT_CLOSED if counted.client_ended_first else CloseReason.ORIGIN_CLOSED
+        else:
+            self.record.reason = CloseReason.ORIGIN_ERROR
+        return ended
+
+    async def _associate(self) -> None:
+        """Carry UDP until the client closes this connection (RFC 1928 section 7)."""
+        host = str((self._transport.get_extra_info("sockname") or ("127.0.0.1",))[0])
+        if not ipaddress.ip_address(host).is_loopback and not self._owner.udp_everywhere:
+            self.record.protocol = "udp"
+            raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "UDP ASSOCIATE is served on loopback only.")
+        self.record.protocol = "udp"
+        association = Association(self._owner, self.record, self.record.virtual_network)
+        try:
+            bound = association.open(host)
+            self._say(self._handshake.answer(Verdict.GRANTED, bound=bound))
+            while not self._ended and not self._lost:
+                self._data = b""
+                self._socket.resume_reading()
+                self._arrived = asyncio.get_running_loop().create_future()
+                await self._arrived
+        finally:
+            association.close()
+
+    def _say(self, data: bytes) -> None:
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def _close(self, ended: bool) -> None:
+        if not ended:
+            self.abort()
+        elif not self._transport.is_closing():
+            self._transport.close()
+            self._flush_limit = asyncio.get_running_loop().call_later(FLUSH_TIMEOUT, self._transport.abort)

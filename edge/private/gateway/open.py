@@ -1,0 +1,79 @@
+"""Puts a gateway together. Loaded by an edge that has one."""
+
+from __future__ import annotations
+
+import ssl
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
+from typing import TYPE_CHECKING
+
+from pyconnector.edge.authority import EDGE_NAMES
+from pyconnector.edge.private.gateway.authenticator import Tokens
+from pyconnector.edge.private.gateway.judge import Judge
+from pyconnector.edge.private.gateway.records import Records
+from pyconnector.edge.private.gateway.server import Gateway
+from pyconnector.edge.private.gateway.settings import GatewaySettings, context_of
+from pyconnector.edge.settings import SettingsError
+from pyconnector.transport import http2
+from pyconnector.transport.settings import ServerTls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyconnector.edge.private.network import PrivateNetwork
+    from pyconnector.edge.settings import HostPort
+    from pyconnector.transport.tls.certificates import Authority
+
+
+def open_gateway(
+    settings: GatewaySettings,
+    network: PrivateNetwork,
+    authority: Authority | None,
+    location: str,
+    bound: Iterable[HostPort | None],
+) -> Gateway:
+    """Return a gateway that is not started yet. `bound` is where the edge listens otherwise.
+
+    Raises:
+        SettingsError: its certificate cannot be used.
+    """
+    addresses = [*bound, settings.http, settings.socks]
+    judge = Judge(
+        network=network,
+        authenticator=Tokens(settings.tokens),
+        rules=settings.rules,
+        own_addresses=own_addresses(address for address in addresses if address is not None),
+    )
+    return Gateway(judge, Records(location, settings.records), tls=_context(settings, authority))
+
+
+def own_addresses(bound: Iterable[HostPort]) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Return where the edge can be reached: what it binds, and what others see it as where that is every address."""
+    found: dict[IPv4Address | IPv6Address, None] = {}
+    for host, _ in bound:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            continue
+        if not address.is_unspecified:
+            found[address] = None
+            continue
+        for family, towards in ((AF_INET, "192.0.2.1"), (AF_INET6, "2001:db8::1")):
+            try:
+                with socket(family, SOCK_DGRAM) as sock:
+                    sock.connect((towards, 9))  # sends nothing
+                    found[ip_address(str(sock.getsockname()[0]).partition("%")[0])] = None
+            except OSError:
+                continue
+    return tuple(found)
+
+
+def _context(settings: GatewaySettings, authority: Authority | None) -> ssl.SSLContext | None:
+    if settings.certificate is not None and settings.key is not None:
+        return context_of(settings.certificate, settings.key)
+    if not settings.own_certificate:
+        return None
+    if authority is None:
+        raise SettingsError("a gateway with a certificate of the edge's own needs an edge that listens for connectors")
+    chain, key = authority.issue(list(dict.fromkeys((*EDGE_NAMES, *settings.names))))
+    return http2.server_context(ServerTls(certificate_chain=chain, private_key=key))

@@ -1,0 +1,88 @@
+"""The gateway's listeners, and what their clients share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from pyconnector.edge.listener import Listener
+from pyconnector.edge.private.gateway.client import GatewayClient
+from pyconnector.edge.private.gateway.http_connect import HttpConnect
+from pyconnector.edge.private.gateway.socks5 import Socks5
+from pyconnector.edge.tasks import TaskSet
+from pyconnector.edge.turns import Turns
+
+if TYPE_CHECKING:
+    import ssl
+
+    from pyconnector.edge.private.gateway.judge import Judge
+    from pyconnector.edge.private.gateway.records import Records
+    from pyconnector.edge.settings import HostPort
+
+#: Clients at once, of both listeners.
+MAX_CLIENTS: Final = 8_192
+#: Seconds between looks at whether running flows may go on: so long a revoked token lives at most.
+LOOK_INTERVAL: Final = 1.0
+
+
+class Gateway:
+    """Serves clients from `start` to `close`."""
+
+    http_address: HostPort | None = None
+    socks_address: HostPort | None = None
+
+    def __init__(self, judge: Judge, records: Records, *, tls: ssl.SSLContext | None = None) -> None:
+        self.judge = judge
+        self.records = records
+        self.tasks = TaskSet()
+        self.turns = Turns()
+        self.udp_everywhere = False
+        "Whether UDP ASSOCIATE, which nothing encrypts, is served beyond loopback."
+        self._tls = tls
+        self._clients: set[GatewayClient] = set()
+        self._listeners: list[Listener] = []
+
+    def __repr__(self) -> str:
+        return f"<Gateway clients={len(self._clients)} flows={len(self.judge)}>"
+
+    async def start(self, http: HostPort | None, socks: HostPort | None) -> None:
+        """Listen at the addresses that are given. Cancel, or a failure, leaves some open: call `close`.
+
+        Raises:
+            OSError: an address is taken or not ours.
+        """
+        if http is not None:
+            listener = Listener(lambda: GatewayClient(self, HttpConnect(), "http-connect"), "clients", tls=self._tls)
+            self._listeners.append(listener)
+            self.http_address = await listener.start(*http)
+        if socks is not None:
+            listener = Listener(lambda: GatewayClient(self, Socks5(), "socks5"), "clients", tls=self._tls)
+            self._listeners.append(listener)
+            self.socks_address = await listener.start(*socks)
+        self.tasks.start(self._look(), "edge gateway looks")
+
+    async def close(self) -> None:
+        """Stop listening and cut every client off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
+        for listener in self._listeners:
+            listener.close()
+        for listener in self._listeners:
+            await listener.wait_closed()
+        self.judge.cut_off_all()
+        for client in tuple(self._clients):
+            client.abort()
+        await self.tasks.cancel_all()
+        await self.records.close()
+
+    def joined(self, client: GatewayClient) -> bool:
+        """Count a new client; False where there are too many."""
+        self._clients.add(client)
+        return len(self._clients) <= MAX_CLIENTS
+
+    def left(self, client: GatewayClient) -> None:
+        """A client is gone."""
+        self._clients.discard(client)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            self.judge.look_again()

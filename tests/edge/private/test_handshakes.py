@@ -1,0 +1,192 @@
+"""The two handshakes of the gateway: in any pieces, and everything that is not meant."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyconnector.edge.private.gateway.handshake import (
+    Associate,
+    Connect,
+    Credentials,
+    Event,
+    Handshake,
+    HandshakeError,
+    Verdict,
+)
+from pyconnector.edge.private.gateway.http_connect import MAX_HEAD, HttpConnect
+from pyconnector.edge.private.gateway.socks5 import Socks5, decode_udp, encode_address, encode_udp
+
+USER, SECRET = "abc.access+lab", "s3cret"
+GREETING = b"\x05\x02\x00\x02"
+PASSWORD = b"\x01" + bytes([len(USER)]) + USER.encode() + bytes([len(SECRET)]) + SECRET.encode()
+BASIC = base64.b64encode(f"{USER}:{SECRET}".encode()).decode()
+
+
+def request(host: bytes, port: int, *, command: int = 1) -> bytes:
+    return b"\x05" + bytes([command]) + b"\x00\x03" + bytes([len(host)]) + host + port.to_bytes(2, "big")
+
+
+def connect(*lines: str, target: str = "db.internal:5432", method: str = "CONNECT", version: str = "HTTP/1.1") -> bytes:
+    return "\r\n".join([f"{method} {target} {version}", *lines, "", ""]).encode("latin-1")
+
+
+def played(handshake: Handshake, pieces: list[bytes]) -> tuple[list[Event], bytes]:
+    """Feed pieces; accept the credentials. Returns events and what was sent."""
+    events: list[Event] = []
+    sent = b""
+    for piece in pieces:
+        event = handshake.feed(piece)
+        sent += handshake.bytes_to_send()
+        while event is not None:
+            events.append(event)
+            if not isinstance(event, Credentials):
+                return events, sent
+            sent += handshake.authenticated(True)
+            event = handshake.feed(b"")
+    return events, sent
+
+
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [
+        (Socks5, GREETING + PASSWORD + request(b"db.internal", 5432) + b"early"),
+        (HttpConnect, connect(f"Proxy-Authorization: Basic {BASIC}", "Host: x") + b"early"),
+    ],
+)
+def test_a_handshake_is_understood_in_any_pieces(make: Callable[[], Handshake], data: bytes) -> None:
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        handshake = make()
+        events, sent = played(handshake, pieces)
+        assert events == [Credentials(USER, SECRET), Connect("db.internal", 5432)]
+        if len(pieces) == 1:
+            assert handshake.leftover == b"early"
+        assert sent == (b"\x05\x02\x01\x00" if make is Socks5 else b"")
+
+
+def test_the_virtual_network_stands_behind_the_user_name() -> None:
+    credentials = Credentials(USER, SECRET)
+    assert (credentials.client_id, credentials.virtual_network) == ("abc.access", "lab")
+    assert SECRET not in repr(credentials)
+
+
+def test_socks_addresses_of_every_kind_are_read_and_written() -> None:
+    for host in ("10.0.0.5", "fd00::5"):
+        events, _ = played(Socks5(), [GREETING + PASSWORD + b"\x05\x01\x00" + encode_address(host, 80)])
+        assert events[1] == Connect(host, 80)
+        assert decode_udp(encode_udp(host, 53, b"payload")) == (host, 53, b"payload")
+    events, _ = played(Socks5(), [GREETING + PASSWORD + request(b"x", 0, command=3)])
+    assert events[1] == Associate()
+
+
+def test_fragments_of_udp_are_dropped() -> None:
+    assert decode_udp(b"\x00\x00\x01" + encode_address("10.0.0.1", 53) + b"part") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (b"\x04\x01", b""),
+        (b"GET / HTTP/1.1", b""),
+        (b"\x05\x01\x00", b"\x05\xff"),
+        (GREETING + b"\x02", b""),
+        (GREETING + PASSWORD + b"\x04\x01\x00\x01", b""),
+        (GREETING + PASSWORD + b"\x05\x02\x00" + encode_address("10.0.0.1", 1), b"\x05\x07\x00\x01" + bytes(6)),
+        (GREETING + PASSWORD + b"\x05\x01\x00\x09", b"\x05\x08\x00\x01" + bytes(6)),
+        (GREETING + PASSWORD + request(b"", 1), b""),
+        (GREETING + PASSWORD + request(b"\xff", 1), b""),
+    ],
+)
+def test_what_is_no_socks5_is_turned_away(data: bytes, answer: bytes) -> None:
+    with pytest.raises(HandshakeError) as caught:
+        played(Socks5(), [data])
+    assert caught.value.answer == answer
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00\x00\x00", b"\x00\x01\x00\x01" + bytes(6), b"\x00\x00\x00\x01abc", b"\x00\x00\x00\x09"]
+)
+def test_what_is_no_datagram_of_an_association_is_refused(data: bytes) -> None:
+    with pytest.raises(HandshakeError):
+        decode_udp(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        connect(method="GET"),
+        connect(version="HTTP/2.0"),
+        b"CONNECT  a:1 HTTP/1.1\r\n\r\n",
+        connect(target="db.internal"),
+        connect(target="db.internal:0"),
+        connect(target="db.internal:65536"),
+        connect(target="user@db.internal:1"),
+        connect(target="http://db.internal:1"),
+        connect("Proxy-Authorization: Basic eA==", "Proxy-Authorization: Basic eA=="),
+        connect("Proxy-Authorization: Basic eA==", "CF-Access-Client-Id: x"),
+        connect("Host: a", "Host: b"),
+        connect("Transfer-Encoding: chunked"),
+        connect("Content-Length: 5"),
+        connect(" folded: x"),
+        connect("Bad Field: x"),
+        connect("X: a\nInjected: b"),
+        connect("X: a\x00b"),
+        connect(*[f"X-{n}: 1" for n in range(101)]),
+        connect(f"Proxy-Authorization: Basic {BASIC}", "Cf-Virtual-Network: other"),
+        b"x" * (MAX_HEAD + 1),
+        b"CONNECT a:1 HTTP/1.1\r\nX: " + b"y" * MAX_HEAD + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_connect_is_answered_with_an_error(data: bytes) -> None:
+    with pytest.raises(HandshakeError) as caught:
+        played(HttpConnect(), [data])
+    assert caught.value.answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 405 "))
+    assert b"Connection: close" in caught.value.answer
+
+
+def test_credentials_may_stand_in_headers_of_access() -> None:
+    head = connect("CF-Access-Client-Id: abc.access", "cf-access-client-secret:  s3cret ", "Cf-Virtual-Network: lab")
+    events, _ = played(HttpConnect(), [head])
+    assert events == [Credentials("abc.access", "s3cret"), Connect("db.internal", 5432, "lab")]
+
+
+@pytest.mark.parametrize("value", ["", "Bearer x", "Basic", "Basic !!!", "Basic eA=="])
+def test_credentials_that_are_none_are_nobody_s(value: str) -> None:
+    events, _ = played(HttpConnect(), [connect(f"Proxy-Authorization: {value}")])
+    assert isinstance(events[0], Credentials)
+    assert events[0].secret == ""
+
+
+def test_refusals_say_why() -> None:
+    http = HttpConnect()
+    assert (
+        b'407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="private network"'
+        in http.authenticated(False)
+    )
+    refused = http.answer(Verdict.FORBIDDEN, "No network rule allows this.")
+    assert refused.startswith(b"HTTP/1.1 403 Forbidden\r\nProxy-Status: pyconnector; error=http_request_denied\r\n")
+    assert refused.endswith(b"\r\n\r\nNo network rule allows this.\n")
+    assert Socks5().authenticated(False) == b"\x01\x01"
+    codes = {verdict: Socks5().answer(verdict)[1] for verdict in Verdict}
+    assert codes[Verdict.FORBIDDEN] == 2
+    assert codes[Verdict.UNROUTABLE] == 3
+    assert codes[Verdict.GRANTED] == 0
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20), st.sampled_from([b"", GREETING, GREETING + PASSWORD]))
+@settings(max_examples=300)
+def test_noise_brings_nothing_but_errors(pieces: list[bytes], before: bytes) -> None:
+    for handshake in (Socks5(), HttpConnect()):
+        try:
+            played(handshake, [before, *pieces])
+        except HandshakeError:
+            pass
+    for piece in pieces:
+        try:
+            decode_udp(b"\x00\x00\x00" + piece)
+        except HandshakeError:
+            pass
