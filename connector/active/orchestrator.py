@@ -23,6 +23,7 @@ from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
 from pyconnector.connector.requests.guards import LocalAccess
 from pyconnector.connector.tasks import TaskOwner
+from pyconnector.connector.workers.share import Share
 from pyconnector.ingress import IngressError, RemoteConfiguration, local_configuration, parse_remote_configuration
 from pyconnector.ingress.config.local_configuration import all_settings
 from pyconnector.ingress.config.services import redacted, without_passwords
@@ -81,6 +82,8 @@ class Orchestrator:
         self._local_access: LocalAccess | None = None
         self._counters = counters
         self._on_applied = on_applied
+        self.share = Share()
+        "What is left to this process, where several are one connector."
         self._lock = asyncio.Lock()
         self._closed = False
         self._applying = TaskOwner(self._not_applied)
@@ -114,16 +117,21 @@ class Orchestrator:
         """
         await self._to_its_end(self._apply_local(ingress, warp_routing))
 
-    async def apply_remote(self, version: int, config: bytes) -> Applied:
+    async def apply_remote(self, version: int, config: bytes, *, shared: bool = False) -> Applied:
         """Put a configuration that the edge pushed in force, unless it is no newer. Cancel: it is applied all the same.
 
         An edge that does not wait for the answer, or whose connection is lost, must leave neither half of a change nor
-        origins that nobody closes.
+        origins that nobody closes. The other processes of the connector have it when this returns, but for one that
+        was `shared` by them.
         """
         try:
-            return await self._to_its_end(self._apply_remote(version, config))
+            applied = await self._to_its_end(self._apply_remote(version, config))
         except ReloadRejected:
             return Applied(self.version, SHUTTING_DOWN)
+        if not shared and not applied.error and applied.latest_version == version:
+            # Outside the lock: another process may share the same one at the same time.
+            await self.share.pass_on(version, config)
+        return applied
 
     async def _to_its_end(self, application: Coroutine[Any, Any, _T]) -> _T:
         task = self._applying.spawn(application, name="configuration")
@@ -242,7 +250,7 @@ class Orchestrator:
 
     def _limit(self, warp_routing: WarpRouting) -> None:
         own = self._max_active_flows
-        self.limiter.limit = warp_routing.max_active_flows if own is None else own
+        self.limiter.limit = self.share.of_flows(warp_routing.max_active_flows if own is None else own)
 
 
 def _read(config: bytes) -> tuple[RemoteConfiguration, str]:

@@ -36,6 +36,7 @@ from pyconnector.connector.observe.rule_metrics import RuleMetrics
 from pyconnector.connector.observe.status_pages import status_pages
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
+from pyconnector.connector.workers.share import Share
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.origins import OriginResources
 from pyconnector.origins.dns.virtual import VirtualDns
@@ -78,7 +79,8 @@ class Connector:
     origin of every rule (`origins.layers.base`), the first of them outermost, behind the check of Access tokens.
     `observers` are told of every request (`connector.observe.observer`); where `config` has a metrics address, those of
     rules are counted too (`RuleMetrics`). `fetch_access_keys` is given the URL of a team's keys and returns the
-    document, in place of asking the team over HTTPS; it raises where it cannot.
+    document, in place of asking the team over HTTPS; it raises where it cannot. `share` is for the
+    workers of `pyconnector run`: what is left to this process.
     """
 
     def __init__(
@@ -89,9 +91,11 @@ class Connector:
         layers: Sequence[Layer] = (),
         observers: Sequence[Observer] = (),
         fetch_access_keys: Callable[[str], Awaitable[bytes]] | None = None,
+        share: Share | None = None,
     ) -> None:
         self.config = config
-        self.connector_id = uuid.uuid4()
+        self._share = share or Share()
+        self.connector_id = self._share.connector_id or uuid.uuid4()
         self.counters = Counters()
         self.tracker = ConnectionTracker()
         self._on_event = on_event
@@ -112,6 +116,7 @@ class Connector:
             counters=self.counters,
             on_applied=self._applied,
         )
+        self._orchestrator.share = self._share
         self._features = features(
             config.features, post_quantum=config.edge.post_quantum, remote_config=not config.remote.refuse
         )
@@ -164,8 +169,9 @@ class Connector:
         except BaseException:
             await self._release()
             raise
-        count = book.capacity(config.lifecycle.ha_connections)
-        if count < config.lifecycle.ha_connections:
+        indices = self._share.indices(config.lifecycle.ha_connections)
+        count = book.capacity(len(indices))
+        if count < len(indices):
             self._log.info("The edge has addresses for %d connections only", count)
         self._log.info(
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
@@ -173,7 +179,7 @@ class Connector:
         self._network = NetworkWatch()
         services = self._services()
         self._supervisor = Supervisor(
-            count=count,
+            indices=indices[:count],
             book=book,
             make_attempt=lambda plan: self._attempt(plan, services),
             make_backoff=self._make_backoff,
@@ -243,12 +249,21 @@ class Connector:
         Raises:
             ReloadRejected: they cannot be used, or the Connector does not run; the old ones stay in force.
         """
-        for name in ("credentials", "edge", "lifecycle", "tags", "metrics", "remote", "private"):
-            if getattr(config, name) != getattr(self.config, name):
-                self._log.warning("A change of %s takes effect after a restart", name)
+        for name in changed_connections(self.config, config):
+            self._log.warning("A change of %s takes effect after a restart", name)
         await self._orchestrator.apply_local(config.ingress, config.warp_routing)
         if self._supervisor is not None:
             await self._supervisor.push_local_configuration()
+
+    async def apply_pushed(self, version: int, config: bytes) -> str:
+        """Put a configuration in force that the edge pushed to another process of this connector, unless it is no
+        newer. Return why it was not applied, or "". Cancel: it is applied all the same.
+        """
+        return (await self._orchestrator.apply_remote(version, config, shared=True)).error
+
+    async def shown_configuration(self) -> bytes:
+        """The rules in force with every setting, as JSON. Cancel at any time."""
+        return await self._orchestrator.shown_configuration()
 
     # -- looking in ------------------------------------------------------------------------------------------------
 
@@ -367,7 +382,9 @@ class Connector:
         edge, backoff = self.config.edge, self._make_backoff()
         while not self._stopped:
             try:
-                return await find_edge(edge, choose=self._random.choice)
+                return await find_edge(
+                    edge, choose=self._share.choose or self._random.choice, share=self._share.regions
+                )
             except EdgeNotFound as error:
                 if not wait:
                     raise
@@ -397,6 +414,12 @@ class Connector:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def changed_connections(old: ConnectorConfig, new: ConnectorConfig) -> list[str]:
+    """Return the names of what differs and cannot be changed while connections are up."""
+    names = ("credentials", "edge", "lifecycle", "tags", "metrics", "remote", "private", "workers")
+    return [name for name in names if getattr(new, name) != getattr(old, name)]
 
 
 async def _fetch_access_keys(url: str) -> bytes:

@@ -28,6 +28,7 @@ from pyconnector.connector.tasks import TaskOwner
 if TYPE_CHECKING:
     from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.observe.observer import Observer
+    from pyconnector.connector.workers.fleet import Fleet
 
 _log = Log("service")
 
@@ -96,7 +97,7 @@ async def serve(
     with signals.installed():
         manager = ServiceManager()
         announcer = _Announcer(config, on_registered, manager)
-        connector = Connector(config, on_event=announcer.observe, observers=observers)
+        connector = _connector(config, announcer.observe, observers)
         watching = asyncio.ensure_future(manager.watch())
         manager.status("connecting to the edge")
         watch = ConfigWatch(config.file) if config.watch and config.file else None
@@ -126,6 +127,17 @@ async def serve(
             await connector.stop()
 
 
+def _connector(
+    config: ConnectorConfig, on_event: Callable[[Event], None], observers: Sequence[Observer]
+) -> Connector | Fleet:
+    """What serves: in this process, or in as many as the config wants."""
+    if config.workers == 1:
+        return Connector(config, on_event=on_event, observers=observers)
+    from pyconnector.connector.workers.fleet import Fleet  # only where there are several
+
+    return Fleet(config, on_event=on_event)
+
+
 async def _first(tasks: TaskOwner, *coroutines: Coroutine[Any, Any, Any]) -> int:
     """Run all until the first is done; cancel the others and return which it was. Its error is raised."""
     running = [tasks.spawn(coroutine, name=f"service {number}") for number, coroutine in enumerate(coroutines)]
@@ -138,7 +150,7 @@ async def _first(tasks: TaskOwner, *coroutines: Coroutine[Any, Any, Any]) -> int
     return running.index(done[0])
 
 
-async def _reload(connector: Connector, read_config: Callable[[], ConnectorConfig]) -> None:
+async def _reload(connector: Connector | Fleet, read_config: Callable[[], ConnectorConfig]) -> None:
     try:
         with uncollected():
             config = await in_background(read_config)

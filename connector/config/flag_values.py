@@ -11,6 +11,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.config.flags import (
+    AUTO,
     FLAGS,
     GUARDING_FLAGS,
     OLD_KEYS,
@@ -132,6 +133,8 @@ def _parse(kind: Kind, text: str) -> Any:
         if not text.lstrip("+-").isascii() or not text.lstrip("+-").isdigit() or len(text) > 20:
             raise ValueError("these are not digits")
         return int(text)
+    if kind is Kind.COUNT:
+        return text if text == AUTO else _parse(Kind.INT, text)
     return parse_duration(text) if kind is Kind.DURATION else text
 
 
@@ -167,7 +170,9 @@ def _fits(kind: Kind, given: object) -> bool:
         return isinstance(given, str)
     if kind is Kind.BOOL:
         return isinstance(given, bool)
-    return kind is Kind.INT and isinstance(given, int) and not isinstance(given, bool)
+    if kind is Kind.COUNT and given == AUTO:
+        return True
+    return kind in (Kind.INT, Kind.COUNT) and isinstance(given, int) and not isinstance(given, bool)
 
 
 def _unknown(source: Source, key: str, allow_unknown_keys: bool) -> list[Problem]:

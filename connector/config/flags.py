@@ -20,6 +20,7 @@ class Kind(Enum):
     INT = "a whole number"
     DURATION = 'a duration such as "30s"'
     TEXTS = "a list of texts"
+    COUNT = "a whole number or auto"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -44,7 +45,10 @@ class Flag:
 
 
 _T, _B, _I, _D, _L = Kind.TEXT, Kind.BOOL, Kind.INT, Kind.DURATION, Kind.TEXTS
+_C = Kind.COUNT
 
+#: What stands for as many as this machine has cores.
+AUTO = "auto"
 #: name, type, environment variables, placeholder and help text; those without a help text are not shown.
 _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("edge", _L, "TUNNEL_EDGE", "HOST:PORT", "Edge to connect to, in place of looking it up. Repeatable."),
@@ -54,6 +58,13 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("token", _T, "TUNNEL_TOKEN", "TOKEN", "Tunnel token. Others can read a command line: prefer the environment."),
     ("token-file", _T, "TUNNEL_TOKEN_FILE", "FILE", "File that holds a tunnel token."),
     ("ha-connections", _I, "", "N", "Connections to keep up. [default: 4]"),
+    (
+        "workers",
+        _C,
+        "PYCONNECTOR_WORKERS",
+        "N",
+        "Processes that share out the connections; auto: one a core. [default: 1]",
+    ),
     ("protocol", _T, "TUNNEL_TRANSPORT_PROTOCOL", "NAME", "auto or quic. [default: auto]"),
     ("quic-engine", _T, "PYCONNECTOR_QUIC_ENGINE", "NAME", "auto, aioquic or qh3; auto minds losses. [default: auto]"),
     ("congestion-control", _T, "PYCONNECTOR_CONGESTION_CONTROL", "NAME", "auto, bbr, cubic or reno. [default: auto]"),

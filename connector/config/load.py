@@ -16,7 +16,7 @@ from uuid import UUID
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config import credentials as credential_sources
 from pyconnector.connector.config.flag_values import collect, without_effect
-from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REPORTED_FLAGS, REQUEST_FLAGS
+from pyconnector.connector.config.flags import AUTO, FLAGS, ONE_ORIGIN_FLAGS, REPORTED_FLAGS, REQUEST_FLAGS
 from pyconnector.connector.config.model import (
     MAX_CONNECTIONS,
     MAX_GRACE_PERIOD,
@@ -33,6 +33,7 @@ from pyconnector.connector.config.rules import Rules, demands_access, load_rules
 from pyconnector.connector.config.yaml_source import Source, read_source
 from pyconnector.connector.discovery.addresses import split_host_port
 from pyconnector.connector.observe.log import LEVELS
+from pyconnector.connector.workers.share import can_have_workers, cores
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.ingress.config.errors import closest, describe
 from pyconnector.ingress.config.services import without_passwords
@@ -160,6 +161,7 @@ class _Loading:
         if credentials is not None and credentials.endpoint not in ("", edge.region or credentials.endpoint):
             self._problem("region", f"the tunnel is of the region {credentials.endpoint}; leave this out")
         private = self._private()
+        workers = self._workers(lifecycle.ha_connections)
         max_flows = self._positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
         if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
             raise ConfigError(in_order(self.problems))
@@ -180,6 +182,7 @@ class _Loading:
             max_active_flows=max_flows,
             metrics=self.values.get("metrics"),
             pidfile=self.values.get("pidfile"),
+            workers=workers,
             configuration_flags=self._reported(),
             shown_flags=self._shown(),
             file=self.source.file,
@@ -239,6 +242,18 @@ class _Loading:
             grace_period=grace,
             rpc_timeout=timeout,
         )
+
+    def _workers(self, connections: int) -> int:
+        """How many processes there are to be: none without a connection of its own."""
+        wanted = self.values.get("workers", 1)
+        if wanted == AUTO:
+            return min(cores(), connections) if can_have_workers() else 1
+        count = self._positive("workers", 1, most=MAX_CONNECTIONS)
+        if count > 1 and not can_have_workers():
+            self._problem("workers", "this system cannot hand sockets to other processes; leave it out")
+        if count > connections:
+            self._warn("workers", f"{count} workers share {connections} connections: there will be {connections}")
+        return min(count, connections)
 
     def _log(self) -> LogConfig:
         level = self.values.get("loglevel", "info").lower()

@@ -111,6 +111,8 @@ class ConnectorConfig:
     metrics: str | None = None
     "host:port of the metrics server; None for none."
     pidfile: str | None = None
+    workers: int = 1
+    "Processes of `pyconnector run`, which share out the connections. A `Connector` takes one, whatever this says."
     configuration_flags: tuple[tuple[str, str], ...] = ()
     "Flags the edge is told of with the local configuration (wire.md 5.6)."
     shown_flags: tuple[tuple[str, str], ...] = ()

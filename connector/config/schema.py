@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyconnector.connector.config.flags import FLAGS, OLD_KEYS, Flag, Kind
+from pyconnector.connector.config.flags import AUTO, FLAGS, OLD_KEYS, Flag, Kind
 from pyconnector.connector.config.load import CHOICES
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.ingress import config_schema
@@ -19,6 +19,7 @@ _TYPES: dict[Kind, dict[str, Any]] = {
     Kind.INT: {"type": "integer"},
     Kind.DURATION: Duration().schema(),
     Kind.TEXTS: {"type": "array", "items": {"type": "string"}},
+    Kind.COUNT: {"anyOf": [{"type": "integer"}, {"const": AUTO}]},
 }
 
 

@@ -105,8 +105,10 @@ async def find_edge(
     *,
     choose: Callable[[Sequence[Address]], Address],
     resolvers: Sequence[Resolver] | None = None,
+    share: Callable[[Sequence[Region]], Sequence[Region]] | None = None,
 ) -> AddressBook:
-    """Return the edge addresses to dial: those given, or those that DNS names. Cancel at any time.
+    """Return the edge addresses to dial: those given, or those that DNS names, of which `share` may leave some to
+    others. Cancel at any time.
 
     Raises:
         EdgeNotFound: DNS does not answer, or not with an edge; or the address to connect from is not there yet.
@@ -120,7 +122,7 @@ async def find_edge(
     from pyconnector.connector.discovery.srv_lookup import look_up
 
     regions = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
-    return AddressBook(regions, choose=choose)
+    return AddressBook(regions if share is None else share(regions), choose=choose)
 
 
 def _check_bind(host: str) -> None:

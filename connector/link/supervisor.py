@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -78,12 +78,12 @@ class _Slot:
 
 
 class Supervisor:
-    """Runs `count` connections until it is drained or cancelled."""
+    """Runs the connections of `indices` until it is drained or cancelled."""
 
     def __init__(
         self,
         *,
-        count: int,
+        indices: Sequence[int],
         book: AddressBook,
         make_attempt: Callable[[Plan], Attempt],
         make_backoff: Callable[[], Backoff],
@@ -94,7 +94,7 @@ class Supervisor:
         self._make_attempt = make_attempt
         self._tracker = tracker
         self._emit = emit
-        self._slots = [_Slot(index, make_backoff()) for index in range(count)]
+        self._slots = [_Slot(index, make_backoff()) for index in indices]
         self._draining = asyncio.Event()
         self._told: dict[tuple[int, bool, str], float] = {}
         "Failures that were logged, with when."
@@ -108,8 +108,8 @@ class Supervisor:
     async def run(self) -> None:
         """Keep the connections up; return once drained. Cancel closes them all at once."""
         async with asyncio.TaskGroup() as group:
-            for slot in self._slots:
-                if slot.index and not await self._turn_of(slot):
+            for place, slot in enumerate(self._slots):
+                if place and not await self._turn_of(place):
                     return
                 slot.task = group.create_task(self._keep(slot), name=f"connection {slot.index}")
 
@@ -137,7 +137,7 @@ class Supervisor:
         Requests that still arrive while it unregisters have `grace_period` seconds. Return whether it was replaced.
         Cancel leaves it drained in part; the supervisor goes on with it.
         """
-        slot = self._slots[index]
+        slot = next(slot for slot in self._slots if slot.index == index)
         attempt = slot.attempt
         if attempt is None or attempt.details is None or attempt.active_streams:
             return False
@@ -157,8 +157,8 @@ class Supervisor:
                 slot.waiting.set()
 
     async def push_local_configuration(self) -> None:
-        """Tell the edge the rules in force, through connection 0. Cancel at any time."""
-        attempt = self._slots[0].attempt
+        """Tell the edge the rules in force, through connection 0 where it is among these. Cancel at any time."""
+        attempt = self._slots[0].attempt if self._slots else None
         if attempt is not None:
             await attempt.push_local_configuration()
 
@@ -170,13 +170,13 @@ class Supervisor:
             if slot.attempt is not None and slot.attempt.connection is not None
         }
 
-    async def _turn_of(self, slot: _Slot) -> bool:
-        """Wait until `slot` may start; False where draining came first."""
-        if slot.index == 1:
+    async def _turn_of(self, place: int) -> bool:
+        """Wait until the connection at `place` may start; False where draining came first."""
+        if place == 1:
             while not self._tracker.connected and not self._draining.is_set():
                 await self._tracker.wait_change()
         else:
-            before = self._slots[slot.index - 1]
+            before = self._slots[place - 1]
             try:
                 async with asyncio.timeout(STAGGER_SECONDS):
                     while before.attempt is None or before.attempt.details is None:

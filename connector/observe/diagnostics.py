@@ -19,6 +19,7 @@ from pyconnector.connector.version import architecture, version
 
 if TYPE_CHECKING:
     from pyconnector.connector.api.connector import Connector
+    from pyconnector.connector.workers.fleet import Fleet
 
 #: Tasks that are listed, and frames of each.
 MAX_TASKS = 500
@@ -29,7 +30,7 @@ MAX_DISKS = 32
 _QUIC = 1
 
 
-def tunnel_state(connector: Connector) -> dict[str, Any]:
+def tunnel_state(connector: Connector | Fleet) -> dict[str, Any]:
     """The connections, as `/diag/tunnel` of the reference has them."""
     connections = [
         {
@@ -47,7 +48,7 @@ def tunnel_state(connector: Connector) -> dict[str, Any]:
     }
 
 
-def configuration(connector: Connector) -> dict[str, str]:
+def configuration(connector: Connector | Fleet) -> dict[str, str]:
     """The flags that are set and are no secrets, and the user that the process runs as."""
     return {**dict(connector.config.shown_flags), "uid": str(os.getuid() if hasattr(os, "getuid") else "")}
 

@@ -89,7 +89,8 @@ class ConsoleFormatter(logging.Formatter):
             text = escape(str(value))
             quoted = json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=') else text
             line += f" {name}={quoted}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        stack = _stack(self, record)
+        return f"{line}\n{stack}" if stack else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -103,9 +104,14 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "message": record.getMessage(),
         }
-        if record.exc_info:
-            entry["stack"] = self.formatException(record.exc_info)
+        if stack := _stack(self, record):
+            entry["stack"] = stack
         return json.dumps(entry, sort_keys=True, default=str, ensure_ascii=False)
+
+
+def _stack(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback of a record; one that comes from another process brings it as text."""
+    return formatter.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
 
 
 def _time(record: logging.LogRecord) -> str:

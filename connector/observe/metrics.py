@@ -179,10 +179,10 @@ def make_registry(collector: Collector) -> CollectorRegistry:
     return registry
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """Write what `registry` holds in the text format, names as they are."""
+def exposition(metrics: Iterable[Metric]) -> bytes:
+    """Write `metrics` in the text format, names as they are."""
     lines: list[str] = []
-    for metric in registry.collect():
+    for metric in metrics:
         samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
         if not samples:
             continue

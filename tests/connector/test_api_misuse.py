@@ -121,7 +121,7 @@ def test_a_defect_is_named_without_its_task_group(monkeypatch: pytest.MonkeyPatc
 def test_an_edge_that_is_not_found_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 
-    async def find(edge: EdgeConfig, *, choose: Callable[..., tuple[str, int]]) -> AddressBook:
+    async def find(edge: EdgeConfig, *, choose: Callable[..., tuple[str, int]], share: object) -> AddressBook:
         tries.append(1)
         if len(tries) < 4:
             raise EdgeNotFound("no network yet")
@@ -150,7 +150,7 @@ def test_an_edge_that_is_not_found_is_looked_up_again(monkeypatch: pytest.Monkey
 
 
 def test_a_wait_for_the_edge_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def find(edge: EdgeConfig, *, choose: object) -> AddressBook:
+    async def find(edge: EdgeConfig, *, choose: object, share: object) -> AddressBook:
         raise EdgeNotFound("no network yet")
 
     async def scenario(edge: LocalEdge) -> None:

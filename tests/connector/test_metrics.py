@@ -14,7 +14,7 @@ from pyconnector.transport.memory import memory_pair
 
 def scrape(counters: Counters, tracker: ConnectionTracker | None = None, connections: object = None) -> dict[str, str]:
     collector = ConnectorCollector(counters, tracker or ConnectionTracker(), lambda: connections or {})  # type: ignore[arg-type, return-value]
-    lines = exposition(make_registry(collector)).decode().splitlines()
+    lines = exposition(make_registry(collector).collect()).decode().splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
@@ -66,7 +66,7 @@ def test_what_each_rule_served_has_its_labels() -> None:
     counts.responses["2xx"] = 2
     counts.durations.observe(0.02)
     registry = make_registry(ConnectorCollector(Counters(), ConnectionTracker(), dict, rules))
-    lines = exposition(registry).decode().splitlines()
+    lines = exposition(registry.collect()).decode().splitlines()
     labels = r'hostname="a\"b.test",path="",rule="0",service="http://localhost:1"'
     assert f"pyconnector_rule_requests_total{{{labels}}} 3" in lines
     assert f"pyconnector_rule_sent_bytes_total{{{labels}}} 7" in lines
@@ -77,7 +77,7 @@ def test_what_each_rule_served_has_its_labels() -> None:
 
 
 def test_types_are_said_under_the_same_names() -> None:
-    text = exposition(make_registry(ConnectorCollector(Counters(), ConnectionTracker(), dict))).decode()
+    text = exposition(make_registry(ConnectorCollector(Counters(), ConnectionTracker(), dict)).collect()).decode()
     assert "# TYPE cloudflared_tunnel_total_requests counter" in text
     assert "# TYPE cloudflared_tunnel_ha_connections gauge" in text
     assert "# TYPE cloudflared_proxy_connect_latency histogram" in text

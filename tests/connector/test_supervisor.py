@@ -72,7 +72,7 @@ class World:
             [Region([address]) for address in self.addresses], choose=lambda found: found[0], shared=True
         )
         self.supervisor = Supervisor(
-            count=self.count,
+            indices=range(self.count),
             book=book,
             make_attempt=self.attempt,
             make_backoff=lambda: Backoff(random=lambda: self.random),

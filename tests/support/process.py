@@ -33,6 +33,10 @@ class Process:
         self._news.set()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def text(self) -> str:
         return "\n".join(self.lines)
 
