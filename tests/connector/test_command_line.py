@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import signal
-import socket
 import stat
 import sys
 import threading
@@ -21,9 +20,8 @@ import pytest
 from pyconnector.connector.cli import run as run_module
 from pyconnector.connector.config.credentials import from_file
 from pyconnector.connector.version import version
-from pyconnector.ingress.config.single_origin import normalise_url
-from tests.connector.configs import RULES, token, write_config
-from tests.connector.test_cli import _no_environment, edge_for_tests, flags, invoke, running
+from tests.connector.configs import RULES, write_config
+from tests.connector.test_cli import _no_environment, invoke, running
 
 __all__ = ["_no_environment"]
 
