@@ -20,6 +20,7 @@ import pytest
 from pyconnector.connector.cli import run as run_module
 from pyconnector.connector.config.credentials import from_file
 from pyconnector.connector.version import version
+from pyconnector.ingress.config.single_origin import normalise_url
 from tests.connector.configs import RULES, write_config
 from tests.connector.test_cli import _no_environment, invoke, running
 
@@ -236,21 +237,6 @@ def test_run_local_says_what_to_open_once_everything_is_up(tmp_path: Path) -> No
 
 def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pyconnector", *map(str, arguments)]
-
-
-def test_systemd_is_told_when_the_connector_is_connected(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        path = write_config(tmp_path, RULES, credentials=False)
-        address = tmp_path / "notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(str(address))
-            manager.settimeout(20)
-            more = {"NOTIFY_SOCKET": str(address), "TUNNEL_TOKEN": token()}
-            async with edge_for_tests() as edge, running("run", path, *flags(edge), **more) as process:
-                assert await asyncio.to_thread(manager.recv, 100) == b"READY=1"
-                assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("url", "service"), [("8000", "http://localhost:8000"), ("70000", None), ("0", None)])
