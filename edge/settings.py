@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyconnector.transport.settings import QuicSettings
+from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -35,8 +36,7 @@ class SettingsError(ValueError):
 
 def host_port_text(address: HostPort) -> str:
     """Return HOST:PORT, an IPv6 host in brackets."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_host_port(*address)
 
 
 def is_loopback(host: str) -> bool:

@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": set(),
     "identity": set(),
     "ingress": {"web", "identity"},
-    "transport": set(),
+    "transport": {"web"},
     "origins": {"web", "ingress", "identity"},
     "connector": {"protocol", "web", "identity", "ingress", "transport", "origins"},
     "connector/cli": {"protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control"},

@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from pyconnector.ingress.config.urls import join_host_port, parse_url
+from pyconnector.ingress.config.urls import parse_url
 from pyconnector.ingress.rules.hostnames import lookup_form
 from pyconnector.ingress.rules.ip_rules import MAX_PORT
+from pyconnector.web.host_port import join_host_port
 
 #: Schemes of HTTP services and the scheme that the origin is spoken to with. `h2c` is HTTP/2 without TLS.
 HTTP_SCHEMES: dict[str, Literal["http", "https"]] = {

@@ -11,8 +11,9 @@ from pyconnector.ingress.config.errors import IngressError, RuleProblem
 from pyconnector.ingress.config.services import BastionService, HelloService, Service, UnixService, parse_service
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.ingress.config.urls import parse_url
-from pyconnector.ingress.rules.hostnames import lookup_form, split_host_port
+from pyconnector.ingress.rules.hostnames import lookup_form
 from pyconnector.ingress.rules.rules import Ingress, Rule
+from pyconnector.web.host_port import split_host_port
 
 _SCHEMES = ("http", "https", "rdp", "ssh", "smb", "tcp")
 

@@ -174,8 +174,3 @@ def _unescape(text: str, *, allowed: Callable[[int], bool]) -> str:
 def _check_escapes(text: str) -> None:
     if any(match[1] is None for match in _ESCAPE.finditer(text)):
         raise ValueError("it holds a percent sign that escapes nothing")
-
-
-def join_host_port(host: str, port: int | str) -> str:
-    """Write `host:port`, with brackets around IPv6."""
-    return f"[{host}]:{port}" if ":" in host or "%" in host else f"{host}:{port}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from pyconnector.web.host_port import split_host_port
+
 #: Rule hostnames that match every request.
 ANY_HOST = ("", "*")
 #: Longest name of a request that is looked at for other characters than ASCII. DNS has none above 253.
@@ -24,25 +26,6 @@ _NAME = re.compile(r"[a-z0-9._-]+")
 _PLACEHOLDER = re.compile(r"[$%{}<>]")
 #: Longest name and longest part of one (RFC 1035 2.3.4).
 _MAX_NAME, _MAX_LABEL = 253, 63
-
-
-def split_host_port(text: str) -> tuple[str, str] | None:
-    """Split `host:port` or `[host]:port`; None where it is not of that form (no port, or bare IPv6)."""
-    colon = text.rfind(":")
-    if colon < 0:
-        return None
-    if text.startswith("["):
-        end = text.find("]")
-        if end < 0 or end + 1 != colon:
-            return None
-        host, rest, after = text[1:end], text[1:], text[end + 1 :]
-    else:
-        host, rest, after = text[:colon], text, text
-        if ":" in host:
-            return None
-    if "[" in rest or "]" in after:
-        return None
-    return host, text[colon + 1 :]
 
 
 def strip_port(host: str) -> str:

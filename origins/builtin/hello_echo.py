@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pyconnector.origins.tcp.tunnel import Tunnel
-from pyconnector.origins.websocket import frames
-from pyconnector.origins.websocket.frames import FrameDecoder, FrameError
+from pyconnector.web.websocket import frames
+from pyconnector.web.websocket.frames import FrameDecoder, FrameError
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import ByteReader, Headers

@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pyconnector.web.host_port import split_ip_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -102,14 +104,7 @@ def parse_address(text: str) -> HostPort:
     Raises:
         ValueError: it is something else, in words.
     """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
     try:
-        if not colon or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-            raise ValueError
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        if bracketed != (address.version == 6):
-            raise ValueError
+        return split_ip_port(text)
     except ValueError:
         raise ValueError(f'"{text}" is no resolver: give an IP address and a port, such as 10.0.0.53:53') from None
-    return str(address), int(port)

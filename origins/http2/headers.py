@@ -6,27 +6,16 @@ import re
 from typing import TYPE_CHECKING
 
 from pyconnector.origins.failures import quoted, refused
+from pyconnector.web.header_names import CONNECTION_SPECIFIC, is_token
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import Headers, OriginRequest
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"[\t !-~\x80-\xff]*")
 _TARGET = re.compile(rb"[/*][!-~\x80-\xff]*")
 _AUTHORITY = re.compile(rb"[!-~\x80-\xff]*")
 #: Fields that belong to one HTTP/1.1 hop (RFC 9113 8.2.2); `te: trailers` alone survives.
-_CONNECTION_FIELDS = frozenset(
-    {
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"transfer-encoding",
-        b"upgrade",
-        b"host",
-        b"content-length",
-        b"http2-settings",
-    }
-)
+_CONNECTION_FIELDS = CONNECTION_SPECIFIC | {b"host", b"content-length", b"http2-settings"}
 
 
 def encode_headers(request: OriginRequest, *, scheme: bytes, host_header: str = "") -> Headers:
@@ -40,7 +29,7 @@ def encode_headers(request: OriginRequest, *, scheme: bytes, host_header: str = 
     if target.startswith(b"?"):
         target = b"/" + target
     authority = (host_header or request.host).encode("utf-8", "surrogateescape")
-    if not _TOKEN.fullmatch(method.lower()):
+    if not is_token(method.lower()):
         raise refused(f"{quoted(request.method)!r} is no method")
     if not _TARGET.fullmatch(target):
         raise refused("its path holds a space or a control character, or does not begin with /")
@@ -54,7 +43,7 @@ def encode_headers(request: OriginRequest, *, scheme: bytes, host_header: str = 
             continue
         if lowered == b"te" and value.strip().lower() != b"trailers":
             continue
-        if not _TOKEN.fullmatch(lowered):
+        if not is_token(lowered):
             raise refused(f"{quoted(name.decode('latin-1'))!r} is no name for a header field")
         if not _VALUE.fullmatch(value):
             raise refused(f"the value of its header {quoted(name.decode('latin-1'))} holds a control character")

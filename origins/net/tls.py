@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pyconnector.origins.failures import quoted
 from pyconnector.origins.net.ca_pool import read_pool, unusable
-from pyconnector.origins.net.cloudflare_roots import CLOUDFLARE_ORIGIN_ROOTS
+from pyconnector.web.cloudflare_roots import CLOUDFLARE_ORIGIN_ROOTS
 
 #: Names of a certificate that a sentence lists.
 MAX_NAMES_SHOWN = 8

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.failures import quoted
 from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint
 from pyconnector.origins.tcp.tunnel import Tunnel, connect_tunnel
+from pyconnector.web.host_port import split_ip_port
 
 if TYPE_CHECKING:
     from pyconnector.origins.dns.virtual import VirtualDns
@@ -62,14 +62,8 @@ def address_of(destination: str) -> Endpoint:
     Raises:
         OriginError: it is something else.
     """
-    host, colon, port = destination.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
     try:
-        if not colon or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ValueError
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        if bracketed != (address.version == 6):
-            raise ValueError
+        host, port = split_ip_port(destination)
     except ValueError as error:
         raise OriginError(f"{quoted(destination)!r} is no destination: an IP address and a port are needed") from error
-    return Endpoint(host=str(address), port=int(port))
+    return Endpoint(host=host, port=port)

@@ -15,7 +15,7 @@ from pyconnector.origins.net.dial import Dialer, Endpoint, Resolver, dial_settin
 from pyconnector.origins.tcp.destinations import check_allowed, resolve
 from pyconnector.origins.tcp.tunnel import connect_tunnel
 from pyconnector.origins.websocket import WebSocketTunnel, accept
-from pyconnector.origins.websocket.frames import NORMAL
+from pyconnector.web.websocket.frames import NORMAL
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.settings import OriginSettings

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pyconnector.origins.net.channel import pump
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, Source
 from pyconnector.origins.tcp.tunnel import Tunnel
-from pyconnector.origins.websocket import frames
-from pyconnector.origins.websocket.frames import FrameDecoder, FrameError
+from pyconnector.web.websocket import frames
+from pyconnector.web.websocket.frames import FrameDecoder, FrameError
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import ByteReader, Headers, OriginError

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from pyconnector.origins.base import Headers, OriginError, OriginRequest, RequestKind
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-def accept_value(key: bytes) -> bytes:
-    """What proves to the client that its `key` was read."""
-    return base64.b64encode(hashlib.sha1(key.strip() + _GUID, usedforsecurity=False).digest())
+from pyconnector.web.websocket.handshake import accept_value
 
 
 def accept(request: OriginRequest) -> Headers:

@@ -6,11 +6,11 @@ header. Used by `headers` and `serialized_headers`.
 
 from __future__ import annotations
 
-import re
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.protocol.errors import ProtocolError
+from pyconnector.web.header_names import is_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +21,6 @@ HEADER_PREFIX: Final = b"HttpHeader:"
 MAX_CACHED_NAMES: Final = 1_024
 #: Longer names are not cached; with the line above this bounds a cache to some 200 KiB.
 MAX_CACHED_NAME_BYTES: Final = 64
-
-_is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 #: What no field value may hold (RFC 9110, 5.5): controls, except for the tab.
 CONTROLS: Final = bytes(byte for byte in (*range(32), 127) if byte != 9)
@@ -44,7 +42,7 @@ def canonical_name(name: bytes) -> bytes:
     found = _names.get(name)
     if found is not None:
         return found
-    if not _is_token(name):
+    if not is_token(name):
         return name
     return _remember(_names, name, b"-".join([part.capitalize() for part in name.split(b"-")]))
 
@@ -68,7 +66,7 @@ def check_name(name: bytes) -> None:
     Raises:
         ProtocolError: it is empty, or holds a space, a colon, a control or anything else outside of a token.
     """
-    if not _is_token(name):
+    if not is_token(name):
         raise ProtocolError(f"the header name {shown(name)} is not a token")
 
 

@@ -6,10 +6,8 @@ The edge sends requests, the connector answers them. Names are in lower case on 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import sha1
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pyconnector.protocol.errors import ProtocolError
@@ -21,6 +19,8 @@ from pyconnector.protocol.http.serialized_headers import (
     serialize_headers,
 )
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+from pyconnector.web.header_names import CONNECTION_SPECIFIC
+from pyconnector.web.websocket.handshake import accept_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,7 @@ MAX_UPDATE_BYTES: Final = 4_194_304 + 65_536
 MAX_VERSION: Final = 2**31 - 1
 
 #: What an HTTP/2 field section may not hold (RFC 9113 8.2.2), and what is said by other means.
-_HOP_NAMES: Final = frozenset(
-    {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"host", b"content-length"}
-)
-_WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_HOP_NAMES: Final = CONNECTION_SPECIFIC | {b"host", b"content-length"}
 
 
 class Kind(Enum):
@@ -212,7 +209,7 @@ def acknowledgement_fields(request: Fields) -> Fields:
     """Return the field section that says that a TCP destination is reached."""
     headers: Fields = []
     if key := first(request, b"sec-websocket-key"):
-        accept = b64encode(sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
+        accept = accept_value(key)
         headers = [(b"Connection", b"Upgrade"), (b"Sec-Websocket-Accept", accept), (b"Upgrade", b"websocket")]
     return response_fields(200, headers)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.http.header_names import check_name, check_no_controls
+from pyconnector.web.header_names import INTERNAL_PREFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MAX_SERIALIZED_BYTES: Final = 262_144
 
 #: Fields between connector and edge; an origin's fields of these names do not pass.
-_CONTROL_PREFIXES: Final = (b":", b"cf-int-", b"cf-cloudflared-", b"cf-proxy-")
+_CONTROL_PREFIXES: Final = (b":", *INTERNAL_PREFIXES)
 
 
 def serialize_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -11,11 +11,11 @@ import pytest
 from pyconnector.edge.connectors.quic.framed_body import FramedBody
 from pyconnector.edge.turns import JOBS_A_TURN, Turns
 from pyconnector.edge.visitors.sockets import VisitorSocket
-from pyconnector.edge.visitors.tcp import websocket_client
 from pyconnector.edge.visitors.tcp.two_way import TwoWay
 from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage
 from pyconnector.protocol.streams import trailers
 from pyconnector.protocol.streams.trailers import FramedBodyDecoder, encode_data, encode_trailers
+from pyconnector.web.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
 from tests.edge.test_websocket_client import server_frame
 from tests.support.turns import LOOPS, TurnMeter, run_on
 
@@ -95,7 +95,7 @@ def test_tiny_frames_of_a_connector_take_turns(
     monkeypatch: pytest.MonkeyPatch, loop: str, kind: str, streams: int
 ) -> None:
     meter = TurnMeter()
-    monkeypatch.setattr(websocket_client, "_header", meter.counting(websocket_client._header, lambda header: 1))
+    monkeypatch.setattr(FrameDecoder, "_header", meter.counting(FrameDecoder._header, lambda begin: 1))
     count = 200_000 // streams
     turns = Turns()
 
@@ -112,7 +112,7 @@ def test_tiny_frames_of_a_connector_take_turns(
                 for visitor in visitors:
                     group.create_task(carry(visitor))
         assert meter.total >= 200_000
-        assert meter.most <= (streams + JOBS_A_TURN) * websocket_client.FRAMES_AT_ONCE
+        assert meter.most <= (streams + JOBS_A_TURN) * FRAMES_AT_ONCE
         assert {visitor.size for visitor in visitors} == {count if len(FRAMES[kind]) == 3 else 0}
 
     run_on(loop, test())
@@ -163,7 +163,7 @@ def test_frames_beyond_one_turn_wait_without_being_lost(size: int) -> None:
         data = wire[at : at + size]
         while data or carriage.has_more:
             payload, _, closed = carriage.from_stream(data)
-            assert len(payload) <= websocket_client.FRAMES_AT_ONCE
+            assert len(payload) <= FRAMES_AT_ONCE
             found += payload
             data = b""
     assert closed

@@ -8,11 +8,11 @@ import os
 import pytest
 
 from pyconnector.edge import SettingsError, TcpPort, TunnelSettings
-from pyconnector.edge.visitors.tcp.websocket_client import accept_value
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectResponse
 from pyconnector.protocol.streams.openings import encode_connect_response
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.memory import MemoryConnection
+from pyconnector.web.websocket.handshake import accept_value
 from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.edge.test_websocket_client import frames_of, server_frame
 from tests.support.raw_visitor import RawVisitor, get

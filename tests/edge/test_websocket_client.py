@@ -7,13 +7,9 @@ import os
 import pytest
 from websockets.frames import Opcode
 
-from pyconnector.edge.visitors.tcp.websocket_client import (
-    MAX_FRAME_BYTES,
-    WebSocketCarriage,
-    accept_value,
-    mask,
-    new_key,
-)
+from pyconnector.edge.visitors.tcp.websocket_client import MAX_FRAME_BYTES, WebSocketCarriage
+from pyconnector.web.websocket.frames import FrameError, unmask
+from pyconnector.web.websocket.handshake import accept_value, new_key
 
 
 def frames_of(data: bytes) -> list[tuple[Opcode, bytes]]:
@@ -116,14 +112,14 @@ def test_a_close_frame_that_tells_of_a_failure_is_one() -> None:
     ],
 )
 def test_what_no_server_may_send_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="frame"):
+    with pytest.raises(FrameError):
         WebSocketCarriage(os.urandom).from_stream(data)
 
 
 def test_masking_is_its_own_inverse() -> None:
     data = os.urandom(1001)
-    assert mask(mask(data, b"\1\2\3\4"), b"\1\2\3\4") == data
-    assert mask(b"\0\0\0\0\0", b"\1\2\3\4") == b"\1\2\3\4\1"
+    assert unmask(unmask(data, b"\1\2\3\4"), b"\1\2\3\4") == data
+    assert unmask(b"\0\0\0\0\0", b"\1\2\3\4") == b"\1\2\3\4\1"
 
 
 def test_the_accept_value_of_the_rfc() -> None:

@@ -8,7 +8,6 @@ from pyconnector.ingress.rules.hostnames import (
     hostname_problem,
     hostname_warning,
     lookup_form,
-    split_host_port,
     strip_port,
 )
 
@@ -36,13 +35,6 @@ from pyconnector.ingress.rules.hostnames import (
 )
 def test_port_is_stripped_only_from_host_and_port(text: str, host: str) -> None:
     assert strip_port(text) == host
-
-
-@given(st.text(alphabet="ab:[]%.", max_size=12))
-def test_splitting_loses_nothing(text: str) -> None:
-    parts = split_host_port(text)
-    if parts is not None:
-        assert text in (f"{parts[0]}:{parts[1]}", f"[{parts[0]}]:{parts[1]}")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from pyconnector.origins.net.tls import TlsClient, TlsContexts
 from pyconnector.origins.tcp.private import PrivateTcpOrigin
 from pyconnector.origins.tcp.socks import SocksOrigin
 from pyconnector.origins.tcp.stream import StreamOrigin
-from pyconnector.origins.websocket import frames
+from pyconnector.web.websocket import frames
 from tests.origins.support import OK_HEAD, OK_HI, get, read_all, until
 from tests.support.bodies import Body
 from tests.support.certificates import Authority

@@ -17,7 +17,7 @@ from pyconnector.origins.builtin import hello
 from pyconnector.origins.builtin.hello import HelloOrigin
 from pyconnector.origins.builtin.status import StatusOrigin
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
-from pyconnector.origins.websocket import frames
+from pyconnector.web.websocket import frames
 from tests.origins.support import get, read_all, until
 from tests.support.bodies import Body
 from tests.support.frames import Frame, masked, read_frames

@@ -21,7 +21,7 @@ from pyconnector.origins.tcp.destinations import parse_destination
 from pyconnector.origins.tcp.socks import SocksOrigin
 from pyconnector.origins.tcp.stream import StreamOrigin
 from pyconnector.origins.tcp.tunnel import Tunnel
-from pyconnector.origins.websocket import frames
+from pyconnector.web.websocket import frames
 from tests.origins.support import get, until
 from tests.support.bodies import Body
 from tests.support.frames import masked, read_frames

@@ -19,7 +19,8 @@ from pyconnector.origins.base import OriginError, OriginResponse, RequestKind
 from pyconnector.origins.net.dial import Endpoint
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
 from pyconnector.origins.tcp.stream import StreamOrigin
-from pyconnector.origins.websocket import carriage, frames
+from pyconnector.origins.websocket import carriage
+from pyconnector.web.websocket import frames
 from tests.origins.support import get, until
 from tests.support.bodies import Body
 from tests.support.frames import Frame, masked, read_frames

@@ -9,8 +9,9 @@ import pytest
 
 from pyconnector.origins.builtin.hello_echo import EchoTunnel
 from pyconnector.origins.net.channel import pump
-from pyconnector.origins.websocket import FrameReader, frames
-from pyconnector.origins.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
+from pyconnector.origins.websocket import FrameReader
+from pyconnector.web.websocket import frames
+from pyconnector.web.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
 from tests.support.frames import masked
 from tests.support.turns import TurnMeter
 

@@ -11,7 +11,8 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import RequestKind
 from pyconnector.origins.net.dial import Endpoint
 from pyconnector.origins.tcp.stream import StreamOrigin
-from pyconnector.origins.websocket import carriage, frames
+from pyconnector.origins.websocket import carriage
+from pyconnector.web.websocket import frames
 from tests.origins.support import get
 from tests.support.bodies import Body
 from tests.support.frames import masked

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from pyconnector.web.header_names import HOP_BY_HOP, INTERNAL_PREFIXES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -29,9 +31,8 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 # Fields that concern this hop alone (RFC 9110 7.6.1), or that only the edge may say.
-_HOP_BY_HOP = frozenset((b"keep-alive", b"proxy-connection", b"te", b"trailer"))
+_HOP_BY_HOP = HOP_BY_HOP - {b"connection", b"upgrade", b"transfer-encoding"}  # these have their own handling
 _EDGE_ONLY = frozenset((b"cf-connecting-ip", b"cf-ray", b"cf-trace-id"))
-_EDGE_ONLY_PREFIXES = (b"cf-int-", b"cf-cloudflared-", b"cf-proxy-")
 # Said by the edge too, where it says who visits: see `edge.visitors.identity`.
 _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto"))
 _SPECIAL = _HOP_BY_HOP | {b"host", b"connection", b"upgrade", b"content-length", b"transfer-encoding", b"expect"}
@@ -213,7 +214,7 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]], special: dict[bytes, list[
         lower = name.lower()
         if lower in _SPECIAL:
             special.setdefault(lower, []).append(value)
-        elif lower.startswith(b"cf-") and (lower in _EDGE_ONLY or lower.startswith(_EDGE_ONLY_PREFIXES)):
+        elif lower.startswith(b"cf-") and (lower in _EDGE_ONLY or lower.startswith(INTERNAL_PREFIXES)):
             continue
         elif b"_" in lower and _poses(lower.replace(b"_", b"-")):
             continue
@@ -227,7 +228,7 @@ def _poses(name: bytes) -> bool:
 
     Services that read fields from CGI-like variables (RFC 3875 4.1.18, WSGI) cannot tell the two spellings apart.
     """
-    return name in _SPECIAL or name in _FORWARDED or name in _EDGE_ONLY or name.startswith(_EDGE_ONLY_PREFIXES)
+    return name in _SPECIAL or name in _FORWARDED or name in _EDGE_ONLY or name.startswith(INTERNAL_PREFIXES)
 
 
 def wants_trailers(special: dict[bytes, list[bytes]]) -> bool:

@@ -8,18 +8,14 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.visitors.pages import status_line
+from pyconnector.web.header_names import HOP_BY_HOP, INTERNAL_PREFIXES
 
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
 
     Headers = list[tuple[bytes, bytes]]
 
-_HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"trailer", b"te", b"upgrade")
-)
-_NOT_IN_TRAILERS = _HOP_BY_HOP | {b"content-length", b"host", b"content-encoding", b"content-type", b"set-cookie"}
-# Over QUIC the connector filters nothing (wire.md 7): what is between it and the edge ends here.
-_INTERNAL_PREFIXES = (b"cf-int-", b"cf-cloudflared-", b"cf-proxy-")
+_NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"content-encoding", b"content-type", b"set-cookie"}
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 
@@ -93,7 +89,7 @@ def trailer_fields(trailers: Headers) -> Headers:
     return [
         field
         for field in trailers
-        if (name := field[0].lower()) not in _NOT_IN_TRAILERS and not name.startswith(_INTERNAL_PREFIXES)
+        if (name := field[0].lower()) not in _NOT_IN_TRAILERS and not name.startswith(INTERNAL_PREFIXES)
     ]
 
 
@@ -121,7 +117,7 @@ def end_to_end(headers: Headers) -> tuple[Headers, int | None]:
             lengths.add(field[1])
         elif name == b"connection":
             nominated |= {option.strip().lower() for option in field[1].split(b",")}
-        elif name not in _HOP_BY_HOP and not (name.startswith(b"cf-") and name.startswith(_INTERNAL_PREFIXES)):
+        elif name not in HOP_BY_HOP and not (name.startswith(b"cf-") and name.startswith(INTERNAL_PREFIXES)):
             fields.append(field)
     if nominated - {b"", b"close", b"keep-alive", b"upgrade"}:
         fields = [field for field in fields if field[0].lower() not in nominated]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pyconnector.web.header_names import CONNECTION_SPECIFIC
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 _BAD_NAME = re.compile(rb"[\x00-\x20A-Z\x7f-\xff]|(?<=.):|^$", re.DOTALL)
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
-_OF_A_CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _OF_A_REQUEST = frozenset((b":method", b":scheme", b":path", b":authority"))
 
 
@@ -84,7 +85,7 @@ def _check(fields: Fields) -> dict[bytes, bytes]:
             pseudo[name] = value
             continue
         regular = True
-        if name in _OF_A_CONNECTION:
+        if name in CONNECTION_SPECIFIC:
             raise Malformed("a field belongs to a connection of HTTP/1.1")
         if name == b"te" and value.lower() != b"trailers":
             raise Malformed("TE has another value than trailers")

@@ -16,9 +16,10 @@ from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import Carriage, Plain, TwoWay
-from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage, accept_value, handshake_headers, new_key
+from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage, handshake_headers
 from pyconnector.protocol.http.headers import RequestHead
 from pyconnector.protocol.streams.connect import ConnectionType
+from pyconnector.web.websocket.handshake import accept_value, new_key
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import TunnelResponse

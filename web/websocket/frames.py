@@ -1,4 +1,4 @@
-"""WebSocket frames (RFC 6455 section 5), read as a server reads them and written as it writes them.
+"""WebSocket frames (RFC 6455 section 5), read by either end, and written as a server writes them.
 
 Pure. A message of any size passes through piece by piece: only frame headers and control frames are ever held back.
 """
@@ -29,7 +29,7 @@ _XOR_TABLES = tuple(bytes(byte ^ key for byte in range(256)) for key in range(25
 _NO_MASK = b"\0\0\0\0"
 
 
-class FrameError(Exception):
+class FrameError(ValueError):
     """The peer broke the protocol; `code` is what a close frame says. Caught by the reader of the frames."""
 
     def __init__(self, reason: str, code: int = PROTOCOL_ERROR) -> None:
@@ -57,11 +57,12 @@ class Control:
 
 
 class FrameDecoder:
-    """Reads a client's frames. After an error it is of no more use."""
+    """Reads frames: a client's, or with `masked` False a server's. After an error it is of no more use."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, masked: bool = True) -> None:
         self.has_more = False
         "Whether more frames may be whole among the bytes that were fed: `feed` again, with nothing new."
+        self._masked = masked
         self._held = b""
         self._left = 0
         self._mask = _NO_MASK
@@ -78,7 +79,7 @@ class FrameDecoder:
         """Take in bytes; return what is known of them, of `FRAMES_AT_ONCE` frames at most. See `has_more`.
 
         Raises:
-            FrameError: they are no frames of a client.
+            FrameError: they are no frames of that peer.
         """
         found: list[Piece | Control] = []
         if self._held:
@@ -127,10 +128,11 @@ class FrameDecoder:
         length = second & 0x7F
         if first & 0x70:
             raise FrameError("reserved bits are set")
-        if not second & 0x80:
-            raise FrameError("a frame of the client is not masked")
+        if bool(second & 0x80) is not self._masked:
+            wrong = "a frame of the client is not masked" if self._masked else "a frame of the server is masked"
+            raise FrameError(wrong)
         self._check_opcode(opcode, fin=bool(first & 0x80), length=length)
-        begin = at + 6
+        begin = at + 6 if self._masked else at + 2
         if length >= 126:
             size = 2 if length == 126 else 8
             begin += size
@@ -139,7 +141,7 @@ class FrameDecoder:
                 raise FrameError("the length of a frame is not written as it must be")
         if len(data) < begin + (length if opcode & 0x8 else 0):
             return 0
-        mask = data[begin - 4 : begin]
+        mask = data[begin - 4 : begin] if self._masked else _NO_MASK
         if opcode & 0x8:
             end = begin + length
             found.append(_control(opcode, unmask(data[begin:end], mask)))

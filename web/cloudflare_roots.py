@@ -1,4 +1,4 @@
-"""The public roots of Cloudflare's Origin CA (RSA and ECC, both valid until 2029-08-15).
+"""The public roots of Cloudflare's Origin CA (RSA and ECC, both valid until 2029-08-15), for both sides of a connector.
 
 Many origins behind a tunnel carry a certificate of that authority, which no operating system trusts; the reference
 trusts it for origins without being told (reference/ingress.md 5, caPool), so such a config works here unchanged.

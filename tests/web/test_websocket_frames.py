@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.utils import apply_mask
 
-from pyconnector.origins.websocket import frames
-from pyconnector.origins.websocket.frames import Control, FrameDecoder, FrameError, Piece, unmask
-from pyconnector.origins.websocket.handshake import accept_value
+from pyconnector.web.websocket import frames
+from pyconnector.web.websocket.frames import Control, FrameDecoder, FrameError, Piece, unmask
+from pyconnector.web.websocket.handshake import accept_value
 from tests.support.frames import Frame, masked, read_frames
 
 
