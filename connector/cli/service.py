@@ -21,6 +21,7 @@ from pyconnector.connector.background import in_background
 from pyconnector.connector.cli.exits import CLEAN
 from pyconnector.connector.cli.loops import settle, uncollected
 from pyconnector.connector.cli.process.config_watch import ConfigWatch
+from pyconnector.connector.cli.process.prechecks import check_way
 from pyconnector.connector.cli.process.service_manager import ServiceManager
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.tasks import TaskOwner
@@ -98,7 +99,9 @@ async def serve(
         manager = ServiceManager()
         announcer = _Announcer(config, on_registered, manager)
         connector = _connector(config, announcer.observe, observers)
-        watching = asyncio.ensure_future(manager.watch())
+        beside = [asyncio.ensure_future(manager.watch())]
+        if config.prechecks:
+            beside.append(asyncio.ensure_future(check_way(config, lambda: bool(connector.tracker.connected))))
         manager.status("connecting to the edge")
         watch = ConfigWatch(config.file) if config.watch and config.file else None
         try:
@@ -123,7 +126,9 @@ async def serve(
                     await _first(tasks, connector.drain(), signals.stop_now.wait())
                 return CLEAN
         finally:
-            watching.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await connector.stop()
 
 

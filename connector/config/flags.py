@@ -117,6 +117,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("dns-resolver-addrs", _L, "TUNNEL_DNS_RESOLVER_ADDRS", "IP:PORT", "Resolver of private names. Repeatable."),
     ("icmpv4-src", _T, "TUNNEL_ICMPV4_SRC", "IP", "Address that pings of the private network leave from."),
     ("icmpv6-src", _T, "TUNNEL_ICMPV6_SRC", "IP", "The same for IPv6."),
+    ("no-prechecks", _B, "TUNNEL_NO_PRECHECKS", "", "Do not check the way to the edge where connecting takes long."),
     ("no-config-watch", _B, "PYCONNECTOR_NO_CONFIG_WATCH", "", "Do not reload when the config file changes."),
     ("no-autoupdate", _B, "NO_AUTOUPDATE", "", ""),
     ("pidfile", _T, "TUNNEL_PIDFILE", "FILE", "Write the process id there once connected."),
@@ -126,7 +127,7 @@ _UNUSED: dict[Kind, str] = {
     _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
         api-ca-key api-url name label quick-service proxy-dns-address""",
-    _B: """no-prechecks ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
+    _B: """ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
         use-reconnect-token stdin-control ui management-diagnostics""",
     _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
         proxy-dns-max-upstream-conns""",
@@ -149,7 +150,6 @@ _ENV_OF_UNUSED = {
     "name": "TUNNEL_NAME",
     "management-hostname": "TUNNEL_MANAGEMENT_HOSTNAME",
     "management-diagnostics": "TUNNEL_MANAGEMENT_DIAGNOSTICS",
-    "no-prechecks": "TUNNEL_NO_PRECHECKS",
     "service-op-ip": "TUNNEL_SERVICE_OP_IP",
     "ssh-server": "TUNNEL_SSH_SERVER",
     "quic-disable-pmtu-discovery": "TUNNEL_DISABLE_QUIC_PMTU",

@@ -186,6 +186,7 @@ class _Loading:
             configuration_flags=self._reported(),
             shown_flags=self._shown(),
             file=self.source.file,
+            prechecks=not self.values.get("no-prechecks", False),
             watch=not self.values.get("no-config-watch", False),
             warnings=tuple(problem for problem in self.problems if problem.warning),
         )

@@ -119,6 +119,8 @@ class ConnectorConfig:
     "Flags that are set and hold no secret, as text, for diagnostics."
     file: str = ""
     "The config file this came from, for messages."
+    prechecks: bool = True
+    "Whether the command line checks the way to the edge where that is called for."
     watch: bool = True
     "Whether the command line reloads the configuration when that file changes."
     warnings: tuple[Problem, ...] = ()

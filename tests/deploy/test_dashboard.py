@@ -41,7 +41,7 @@ async def scrape() -> dict[str, set[str]]:
             for host, path in (("a.test", "/x"), ("down.test", "/"), ("b.test", "/")):
                 await client.get(path, headers={"Host": host})
         house.connector.counters.registrations_failed["server_error"] += 1
-        text = exposition(house.connector.registry).decode()
+        text = exposition(house.connector.registry.collect()).decode()
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         if not line.startswith("#"):

@@ -6,6 +6,7 @@ heap. Nothing that the connector is asked for is a secret, and the log masks the
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -21,7 +22,10 @@ import click
 
 from pyconnector.connector.api.errors import ConfigError, StartFailed
 from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.config.model import EdgeConfig
 from pyconnector.connector.config.problems import Problem
+from pyconnector.connector.discovery.prechecks import run_prechecks
+from pyconnector.connector.discovery.probes import probes_for
 from pyconnector.connector.observe.metrics_server import DEFAULT_PORTS, split_listen_address
 
 #: Seconds for one answer and for one program.
@@ -49,7 +53,7 @@ _SWITCHES = {
     "no_diag_runtime": ("tasks.txt",),
     "no_diag_metrics": ("metrics.txt",),
     "no_diag_logs": ("cloudflared_logs.txt",),
-    "no_diag_network": ("raw-network.txt", "network.json"),
+    "no_diag_network": ("raw-network.txt", "prechecks.json"),
 }
 
 
@@ -112,11 +116,12 @@ def _collect(instance: tuple[str, int], given: Mapping[str, Any], left_out: set[
     for name, page in _PAGES.items():
         if name not in left_out:
             archive.run(name, lambda page=page: _get(*instance, page))  # type: ignore[misc]
+    flags = json.loads(archive.files.get("cli-configuration.json") or b"{}")
     if "cloudflared_logs.txt" not in left_out:
-        flags = json.loads(archive.files.get("cli-configuration.json") or b"{}")
         archive.run("cloudflared_logs.txt", lambda: _log(given, flags))
-    if "network.json" not in left_out:
+    if "prechecks.json" not in left_out:
         archive.run("raw-network.txt", _paths)
+        archive.run("prechecks.json", lambda: _prechecks(flags))
     return archive
 
 
@@ -177,6 +182,24 @@ def _end_of(path: Path) -> bytes:
 
 def _paths() -> bytes:
     return b"".join(_output("traceroute", "-w", "2", "-q", "1", "-m", "5", region) for region in REGIONS)
+
+
+def _prechecks(flags: Mapping[str, str]) -> bytes:
+    """Check the way to the edge that the connector was told of."""
+    edge = EdgeConfig(
+        addresses=tuple(part for part in flags.get("edge", "").split(",") if part),
+        region=flags.get("region", ""),
+        ca_file=flags.get("cacert") or None,
+        ip_version=flags.get("edge-ip-version", "auto"),
+        bind_address=flags.get("edge-bind-address") or None,
+    )
+    report = asyncio.run(run_prechecks(probes_for(edge), budget=TIMEOUT))
+    rows = [
+        {"component": row.component, "target": row.target, "status": row.status.value.lower(), "details": row.details}
+        for row in report.rows
+    ]
+    found = {"results": rows, "hardFail": report.hard_fail, "suggestedProtocol": report.suggested}
+    return json.dumps(found, indent=2).encode()
 
 
 def _output(program: str, *arguments: str) -> bytes:

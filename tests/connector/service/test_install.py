@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from pyconnector.connector.api.errors import ConfigError, StartFailed
+from pyconnector.connector.cli import main
+from pyconnector.connector.cli.install import install as install_module
 from pyconnector.connector.cli.install.install import Machine, install, uninstall
 from pyconnector.connector.cli.install.units import Program, openrc_script, systemd_unit
 from tests.connector.configs import token, write_config
@@ -171,3 +174,17 @@ def test_a_unit_is_one_to_systemd(tmp_path: Path) -> None:
     path.write_text(systemd_unit(Program(path="/bin/true", arguments=["tunnel", "run"])))
     done = subprocess.run([verify, "verify", path], capture_output=True, text=True, timeout=30, check=False)
     assert "pyconnector.service" not in done.stderr
+
+
+def test_a_token_need_not_be_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def fake(token: str | None, config: str | None) -> int:
+        asked.append(token)
+        return 0
+
+    monkeypatch.setattr(install_module, "install", fake)
+    found = CliRunner().invoke(main, ["service", "install", "--token-file", "-"], input=f"{token()}\n")
+    assert found.exit_code == 0, found.output
+    found = CliRunner(env={"TUNNEL_TOKEN": "of the environment"}).invoke(main, ["service", "install"])
+    assert asked == [token(), "of the environment"]
