@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test coverage lint format docs bench clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer (with venv) is needed and was not found; name one with PYTHON=..." >&2; exit 1; }
@@ -43,6 +43,11 @@ $(VENV)/.docs: $(VENV)/.core
 	@echo "Installing what the docs site needs into $(VENV)" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
+
+coverage: $(VENV)/.dev
+	scripts/ensure-postgres
+	scripts/ensure-iproute2
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build

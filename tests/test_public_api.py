@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What public names speak of and nobody needs to name: short for a tuple; made by `parse_ingress` from a mapping; parts
 #: of a `LocalEdge` for its own tests.
 UNNAMED = {
+    *("Action", "NetworkFlow", "SecretDigest"),
     *("Address", "HostPort"),
     *("Balance", "ErrorPage", "HeaderRules", "HealthCheck", "IpRule", "PathPattern", "PathRewrite", "RuleTable"),
-    *("Connection", "FaultRelay", "Follower", "Histogram", "PrivateNetwork"),
+    *("Connection", "FaultRelay", "Follower", "Gateway", "Histogram", "PrivateNetwork", "Share"),
 }
 #: A program that extends a connector in every way there is. What is marked as an error must be one.
 PROGRAM = """

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         LogConfig,
         load_config,
     )
-    from pyconnector.connector.config.model import RemoteConfig
+    from pyconnector.connector.config.model import PrivateConfig, RemoteConfig
     from pyconnector.connector.config.problems import Problem
     from pyconnector.connector.observe.access_log import AccessLog
     from pyconnector.connector.observe.observer import Observer, RequestRecord
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
         TunnelSettings,
         VisitorSettings,
     )
+    from pyconnector.edge.private.gateway.settings import GatewaySettings
     from pyconnector.identity.access_token import Identity
+    from pyconnector.identity.network_rules import NetworkRule
+    from pyconnector.identity.service_tokens import ServiceToken
     from pyconnector.ingress import Ingress, IngressError, OriginSettings, Rule, WarpRouting, parse_ingress
     from pyconnector.ingress.config.errors import RuleProblem
     from pyconnector.ingress.config.services import Service
@@ -95,7 +98,10 @@ _HOMES = {
         "Unregistered",
     ),
     "connector.config": ("ConnectorConfig", "Credentials", "EdgeConfig", "LifecycleConfig", "LogConfig", "load_config"),
-    "connector.config.model": ("RemoteConfig",),
+    "connector.config.model": ("PrivateConfig", "RemoteConfig"),
+    "edge.private.gateway.settings": ("GatewaySettings",),
+    "identity.service_tokens": ("ServiceToken",),
+    "identity.network_rules": ("NetworkRule",),
     "connector.config.problems": ("Problem",),
     "connector.observe.access_log": ("AccessLog",),
     "connector.observe.observer": ("Observer", "RequestRecord"),
@@ -154,6 +160,7 @@ __all__ = [
     "EdgeSettings",
     "Event",
     "Gate",
+    "GatewaySettings",
     "Headers",
     "Identity",
     "Ingress",
@@ -164,12 +171,14 @@ __all__ = [
     "LocalEdge",
     "LogConfig",
     "Match",
+    "NetworkRule",
     "Observer",
     "Origin",
     "OriginError",
     "OriginRequest",
     "OriginResponse",
     "OriginSettings",
+    "PrivateConfig",
     "PrivateHostname",
     "PrivateRoute",
     "Problem",
@@ -189,6 +198,7 @@ __all__ = [
     "RuleMetrics",
     "RuleProblem",
     "Service",
+    "ServiceToken",
     "SettingsError",
     "StartFailed",
     "TcpPort",
