@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 from pyconnector.control.api.app import CLIENT_PREFIX, make_app
+from pyconnector.control.api.guard import Served
 from pyconnector.control.files import make_directory, write_secret
 from pyconnector.control.key_rotation import KeyRotation
 from pyconnector.control.login.cert_pem import OriginCert, encode
+from pyconnector.control.quick import QuickService
 from pyconnector.control.server import ApiServer
-from pyconnector.control.settings import CERT_FILE, EDGE_TOKEN_FILE, SettingsError
+from pyconnector.control.settings import AUTHORITY_FILE, CERT_FILE, EDGE_TOKEN_FILE, SettingsError
 from pyconnector.control.store.database import Database
 from pyconnector.control.store.errors import StoreUnavailable
 from pyconnector.control.store.feed import ChangeFeed
@@ -106,12 +108,21 @@ class ControlPlane:
         await migrate(database)
         self.installation = await install(database, zone_name=settings.zone, account_name=settings.account_name)
         await self._write_tokens()
+        quick = QuickService(
+            database, self.installation, limit=settings.quick_limit, authority=settings.data_directory / AUTHORITY_FILE
+        )
+        self._exit.push_async_callback(quick.close)
+        quick.start()
         rotation = KeyRotation(database, self.installation.account_id)
         self._exit.push_async_callback(rotation.close)
         rotation.start()
         feed = ChangeFeed(database)
         await feed.start()
-        server = ApiServer(make_app(database, feed, self.installation))
+        served = Served(
+            database=database, feed=feed, installation=self.installation, quick=quick,
+            hostnames=frozenset(name.lower() for name in settings.hostnames),
+        )  # fmt: skip
+        server = ApiServer(make_app(served))
         self._exit.push_async_callback(server.close)
         # Closed before the server: edges that wait for a change would keep it from ending.
         self._exit.push_async_callback(feed.close)

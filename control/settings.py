@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from pyconnector.control.store.objects.names import hostname_of
 
 #: The zone of a mesh that is given none: names under `localhost` lead browsers to this machine.
 DEFAULT_ZONE = "mesh.localhost"
+#: Quick tunnels at once where only this machine can ask for them.
+DEFAULT_QUICK_TUNNELS = 100
+MAX_QUICK_TUNNELS = 1000
 DATABASE_FILE = "control.sqlite3"
+#: What connectors trust the edges by, where an edge of this machine keeps it here.
+AUTHORITY_FILE = "ca.pem"
 CERT_FILE = "cert.pem"
 EDGE_TOKEN_FILE = "edge-token"
 
@@ -32,6 +38,10 @@ class ControlPlaneSettings:
     "`postgresql://...`; empty for a SQLite file in the data directory."
     zone: str = DEFAULT_ZONE
     account_name: str = "mesh"
+    hostnames: tuple[str, ...] = ()
+    "Names under which browsers may reach it, beside `localhost`; addresses may always."
+    quick_tunnels: int | None = None
+    "Quick tunnels at once, for anybody who asks; None: `DEFAULT_QUICK_TUNNELS` on loopback, none elsewhere."
 
     def __post_init__(self) -> None:
         try:
@@ -45,7 +55,29 @@ class ControlPlaneSettings:
         except ValueError as error:
             raise SettingsError(f"--database: {error}") from None
 
+        for name in self.hostnames:
+            try:
+                hostname_of(name)
+            except Invalid as error:
+                raise SettingsError(f"--api-hostname: {error}") from None
+        if self.quick_tunnels is not None and not 0 <= self.quick_tunnels <= MAX_QUICK_TUNNELS:
+            raise SettingsError(f"--quick-tunnels is a number from 0 to {MAX_QUICK_TUNNELS}")
+
+    @property
+    def quick_limit(self) -> int:
+        """How many quick tunnels there may be at once."""
+        if self.quick_tunnels is not None:
+            return self.quick_tunnels
+        return DEFAULT_QUICK_TUNNELS if _is_loopback(self.address[0]) else 0
+
     @property
     def database_url(self) -> str:
         """The database to use."""
         return self.database or sqlite_url(self.data_directory.resolve() / DATABASE_FILE)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

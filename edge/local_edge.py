@@ -165,6 +165,8 @@ class LocalEdge:
         self.visitor_address = await self._visitors.start()
         if settings.gateway is not None:
             await self._open_gateway(settings.gateway)
+        if self.follower is not None:
+            self.follower.announce(visitors=f"http://{host_port_text(self.visitor_address)}")
         for tcp_port in settings.tcp_ports:
             await self._open_tcp_port(tcp_port)
         if settings.control is not None:

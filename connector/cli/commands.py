@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -57,7 +57,7 @@ def main(context: click.Context, /, config_path: str | None, **given: Any) -> No
     flags = inherit(context, given)
     if context.invoked_subcommand is None:
         if flags or config_path:
-            _no_tunnel_command(flags)
+            _quick_tunnel(config_path, flags)
         click.echo(context.get_help())
         context.exit()
     if (flags or config_path) and context.invoked_subcommand not in _TAKE_FLAGS:
@@ -206,13 +206,13 @@ def ready_command(context: click.Context, /, config_path: str | None, **given: A
     exit_with(lambda: ready(config_path or context.obj, inherit(context, given)))
 
 
-def _no_tunnel_command(flags: Mapping[str, Any]) -> NoReturn:
-    """Refuse what the reference does with flags and no command: a tunnel of the provider's, made up for the moment."""
+def _quick_tunnel(path: str | None, flags: Mapping[str, Any]) -> None:
+    """Do what the reference does with flags and no command: run a tunnel of the moment (reference/cli.md 2)."""
     if flags.get("url") or flags.get("hello_world") or flags.get("unix_socket"):
-        raise click.UsageError(
-            "pyconnector has no quick tunnels: `pyconnector run --local --url URL` serves a URL on this machine, and "
-            "with credentials of a tunnel `pyconnector run --url URL` serves it at the provider's edge"
-        )
+        with early_signals():
+            from pyconnector.connector.cli.run import run
+
+            exit_with(lambda: run(path, flags, quick=True))
     raise click.UsageError("tunnel needs a command: `tunnel run` connects, `tunnel ready` asks a running connector")
 
 
@@ -251,9 +251,8 @@ def tunnel_group(context: click.Context, /, config_path: str | None, **given: An
     """The reference's spelling: `tunnel --config FILE run`."""
     context.obj = config_path or context.obj
     flags = inherit(context, given)
-    if context.invoked_subcommand is not None:
-        return
-    _no_tunnel_command(flags)
+    if context.invoked_subcommand is None:
+        _quick_tunnel(context.obj, flags)
 
 
 @tunnel_group.command("run", cls=FlagCommand)

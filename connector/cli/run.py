@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 import click
 
@@ -16,27 +17,46 @@ from pyconnector.connector.cli.exits import FAILED
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.options import overrides_of
 from pyconnector.connector.cli.service import serve
-from pyconnector.connector.config import ConnectorConfig, find_config, load_config
+from pyconnector.connector.config import ConnectorConfig, Credentials, find_config, load_config
 from pyconnector.connector.config.flags import FLAGS
 from pyconnector.connector.observe.log import MASK, Log, LogSetup, fields
 from pyconnector.connector.observe.metrics_server import DEFAULT_ADDRESS
 from pyconnector.connector.version import version
 
 if TYPE_CHECKING:
-    from pyconnector.connector.config import Credentials, LogConfig
+    from pyconnector.connector.config import LogConfig
     from pyconnector.connector.observe.observer import Observer
 
 _log = Log("service")
 
 
-def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None) -> int:
+class Occasion(Protocol):
+    """A run with credentials made for the moment: `LocalRun`, `QuickRun`."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials."""
+
+    async def serve(
+        self,
+        config: ConnectorConfig,
+        read_config: Callable[[], ConnectorConfig],
+        *,
+        observers: Sequence[Observer] = (),
+    ) -> int:
+        """As `connector.cli.service.serve`. Cancel stops at once."""
+
+
+def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None, quick: bool = False) -> int:
     """Run until a signal; return the exit code. `given` are the parameters of the command.
+
+    A `quick` tunnel takes no config file but one that is named: those in the usual places are of lasting tunnels.
 
     Raises:
         ConfigError: bad config or flags.
-        StartFailed: a log file cannot be opened.
+        StartFailed: a log file cannot be opened, or there is no quick tunnel to be had.
     """
-    path = path or find_config()
+    path = path or (None if quick else find_config())
     overrides = overrides_of(given)
 
     def read_config(credentials: Credentials | None = None) -> ConnectorConfig:
@@ -50,16 +70,15 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         return config if config.metrics is not None else replace(config, metrics=DEFAULT_ADDRESS)
 
     main: Callable[..., Coroutine[Any, Any, int]]
-    if given.get("local"):
-        from pyconnector.connector.cli.local import LocalRun
+    occasion = _occasion(given, read_config, quick=quick)
+    if occasion is not None:
+        credentials = occasion.credentials
 
-        local = LocalRun.make(given.get("local_visitors") or "127.0.0.1:0")
+        def read_again() -> ConnectorConfig:
+            return read_config(credentials)
 
-        def read_local() -> ConnectorConfig:
-            return read_config(local.credentials)
-
-        config = read_local()
-        main = functools.partial(local.serve, config, read_local)
+        config = read_again()
+        main = functools.partial(occasion.serve, config, read_again)
     else:
         config = read_config()
         main = functools.partial(serve, config, read_config)
@@ -72,6 +91,23 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         except ConnectorError as error:
             _log.critical("%s", error)
             return FAILED
+
+
+def _occasion(
+    given: Mapping[str, Any], read_config: Callable[[Credentials], ConnectorConfig], *, quick: bool
+) -> Occasion | None:
+    # Each is loaded where it is used.
+    if quick:
+        from pyconnector.connector.cli.quick import QuickRun
+
+        # Errors are told before a tunnel is asked for, which nobody would use.
+        read_config(Credentials(account_tag="quick", tunnel_id=UUID(int=0), secret=b"-"))
+        return QuickRun.make(given)
+    if given.get("local"):
+        from pyconnector.connector.cli.local import LocalRun
+
+        return LocalRun.make(given.get("local_visitors") or "127.0.0.1:0")
+    return None
 
 
 def _access_log(config: LogConfig, stack: contextlib.ExitStack) -> tuple[Observer, ...]:

@@ -84,6 +84,13 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
         "",
         "Keep the config's access in force whatever the edge pushes.",
     ),
+    (
+        "quick-service",
+        _T,
+        "PYCONNECTOR_QUICK_SERVICE",
+        "URL",
+        "Who is asked for a quick tunnel: the address of a control plane of your own.",
+    ),
     ("url", _T, "TUNNEL_URL", "URL", "Serve this one origin, where the config has no ingress rules."),
     ("unix-socket", _T, "TUNNEL_UNIX_SOCKET", "PATH", "Serve this one Unix socket."),
     ("hello-world", _B, "TUNNEL_HELLO_WORLD", "", "Serve a built-in page."),
@@ -126,7 +133,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
 _UNUSED: dict[Kind, str] = {
     _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
-        api-ca-key api-url name label quick-service proxy-dns-address""",
+        api-ca-key api-url name label proxy-dns-address""",
     _B: """ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
         use-reconnect-token stdin-control ui management-diagnostics""",
     _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port

@@ -20,6 +20,7 @@ from pyconnector.control.api.routes import (
     hostname_routes,
     ip_routes,
     management,
+    quick,
     tokens,
     tunnels,
     virtual_networks,
@@ -28,18 +29,15 @@ from pyconnector.control.api.routes import (
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from pyconnector.control.store.database import Database
-    from pyconnector.control.store.feed import ChangeFeed
-    from pyconnector.control.store.objects.first import Installation
 
 #: Where clients expect the API; edges ask elsewhere.
 CLIENT_PREFIX = "/client/v4"
 EDGE_PREFIX = "/edge/v1"
 
 
-def make_app(database: Database, feed: ChangeFeed, installation: Installation) -> ASGIApp:
+def make_app(served: Served) -> ASGIApp:
     """Return the application for one control plane. `/docs` and `/openapi.json` describe it."""
-    return Guard(_application(), Served(database=database, feed=feed, installation=installation))
+    return Guard(_application(), served)
 
 
 @cache
@@ -62,4 +60,5 @@ def _application() -> FastAPI:
         clients.include_router(part.router)
     app.include_router(clients)
     app.include_router(edges.router, prefix=EDGE_PREFIX)
+    app.include_router(quick.router)
     return app

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from pyconnector.control.quick import QuickService
     from pyconnector.control.store.database import Database
     from pyconnector.control.store.feed import ChangeFeed
     from pyconnector.control.store.objects.first import Installation
@@ -42,6 +43,9 @@ class Served:
     database: Database
     feed: ChangeFeed
     installation: Installation
+    quick: QuickService
+    hostnames: frozenset[str]
+    "Names beside IP addresses and `localhost` under which browsers may ask."
 
 
 class Failures:
@@ -75,6 +79,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Cancel gives it up."""
+        if scope["type"] == "http":
+            scope["pyconnector.served"] = self._served
         if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
             await self._app(scope, receive, send)
             return
@@ -97,7 +103,6 @@ class Guard:
             await refusal(scope, receive, send)
             return
         scope["pyconnector.actor"] = actor
-        scope["pyconnector.served"] = self._served
         await self._app(scope, _replay(body, receive), send)
 
     async def _actor(self, scope: Scope) -> Actor | None:

@@ -193,6 +193,8 @@ class Edge(Base):
     name: Mapped[str] = mapped_column(String(64))
     address: Mapped[str] = mapped_column(String(255))
     seen_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    about: Mapped[dict[str, Any]] = mapped_column(Json, server_default="{}")
+    "What else it says of itself: `visitors`."
 
 
 class Connection(Base):

@@ -62,6 +62,10 @@ class Follower:
         self._tasks.start(self._reporter.run(address), "edge report")
         await self._first.wait()
 
+    def announce(self, *, visitors: str) -> None:
+        """Tell the control plane where visitors are served: a URL without a path."""
+        self._reporter.announce(visitors=visitors)
+
     async def close(self) -> None:
         """Report that the edge leaves, keep the snapshot, and stop. Idempotent. Cancel leaves the file as it was."""
         await self._tasks.cancel_all()

@@ -36,13 +36,18 @@ class Reporter:
         self._connectors = connectors
         self._name = name
         self._access = access
-        self._address = ""
+        self._address = self._visitors = ""
         self._wake = asyncio.Event()
         self._reported = False
 
     def wake(self) -> None:
         """Report soon."""
         self._wake.set()
+
+    def announce(self, *, visitors: str) -> None:
+        """Say where visitors are served from now on."""
+        self._visitors = visitors
+        self.wake()
 
     async def run(self, address: str) -> None:
         """Report until cancelled."""
@@ -83,8 +88,8 @@ class Reporter:
             _told(connection, now) for connection in self._connectors.all() if connection.state == "registered"
         ]  # fmt: skip
         return {
-            "id": self.id, "name": self._name, "address": self._address, "leaving": leaving, "connections": held,
-            "used_tokens": self._access.take_used(now),
+            "id": self.id, "name": self._name, "address": self._address, "visitors": self._visitors, "leaving": leaving,
+            "connections": held, "used_tokens": self._access.take_used(now),
         }  # fmt: skip
 
     def _close(self, connection_id: str) -> None:

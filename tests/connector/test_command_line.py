@@ -72,8 +72,8 @@ def test_a_switch_that_is_neither_true_nor_false_is_an_error(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("tunnel --url http://localhost:8000", "no quick tunnels: `pyconnector run --local --url URL`"),
-        ("tunnel --hello-world", "no quick tunnels"),
+        ("tunnel --url http://localhost:8000 --quick-service ftp://x", "--quick-service is a URL"),
+        ("tunnel --hello-world --quick-service nonsense", "--quick-service is a URL"),
         ("tunnel", "tunnel needs a command: `tunnel run` connects"),
         ("tunnel health", "`tunnel health` is about an account of the provider"),
         ("tunnel login", "`pyconnector edge new-tunnel FILE`"),

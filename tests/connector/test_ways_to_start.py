@@ -52,7 +52,7 @@ def test_every_form_of_the_reference_starts_it(
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("--url http://localhost:1", "no quick tunnels"),
+        ("--url http://localhost:1 --quick-service nonsense", "--quick-service is a URL"),
         ("--config c.yml", "tunnel needs a command"),
     ],
 )

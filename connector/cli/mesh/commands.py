@@ -23,6 +23,10 @@ _DATABASE = click.option(
 )
 _ZONE = click.option("--zone", default="mesh.localhost", metavar="NAME", show_default=True,
                      help="The domain whose names can be routed.")  # fmt: skip
+_API_HOSTNAMES = click.option("--api-hostname", "api_hostnames", multiple=True, metavar="NAME",
+                              help="A name by which browsers know the API. Repeatable.")  # fmt: skip
+_QUICK = click.option("--quick-tunnels", type=int, default=None, metavar="N",
+                      help="Quick tunnels at once, for anybody. [default: 100 on loopback, else 0]")  # fmt: skip
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, for scripts.")
 _LOGLEVEL = click.option("--loglevel", default="info", show_default=True)
 
@@ -41,6 +45,8 @@ def mesh_group() -> None:
 )
 @_ZONE
 @_DATABASE
+@_API_HOSTNAMES
+@_QUICK
 @click.option("--location", default="local", show_default=True, help="What lists show as the edge's location.")
 @click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
 @_JSON
@@ -60,6 +66,8 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
 @_API
 @_ZONE
 @_DATABASE
+@_API_HOSTNAMES
+@_QUICK
 @_JSON
 @_LOGLEVEL
 @click.pass_context

@@ -127,6 +127,7 @@ def _told(plane: ControlPlane) -> dict[str, Any]:
         "zone_id": made.zone_id,
         "zone_name": made.zone_name,
         "cert_pem": str(plane.cert_pem),
+        "quick_tunnels": plane.settings.quick_limit,
     }
 
 
@@ -139,6 +140,9 @@ def _say(told: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"API token:  {told['api_token']}   (shown this once)")
     click.echo(f"cert.pem:   {told['cert_pem']}")
     click.echo(f"zone:       {told['zone_name']}")
+    if told["quick_tunnels"]:
+        url = told["api_url"].removesuffix("/client/v4")
+        click.echo(f"try it:     pyconnector tunnel --quick-service {url} --url http://localhost:8000")
     if "edge" in told:
         click.echo(f"connectors: --edge {told['edge'][0]} --cacert {told['ca']}")
         click.echo(f"visitors:   http://{told['visitors']}/")
@@ -157,7 +161,8 @@ def _control_settings(given: Mapping[str, Any]) -> ControlPlaneSettings:
     try:
         return ControlPlaneSettings(
             data_directory=_data_directory(given), address=parse_address(given["api"], "--api"),
-            database=given["database"], zone=given["zone"],
+            database=given["database"], zone=given["zone"], quick_tunnels=given["quick_tunnels"],
+            hostnames=given["api_hostnames"],
         )  # fmt: skip
     except (ControlSettingsError, SettingsError) as error:
         raise ConfigError([Problem(message=str(error))]) from error

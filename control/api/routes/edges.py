@@ -43,6 +43,7 @@ class Report(Body):
     id: Id
     name: Annotated[Text, Field(max_length=64)]
     address: Annotated[Text, Field(max_length=255)]
+    visitors: Annotated[Text, Field(max_length=300)] = ""
     leaving: bool = False
     used_tokens: Annotated[dict[Id, Age], Field(default_factory=dict, max_length=10_000)]
     "Seconds since each service token was last used here, of those that were since the report before."
@@ -71,7 +72,9 @@ async def get_changes(
 @router.post("/report", dependencies=EDGE)
 async def post_report(context: Ctx, body: Report) -> JSONResponse:
     """Take the report of an edge; return the connections whose tunnel is gone, for it to close."""
-    edge = connections.EdgeReport(id=body.id, name=body.name, address=body.address, leaving=body.leaving)
+    edge = connections.EdgeReport(
+        id=body.id, name=body.name, address=body.address, visitors=body.visitors, leaving=body.leaving
+    )
     reported = [_connection(entry) for entry in body.connections]
 
     async def operation(work: Work) -> dict[str, Any]:

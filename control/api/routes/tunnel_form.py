@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from pyconnector.control.api.envelope import time_text
 from pyconnector.control.store.objects import live
+from pyconnector.control.store.objects.quick import QUICK
 
 if TYPE_CHECKING:
     import datetime
@@ -39,18 +40,20 @@ async def tunnels_json(
 
 
 def _tunnel_json(tunnel: Tunnel, connections: list[Connection], activity: Activity | None) -> dict[str, Any]:
+    quick = tunnel.config_src == QUICK
     return {
         "id": tunnel.id,
         "account_tag": tunnel.account_id,
         "name": tunnel.name,
-        "config_src": tunnel.config_src,
+        # Clients know two of them.
+        "config_src": "local" if quick else tunnel.config_src,
         "remote_config": tunnel.config_src == "cloudflare",
         "connections": [connection_json(connection) for connection in connections],
         "conns_active_at": time_text(activity.active_at) if activity is not None and connections else None,
         "conns_inactive_at": time_text(activity.inactive_at) if activity is not None and not connections else None,
         "created_at": time_text(tunnel.created_at),
         "deleted_at": time_text(tunnel.deleted_at),
-        "metadata": {},
+        "metadata": {"quick": True} if quick else {},
         "status": live.status_of(activity, connections),
         "tun_type": "cfd_tunnel",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
 
@@ -27,7 +27,15 @@ class EdgeReport:
     id: str
     name: str
     address: str
+    "HOST:PORT for connectors."
+    visitors: str = ""
+    "Where visitors reach it: a URL without a path."
     leaving: bool = False
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is kept beside the address."""
+        return {"visitors": self.visitors}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +60,12 @@ async def report(work: Work, edge: EdgeReport, reported: list[ConnectionReport])
     touched = await _drop_dead_edges(work)
     row = await work.session.get(Edge, edge.id)
     if row is None and not edge.leaving:
-        work.session.add(Edge(id=edge.id, name=edge.name, address=edge.address, seen_at=work.now))
+        work.session.add(Edge(id=edge.id, name=edge.name, address=edge.address, seen_at=work.now, about=edge.about))
         await work.session.flush()
     elif row is not None:
         row.seen_at = work.now
+        if row.about != edge.about:
+            row.about = edge.about
     known = await _living_tunnels(work, {connection.tunnel_id for connection in reported})
     wanted = {} if edge.leaving else {entry.id: entry for entry in reported if entry.tunnel_id in known}
     present = (await work.session.execute(select(Connection).where(Connection.edge_id == edge.id))).scalars()
