@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.process import raise_file_limit
 from bench.report import Report, about
 from bench.rows import SECTIONS, Plan
 from bench.subject import Subject
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.rows import Figure
+
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = Plan(rounds=1, seconds=1.0, starts=3, held=(1000,), loss=(0.01,))
+QUICK = Plan(rounds=1, seconds=0.7, starts=3, held=(1000,), loss=(0.01,), counting=0.0)
+QUICK_SECTIONS = ("requests", "transfers", "messages")
 
 
 def parsed() -> argparse.Namespace:
@@ -32,17 +40,21 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--edge-engine", default=engines[-1], choices=engines, help="of the local edge, the same for every subject"
     )
-    parser.add_argument("--quick", action="store_true", help="shorter runs, fewer rows")
+    parser.add_argument("--connections", type=int, action="append", help="of the connector; repeatable (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of ours (default 1)")
+    parser.add_argument("--quick", action="store_true", help="shorter runs and fewer rows, on one engine: a minute")
     parser.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "latest.json")
     arguments = parser.parse_args()
-    arguments.engine = arguments.engine or list(engines)
+    arguments.engine = arguments.engine or list(engines[-1:] if arguments.quick else engines)
+    arguments.section = arguments.section or list(QUICK_SECTIONS if arguments.quick else SECTIONS)
     return arguments
 
 
-async def run(arguments: argparse.Namespace) -> Report:
-    """Every section, for every subject in turn."""
+def planned(arguments: argparse.Namespace) -> tuple[list[Subject], Plan]:
+    """Who is measured, and how thoroughly."""
     subjects = [
-        Subject(engine, engine=engine, congestion_control=arguments.congestion_control) for engine in arguments.engine
+        Subject(engine, engine=engine, congestion_control=arguments.congestion_control, workers=arguments.workers)
+        for engine in arguments.engine
     ]
     if arguments.peer:
         subjects.append(Subject("peer", peer=str(Path(arguments.peer).resolve())))
@@ -50,20 +62,40 @@ async def run(arguments: argparse.Namespace) -> Report:
     for name in ("rounds", "seconds"):
         if getattr(arguments, name) is not None:
             plan = replace(plan, **{name: getattr(arguments, name)})
-    report = Report([subject.name for subject in subjects])
-    for name in arguments.section or SECTIONS:
-        print(f"{name}: {', '.join(subject.name for subject in subjects)}", file=sys.stderr, flush=True)
-        await SECTIONS[name](subjects, plan, report.add)
-    return report
+    if arguments.connections:
+        plan = replace(plan, connections=tuple(arguments.connections))
+    return subjects, plan
+
+
+async def run(sections: Sequence[str], subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
+    """Every section, for every subject in turn; each row is shown once it is measured. Cancel at any time."""
+
+    def add(subject: str, row: str, figures: Iterable[Figure]) -> None:
+        if done := report.show_row(row):
+            print(done, file=sys.stderr, flush=True)
+        print(f"... {row}: {subject}", file=sys.stderr, flush=True)
+        report.add(subject, row, figures)
+
+    seconds = {name: plan.duration(name, len(subjects)) for name in sections}
+    print(f"about {sum(seconds.values()) / 60:.1f} minutes", file=sys.stderr, flush=True)
+    for name in sections:
+        names = ", ".join(subject.name for subject in subjects)
+        print(f"{name}: {names}, about {seconds[name]:.0f} s", file=sys.stderr, flush=True)
+        await SECTIONS[name](subjects, plan, add)
+    if done := report.show_row(None):
+        print(done, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, write: after an interrupt what was measured till then."""
     arguments = parsed()
     raise_file_limit()
     peer = Subject("peer", peer=arguments.peer).version() if arguments.peer else None
     Subject("ours").version()  # fills the bytecode cache
-    report = asyncio.run(run(arguments))
+    subjects, plan = planned(arguments)
+    report = Report([subject.name for subject in subjects])
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run(arguments.section, subjects, plan, report))
     facts = about(peer)
     print(json.dumps(facts, indent=1), report.table(), sep="\n\n")
     report.write(arguments.json, facts)

@@ -63,6 +63,14 @@ class EdgeProcess:
             await asyncio.sleep(0.001)
         return {"monotonic": time.monotonic()}
 
+    async def do_udp(self) -> dict[str, Any]:
+        """Datagrams that the edge's socket sent and received so far."""
+        for member in self._tunnel.members:
+            counts = cast("EdgeConnection", member).transport.statistics().udp
+            if counts is not None:  # one socket for all
+                return {"sent": counts.sent, "received": counts.received}
+        return {"sent": 0, "received": 0}
+
     async def do_drop(self) -> None:
         """Close every connection, so that one whose process is gone is not waited for."""
         for member in tuple(self._tunnel.members):

@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.data_streams import open_message
+from bench.answers import Answers
+from bench.data_streams import open_message, open_stream
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
+from pyconnector.protocol.streams.openings import encode_connect_request
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.quic.exchange import QuicExchange
@@ -81,51 +83,41 @@ def http_request(path: str, *more: tuple[bytes, bytes], method: bytes = b"GET") 
     return ConnectRequest(dest=f"http://{HOST}{path}", type=ConnectionType.HTTP, metadata=metadata)
 
 
-async def _read_to_end(exchange: QuicExchange) -> int:
-    """The size of the body of an answer that must be a 200."""
-    response = await exchange.answer()
-    if response.error or (b"HttpStatus", b"200") not in response.metadata:
-        raise RuntimeError(response.error or "not a 200")
-    size = len(exchange.leftover)
-    stream = exchange.stream
-    while piece := await stream.receive(PIECE):
-        size += len(piece)
-    return size
-
-
 def download(size: int) -> Unit:
     """GET `size` bytes."""
-    request = http_request(f"/bytes/{size}")
+    opening = encode_connect_request(http_request(f"/bytes/{size}"))
+    answers = Answers(size)
 
     async def unit(tunnel: Tunnel) -> int:
-        exchange = await open_message(tunnel, request, finish=True)
+        stream = await open_stream(tunnel, opening, finish=True)
         try:
-            received = await _read_to_end(exchange)
-            if received != size:
-                raise RuntimeError(f"{received} bytes in place of {size}")
-        finally:
-            exchange.close()
-        return size
+            return await answers.check(stream)
+        except BaseException:
+            stream.stop()
+            raise
 
     return unit
 
 
 def upload(size: int) -> Unit:
     """POST `size` bytes."""
-    request = http_request("/sink", (b"HttpHeader:Content-Length", str(size).encode()), method=b"POST")
+    length = str(size).encode()
+    opening = encode_connect_request(http_request("/sink", (b"HttpHeader:Content-Length", length), method=b"POST"))
+    answers = Answers(len(length))
 
     async def unit(tunnel: Tunnel) -> int:
-        exchange = await open_message(tunnel, request)
+        stream, left = await open_stream(tunnel, opening), size
         try:
-            stream, left = exchange.stream, size
             while left:
                 piece = _PIECE if left >= PIECE else _PIECE[:left]
                 left -= len(piece)
                 if stream.send_nowait(piece, finish=not left):
                     await stream.drain()
-            await _read_to_end(exchange)
-        finally:
-            exchange.close()
+            await answers.check(stream)
+        except BaseException:
+            stream.reset()
+            stream.stop()
+            raise
         return size
 
     return unit

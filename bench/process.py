@@ -24,6 +24,21 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
+def tree_cpu_seconds(pid: int) -> float:
+    """The same of `pid` and of every process that it started and that runs."""
+    return cpu_seconds(pid) + sum(tree_cpu_seconds(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue  # the thread is gone
+    return found
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of `pid` now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -30,6 +30,7 @@ class Report:
         self._subjects = subjects
         self._samples: Samples = {}
         self._units: dict[tuple[str, str], str] = {}
+        self._shown: str | None = None
 
     def add(self, subject: str, row: str, figures: Iterable[Figure]) -> None:
         """Take the figures of one run of `row` with `subject`."""
@@ -37,23 +38,35 @@ class Report:
             self._units[row, name] = unit
             self._samples.setdefault(row, {}).setdefault(name, {}).setdefault(subject, []).append(value)
 
+    def show_row(self, row: str | None) -> str:
+        """Return the lines of the row before, once `row` is another than that; "" where it is not."""
+        done, self._shown = self._shown, row
+        return "\n".join(self._lines(done)) if done is not None and done != row else ""
+
     def table(self) -> str:
         """A Markdown table of medians, with the ratio to the last subject where there are several."""
         subjects = self._subjects
         base = subjects[-1] if len(subjects) > 1 else ""
         heads = ["row", "figure", *subjects, *(f"{name} / {base}" for name in subjects[:-1])]
         lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-        for row, figures in self._samples.items():
-            for name, by_subject in figures.items():
-                if name == "failures" and not any(any(values) for values in by_subject.values()):
-                    continue
-                medians = {subject: statistics.median(values) for subject, values in by_subject.items()}
-                cells = [row, f"{name} {self._units[row, name]}".strip()]
-                cells += [_short(medians[subject]) if subject in medians else "" for subject in subjects]
-                if base:
-                    cells += [_ratio(medians.get(subject), medians.get(base)) for subject in subjects[:-1]]
-                lines.append("| " + " | ".join(cells) + " |")
+        for row in self._samples:
+            lines += self._lines(row)
         return "\n".join(lines)
+
+    def _lines(self, row: str) -> list[str]:
+        subjects = self._subjects
+        lines = []
+        for name, by_subject in self._samples[row].items():
+            if name == "failures" and not any(any(values) for values in by_subject.values()):
+                continue
+            medians = {subject: statistics.median(values) for subject, values in by_subject.items()}
+            cells = [row, f"{name} {self._units[row, name]}".strip()]
+            cells += [_short(medians[subject]) if subject in medians else "" for subject in subjects]
+            if len(subjects) > 1:
+                base = medians.get(subjects[-1])
+                cells += [_ratio(medians.get(subject), base) for subject in subjects[:-1]]
+            lines.append("| " + " | ".join(cells) + " |")
+        return lines
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write every sample with `facts`: what it was measured on."""

@@ -39,6 +39,21 @@ class Plan:
     held: tuple[int, ...] = (1000, 10_000)
     loss: tuple[float, ...] = (0.0, 0.001, 0.01, 0.03)
     edge_engine: str = "aioquic"
+    connections: tuple[int, ...] = (1,)
+    counting: float = 0.5
+    "Seconds of load for the count of system calls; 0 for none."
+
+    def duration(self, section: str, subjects: int) -> float:
+        """About how many seconds a section takes."""
+        slices = self.rounds * (self.seconds + 0.1) + (self.counting + 1.0 if self.counting else 0.0)
+        steady = {"requests": _REQUESTS, "transfers": _TRANSFERS, "messages": _MESSAGES}
+        if section in steady:
+            return subjects * len(self.connections) * (len(steady[section]) * slices + 3.0)
+        if section == "start":
+            return subjects * (self.rounds * self.starts + 1) * 0.4
+        if section == "memory":
+            return subjects * self.rounds * (3.0 + sum(self.held) / 2000)
+        return subjects * self.rounds * len(self.loss) * 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +72,27 @@ def _per_unit(figures: dict[str, Any]) -> Iterator[Figure]:
     yield "p99", figures.get("p99", 0.0) * 1e3, "ms"
     yield "rate", figures.get("rate", 0.0), "per s"
     yield "CPU per unit", figures["cpu"] / count * 1e6, "us"
+    for name in ("edge", "origin"):
+        yield f"CPU per unit, {name}", figures["spent"][name] / count * 1e6, "us"
+    yield from _shares(figures, count, "unit")
     yield "failures", figures["failures"], ""
+
+
+def _shares(figures: dict[str, Any], count: float, unit: str) -> Iterator[Figure]:
+    """What the network carried for each unit, and how much of a core each process had: 1 is all that one process
+    without workers can have."""
+    yield f"datagrams out per {unit}", figures["datagrams_out"] / count, ""
+    yield f"datagrams in per {unit}", figures["datagrams_in"] / count, ""
+    for name, share in figures["busy"].items():
+        yield f"cores, {name}", share, ""
 
 
 def _per_megabyte(figures: dict[str, Any]) -> Iterator[Figure]:
     megabytes = max(1e-9, figures.get("bytes", 0) / 1e6)
     yield "rate", megabytes / figures["elapsed"], "MB/s"
     yield "CPU per MB", figures["cpu"] / megabytes * 1e3, "ms"
+    yield "CPU per MB, edge", figures["spent"]["edge"] / megabytes * 1e3, "ms"
+    yield from _shares(figures, megabytes, "MB")
     yield "failures", figures["failures"], ""
 
 
@@ -139,23 +168,38 @@ def _steady(rows: Sequence[Row]) -> Section:
     """A section of rows that share one connection per subject."""
 
     async def section(subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            stages = [await _prepared(stack, subject, plan) for subject in subjects]
-            for stage in stages:
-                await stage.edge.ask(do="download", size=1024, in_flight=16, seconds=min(0.5, plan.seconds))
-            for row in rows:
-                for _ in range(plan.rounds):
-                    for stage in stages:
-                        command = row.command | {"seconds": plan.seconds}
-                        if row.needs_tcp:
-                            command["destination"] = stage.tcp_destination
-                        report(stage.subject.name, row.name, row.figures(await stage.measured(**command)))
+        for connections in plan.connections:
+            async with contextlib.AsyncExitStack() as stack:
+                stages = [await _prepared(stack, subject, plan, connections=connections) for subject in subjects]
+                for stage in stages:
+                    await stage.edge.ask(do="download", size=1024, in_flight=16, seconds=min(0.5, plan.seconds))
+                for row in rows:
+                    name = row.name if connections == 1 else f"{row.name}, {connections} connections"
+                    await _measure(stages, row, name, plan, report)
 
     return section
 
 
-async def _prepared(stack: contextlib.AsyncExitStack, subject: Subject, plan: Plan, *, start: bool = True) -> Stage:
-    return await stack.enter_async_context(set_up(subject, connections=1, edge_engine=plan.edge_engine, start=start))
+async def _measure(stages: Sequence[Stage], row: Row, name: str, plan: Plan, report: Report) -> None:
+    def command(stage: Stage, seconds: float) -> dict[str, Any]:
+        destination = {"destination": stage.tcp_destination} if row.needs_tcp else {}
+        return row.command | destination | {"seconds": seconds}
+
+    for _ in range(plan.rounds):
+        for stage in stages:
+            report(stage.subject.name, name, row.figures(await stage.measured(**command(stage, plan.seconds))))
+    for stage in stages if plan.counting else ():
+        calls = await stage.system_calls(**command(stage, plan.counting))
+        if calls is not None:
+            report(stage.subject.name, name, [("system calls per unit", calls, "")])
+
+
+async def _prepared(
+    stack: contextlib.AsyncExitStack, subject: Subject, plan: Plan, *, start: bool = True, connections: int = 1
+) -> Stage:
+    return await stack.enter_async_context(
+        set_up(subject, connections=connections, edge_engine=plan.edge_engine, start=start)
+    )
 
 
 SECTIONS: dict[str, Section] = {

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.process import cpu_seconds, resident_bytes
+from bench.process import cpu_seconds, resident_bytes, tree_cpu_seconds
 from bench.subject import Running, Subject, write_files
+from bench.system_calls import calls_per_unit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self.pid = process.pid
 
     @classmethod
     async def start(cls, module: str, *arguments: str) -> tuple[Child, dict[str, Any]]:
@@ -63,10 +65,13 @@ class Child:
 class Stage:
     """Edge, origin and files for one subject, which runs between `start` and `stop`."""
 
-    def __init__(self, subject: Subject, edge: Child, ports: dict[str, int], folder: Path, command: list[str]) -> None:
+    def __init__(
+        self, subject: Subject, edge: Child, origin: tuple[Child, dict[str, int]], folder: Path, command: list[str]
+    ) -> None:
         self.subject = subject
         self.folder = folder
         self.edge = edge
+        self._origin, ports = origin
         self.tcp_destination = f"127.0.0.1:{ports['tcp']}"
         self.start_seconds = 0.0
         self.start_cpu = 0.0
@@ -101,11 +106,32 @@ class Stage:
         return self._running.pid
 
     async def measured(self, **command: Any) -> dict[str, Any]:
-        """Run a load command; its figures with the CPU seconds the connector spent meanwhile."""
-        before = cpu_seconds(self.pid)
+        """Run a load command; its figures, the CPU seconds that each process spent meanwhile, and the datagrams of the
+        edge's socket, which are those that the connector received and sent."""
+        before, udp = self._cpu(), await self.edge.ask(do="udp")
+        begun = time.monotonic()
         figures = await self.edge.ask(**command)
-        figures["cpu"] = cpu_seconds(self.pid) - before
+        elapsed = time.monotonic() - begun
+        spent = {name: after - before[name] for name, after in self._cpu().items()}
+        now = await self.edge.ask(do="udp")
+        figures["cpu"] = spent["connector"]
+        figures["spent"] = spent
+        figures["busy"] = {name: seconds / elapsed for name, seconds in spent.items()}
+        figures["datagrams_out"] = now["received"] - udp["received"]
+        figures["datagrams_in"] = now["sent"] - udp["sent"]
         return figures
+
+    async def system_calls(self, **command: Any) -> float | None:
+        """Run a load command with the connector's system calls counted; how many a unit, None where nothing counts
+        them. Apart from `measured`, for counting costs more than what is counted."""
+        return await calls_per_unit(self.pid, lambda: self.edge.ask(**command))
+
+    def _cpu(self) -> dict[str, float]:
+        return {
+            "connector": tree_cpu_seconds(self.pid),
+            "edge": cpu_seconds(self.edge.pid),
+            "origin": cpu_seconds(self._origin.pid),
+        }
 
     def resident(self) -> int:
         """Resident memory of the connector now, in bytes."""
@@ -128,7 +154,7 @@ async def set_up(
         command = subject.command(
             folder, edges=[(host, port)] * (connections if subject.peer else 1), connections=connections
         )
-        stage = Stage(subject, edge, ports, folder, command)
+        stage = Stage(subject, edge, (origin, ports), folder, command)
         stack.push_async_callback(stage.stop)
         if start:
             await stage.start(connections)

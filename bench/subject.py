@@ -28,6 +28,8 @@ class Subject:
     engine: str = ""
     "Of ours; empty for a peer."
     congestion_control: str = "auto"
+    workers: int = 1
+    "Processes of ours."
     peer: str = ""
     "Path of a peer binary; empty for ours."
 
@@ -39,6 +41,7 @@ class Subject:
         if self.peer:
             flags = ["--no-autoupdate", "--no-prechecks", "--metrics", "127.0.0.1:0", "--protocol", "quic"]
             return [self.peer, "tunnel", "--config", config, *addresses, *common, *flags, "run"]
+        common += ["--workers", str(self.workers)] if self.workers > 1 else []
         engine = ["--quic-engine", self.engine, "--congestion-control", self.congestion_control]
         return [sys.executable, "-m", "pyconnector", "run", config, *addresses, *common, *engine]
 

@@ -98,6 +98,17 @@ class Stream(ABC):
         or the connection ends before both directions did. Called at once if that already happened."""
 
 
+@dataclass(slots=True)
+class UdpCounts:
+    """What a UDP socket carried: datagrams, and in how many calls of the system."""
+
+    sent: int = 0
+    send_calls: int = 0
+    received: int = 0
+    receive_calls: int = 0
+    "Those that brought something."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """Counters of one connection. Times in seconds, sizes in bytes. None where an engine cannot tell."""
@@ -114,6 +125,8 @@ class Statistics:
     streams_open: int = 0
     bytes_undelivered: int = 0
     "What waits to be sent, or was sent and not acknowledged yet: more or less, but 0 once the peer has everything."
+    udp: UdpCounts | None = None
+    "Of the connection's socket, which those of a server share; None where there is none."
 
 
 class Connection(ABC):

@@ -129,6 +129,14 @@ class ConnectorCollector(Collector):
                 if (value := getattr(statistics, attribute)) is not None
             ]
             yield _metric(name, kind, help_text, samples)
+        sockets = [(labels, statistics.udp) for labels, statistics in found if statistics.udp is not None]
+        for name, help_text, sent, received in _UDP_METRICS:
+            samples = [
+                ({**labels, "direction": way}, getattr(counts, attribute))
+                for labels, counts in sockets
+                for way, attribute in (("out", sent), ("in", received))
+            ]
+            yield _metric(name, "counter", help_text, samples)
 
 
 def _rule_metrics(metrics: RuleMetrics) -> Iterator[Metric]:
@@ -168,6 +176,13 @@ _QUIC_METRICS = (
     ("quic_client_congestion_window", "gauge", "Congestion window in bytes", "congestion_window", 1),
     ("pyconnector_quic_lost_packets", "counter", "Packets lost, whatever the reason", "packets_lost", 1),
     ("pyconnector_quic_streams_open", "gauge", "Streams open", "streams_open", 1),
+)
+
+
+#: name, help, attributes of UdpCounts
+_UDP_METRICS = (
+    ("pyconnector_udp_datagrams", "Datagrams of a connection's socket", "sent", "received"),
+    ("pyconnector_udp_calls", "System calls that carried them", "send_calls", "receive_calls"),
 )
 
 

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+import pytest
+
+from bench.answers import HASHED, Answers
 from bench.load import Outcome, repeat
 from bench.micro import best_ns
 from bench.micro_steps import STEPS
+from bench.process import cpu_seconds, tree_cpu_seconds
 from bench.report import Report
+from bench.system_calls import calls_per_unit
+from pyconnector.protocol.streams.connect import ConnectResponse
+from pyconnector.protocol.streams.openings import encode_connect_response
+
+if TYPE_CHECKING:
+    from pyconnector.transport.seam import Stream
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -57,3 +70,98 @@ def test_the_table_shows_medians_and_the_ratio_to_the_last_subject() -> None:
     report.add("peer", "a row", [("p50", 4.0, "ms")])
 
     assert "| a row | p50 ms | 2 | 4 | 0.50 |" in report.table()
+
+
+class Pieces:
+    """A stream that brings `pieces` and ends."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    async def receive(self, limit: int = 0) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def answer(body: bytes, *, status: bytes = b"200", error: str = "") -> bytes:
+    return encode_connect_response(ConnectResponse(error=error, metadata=((b"HttpStatus", status),))) + body
+
+
+def checked(*answers: Pieces) -> list[int]:
+    async def main() -> list[int]:
+        answers_checked = Answers(4)
+        return [await answers_checked.check(cast("Stream", each)) for each in answers]
+
+    return asyncio.run(main())
+
+
+def test_answers_may_come_in_any_pieces() -> None:
+    whole = answer(b"body")
+    split = [whole[:9], whole[9:-2], whole[-2:]]
+    assert checked(Pieces(whole), Pieces(*split), Pieces(whole[:-1], whole[-1:])) == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (answer(b"bod"), "3 bytes in place of 4"),
+        (answer(b"body", status=b"502"), "not a 200"),
+        (answer(b"body", error="no origin"), "no origin"),
+        (b"", "without an answer"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_wrong_answers_are_failures(wrong: bytes, said: str, first: bool) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        checked(*([] if first else [Pieces(answer(b"body"))]), Pieces(wrong) if wrong else Pieces())
+
+
+def test_another_body_than_the_first_is_found_in_a_sample() -> None:
+    right = [Pieces(answer(b"body")) for _ in range(HASHED)]
+    with pytest.raises(RuntimeError, match="another body"):
+        checked(*right, Pieces(answer(b"BODY")))
+
+
+def test_system_calls_are_counted_where_strace_may_attach() -> None:
+    async def main() -> float | None:
+        code = "import os, sys\nfor _ in sys.stdin: [os.getppid() for _ in range(1000)]; print(flush=True)"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=-1, stdout=-1)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        async def work() -> dict[str, int]:
+            stdin.write(b"\n")
+            await stdout.readline()
+            return {"count": 10}
+
+        try:
+            return await calls_per_unit(process.pid, work)
+        finally:
+            process.kill()
+            await process.wait()
+
+    found = asyncio.run(main())
+    if found is None:
+        pytest.skip("strace is not installed, or may not attach")
+    assert 100 <= found < 110
+
+
+def test_the_cpu_time_of_workers_counts() -> None:
+    code = "import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', 'while True: pass'])"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        try:
+            while tree_cpu_seconds(process.pid) < cpu_seconds(process.pid) + 0.2:
+                assert process.poll() is None
+        finally:
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+            process.kill()
+
+
+def test_a_row_is_shown_once_the_next_one_begins() -> None:
+    report = Report(["ours"])
+    assert report.show_row("a row") == ""
+    report.add("ours", "a row", [("p50", 1.0, "ms")])
+    assert report.show_row("a row") == ""
+    report.add("ours", "a row", [("p50", 3.0, "ms")])
+    assert report.show_row("another") == "| a row | p50 ms | 2 |"

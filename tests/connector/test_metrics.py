@@ -10,6 +10,7 @@ from pyconnector.connector.observe.counters import Counters, Histogram
 from pyconnector.connector.observe.metrics import ConnectorCollector, exposition, make_registry
 from pyconnector.connector.observe.rule_metrics import RuleCounts, RuleMetrics
 from pyconnector.transport.memory import memory_pair
+from pyconnector.transport.seam import Statistics, UdpCounts
 
 
 def scrape(counters: Counters, tracker: ConnectionTracker | None = None, connections: object = None) -> dict[str, str]:
@@ -136,3 +137,16 @@ def test_labels_are_escaped() -> None:
     tracker = ConnectionTracker()
     tracker.observe(registered(0, 'a"b\\c\nd'))
     assert any('edge_location="a\\"b\\\\c\\nd"' in name for name in scrape(Counters(), tracker))
+
+
+def test_the_datagrams_of_a_connection_are_counted_both_ways() -> None:
+    class Counted:
+        def statistics(self) -> Statistics:
+            udp = UdpCounts(sent=9, send_calls=3, received=7, receive_calls=2)
+            return Statistics(engine="qh3", udp=udp)
+
+    found = scrape(Counters(), connections={1: Counted()})
+    assert found['pyconnector_udp_datagrams{conn_index="1",direction="out"}'] == "9"
+    assert found['pyconnector_udp_datagrams{conn_index="1",direction="in"}'] == "7"
+    assert found['pyconnector_udp_calls{conn_index="1",direction="out"}'] == "3"
+    assert found['pyconnector_udp_calls{conn_index="1",direction="in"}'] == "2"

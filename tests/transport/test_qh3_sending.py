@@ -116,3 +116,28 @@ def test_an_acknowledgement_that_nothing_takes_along_leaves_in_time() -> None:
             assert took < 0.3
 
     run(main)
+
+
+def test_neither_an_old_timer_nor_a_packet_without_news_makes_an_acknowledgement_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with qh3_pair() as (client, server):
+            await settled(client, server)
+            monkeypatch.setattr(qh3_driver, "ACK_DELAY", 10.0)
+            sent = Sent(client)
+            asked = await server.open_stream()
+            asked.send_nowait(b"question")
+            answering = await client.accept_stream()
+            client._on_timer()  # as one that was set for an acknowledgement which has ridden along meanwhile
+            received = client.endpoint.counts.received
+            server.core.send_ping(0)
+            server.flush()
+            await until(lambda: client.endpoint.counts.received > received, "the packet without news")
+            await asyncio.sleep(0.002)
+            assert sent.count == 0
+            answering.send_nowait(b"answer", finish=True)
+            assert sent.count == 1
+            await until(lambda: not server.core.bytes_in_flight, "the acknowledgement of all")
+
+    run(main)

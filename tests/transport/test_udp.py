@@ -341,3 +341,28 @@ def test_opening_a_taken_port_leaves_no_socket() -> None:
                 await UdpEndpoint.open(*holder.address, socket_buffer=BUFFER, on_datagrams=lambda _: None)
 
     run(main)
+
+
+@linux
+def test_datagrams_and_the_calls_that_carry_them_are_counted() -> None:
+    async def main() -> None:
+        inbox = Inbox()
+        async with endpoint(inbox) as receiver, endpoint() as sender:
+            sender.send(addressed([bytes(100)] * 3 + [bytes(200)], receiver))
+            await inbox.wait(4)
+            assert (sender.counts.sent, sender.counts.send_calls) == (4, 2)
+            assert receiver.counts.received == 4
+            assert receiver.counts.receive_calls <= 4
+
+    run(main)
+
+
+@linux
+def test_what_the_kernel_does_not_take_is_not_counted() -> None:
+    async def main() -> None:
+        async with endpoint() as sender:
+            shimmed(sender).refusals["sendto"] = [BlockingIOError()]
+            sender.send([(b"x", (LOOPBACK, 9))])
+            assert (sender.counts.sent, sender.counts.send_calls) == (0, 0)
+
+    run(main)

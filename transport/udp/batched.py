@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from pyconnector.transport.seam import Address
+from pyconnector.transport.seam import Address, UdpCounts
 from pyconnector.transport.udp.batch import (
     GRO_SPACE,
     UDP_GRO,
@@ -97,6 +97,7 @@ class UdpEndpoint:
         self.address = sock.getsockname()[:2]
         self.granted_buffer = 0
         self.dropped = 0
+        self.counts = UdpCounts()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -270,6 +271,8 @@ class UdpEndpoint:
             self._socket.send(data)
         else:
             self._socket.sendto(data, self._remote or address)
+        self.counts.sent += 1
+        self.counts.send_calls += 1
 
     def _send_run(self, datagrams: Sequence[Datagram], start: int, end: int) -> None:
         data, address = datagrams[start]
@@ -278,6 +281,8 @@ class UdpEndpoint:
             self._socket.sendmsg(parts, gso_control(len(data)))
         else:
             self._socket.sendmsg(parts, gso_control(len(data)), 0, self._remote or address)
+        self.counts.sent += end - start
+        self.counts.send_calls += 1
 
     def _without_offload(self, datagrams: Sequence[Datagram], start: int, end: int) -> None:
         """Send a refused run one by one; give up the offload unless the run was merely too large for the path.
@@ -331,11 +336,15 @@ class UdpEndpoint:
         address: Address = origin if len(origin) == 2 else origin[:2]
         if address != self._peer and self._peer is not None:
             return True  # a stranger
+        self.counts.receive_calls += 1
         segment = received_segment_size(control) if control else size
         if segment >= size:
             batch.append((bytes(buffer[:size]), address))
+            self.counts.received += 1
         else:
-            batch += [(piece, address) for piece in split_segments(buffer[:size], segment)]
+            pieces = split_segments(buffer[:size], segment)
+            self.counts.received += len(pieces)
+            batch += [(piece, address) for piece in pieces]
         return True
 
     def _refused(self, exc: OSError) -> None:

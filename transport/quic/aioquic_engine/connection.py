@@ -23,7 +23,7 @@ from pyconnector.transport.quic.aioquic_engine.recovery import make_recovery
 from pyconnector.transport.quic.failures import idle_reason, standstill_reason
 from pyconnector.transport.quic.flow.patient_credit import CREDIT_STEP
 from pyconnector.transport.quic.flow.standstill import Standstill
-from pyconnector.transport.seam import Address, ConnectionClosedInfo, Statistics
+from pyconnector.transport.seam import Address, ConnectionClosedInfo, Statistics, UdpCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,6 +142,8 @@ class AioquicConnection(BufferedConnection):
         self._send = send
         self._on_closed = on_closed
         self._on_id = on_id
+        self.udp: UdpCounts | None = None
+        "The counts of the socket behind `send`."
         self.farewell: bytes | None = None
         "The datagram that told the peer of the end, where this side ended the connection."
         self._is_transmit_scheduled = False
@@ -374,4 +376,5 @@ class AioquicConnection(BufferedConnection):
             congestion_window=loss.window,
             streams_open=len(self.streams),
             bytes_undelivered=self.core.undelivered,
+            udp=self.udp,
         )

@@ -73,6 +73,7 @@ async def connect(
         raise socket_failure(exc, address, (local_host, local_port)) from exc
     core = Core(configuration=configuration, settings=settings, hybrid_only=tls.post_quantum_only)
     connection = AioquicConnection(core, (endpoint.address, address), settings, send=endpoint.send, on_closed=on_closed)
+    connection.udp = endpoint.counts
     connections.append(connection)
     endpoint.on_too_large = connection.datagrams_are_too_large
     try:

@@ -148,6 +148,7 @@ class AioquicListener(Listener):
             on_closed=self._forget,
             on_id=partial(self._on_id, ids),
         )
+        connection.udp = endpoint.counts
         for connection_id in ids:
             self._by_id[connection_id] = connection
         self._ids[connection] = ids

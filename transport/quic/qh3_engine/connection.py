@@ -73,6 +73,7 @@ class Qh3Connection(Qh3Driver):
         self._held_since = 0.0  # or since something was read last
         self._held_events = 0
         self._queued = 0  # events in the core
+        self._fed_events = 1  # of the latest datagrams
         self._repeat_until = 0.0
         self._resuming = False
         self._qh3_streams = cast("dict[int, Qh3Stream]", self.streams)
@@ -97,7 +98,9 @@ class Qh3Connection(Qh3Driver):
             self._receiving = False
         if self._flush_wanted:
             self.flush()
-        elif not self._is_gone and not (len(datagrams) == 1 and self.acknowledgement_can_wait()):
+        elif not self._is_gone and not (
+            len(datagrams) == 1 and self.acknowledgement_can_wait(brought=self._fed_events > 0)
+        ):
             # Acknowledgements and credit go with what those tasks write that were woken just now.
             self.want_flush()
 
@@ -126,7 +129,7 @@ class Qh3Connection(Qh3Driver):
             self._last_heard = self._heard = now
             self._packets += packets
         self._unseen += report[1] - PACKET_OVERHEAD * report[0]
-        events = report[5]
+        events = self._fed_events = report[5]
         self._queued += events
         if self._is_held or self.repeats.waiting:
             self._held_events += events

@@ -131,24 +131,27 @@ class Qh3Driver(BufferedConnection):
         else:
             self.want_flush()
 
-    def acknowledgement_can_wait(self) -> bool:
+    def acknowledgement_can_wait(self, *, brought: bool) -> bool:
         """Whether all that is to be sent is the acknowledgement of one packet; if so, it is sent after `ACK_DELAY`.
 
         The core would have it leave at once. Most often an answer soon takes it along, which saves both ends a packet
-        for each request. The second packet in a row is not kept waiting (RFC 9000 13.2.2).
+        for each request. The second packet in a row that `brought` anything is not kept waiting (RFC 9000 13.2.2); the
+        peer's own late acknowledgement brings nothing.
         """
-        core = self.core
-        if self._ack_at or self.closed is not None:
+        if (self._ack_at and brought) or self.closed is not None or not self._is_only_acknowledgement():
             return False
+        now = monotonic()
+        self._ack_at = self._ack_at or now + ACK_DELAY
+        self._arm(now)
+        return True
+
+    def _is_only_acknowledgement(self) -> bool:
+        """Whether the core has nothing to send but an acknowledgement."""
+        core = self.core
         if core.get_send_buffer_size(None) or self.shares.waiting or core.loss_total != self._losses:
             return False
         timer = core.get_timer()
-        if timer is None or timer[0] != _ACK_TIMER:
-            return False
-        now = monotonic()
-        self._ack_at = now + ACK_DELAY
-        self._arm(now)
-        return True
+        return timer is not None and timer[0] == _ACK_TIMER
 
     def _flush_if_wanted(self) -> None:
         if self._flush_wanted:
@@ -242,6 +245,11 @@ class Qh3Driver(BufferedConnection):
         if self.stood_still():
             return
         now = monotonic()
+        own = self.own_deadline()
+        if self._ack_at - now > TIMER_STEP and own is None and self._is_only_acknowledgement():
+            # Set for an acknowledgement that has ridden along; for the core the one that waits now is due already.
+            self._arm(now)
+            return
         try:
             self.core.handle_timer(now)
             self.take_events()  # first, because it may have been silent for too long
@@ -328,6 +336,7 @@ class Qh3Driver(BufferedConnection):
             congestion_window=core.congestion_window,
             streams_open=len(self.streams),
             bytes_undelivered=self.engine_unsent_total() + core.bytes_in_flight,
+            udp=self.endpoint.counts,
         )
 
     # -- the end -------------------------------------------------------------------------------------------------
