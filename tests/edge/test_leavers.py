@@ -10,7 +10,7 @@ import pytest
 
 from pyconnector.edge import ControlSettings
 from tests.edge.support import memory_edge, run, until, visitors
-from tests.edge.test_two_way import UPGRADE, acknowledge, carry_back, switch
+from tests.edge.tcp.test_two_way import UPGRADE, acknowledge, carry_back, switch
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, connected
 

@@ -14,8 +14,8 @@ from pyconnector.protocol.rpc.registration import Registered
 from pyconnector.transport import quic
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import ClientTls, QuicSettings
+from tests.edge.debug_api.test_control_api import ask
 from tests.edge.support import TUNNEL, memory_edge, run, until
-from tests.edge.test_control_api import ask
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import ACCOUNT, SECRET, ScriptedConnector, connected, echo
 

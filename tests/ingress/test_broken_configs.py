@@ -10,7 +10,7 @@ import yaml
 from pyconnector.ingress import IngressError, parse_ingress, parse_warp_routing
 
 FILES = sorted((Path(__file__).parent / "broken").glob("*.yaml"))
-#: `# expect LINE:COLUMN: place: sentence`; tests/connector/test_broken_configs.py looks at line and column.
+#: `# expect LINE:COLUMN: place: sentence`; tests/connector/config/test_broken_configs.py looks at line and column.
 MARK = re.compile(r"# expect \d+:\d+: (.*)")
 
 

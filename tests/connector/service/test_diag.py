@@ -13,8 +13,8 @@ import pytest
 
 from pyconnector.connector.cli.diagnose import diag as diag_module
 from pyconnector.connector.observe import diagnostics
+from tests.connector.cli.test_cli import _no_environment, edge_for_tests, flags, invoke, running
 from tests.connector.configs import SECRET_TEXT, TUNNEL_ID, token, write_config
-from tests.connector.test_cli import _no_environment, edge_for_tests, flags, invoke, running
 
 __all__ = ["_no_environment"]
 

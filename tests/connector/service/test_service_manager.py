@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pyconnector.connector.cli.process.service_manager import MAX_STATUS_CHARS, ServiceManager
+from tests.connector.cli.test_cli import _no_environment, edge_for_tests, flags, running
 from tests.connector.configs import write_config
-from tests.connector.test_cli import _no_environment, edge_for_tests, flags, running
 
 __all__ = ["_no_environment"]
 
