@@ -26,7 +26,7 @@ class Subject:
 
     name: str
     engine: str = ""
-    "Of ours; empty for a peer."
+    "Of ours, or `http2` for that protocol in place of QUIC; empty for a peer."
     congestion_control: str = "auto"
     workers: int = 1
     "Processes of ours."
@@ -42,7 +42,10 @@ class Subject:
             flags = ["--no-autoupdate", "--no-prechecks", "--metrics", "127.0.0.1:0", "--protocol", "quic"]
             return [self.peer, "tunnel", "--config", config, *addresses, *common, *flags, "run"]
         common += ["--workers", str(self.workers)] if self.workers > 1 else []
-        engine = ["--quic-engine", self.engine, "--congestion-control", self.congestion_control]
+        if self.engine == "http2":
+            engine = ["--protocol", "http2"]
+        else:
+            engine = ["--quic-engine", self.engine, "--congestion-control", self.congestion_control]
         return [sys.executable, "-m", "pyconnector", "run", config, *addresses, *common, *engine]
 
     def version(self) -> str:

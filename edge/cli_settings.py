@@ -35,6 +35,7 @@ class EdgeFlags:
     """The flags as a user writes them, with their defaults."""
 
     listen: str = "127.0.0.1:7844"
+    protocols: str = "quic,http2"
     visitors: str = "127.0.0.1:8080"
     control: str = "127.0.0.1:7845"
     "A control plane's URL; or the address of the debug API, as before there was one. Empty for neither."
@@ -87,6 +88,7 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
         private_hostnames=private.hostnames if private else (),
         gateway=private.gateway if private else None,
         address=parse_address(flags.listen, "--listen"),
+        protocols=tuple(name.strip().lower() for name in flags.protocols.split(",")),
         visitors=VisitorSettings(
             address=parse_address(flags.visitors, "--visitors"),
             identity=not flags.no_identity,

@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for; 1 where anything was found."""
     asked = _parser().parse_args(arguments)
     engines = [asked.engine] if asked.engine else [name for name in ENGINES if importlib.util.find_spec(name)]
+    if asked.transport != TRANSPORTS[0]:
+        engines = engines[:1]  # it has but one
     loops = [asked.loop] if asked.loop else [name for name in LOOPS if importlib.util.find_spec(name)]
     seed = asked.seed if asked.seed is not None else secrets.randbelow(1 << 32)
     combinations = list(itertools.product(engines, loops))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.stress.patience import Patience
 
 #: Transports that a house can be built on.
-TRANSPORTS = ("quic",)
+TRANSPORTS = ("quic", "http2")
 #: Connections of the connector.
 CONNECTIONS = 4
 #: Seconds (of `Patience`) until the house has to be whole again after a disturbance.
@@ -99,13 +99,15 @@ class House:
         self._origins = origins
         self._folder = tempfile.TemporaryDirectory(prefix="pyconnector-stress-")
         self._version = 0
+        over_quic = options.transport == "quic"
         quic = QuicSettings(engine=options.edge_engine, idle_timeout=WIDE, handshake_timeout=WIDE)
         ports = [_free_port(socket.SOCK_STREAM) for _ in range(3)]
         self.places = Places(*(("127.0.0.1", port) for port in ports))
         private = f"127.0.0.1:{origins.ports['tcp']}"
         self._settings = EdgeSettings(
             tunnels=(tunnel(),),
-            address=("127.0.0.1", _free_port(socket.SOCK_DGRAM)),
+            address=("127.0.0.1", _free_port(socket.SOCK_DGRAM if over_quic else socket.SOCK_STREAM)),
+            protocols=(options.transport,),
             visitors=VisitorSettings(address=self.places.http),
             tcp_ports=(
                 TcpPort(destination="tcp.test", port=ports[1]),
@@ -213,9 +215,8 @@ class House:
         ]
         settings = {"keepAliveTimeout": KEEP_ALIVE, "connectTimeout": "61s" if new else "60s"}
         quic = {"idle_timeout": WIDE, "handshake_timeout": WIDE}
-        config = config_for(
-            self.edge, rules, engine=self._options.engine, connections=CONNECTIONS, quic=quic, originRequest=settings
-        )
+        engine = self._options.engine if self._options.transport == "quic" else self._options.transport
+        config = config_for(self.edge, rules, engine=engine, connections=CONNECTIONS, quic=quic, originRequest=settings)
         return replace(config, lifecycle=replace(config.lifecycle, rpc_timeout=WIDE))
 
 

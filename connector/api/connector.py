@@ -26,8 +26,10 @@ from pyconnector.connector.link.edge_connection import EdgeConnection, Identity,
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
+from pyconnector.connector.link.protocol_choice import ProtocolChoice
+from pyconnector.connector.link.quic_return import QuicReturn
 from pyconnector.connector.link.session_factory import SessionFactory
-from pyconnector.connector.link.supervisor import Supervisor
+from pyconnector.connector.link.supervisor import Reach, Supervisor
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.metrics_server import MetricsServer
@@ -177,10 +179,11 @@ class Connector:
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
         self._network = NetworkWatch()
+        choice = ProtocolChoice(config.edge.protocol)
         services = self._services()
         self._supervisor = Supervisor(
             indices=indices[:count],
-            book=book,
+            reach=Reach(book, choice),
             make_attempt=lambda plan: self._attempt(plan, services),
             make_backoff=self._make_backoff,
             tracker=self.tracker,
@@ -188,6 +191,16 @@ class Connector:
         )
         self._running = self._tasks.spawn(self._run(self._supervisor, self._network), name="supervisor")
         self._running.add_done_callback(lambda _: self.tracker.wake())
+        if choice.is_open:
+            returning = QuicReturn(
+                choice,
+                dial=quic_dialer(config.edge, self._engine, self._network),
+                connections=self._edge_connections,
+                renew=self._renew,
+                network=self._network,
+            )
+            looking = self._tasks.spawn(returning.run(), name="return to QUIC")
+            self._running.add_done_callback(lambda _: looking.cancel())
         if self._engine.is_open:
             following = self._tasks.spawn(
                 self._engine.follow(self._edge_connections, self._renew), name="engine choice"

@@ -36,6 +36,8 @@ class ConnectionInfo:
     address: Address | None = None
     location: str = ""
     connection_id: UUID | None = None
+    protocol: str = ""
+    "Over what it was registered last: `quic` or `http2`; empty before."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class Registered:
     location: str
     connection_id: UUID
     remotely_managed: bool
+    protocol: str = "quic"
+    "`quic` or `http2`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

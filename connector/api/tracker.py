@@ -55,6 +55,7 @@ class ConnectionTracker:
                 address=event.address,
                 location=event.location,
                 connection_id=event.connection_id,
+                protocol=event.protocol,
             )
             self.refused = None
             self._locate(event.index, event.location)

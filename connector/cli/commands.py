@@ -85,8 +85,10 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
 
 @click.group("edge", invoke_without_command=True)
 @click.option(
-    "--listen", default="127.0.0.1:7844", metavar="HOST:PORT", show_default=True, help="For connectors (QUIC)."
+    "--listen", default="127.0.0.1:7844", metavar="HOST:PORT", show_default=True, help="For connectors (UDP and TCP)."
 )
+@click.option("--protocols", default="quic,http2", metavar="NAMES", show_default=True,
+              help="Over which connectors may come.")  # fmt: skip
 @click.option(
     "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
 )

@@ -45,9 +45,6 @@ from pyconnector.transport.tls.edge_roots import find_roots
 #: Names a config file has in the default directories.
 FILE_NAMES = ("config.yml", "config.yaml")
 _TAG = re.compile(r"([a-zA-Z0-9!#$%&'*+\-.^_`|~]+)=([\x20-\x7e]+)")
-_NO_HTTP2 = " (HTTP/2 to the edge is not supported yet: leave this out, and let UDP to port 7844 out of the network)"
-#: Protocols of the reference that are not there, with the reason.
-_MISSING_PROTOCOLS = {"http2": _NO_HTTP2, "h2mux": _NO_HTTP2}
 #: What other programs call a log level.
 _LEVELS_OF_OTHERS = {
     "warning": "warn", "err": "error", "critical": "fatal", "crit": "fatal", "panic": "fatal", "trace": "debug",
@@ -57,7 +54,7 @@ _LEVELS_OF_OTHERS = {
 MIN_WINDOW = 65_536
 #: The words that some flags take.
 CHOICES = {
-    "protocol": ("auto", "quic"),
+    "protocol": ("auto", "quic", "http2", "h2mux"),
     "quic-engine": ("auto", "aioquic", "qh3"),
     "congestion-control": ("auto", "bbr", "cubic", "reno"),
     "edge-ip-version": ("auto", "4", "6"),
@@ -218,6 +215,7 @@ class _Loading:
             ip_version=ip_version,
             bind_address=bind,
             post_quantum=values.get("post-quantum", False),
+            protocol=self._protocol(),
             quic=QuicSettings(
                 engine=values.get("quic-engine", "auto"),
                 congestion_control=values.get("congestion-control", "auto"),
@@ -229,6 +227,18 @@ class _Loading:
                 ),
             ),
         )
+
+    def _protocol(self) -> str:
+        """The protocol; where only post-quantum key exchange will do, QUIC, for HTTP/2 cannot be held to it."""
+        protocol: str = self.values.get("protocol", "auto")
+        if protocol == "h2mux":
+            self._warn("protocol", "h2mux is gone, and http2 is used in its place")
+            protocol = "http2"
+        if not self.values.get("post-quantum"):
+            return protocol
+        if protocol == "http2":
+            self._problem("protocol", "http2 cannot be held to post-quantum key exchange; use quic with post-quantum")
+        return "quic"
 
     def _lifecycle(self) -> LifecycleConfig:
         grace = self.values.get("grace-period", 30.0)
@@ -391,9 +401,8 @@ class _Loading:
         for name, choices in CHOICES.items():
             value = self.values.get(name)
             if value is not None and value not in choices:
-                extra = _MISSING_PROTOCOLS.get(value, "") if name == "protocol" else ""
-                meant = "" if extra else closest(value, choices)
-                message = f'"{value}" is not one of {", ".join(choices)}{extra}'
+                meant = closest(value, choices)
+                message = f'"{value}" is not one of {", ".join(choices)}'
                 self._problem(name, f"{message}; did you mean {meant}?" if meant else message)
 
     def _positive(self, name: str, default: int, *, least: int = 1, most: int = (1 << 62) - 1) -> int:

@@ -45,6 +45,8 @@ class EdgeConfig:
     ip_version: str = "auto"
     bind_address: str | None = None
     post_quantum: bool = False
+    protocol: str = "auto"
+    "auto, quic or http2."
     quic: QuicSettings = field(default_factory=QuicSettings)
 
 

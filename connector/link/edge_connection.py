@@ -251,6 +251,7 @@ class EdgeConnection:
                 location=details.location,
                 connection_id=details.connection_id,
                 remotely_managed=details.remotely_managed,
+                protocol=session.protocol,
             )
         )
 

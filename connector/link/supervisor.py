@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.connector.api.events import Disconnected, Reconnecting, Refused
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
+from pyconnector.connector.link.session import QUIC
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.ingress.config.durations import format_duration
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.api.tracker import ConnectionTracker
     from pyconnector.connector.discovery.address_book import AddressBook
     from pyconnector.connector.link.backoff import Backoff
+    from pyconnector.connector.link.protocol_choice import ProtocolChoice
     from pyconnector.protocol.rpc.registration import ConnectionDetails
     from pyconnector.transport.seam import Connection
 
@@ -77,6 +79,14 @@ class _Slot:
     "Its attempt was drained to make room for another."
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where connections are dialled, and over which protocol."""
+
+    book: AddressBook
+    choice: ProtocolChoice
+
+
 class Supervisor:
     """Runs the connections of `indices` until it is drained or cancelled."""
 
@@ -84,16 +94,17 @@ class Supervisor:
         self,
         *,
         indices: Sequence[int],
-        book: AddressBook,
+        reach: Reach,
         make_attempt: Callable[[Plan], Attempt],
         make_backoff: Callable[[], Backoff],
         tracker: ConnectionTracker,
         emit: Callable[[Event], None],
     ) -> None:
-        self._book = book
+        self._book = reach.book
         self._make_attempt = make_attempt
         self._tracker = tracker
         self._emit = emit
+        self._choice = reach.choice
         self._slots = [_Slot(index, make_backoff()) for index in indices]
         self._draining = asyncio.Event()
         self._told: dict[tuple[int, bool, str], float] = {}
@@ -201,20 +212,23 @@ class Supervisor:
                 self._log.error("No edge address is left for this connection", **fields(connIndex=slot.index))
                 return
             plan = Plan(
-                index=slot.index, address=address, local_port=slot.port, previous_attempts=slot.backoff.failures
-            )
+                index=slot.index, address=address, local_port=slot.port, previous_attempts=slot.backoff.failures,
+                protocol=self._choice.protocol(slot.index),
+            )  # fmt: skip
             attempt = slot.attempt = self._make_attempt(plan)
-            watching = asyncio.ensure_future(self._wake_others(slot, attempt))
+            watching = asyncio.ensure_future(self._wake_others(slot, attempt, plan))
             try:
                 ended = await attempt.run()
             finally:
                 watching.cancel()
-                if attempt.connection is not None:
+                if attempt.connection is not None and plan.protocol == QUIC:
                     slot.port = attempt.connection.local_address[1]
                 slot.attempt = None
             if attempt.details is not None:
                 slot.backoff.reset()
                 self._told.clear()
+            else:
+                self._choice.failed(plan, ended)
             self._emit(Disconnected(index=slot.index, reason=ended.reason))
             renewing, slot.renewing = slot.renewing, False
             if self._draining.is_set():
@@ -225,10 +239,11 @@ class Supervisor:
                 continue
             await self._wait(slot, plan, ended)
 
-    async def _wake_others(self, slot: _Slot, attempt: Attempt) -> None:
+    async def _wake_others(self, slot: _Slot, attempt: Attempt, plan: Plan) -> None:
         """Once `attempt` has registered, the edge can be reached: whoever waits for that need not wait longer."""
         while attempt.details is None:
             await self._tracker.wait_change()
+        self._choice.registered(plan)
         self._wake(each for each in self._slots if each is not slot)
 
     async def _wait(self, slot: _Slot, plan: Plan, ended: Ended) -> None:

@@ -6,6 +6,7 @@ writes the text format. Each Connector has a registry of its own, so that severa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from pyconnector.connector.api.events import ConnectionState
+from pyconnector.connector.link.session import HTTP2, QUIC
 from pyconnector.connector.observe.datagram_metrics import datagram_families
 from pyconnector.connector.version import version
 
@@ -121,7 +124,18 @@ class ConnectorCollector(Collector):
         c = self._counters
         yield _counter("quic_client_total_connections", "Connections begun", c.quic_connections)
         yield _counter("quic_client_closed_connections", "Connections ended", c.quic_closed)
-        found = [({"conn_index": str(i)}, conn.statistics()) for i, conn in sorted(self._connections().items())]
+        protocols = Counter(
+            info.protocol for info in self._tracker.connections.values() if info.state is ConnectionState.REGISTERED
+        )
+        yield _metric(
+            "pyconnector_registered_connections", "gauge", "Registered connections by protocol",
+            [({"protocol": protocol}, protocols[protocol]) for protocol in (QUIC, HTTP2)],
+        )  # fmt: skip
+        found = [
+            ({"conn_index": str(i)}, statistics)
+            for i, conn in sorted(self._connections().items())
+            if (statistics := conn.statistics()).engine != "h2"
+        ]
         for name, kind, help_text, attribute, scale in _QUIC_METRICS:
             samples = [
                 (labels, value * scale)

@@ -84,13 +84,18 @@ def read_request(fields: Fields, kind: Kind, *, ended: bool) -> RequestHead:
     websocket = kind is Kind.WEBSOCKET
     pseudo: dict[bytes, bytes] = {}
     metadata: list[tuple[bytes, bytes]] = []
-    cookies: list[bytes] = []
+    cookies: list[int] = []  # where the first is
     host, framed = b"", False
     for name, value in fields:
         if name[:1] == b":":
             pseudo[name] = value
-        elif name == b"cookie":
-            cookies.append(value)
+        elif name == b"cookie":  # one field may come in several (RFC 9113 8.2.3)
+            if cookies:
+                value = metadata[cookies[0]][1] + b"; " + value
+                metadata[cookies[0]] = (b"HttpHeader:Cookie", value)
+            else:
+                cookies.append(len(metadata))
+                metadata.append((b"HttpHeader:Cookie", value))
         elif name == b"host":
             host = host or value
         elif name == b"transfer-encoding":
@@ -102,8 +107,6 @@ def read_request(fields: Fields, kind: Kind, *, ended: bool) -> RequestHead:
         else:
             framed = True
             metadata.append((b"HttpHeader:Content-Length", value))
-    if cookies:  # RFC 9113 8.2.3
-        metadata.append((b"HttpHeader:Cookie", b"; ".join(cookies)))
     if not (framed or ended or websocket):
         metadata.append((b"HttpHeader:Transfer-Encoding", b"chunked"))
     metadata.append((METHOD_KEY, pseudo.get(b":method", b"")))

@@ -51,14 +51,15 @@ def config_to(
     quic: Mapping[str, Any] | None = None,
     **top: Any,
 ) -> ConnectorConfig:
-    """The config of a connector to whatever edge listens at `address`."""
+    """The config of a connector to whatever edge listens at `address`. The engine `http2` is that protocol."""
     return ConnectorConfig(
         credentials=credentials(),
         ingress=parse_ingress({"ingress": list(rules), **top}),
         edge=EdgeConfig(
             addresses=("{}:{}".format(*address),),
             ca_file=str(ca_path) if ca_path else None,
-            quic=QuicSettings(engine=engine, **(quic or {})),
+            protocol="http2" if engine == "http2" else "quic",
+            quic=QuicSettings(engine="auto" if engine == "http2" else engine, **(quic or {})),
         ),
         lifecycle=LifecycleConfig(ha_connections=connections, grace_period=5.0, rpc_timeout=2.0),
     )

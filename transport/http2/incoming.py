@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyconnector.transport.http2.engine import Engine
 
 #: Streams that the peer may take back (CVE-2023-44487): at once, and each second.
-MAX_RESETS, RESETS_A_SECOND = 20_000, 5_000.0
+MAX_RESETS, RESETS_A_SECOND = 10_000, 1_000.0
 #: Frames that carry nothing but want work, of whatever kind: at once, and each second.
 MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 10_000, 1_000.0
 #: Updates of windows that our data frames called for and that may still come: two for each.

@@ -14,6 +14,7 @@ from pyconnector.connector.link.session import HTTP2, Session
 from pyconnector.connector.requests.running import RunningRequests
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.http.http2_form import Kind, kind_of
+from pyconnector.transport.buffers.connection import ACCEPT_QUEUE
 from pyconnector.transport.errors import ConnectionClosed, TransportError
 from pyconnector.transport.http2 import Http2Stream
 
@@ -54,6 +55,7 @@ class Http2Session(Session):
         self._rpc_timeout = rpc_timeout
         self._log = log
         self._serving = False
+        self._early: list[Http2Stream] = []
         self._control: asyncio.Future[Http2Stream] = asyncio.get_running_loop().create_future()
         connection.set_stream_handler(self._accept)
 
@@ -76,8 +78,11 @@ class Http2Session(Session):
         raise ConnectionClosed(f"the edge asked for no control stream within {CONTROL_TIMEOUT:g} s", local=True)
 
     def serve(self) -> None:
-        """See `Session.serve`."""
+        """See `Session.serve`. What the edge sent since it accepted the registration is served first."""
         self._serving = True
+        waiting, self._early = self._early, []
+        for stream in waiting:
+            self._accept(stream)
 
     async def delivered(self) -> None:
         """See `Session.delivered`: the edge answers a PING once it has read all that was sent before.
@@ -96,7 +101,9 @@ class Http2Session(Session):
         if kind is Kind.CONTROL and not self._control.done():
             stream.send_head([(b":status", b"200")])
             self._control.set_result(stream)
-        elif kind is Kind.CONTROL or not self._serving:
+        elif not self._serving and kind is not Kind.CONTROL and len(self._early) < ACCEPT_QUEUE:
+            self._early.append(stream)
+        elif not self._serving or kind is Kind.CONTROL:
             stream.reset()
             stream.stop()
         elif kind is not Kind.UPDATE and (reason := self.running.refusal):

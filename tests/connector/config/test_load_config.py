@@ -92,7 +92,7 @@ def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
         ("grace-period: 4m\n", "config.yml:2:15: grace-period: must be between 0s and 3m"),
         ("ha-connections: 0\n", "config.yml:2:17: ha-connections: must be between 1 and 256"),
         ("loglevel: loud\n", 'config.yml:2:11: loglevel: "loud" is no log level (debug, info, warn, error, fatal)'),
-        ("protocol: tcp\n", 'config.yml:2:11: protocol: "tcp" is not one of auto, quic'),
+        ("protocol: tcp\n", 'config.yml:2:11: protocol: "tcp" is not one of auto, quic, http2, h2mux'),
         ("tag: [nonsense]\n", 'config.yml:2:7: tag[0]: "nonsense" is no tag; write NAME=VALUE in printable ASCII'),
         ("edge-bind-address: nowhere\n", 'config.yml:2:20: edge-bind-address: "nowhere" is no IP address'),
         ("cacert: /does/not/exist\n", "config.yml:2:9: cacert: the file /does/not/exist does not exist"),
@@ -110,7 +110,8 @@ def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
          'config.yml:2:11: loglevel: "warning" is no log level (debug, info, warn, error, fatal); did you mean warn?'),
         ("loglevel: Inf\n",
          'config.yml:2:11: loglevel: "inf" is no log level (debug, info, warn, error, fatal); did you mean info?'),
-        ("protocol: Quick\n", 'config.yml:2:11: protocol: "Quick" is not one of auto, quic; did you mean quic?'),
+        ("protocol: Quick\n",
+         'config.yml:2:11: protocol: "Quick" is not one of auto, quic, http2, h2mux; did you mean quic?'),
     ],
 )  # fmt: skip
 def test_a_problem_has_its_place_and_a_sentence(tmp_path: Path, text: str, expected: str) -> None:
@@ -284,10 +285,21 @@ def test_a_tunnel_that_is_no_text_is_an_error_whatever_the_credentials(tmp_path:
     assert [problem.path for problem in problems if not problem.warning] == [("tunnel",)]
 
 
-def test_protocols_that_are_missing_are_explained(tmp_path: Path) -> None:
-    for name in ("http2", "h2mux"):
-        (found,) = problems(tmp_path, f"protocol: {name}\n{RULES}")
-        assert f'"{name}" is not one of auto, quic (HTTP/2 to the edge is not supported yet' in found
+@pytest.mark.parametrize(
+    ("text", "protocol"),
+    [("", "auto"), ("protocol: auto\n", "auto"), ("protocol: quic\n", "quic"), ("protocol: http2\n", "http2"),
+     ("protocol: h2mux\n", "http2"), ("post-quantum: true\n", "quic")],
+)  # fmt: skip
+def test_the_protocol_is_taken(tmp_path: Path, text: str, protocol: str) -> None:
+    config = load_config(str(write_config(tmp_path, text + RULES)))
+    assert config.edge.protocol == protocol
+    warned = [str(problem) for problem in config.warnings if "h2mux" in str(problem)]
+    assert bool(warned) == ("h2mux" in text)
+
+
+def test_http2_with_post_quantum_alone_is_an_error(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, f"protocol: http2\npost-quantum: true\n{RULES}")
+    assert "http2 cannot be held to post-quantum key exchange" in found
 
 
 ONE_ORIGIN = {name: FLAGS[name] for name in (*ONE_ORIGIN_FLAGS, *REQUEST_FLAGS)}

@@ -15,10 +15,12 @@ from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.discovery.address_book import AddressBook, Region
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
+from pyconnector.connector.link.protocol_choice import ProtocolChoice
 from pyconnector.connector.link.supervisor import (
     MAX_RETRY_AFTER_SECONDS,
     NO_ROUTE_SECONDS,
     PERMANENT_REFUSAL_SECONDS,
+    Reach,
     Supervisor,
     sentence,
 )
@@ -63,6 +65,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     drained: list[int] = field(default_factory=list)
     drain_seconds: float = 0.0
+    protocol: str = "quic"
     cancelled: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,7 @@ class World:
         )
         self.supervisor = Supervisor(
             indices=range(self.count),
-            book=book,
+            reach=Reach(book, ProtocolChoice(self.protocol)),
             make_attempt=self.attempt,
             make_backoff=lambda: Backoff(random=lambda: self.random),
             tracker=self.tracker,

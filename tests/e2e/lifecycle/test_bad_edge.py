@@ -22,6 +22,9 @@ from tests.support.house import Eager, config_for, config_to, tunnel
 from tests.support.leaks import run_clean
 from tests.support.scripted_edge import scripted_edge
 
+#: These tests write on data streams themselves.
+QUIC_ONLY = True
+
 RULES = [{"service": "http_status:204"}]
 
 

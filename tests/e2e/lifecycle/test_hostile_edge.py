@@ -14,6 +14,9 @@ from tests.support.leaks import nothing_left, run_clean
 from tests.support.scripted_edge import answer_of, get_request
 from tests.support.wire import illegal_openings, illegal_requests
 
+#: These tests write on data streams themselves.
+QUIC_ONLY = True
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HONEST = get_request("/honest", (b"HttpHeader:X-A", b"1"))
 

@@ -20,6 +20,8 @@ from tests.support.leaks import run_clean
 from tests.support.load import under_load
 from tests.support.raw_visitor import RawVisitor, get
 
+#: These tests look at UDP ports and lose packets.
+QUIC_ONLY = True
 RULES = [{"service": "http_status:204"}]
 
 

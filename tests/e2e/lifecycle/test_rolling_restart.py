@@ -30,7 +30,8 @@ def test_connectors_restarted_in_turn_drop_nothing(tmp_path: Path, engine: str) 
     async def test() -> None:
         async with raw_origin(takes_its_time) as origin, edge_for_tests() as edge, contextlib.AsyncExitStack() as stack:
             path = config(tmp_path, f"  - service: http://127.0.0.1:{origin.port}\n")
-            command = ("run", path, *flags(edge), "--quic-engine", engine)
+            by = ("--protocol", "http2") if engine == "http2" else ("--quic-engine", engine)
+            command = ("run", path, *flags(edge), *by)
             first = await stack.enter_async_context(pyconnector(*command))
             await first.line("Registered tunnel connection")
             second = await stack.enter_async_context(pyconnector(*command))

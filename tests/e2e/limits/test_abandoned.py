@@ -16,6 +16,9 @@ from tests.support.scripted_edge import get_request
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream
 
+#: These tests write on data streams themselves.
+QUIC_ONLY = True
+
 STREAMS = 10_000
 AT_ONCE = 250
 OPENING = encode_connect_request(get_request("/abandoned"))

@@ -119,6 +119,9 @@ def test_a_port_where_nobody_listens(engine: str, caplog: pytest.LogCaptureFixtu
                     for path in ("/1", "/2"):
                         answer = await visitor.request(get(path, "bad.test"))
                         assert answer.status == 502
+                        if engine == "http2":  # which has no place for a reason
+                            assert b"could not reach the service" in answer.body
+                            continue
                         assert f"127.0.0.1:{port} refused the connection".encode() in answer.body
                         assert answer.body.count(b"Unable to reach the origin service") == 1
         assert len(sentences(caplog)) == 2

@@ -71,7 +71,7 @@ class Route:
 
 @pytest.fixture(
     scope="module",
-    params=[(engine, scheme) for engine in ("aioquic", "qh3") for scheme in ("h2c", "https")],
+    params=[(engine, scheme) for engine in ("aioquic", "qh3", "http2") for scheme in ("h2c", "https")],
     ids=lambda param: "-".join(param),
 )
 def route(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:

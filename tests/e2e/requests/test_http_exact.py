@@ -52,6 +52,11 @@ async def house_over(script: Script, engine: str = "aioquic") -> AsyncIterator[t
 
 
 def test_targets_and_header_values_reach_the_origin_unchanged(engine: str) -> None:
+    expected = HEADERS
+    if engine == "http2":  # which joins what may have been parted on the way (RFC 9113 8.2.3)
+        at = HEADERS.index(("Cookie", "a=1; b=2"))
+        expected = [*HEADERS[:at], ("Cookie", "a=1; b=2; c=3"), *HEADERS[at + 2 :]]
+
     async def test() -> None:
         heads: list[bytes] = []
 
@@ -73,15 +78,15 @@ def test_targets_and_header_values_reach_the_origin_unchanged(engine: str) -> No
                 assert request_line == f"GET {target} HTTP/1.1"
                 assert "Host: app.test:8080" in received  # the edge spells a host in one way
                 fields = [tuple(line.split(": ", 1)) for line in received]
-                for name, value in HEADERS:
+                for name, value in expected:
                     there = [v for n, v in fields if n.lower() == name.lower()]
-                    assert there == [v for n, v in HEADERS if n.lower() == name.lower()], name
+                    assert there == [v for n, v in expected if n.lower() == name.lower()], name
                     assert value in there
-                added = {n.lower() for n, _ in fields} - {n.lower() for n, _ in HEADERS}
+                added = {n.lower() for n, _ in fields} - {n.lower() for n, _ in expected}
                 assert added == {"host", "connection", "cf-warp-tag-id"}
                 # The order among those that were sent is the order that they were sent in (User-Agent goes first).
-                names = [n.lower() for n, _ in fields if n.lower() in {name.lower() for name, _ in HEADERS}]
-                assert names[1:] == [n.lower() for n, _ in HEADERS if n != "User-Agent"]
+                names = [n.lower() for n, _ in fields if n.lower() in {name.lower() for name, _ in expected}]
+                assert names[1:] == [n.lower() for n, _ in expected if n != "User-Agent"]
 
     run_clean(test)
 

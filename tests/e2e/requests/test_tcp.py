@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -37,6 +38,11 @@ async def port_to(
         rules = [{"hostname": "db.test", "service": f"tcp://{service}"}, {"service": "http_status:404"}]
         async with open_house(rules, engine=engine) as house:
             yield await house.edge.add_tcp_port("db.test" if carriage == "websocket" else service), house, origin
+            # Whoever has just left is not cut off at the service too by a house that closes meanwhile.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    while house.connector.statistics().active_requests:
+                        await asyncio.sleep(0.001)
 
 
 async def echo(peer: Peer) -> None:
