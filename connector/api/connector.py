@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.active.orchestrator import Orchestrator
+from pyconnector.connector.api.authority import check_authority
 from pyconnector.connector.api.errors import ConnectorError, EdgeNotFound, RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
 from pyconnector.connector.api.tracker import ConnectionTracker
@@ -45,8 +46,6 @@ from pyconnector.origins.dns.virtual import VirtualDns
 from pyconnector.origins.layers.access.layer import AccessLayer
 from pyconnector.protocol.http.headers import canonical_name
 from pyconnector.protocol.rpc.registration import Refusal
-from pyconnector.transport.errors import ConnectFailed
-from pyconnector.transport.tls.edge_roots import find_roots
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -161,7 +160,7 @@ class Connector:
         self._begun = True
         config = self.config
         try:
-            _check_authority(config.edge.ca_file)
+            check_authority(config.edge.ca_file)
             await self._orchestrator.start(config.ingress, config.warp_routing)
             if config.metrics is not None:
                 await self.metrics_server.start(config.metrics)
@@ -439,13 +438,3 @@ async def _fetch_access_keys(url: str) -> bytes:
     from pyconnector.connector.access_keys import fetch_https  # only where a rule demands access
 
     return await fetch_https(url)
-
-
-def _check_authority(file: str | None) -> None:
-    """A file that vouches for nobody: every attempt to connect would fail, and none would be the last."""
-    if file is None:
-        return
-    try:
-        find_roots(file)
-    except ConnectFailed as error:
-        raise StartFailed(error.reason) from error
