@@ -109,7 +109,7 @@ def test_every_row_of_the_parity_matrix_has_its_test() -> None:
     matrix, _, gaps = text_of(ROOT / "docs" / "parity.md").partition("## Known gaps")
     rows = [line for line in matrix.splitlines() if re.match(r"\| (?!reference \|)[^-]", line)]
     assert len(rows) > 100
-    assert gaps.count("\n| ") > 10
+    assert gaps.count("\n| ") > 3
     for row in rows:
         assert row.count(" | ") == 2, row
         assert CITED_TEST.search(row.rpartition(" | ")[2]) or "(#known-gaps)" in row, row
