@@ -2,6 +2,7 @@
 
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
+    CertificatePair,
     ControlSettings,
     DirectorySettings,
     EdgeSettings,
@@ -14,6 +15,7 @@ from pyconnector.edge.settings import (
 )
 
 __all__ = [
+    "CertificatePair",
     "ControlSettings",
     "DirectorySettings",
     "EdgeSettings",

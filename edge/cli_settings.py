@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pyconnector.edge.settings import (
+    CertificatePair,
     ControlSettings,
     DirectorySettings,
     EdgeSettings,
@@ -23,6 +24,8 @@ from pyconnector.edge.settings import (
 from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyconnector.edge.private.file import PrivateFile
     from pyconnector.edge.settings import HostPort
 
@@ -37,6 +40,11 @@ class EdgeFlags:
     listen: str = "127.0.0.1:7844"
     protocols: str = "quic,http2"
     visitors: str = "127.0.0.1:8080"
+    visitors_tls: str = ""
+    "The address for visitors over TLS; empty for none."
+    tls_certs: tuple[str, ...] = ()
+    tls_keys: tuple[str, ...] = ()
+    "Files, in pairs."
     control: str = "127.0.0.1:7845"
     "A control plane's URL; or the address of the debug API, as before there was one. Empty for neither."
     debug_api: str = ""
@@ -91,6 +99,8 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
         protocols=tuple(name.strip().lower() for name in flags.protocols.split(",")),
         visitors=VisitorSettings(
             address=parse_address(flags.visitors, "--visitors"),
+            tls_address=parse_address(flags.visitors_tls, "--visitors-tls") if flags.visitors_tls else None,
+            certificates=certificate_pairs(flags.visitors_tls, flags.tls_certs, flags.tls_keys),
             identity=not flags.no_identity,
             error_details=not flags.hide_error_details,
         ),
@@ -124,6 +134,19 @@ def _private(path: str) -> PrivateFile | None:
     from pyconnector.edge.private.file import read_private_file  # only where there is one
 
     return read_private_file(Path(path), parse_address)
+
+
+def certificate_pairs(address: str, certs: Sequence[str], keys: Sequence[str]) -> tuple[CertificatePair, ...]:
+    """Return the pairs that `--tls-cert` and `--tls-key` name, in their order.
+
+    Raises:
+        SettingsError: one half is missing, or the address.
+    """
+    if len(certs) != len(keys):
+        raise SettingsError("each --tls-cert needs its --tls-key, in the same order")
+    if bool(certs) != bool(address):
+        raise SettingsError("--visitors-tls, --tls-cert and --tls-key go together")
+    return tuple(CertificatePair(certificate=Path(cert), key=Path(key)) for cert, key in zip(certs, keys, strict=True))
 
 
 def parse_address(text: str, flag: str) -> HostPort:

@@ -127,6 +127,19 @@ class LocalEdge:
     ) -> None:
         await self.stop()
 
+    @property
+    def visitor_tls_address(self) -> HostPort | None:
+        """Where visitors reach it over TLS; None without a certificate."""
+        return self._visitors.tls_address
+
+    @property
+    def visitors_url(self) -> str:
+        """Where visitors reach it, over TLS where there is a certificate."""
+        secure = self.visitor_tls_address
+        if secure is not None:
+            return f"https://{host_port_text(secure)}"
+        return f"http://{host_port_text(self.visitor_address)}"
+
     def add_tunnel(self, account_tag: str, tunnel_id: UUID, secret: bytes, hostnames: Sequence[str] = ()) -> None:
         """Let connectors register for one more tunnel. Without `hostnames` it serves what no other tunnel does.
 
@@ -166,7 +179,7 @@ class LocalEdge:
         if settings.gateway is not None:
             await self._open_gateway(settings.gateway)
         if self.follower is not None:
-            self.follower.announce(visitors=f"http://{host_port_text(self.visitor_address)}")
+            self.follower.announce(visitors=self.visitors_url)
         for tcp_port in settings.tcp_ports:
             await self._open_tcp_port(tcp_port)
         if settings.control is not None:

@@ -114,10 +114,22 @@ class TcpPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CertificatePair:
+    """A certificate that visitors are shown, with its chain, and its key: PEM files, read anew when they change."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisitorSettings:
     """How visitors are served over HTTP/1.1 and HTTP/2. Times in seconds."""
 
     address: HostPort = ("127.0.0.1", 0)
+    tls_address: HostPort | None = None
+    "Where they are served over TLS, beside `address`."
+    certificates: tuple[CertificatePair, ...] = ()
+    "Chosen by the name that a visitor asks for (SNI); the first where none has it."
     identity: bool = True
     "Tell the far end who visits: Cf-Connecting-Ip, X-Forwarded-For, X-Forwarded-Proto and Cf-Ray."
     error_details: bool = True
@@ -131,6 +143,10 @@ class VisitorSettings:
     "From the request to the head of its response; then the visitor is told 524."
     write_timeout: float = 100.0
     "While a visitor takes nothing at all of a response; then it is cut off."
+
+    def __post_init__(self) -> None:
+        if bool(self.certificates) != (self.tls_address is not None):
+            raise SettingsError("TLS for visitors needs an address and at least one certificate with its key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

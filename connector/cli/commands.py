@@ -92,6 +92,10 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
 @click.option(
     "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
 )
+@click.option("--visitors-tls", default="", metavar="HOST:PORT", help="For visitors over TLS (HTTPS).")
+@click.option("--tls-cert", "tls_certs", multiple=True, metavar="FILE",
+              help="A certificate with its chain, for the names in it. Repeatable.")  # fmt: skip
+@click.option("--tls-key", "tls_keys", multiple=True, metavar="FILE", help="The key of each --tls-cert, in its order.")
 @click.option("--control", default="127.0.0.1:7845", metavar="URL", show_default=True,
               help="The control plane to follow; or HOST:PORT for the debug API, empty for none.")  # fmt: skip
 @click.option("--control-token-file", default="", metavar="FILE",

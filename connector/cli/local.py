@@ -65,6 +65,8 @@ async def _serve_edge(settings: EdgeSettings) -> int:
                 click.echo(f"CONNECT:    {_text(edge.gateway.http_address)}")
             if edge.gateway is not None and edge.gateway.socks_address is not None:
                 click.echo(f"SOCKS5:     {_text(edge.gateway.socks_address)}")
+            if edge.visitor_tls_address is not None:
+                click.echo(f"over TLS:   {edge.visitors_url}/")
             if edge.control_address is not None:
                 click.echo(f"control:    http://{_text(edge.control_address)}/")
             await signals.stop.wait()

@@ -12,8 +12,7 @@ from pyconnector.protocol.streams.connect import ConnectionType
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
 
-#: Of http, which is all that visitors speak here.
-_DEFAULT_PORT = 80
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Spellings of hosts whose normal form is kept, each of 261 bytes at most: requests name the same few again and again.
 HOSTS_KEPT = 1024
 
@@ -26,7 +25,7 @@ def tunnel_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) 
         kind=ConnectionType.WEBSOCKET if request.websocket else ConnectionType.HTTP,
         head=RequestHead(
             request.method,
-            normal_host(request.host),
+            normal_host(request.host, request.scheme),
             request.target.decode("latin-1"),
             headers,
             request.body_length,
@@ -36,15 +35,16 @@ def tunnel_request(request: VisitorRequest, headers: list[tuple[bytes, bytes]]) 
 
 
 @lru_cache(maxsize=HOSTS_KEPT)
-def normal_host(host: bytes) -> str:
+def normal_host(host: bytes, scheme: str = "http") -> str:
     """Return a Host value as it goes on: lower case, without the dot of the root and without the port of its scheme.
 
     Spellings that mean the same (RFC 9110 4.2.3) must not meet different rules, here or behind the tunnel.
     """
     name = host_name(host)
     port = host.rpartition(b"]")[2].partition(b":")[2]
-    number = int(port) if port else _DEFAULT_PORT
-    return name if number == _DEFAULT_PORT else f"{name}:{number}"
+    default = _DEFAULT_PORTS[scheme]
+    number = int(port) if port else default
+    return name if number == default else f"{name}:{number}"
 
 
 @lru_cache(maxsize=HOSTS_KEPT)

@@ -16,6 +16,7 @@ _STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii") for s
 #: Characters of a reason that a page shows.
 MAX_REASON = 1000
 
+MISDIRECTED = "This connection was opened for another name: its certificate does not speak for the host of the request."
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 OPTIONS_ANSWER = b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\r\n"
 

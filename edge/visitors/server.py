@@ -11,6 +11,8 @@ from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
 from pyconnector.edge.visitors.first_bytes import FirstBytes
 from pyconnector.edge.visitors.identity import RayNumbers
+from pyconnector.edge.visitors.tls.arrival import IN_THE_CLEAR, Arrival
+from pyconnector.edge.visitors.tls.certificates import VisitorCertificates
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.tunnels import Tunnels
@@ -43,6 +45,10 @@ class VisitorServer:
         self.turns = Turns()
         self._connections: set[VisitorConnection] = set()
         self._listener = Listener(lambda: FirstBytes(self), "visitors")
+        self._certificates: VisitorCertificates | None = None
+        self._tls_listener: Listener | None = None
+        self.tls_address: HostPort | None = None
+        "Where visitors are served over TLS, once started."
         self._sweep: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -56,8 +62,15 @@ class VisitorServer:
 
         Raises:
             OSError: the address is taken or not ours.
+            SettingsError: a certificate cannot be used.
         """
         bound = await self._listener.start(*self.settings.address)
+        if self.settings.tls_address is not None:
+            self._certificates = VisitorCertificates(self.settings.certificates)
+            listener = Listener(lambda: FirstBytes(self), "visitors over TLS", tls=self._certificates.context)
+            self._tls_listener = listener
+            self.tls_address = await listener.start(*self.settings.tls_address)
+            self.tasks.start(self._certificates.keep_fresh(), "edge visitor certificates")
         self._sweep = asyncio.get_running_loop().call_later(SWEEP, self._check_time)
         return bound
 
@@ -65,11 +78,18 @@ class VisitorServer:
         """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
         if self._sweep is not None:
             self._sweep.cancel()
-        self._listener.close()
-        await self._listener.wait_closed()
+        listeners = [self._listener, *([self._tls_listener] if self._tls_listener is not None else [])]
+        for listener in listeners:
+            listener.close()
+        for listener in listeners:
+            await listener.wait_closed()
         for connection in tuple(self._connections):
             connection.abort()
         await self.tasks.cancel_all()
+
+    def arrival(self, transport: asyncio.BaseTransport) -> Arrival:
+        """Return how the visitor of a transport came."""
+        return IN_THE_CLEAR if self._certificates is None else self._certificates.arrival(transport)
 
     def joined(self, connection: VisitorConnection) -> bool:
         """Count a new connection; False where there are too many."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.observe.observer import Observer, RequestRecord
     from pyconnector.connector.observe.rule_metrics import RuleCounts, RuleMetrics
     from pyconnector.edge import (
+        CertificatePair,
         ControlSettings,
         DirectorySettings,
         EdgeSettings,
@@ -107,6 +108,7 @@ _HOMES = {
     "connector.observe.observer": ("Observer", "RequestRecord"),
     "connector.observe.rule_metrics": ("RuleCounts", "RuleMetrics"),
     "edge": (
+        "CertificatePair",
         "ControlSettings",
         "DirectorySettings",
         "EdgeSettings",
@@ -143,6 +145,7 @@ __all__ = [
     "AccessLog",
     "AccessSettings",
     "ByteReader",
+    "CertificatePair",
     "ConfigError",
     "ConfigurationApplied",
     "Connecting",

@@ -43,6 +43,11 @@ def mesh_group() -> None:
 @click.option(
     "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
 )
+@click.option("--visitors-tls", default="", metavar="HOST:PORT", help="For visitors over TLS (HTTPS).")
+@click.option(
+    "--tls-cert", "tls_certs", multiple=True, metavar="FILE", help="A certificate with its chain. Repeatable."
+)
+@click.option("--tls-key", "tls_keys", multiple=True, metavar="FILE", help="The key of each --tls-cert, in its order.")
 @_ZONE
 @_DATABASE
 @_API_HOSTNAMES

@@ -16,7 +16,7 @@ from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
 from pyconnector.connector.observe.log import LogSetup
-from pyconnector.edge.cli_settings import parse_address
+from pyconnector.edge.cli_settings import certificate_pairs, parse_address
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
@@ -87,6 +87,7 @@ async def _serve_mesh(settings: ControlPlaneSettings, given: Mapping[str, Any]) 
                 "edge": [host_port_text(edge.quic_address)],
                 "ca": str(edge.ca_path),
                 "visitors": host_port_text(edge.visitor_address),
+                "visitors_url": edge.visitors_url,
             }
             _say(told, as_json=given["as_json"])
             await signals.stop.wait()
@@ -145,7 +146,7 @@ def _say(told: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"try it:     pyconnector tunnel --quick-service {url} --url http://localhost:8000")
     if "edge" in told:
         click.echo(f"connectors: --edge {told['edge'][0]} --cacert {told['ca']}")
-        click.echo(f"visitors:   http://{told['visitors']}/")
+        click.echo(f"visitors:   {told['visitors_url']}/")
     else:
         click.echo(f"edges:      --control {told['api_url'].removesuffix('/client/v4')}"
                    f" --control-token-file {told['edge_token_file']}")  # fmt: skip
@@ -172,7 +173,11 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
     data = _data_directory(given)
     return EdgeSettings(
         address=parse_address(given["edge"], "--edge"),
-        visitors=VisitorSettings(address=parse_address(given["visitors"], "--visitors")),
+        visitors=VisitorSettings(
+            address=parse_address(given["visitors"], "--visitors"),
+            tls_address=parse_address(given["visitors_tls"], "--visitors-tls") if given["visitors_tls"] else None,
+            certificates=certificate_pairs(given["visitors_tls"], given["tls_certs"], given["tls_keys"]),
+        ),
         control=None,
         ca_directory=data,
         location=given["location"],

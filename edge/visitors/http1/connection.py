@@ -19,7 +19,7 @@ from pyconnector.edge.visitors.http1.response_body import write_response
 from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, final_head, switching_head
 from pyconnector.edge.visitors.http1.upload import Upload
 from pyconnector.edge.visitors.identity import VisitorIdentity
-from pyconnector.edge.visitors.pages import CONTINUE, OPTIONS_ANSWER, error_response, own_response
+from pyconnector.edge.visitors.pages import CONTINUE, MISDIRECTED, OPTIONS_ANSWER, error_response, own_response
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing, unsent_bytes
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
 from pyconnector.protocol.errors import ProtocolError
@@ -85,7 +85,8 @@ class VisitorConnection(asyncio.Protocol):
         self._socket = VisitorSocket(self._transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        self._identity = VisitorIdentity(self._peer)
+        self._arrival = self._server.arrival(transport)
+        self._identity = VisitorIdentity(self._peer, self._arrival.scheme)
         self._set(_State.IDLE)
         if not self._server.joined(self):
             self._transport.write(error_response(503, "Too many visitors are here at once."))
@@ -271,6 +272,9 @@ class VisitorConnection(asyncio.Protocol):
                 return request.keep_alive or self._close()
             raise BadRequest("A request about the server itself has no body.")
         ray = self._server.rays.next_ray()
+        request.scheme = self._arrival.scheme
+        if self._arrival.is_misdirected(request.host):
+            return self._fail(request, 421, MISDIRECTED, ray)
         watch = self._server.watch
         if watch is None or not watch.on:
             return await self._forward(request, ray)

@@ -66,6 +66,8 @@ class VisitorRequest:
     expects_continue: bool
     version: str
     "1.0, 1.1 or 2."
+    scheme: str = "http"
+    "Of the connection that it came on."
     wants_trailers: bool = False
     "Whether it said `TE: trailers`: only then trailer fields reach it."
 

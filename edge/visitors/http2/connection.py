@@ -24,6 +24,7 @@ from pyconnector.edge.visitors.http2.request import is_grpc, visitor_request
 from pyconnector.edge.visitors.http2.response import CONTINUE_FIELDS
 from pyconnector.edge.visitors.http2.stream import VisitorStream
 from pyconnector.edge.visitors.identity import VisitorIdentity
+from pyconnector.edge.visitors.pages import MISDIRECTED
 
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
@@ -77,7 +78,8 @@ class Http2Visitor(asyncio.Protocol):
         self._out = Outgoing(self._h2, self._socket, self._incoming.expect_updates)
         peer = self._socket.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        self._identity = VisitorIdentity(self._peer)
+        self._arrival = self._server.arrival(transport)
+        self._identity = VisitorIdentity(self._peer, self._arrival.scheme)
         self._server.joined(self)
         self._set_idle()
         self.flush()
@@ -285,6 +287,10 @@ class Http2Visitor(asyncio.Protocol):
             request = visitor_request(with_one_cookie(fields), ended=ended)
         except BadRequest as fault:
             request = fault
+        else:
+            request.scheme = self._arrival.scheme
+            if self._arrival.is_misdirected(request.host):
+                request = BadRequest(MISDIRECTED, 421)
         stream = VisitorStream(stream_id, request, self, self._server, grpc=is_grpc(fields), peer=self._peer)
         self.streams[stream_id] = stream
         self._deadline = None
