@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pyconnector.transport.buffers.connection import REFUSED_CODE
 from pyconnector.transport.quic.failures import idle_reason
 from pyconnector.transport.quic.qh3_engine.configuration import Windows
-from pyconnector.transport.quic.qh3_engine.driver import Qh3Driver
+from pyconnector.transport.quic.qh3_engine.driver import CONNECTED, Qh3Driver
 from pyconnector.transport.quic.qh3_engine.numbers import RecentlyOver, SkippedTooMany, StreamNumbers
 from pyconnector.transport.quic.qh3_engine.packets import PacketReader
 from pyconnector.transport.quic.qh3_engine.pieces import EVERYTHING, OVER, PACKET_OVERHEAD, UNSEEN_LIMIT, PieceWatch
@@ -50,7 +50,6 @@ HELD_EVENTS = 32768
 #: Transport error code (RFC 9000 20.1).
 STREAM_LIMIT_ERROR = 0x4
 
-_CONNECTED = "connected"
 _IDLE_REASON = b"Idle timeout"
 
 
@@ -72,7 +71,6 @@ class Qh3Connection(Qh3Driver):
         self._is_held = False  # whether unread bytes keep events from being taken
         self._held_since = 0.0  # or since something was read last
         self._held_events = 0
-        self._queued = 0  # events in the core
         self._fed_events = 1  # of the latest datagrams
         self._repeat_until = 0.0
         self._resuming = False
@@ -130,11 +128,11 @@ class Qh3Connection(Qh3Driver):
             self._packets += packets
         self._unseen += report[1] - PACKET_OVERHEAD * report[0]
         events = self._fed_events = report[5]
-        self._queued += events
-        if self._is_held or self.repeats.waiting:
+        self.queued += events
+        if self._is_held or self.prepared.waiting:
             self._held_events += events
-        if self.repeats.are_left:
-            self.repeats.withhold(events, self.core, len(self.streams))
+        if self.prepared.are_left:
+            self.prepared.withhold(events, len(self.streams))
             self.flush()
         return packets
 
@@ -186,17 +184,32 @@ class Qh3Connection(Qh3Driver):
         self.take_events()
 
     def take_events(self) -> None:
-        """See `Qh3Driver`. Once the connection ends no more can come, and the rest is taken whatever waits."""
+        """See `Qh3Driver`. Once the connection ends no more can come, and the rest is taken whatever waits.
+
+        Nothing is sent meanwhile: frames would be prepared of streams whose end is the next event (see `prepared`).
+        """
+        was_receiving, self._receiving = self._receiving, True
+        try:
+            self._take_events()
+        finally:
+            self._receiving = was_receiving
+        if self._flush_wanted and not was_receiving:
+            self._loop.call_soon(self._flush_if_wanted)
+
+    def _take_events(self) -> None:
         next_event = self.core.next_event
         streams = self._qh3_streams
         limit = self._unread_limit
-        left = most = self.repeats.free(self._queued) if self.repeats.waiting and self.core.state == _CONNECTED else -1
-        while left and (self._unread < limit or self.core.state != _CONNECTED):
+        prepared = self.prepared
+        left = prepared.free(self.queued) if prepared.waiting and self.core.state == CONNECTED else -1
+        taken = 0
+        while left and (self._unread < limit or self.core.state != CONNECTED):
             left -= 1
             event = next_event()
             if event is None:
                 self._not_held()
                 return
+            taken += 1
             kind = event[0]
             if kind == "stream_data":
                 data = event[2]
@@ -217,13 +230,21 @@ class Qh3Connection(Qh3Driver):
                 self._over.add(stream_id)
             else:
                 self._take_rare_event(kind, event)
-        self._queued -= most - left
+                if left > 0 and kind == "stop_sending":  # what follows waits for the frame that answers it
+                    self._count_taken(taken)
+                    left, taken = prepared.free(self.queued), 0
+        self._count_taken(taken)
         if not self._is_held and left and self.core.has_events:
             self._is_held = True
             self._held_since = monotonic()
 
+    def _count_taken(self, events: int) -> None:
+        self.prepared.taken(events, self.queued)
+        self.queued = max(self.queued - events, 0)
+
     def _not_held(self) -> None:
-        self._queued = 0
+        self.queued = 0
+        self.prepared.nothing_waits()
         self._is_held = False
         self._held_events = 0
         if self._graces and self._unread < self._usual_limit:
@@ -286,6 +307,7 @@ class Qh3Connection(Qh3Driver):
             stream = Qh3Stream(self, stream_id)
             self.peer_opened(stream)
         if stream is not None:
+            self.stream_given_up()  # the core answers with a reset
             stream.peer_stopped(code)
 
     def _take_crypto(self, event: tuple[Any, ...]) -> None:
@@ -328,7 +350,7 @@ class Qh3Connection(Qh3Driver):
 
     def events_are_free(self) -> None:
         """See `Qh3Driver`."""
-        if not self._resuming and not self._receiving:
+        if not self._resuming and not self._receiving and self._unread < self._unread_limit:
             self._resuming = True
             self._loop.call_soon(self._resume)
 

@@ -17,7 +17,7 @@ from pyconnector.transport.buffers.connection import BufferedConnection
 from pyconnector.transport.quic.failures import idle_reason, standstill_reason
 from pyconnector.transport.quic.flow.black_hole import BlackHole
 from pyconnector.transport.quic.flow.standstill import Standstill
-from pyconnector.transport.quic.qh3_engine.repeats import Repeats
+from pyconnector.transport.quic.qh3_engine.prepared import Prepared
 from pyconnector.transport.quic.qh3_engine.send_share import SendShares
 from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ACK_TIMER = "ack_application"
+#: The core's state between handshake and closing.
+CONNECTED = "connected"
 
 #: Datagrams of one batch towards the socket, after which it is asked whether it is full.
 FLUSH_BATCH = 256
@@ -54,6 +56,8 @@ OUTGOING_DATAGRAMS = 256
 DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
 #: Bytes of a reason that the peer is told: more may not fit a packet with the rest.
 REASON_LIMIT = 512
+#: Bytes of a packet: the core sends nothing of streams where congestion control allows less.
+PACKET = 1500
 #: Transport error code (RFC 9000 20.1).
 INTERNAL_ERROR, NO_ERROR = 0x1, 0x0
 
@@ -77,7 +81,9 @@ class Qh3Driver(BufferedConnection):
         self._written = 0  # bytes, since the last flush
         self._losses = self._probes = 0  # that the core knew of at the last flush
         self._sent = 0  # packets, in this flush
-        self.repeats = Repeats()
+        self.prepared = Prepared()
+        self.queued = 0
+        "Events in the core."
         self.shares = SendShares()
         self._ack_at = 0.0  # when the acknowledgement leaves that waits for something to ride with; 0 for none
         self._receiving = False
@@ -131,6 +137,10 @@ class Qh3Driver(BufferedConnection):
         else:
             self.want_flush()
 
+    def stream_given_up(self) -> None:
+        """A stream is reset or stopped, here or by the peer."""
+        self.prepared.stream_given_up(monotonic(), len(self.streams))
+
     def acknowledgement_can_wait(self, *, brought: bool) -> bool:
         """Whether all that is to be sent is the acknowledgement of one packet; if so, it is sent after `ACK_DELAY`.
 
@@ -168,8 +178,8 @@ class Qh3Driver(BufferedConnection):
         self._sent = 0
         losses, probes = self.core.loss_total, self.core.pto_total
         if losses != self._losses or probes != self._probes:
+            self.prepared.packets_given_up(now, len(self.streams), probes=probes != self._probes)
             self._losses, self._probes = losses, probes
-            self.repeats.packets_given_up(now)
         if self._outgoing:
             self._hand_over_datagrams()
         if self.shares.waiting:
@@ -179,11 +189,9 @@ class Qh3Driver(BufferedConnection):
             try:
                 more = self._send_batch(now)
             except (ValueError, RuntimeError) as exc:
+                more = self.closed is None  # once more, so that the peer is told
                 self.fail(f"the QUIC core failed: {exc}")
-                more = False
-        if self.repeats.is_possible:
-            if self.repeats.flushed(self.core, self._sent, now, cut_short=more):
-                self.events_are_free()
+        self._look_what_is_left(now, cut_short=more)
         self._arm(now)
         if self.draining:
             self.wake_senders()
@@ -206,6 +214,32 @@ class Qh3Driver(BufferedConnection):
             if batch:
                 self._sent += len(batch)
                 self.endpoint.send(batch)
+
+    def _look_what_is_left(self, now: float, *, cut_short: bool) -> None:
+        """Find out whether the core has frames prepared that did not leave; `cut_short` where the socket is full."""
+        core, prepared = self.core, self.prepared
+        if not cut_short and core.congestion_window - core.bytes_in_flight >= PACKET:
+            freed = prepared.none_are_left()
+        elif not prepared.is_risky(now) or (self.queued and not cut_short and self._ping_passes(now)):
+            freed = prepared.none_are_left()
+        else:
+            freed = prepared.some_are_left(0 if cut_short else self._sent, self.queued, len(self.streams))
+        if freed:
+            self.events_are_free()
+
+    def _ping_passes(self, now: float) -> bool:
+        """Whether the core sends a PING though congestion control allows nothing, as it does where none is prepared."""
+        core = self.core
+        if core.state != CONNECTED or not self.quic.is_established or not self.prepared.may_ask(self._sent):
+            return False
+        before = self._sent
+        try:
+            core.send_ping(0)
+            self._send_batch(now)
+        except (ValueError, RuntimeError) as exc:
+            self.fail(f"the QUIC core failed: {exc}")
+            return False
+        return self._sent > before
 
     def _hand_over_datagrams(self) -> None:
         """DATAGRAM frames are not held back by the core, so what congestion control does not allow waits here."""

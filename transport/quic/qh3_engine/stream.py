@@ -116,12 +116,14 @@ class Qh3Stream(BufferedStream):
     def engine_reset(self, code: int) -> None:
         """See `BufferedStream`."""
         self.drop_waiting()
+        self._qh3.stream_given_up()
         with contextlib.suppress(ValueError, RuntimeError):
             self._qh3.core.reset_stream(self.stream_id, code)
         self._qh3.want_flush()
 
     def engine_stop(self, code: int) -> None:
         """See `BufferedStream`."""
+        self._qh3.stream_given_up()
         # ValueError: the core has seen the end of both directions, and nothing is left to stop.
         with contextlib.suppress(ValueError, RuntimeError):
             self._qh3.core.stop_sending(self.stream_id, code)
