@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PRODUCT = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control")
+PRODUCT = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control", "agent")
 ROOMS = (*PRODUCT, "bench")
 #: The one package that is installed; `src/pyconnector/` holds a link for each room.
 PACKAGE = "pyconnector"
@@ -21,9 +21,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport": {"web"},
     "origins": {"web", "ingress", "identity"},
     "connector": {"protocol", "web", "identity", "ingress", "transport", "origins"},
-    "connector/cli": {"protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control"},
+    "connector/cli": {
+        "protocol",
+        "web",
+        "identity",
+        "ingress",
+        "transport",
+        "origins",
+        "connector",
+        "edge",
+        "control",
+        "agent",
+    },
     "edge": {"protocol", "transport", "web", "identity"},
     "control": {"identity"},
+    "agent": {"transport", "protocol", "web", "identity"},
     "bench": set(ROOMS),
 }
 PURE = {"protocol", "web", "identity", "ingress"}
@@ -48,7 +60,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("control/store/",),
     "asyncpg": ("control/store/",),
     "aiosqlite": (),
-    "httpx": ("edge/directory/",),
+    "httpx": ("edge/directory/", "agent/httpx_transport.py"),
+    "httpcore": ("agent/httpx_transport.py",),
 }
 MAX_LINES = 450
 

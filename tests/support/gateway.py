@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyconnector.edge.private.gateway.settings import GatewaySettings
-from pyconnector.edge.private.gateway.socks5 import decode_udp, encode_address
 from pyconnector.identity.network_rules import NetworkRule, parse_rule
 from pyconnector.identity.service_tokens import SecretDigest, ServiceToken, digest
+from pyconnector.protocol.proxying.socks5 import decode_udp, encode_address
 
 CLIENT_ID = "0123456789abcdef0123456789abcdef.access"
 SECRET = "a secret of the tests"

@@ -66,6 +66,32 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
         exit_with(lambda: run_mesh(given))
 
 
+@mesh_group.command("join", short_help="Serve a local proxy to a private network.")
+@click.argument("url")
+@click.option(
+    "--token-file", required=True, type=click.Path(), help="JSON with client_id and client_secret, mode 0600."
+)
+@click.option("--listen", default="127.0.0.1:40000", metavar="HOST:PORT", show_default=True, help="On loopback.")
+@click.option("--cacert", type=click.Path(), help="PEM file of the only authorities a gateway may be signed by.")
+@click.option("--virtual-network", default="", metavar="NAME", help="In place of the default one.")
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="NETWORK|NAME",
+    help="What goes through the gateway; all else directly. Repeatable.",
+)
+@_LOGLEVEL
+def mesh_join_command(**given: Any) -> None:
+    """Serve SOCKS5 and HTTP on loopback for programs, and reach private addresses and names through the gateway at URL.
+
+    The service token stays in this process: programs need no secret.
+    """
+    with early_signals():
+        from pyconnector.connector.cli.mesh.join import run_join
+
+        exit_with(lambda: run_join(given))
+
+
 @click.command("control", short_help="Run a control plane alone, for edges elsewhere.")
 @_DATA
 @_API

@@ -12,11 +12,11 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from pyconnector.edge.private.gateway.handshake import HandshakeError, Verdict
 from pyconnector.edge.private.gateway.judge import Refused
 from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
-from pyconnector.edge.private.gateway.socks5 import decode_udp, encode_udp
 from pyconnector.edge.private.network import Unreachable
+from pyconnector.protocol.proxying.handshake import HandshakeError, Verdict
+from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
 
 if TYPE_CHECKING:
     from pyconnector.edge.private.gateway.server import Gateway

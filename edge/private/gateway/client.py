@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 from pyconnector.edge.private.gateway.associate import Association
 from pyconnector.edge.private.gateway.counted import Counted
-from pyconnector.edge.private.gateway.handshake import (
+from pyconnector.edge.private.gateway.judge import Refused
+from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
+from pyconnector.edge.private.network import Unreachable
+from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
+from pyconnector.edge.visitors.tcp.two_way import TwoWay
+from pyconnector.protocol.proxying.handshake import (
     Associate,
     Connect,
     Credentials,
@@ -21,11 +26,6 @@ from pyconnector.edge.private.gateway.handshake import (
     HandshakeError,
     Verdict,
 )
-from pyconnector.edge.private.gateway.judge import Refused
-from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
-from pyconnector.edge.private.network import Unreachable
-from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
-from pyconnector.edge.visitors.tcp.two_way import TwoWay
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import Exchange

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from pyconnector.edge.private.gateway.handshake import Verdict
 from pyconnector.edge.private.gateway.records import CloseReason
 from pyconnector.edge.private.network import DEFAULT_NETWORK, Destination, Unroutable
 from pyconnector.identity.network_rules import NetworkDecision, NetworkFlow, decide
+from pyconnector.protocol.proxying.handshake import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

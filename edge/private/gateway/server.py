@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from pyconnector.edge.listener import Listener
 from pyconnector.edge.private.gateway.client import GatewayClient
-from pyconnector.edge.private.gateway.http_connect import HttpConnect
-from pyconnector.edge.private.gateway.socks5 import Socks5
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
+from pyconnector.protocol.proxying.http_connect import HttpConnect
+from pyconnector.protocol.proxying.socks5 import Socks5
 
 if TYPE_CHECKING:
     import ssl

@@ -18,7 +18,7 @@ import pytest
 from pyconnector.edge import PrivateHostname, PrivateRoute
 from pyconnector.edge.private.gateway import judge as judges
 from pyconnector.edge.private.gateway.authenticator import Tokens
-from pyconnector.edge.private.gateway.socks5 import decode_udp, encode_udp
+from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
 from tests.support.dns_service import dns_service
 from tests.support.gateway import CLIENT_ID, SECRET, Client, gateway_settings, rule, token
 from tests.support.house import TUNNEL_ID

@@ -1,4 +1,4 @@
-"""SOCKS5 with user name and password (RFC 1928, RFC 1929), without I/O: CONNECT and UDP ASSOCIATE.
+"""SOCKS5 (RFC 1928), with user name and password (RFC 1929) or for whoever comes: CONNECT and UDP ASSOCIATE.
 
 Every message has a length that its first bytes tell, at most 513 bytes, so what waits for the rest of one is bounded.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-from pyconnector.edge.private.gateway.handshake import (
+from pyconnector.protocol.proxying.handshake import (
     Associate,
     Connect,
     Credentials,
@@ -18,7 +18,7 @@ from pyconnector.edge.private.gateway.handshake import (
 )
 
 VERSION: Final = 5
-_PASSWORD: Final = 2
+_NO_PASSWORD, _PASSWORD = 0, 2
 _NONE_ACCEPTABLE: Final = 0xFF
 _CONNECT, _ASSOCIATE = 1, 3
 _IPV4, _NAME, _IPV6 = 1, 3, 4
@@ -38,7 +38,9 @@ _COMMAND_UNSUPPORTED, _ADDRESS_UNSUPPORTED = 7, 8
 class Socks5:
     """One client's handshake."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, anybody: bool = False) -> None:
+        """`anybody` asks for no password: for a listener that nobody else reaches."""
+        self._method = _NO_PASSWORD if anybody else _PASSWORD
         self._data = b""
         self._state = "greeting"
         self._to_send = b""
@@ -80,11 +82,11 @@ class Socks5:
             raise HandshakeError("the client does not speak SOCKS5")
         if len(data) < 2 or len(data) < 2 + data[1]:
             return False
-        if _PASSWORD not in data[2 : 2 + data[1]]:
-            raise HandshakeError("the client offers no user name and password", bytes((VERSION, _NONE_ACCEPTABLE)))
+        if self._method not in data[2 : 2 + data[1]]:
+            raise HandshakeError("the client offers no way to authenticate", bytes((VERSION, _NONE_ACCEPTABLE)))
         self._data = data[2 + data[1] :]
-        self._to_send = bytes((VERSION, _PASSWORD))
-        self._state = "password"
+        self._to_send = bytes((VERSION, self._method))
+        self._state = "password" if self._method == _PASSWORD else "request"
         return True
 
     def _password(self) -> Event | None:

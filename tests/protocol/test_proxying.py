@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyconnector.edge.private.gateway.handshake import (
+from pyconnector.protocol.proxying.handshake import (
     Associate,
     Connect,
     Credentials,
@@ -18,8 +18,8 @@ from pyconnector.edge.private.gateway.handshake import (
     HandshakeError,
     Verdict,
 )
-from pyconnector.edge.private.gateway.http_connect import MAX_HEAD, HttpConnect
-from pyconnector.edge.private.gateway.socks5 import Socks5, decode_udp, encode_address, encode_udp
+from pyconnector.protocol.proxying.http_connect import MAX_HEAD, HttpConnect
+from pyconnector.protocol.proxying.socks5 import Socks5, decode_udp, encode_address, encode_udp
 
 USER, SECRET = "abc.access+lab", "s3cret"
 GREETING = b"\x05\x02\x00\x02"

@@ -11,7 +11,7 @@ import binascii
 import re
 from typing import Final
 
-from pyconnector.edge.private.gateway.handshake import Connect, Credentials, Event, HandshakeError, Verdict
+from pyconnector.protocol.proxying.handshake import Connect, Credentials, Event, HandshakeError, Verdict
 
 #: Bytes and fields of a head.
 MAX_HEAD: Final = 16 * 1024

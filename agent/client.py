@@ -1,0 +1,167 @@
+"""A client of the private network: `async with mesh.connect(url, token_file=...) as m: await m.open_connection(...)`.
+
+Each connection is one TLS connection to the edge's gateway, by HTTP CONNECT; nothing is kept between them, so nothing
+has to be made anew when the edge restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import weakref
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from pyconnector.agent.token_file import Token, TokenError, read_token
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.proxying.connect_client import MAX_TEXT, encode_connect, read_status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Seconds until a destination must be reached, the gateway's own limits included.
+CONNECT_TIMEOUT: Final = 30.0
+#: Bytes that a reader keeps ahead of whoever reads.
+READ_LIMIT: Final = 64 * 1024
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_MEANINGS: Final = {
+    403: "no network rule allows this",
+    407: "the token is not valid",
+    502: "no route leads there",
+    503: "the token has too many connections",
+    504: "it cannot be reached",
+}
+
+
+class MeshError(OSError):
+    """A destination was not reached. `status` is what the gateway answered, 0 where it did not answer."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Mesh:
+    """Opens connections through one gateway."""
+
+    def __init__(self, url: str, token: Token, *, ca_file: str | Path | None = None, virtual_network: str = "") -> None:
+        """`url` is `https://HOST:PORT`, or `http://` on loopback.
+
+        Raises:
+            MeshError: the URL or the authority cannot be used.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port or 443
+        except ValueError:
+            port = 0
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not port or parts.path not in {"", "/"}:
+            raise MeshError(f"{url[:255]!r} is no gateway, such as https://edge.example:8443")
+        if parts.username is not None:
+            raise MeshError("credentials do not belong into the gateway's URL: they are in the token's file")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise MeshError("a gateway beyond this machine needs https: the secret would be readable on the way")
+        self.host, self.port = parts.hostname, port
+        self._token = token
+        self._virtual_network = virtual_network
+        self._tls = _context(ca_file) if parts.scheme == "https" else None
+        self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return f"<Mesh {self.host}:{self.port} as {self._token.client_id} connections={len(self._open)}>"
+
+    async def open_connection(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection to a private address or name. Cancel leaves nothing open.
+
+        Raises:
+            MeshError: it was refused, or not reached.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                reader, writer = await asyncio.open_connection(
+                    self.host,
+                    self.port,
+                    ssl=self._tls,
+                    server_hostname=self.host if self._tls else None,
+                    limit=READ_LIMIT,
+                )
+                try:
+                    await self._connect(reader, writer, host, port)
+                except BaseException:
+                    writer.transport.abort()
+                    raise
+        except TimeoutError:
+            raise MeshError(f"{host}:{port} was not reached within {CONNECT_TIMEOUT:g} s") from None
+        except ssl.SSLError as error:
+            raise MeshError(f"the gateway's certificate is not trusted: {error.reason or error}") from error
+        except MeshError:
+            raise
+        except OSError as error:
+            raise MeshError(
+                f"the gateway {self.host}:{self.port} cannot be reached: {error.strerror or error}"
+            ) from error
+        self._open.add(writer)
+        return reader, writer
+
+    async def close(self) -> None:
+        """Close every connection that is still open. Idempotent."""
+        for writer in tuple(self._open):
+            writer.close()
+        self._open.clear()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
+        token = self._token
+        try:
+            writer.write(
+                encode_connect(
+                    host, port, user=token.client_id, secret=token.secret, virtual_network=self._virtual_network
+                )
+            )
+            status = read_status(await reader.readuntil(b"\r\n\r\n"))
+        except ProtocolError as error:
+            raise MeshError(str(error)) from error
+        except asyncio.IncompleteReadError:
+            raise MeshError("the gateway ended the connection without an answer") from None
+        except asyncio.LimitOverrunError:
+            raise MeshError("the gateway's answer is too large") from None
+        if status == 200:
+            return
+        text = (await reader.read(MAX_TEXT)).decode("utf-8", "replace").strip()
+        shown = "".join(char for char in text if char.isprintable()).removesuffix(".")
+        meaning = _MEANINGS.get(status, f"status {status}")
+        raise MeshError(f"{host}:{port}: {shown or meaning}", status)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    token_file: str | Path,
+    ca_file: str | Path | None = None,
+    virtual_network: str = "",
+) -> AsyncIterator[Mesh]:
+    """Use the gateway at `url` within the block, as the service token in `token_file`.
+
+    Raises:
+        MeshError: URL, authority or token cannot be used.
+    """
+    try:
+        token = read_token(token_file)
+    except TokenError as error:
+        raise MeshError(str(error)) from error
+    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network)
+    try:
+        yield mesh
+    finally:
+        await mesh.close()
+
+
+def _context(ca_file: str | Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise MeshError(f"{ca_file} holds no certificate that can vouch for a gateway") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

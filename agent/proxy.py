@@ -1,0 +1,175 @@
+"""A local proxy to the private network, SOCKS5 and HTTP on one port of loopback, so that programs need no secret.
+
+Each connection of a program becomes one through the gateway, or a direct one where its destination is not included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from pyconnector.agent.client import MeshError
+from pyconnector.agent.split import Includes
+from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.proxying.handshake import Connect, Credentials, HandshakeError, Verdict
+from pyconnector.protocol.proxying.http_connect import MAX_HEAD, HttpConnect
+from pyconnector.protocol.proxying.http_forward import turn_to_server
+from pyconnector.protocol.proxying.socks5 import VERSION, Socks5
+
+if TYPE_CHECKING:
+    from pyconnector.agent.client import Mesh
+    from pyconnector.protocol.proxying.handshake import Handshake
+
+Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+#: Seconds that a program has for its request, and a direct destination to be reached.
+HANDSHAKE_TIMEOUT: Final = 10.0
+DIRECT_TIMEOUT: Final = 15.0
+#: Programs' connections at once.
+MAX_CLIENTS: Final = 1_024
+_PIECE: Final = 64 * 1024
+_VERDICTS: Final = {403: Verdict.FORBIDDEN, 407: Verdict.FORBIDDEN, 502: Verdict.UNROUTABLE, 503: Verdict.BUSY}
+
+_log = logging.getLogger("pyconnector.agent")
+
+
+class LocalProxy:
+    """Serves programs between `start` and `close`."""
+
+    address: tuple[str, int]
+
+    def __init__(self, mesh: Mesh, includes: Includes | None = None) -> None:
+        self._mesh = mesh
+        self._includes = includes or Includes()
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<LocalProxy clients={len(self._clients)}>"
+
+    async def start(self, host: str = "127.0.0.1", port: int = 40_000) -> tuple[str, int]:
+        """Listen, and return where. Cancel leaves nothing open.
+
+        Raises:
+            OSError: the address is taken.
+            ValueError: it is not of loopback: the proxy asks nobody who they are.
+        """
+        if host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ValueError(f"the local proxy asks nobody who they are, so it listens on loopback only, not on {host}")
+        self._server = await asyncio.start_server(self._accept, host, port, limit=_PIECE)
+        bound = self._server.sockets[0].getsockname()
+        self.address = (str(bound[0]), int(bound[1]))
+        return self.address
+
+    async def close(self) -> None:
+        """Stop listening and break off every connection. Idempotent. Cancel leaves some of them ending."""
+        if self._server is not None:
+            self._server.close()
+        clients = tuple(self._clients)
+        for task in clients:
+            task.cancel()
+        if clients:
+            await asyncio.wait(clients)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._clients) >= MAX_CLIENTS:
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (HandshakeError, ProtocolError, MeshError, TimeoutError, OSError, EOFError) as error:
+            _log.debug("a program's connection ended: %s", error)
+        except asyncio.CancelledError:
+            pass  # the proxy stops
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        near = (reader, writer)
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            first = await reader.readexactly(1)
+            try:
+                if first[0] == VERSION:
+                    handshake: Handshake = Socks5(anybody=True)
+                    host, port, early = await _handshake(handshake, first, near)
+                    granted = handshake.answer(Verdict.GRANTED)
+                else:
+                    handshake = HttpConnect()
+                    head = first + await reader.readuntil(b"\r\n\r\n")
+                    if head.startswith(b"CONNECT ") or len(head) > MAX_HEAD:
+                        host, port, early = await _handshake(handshake, head, near)
+                        granted = handshake.answer(Verdict.GRANTED)
+                    else:
+                        (host, port, early), granted = turn_to_server(head), b""
+            except HandshakeError as error:
+                writer.write(error.answer)
+                raise
+            except ProtocolError as error:
+                writer.write(HttpConnect().answer(Verdict.FAILED, str(error)))
+                raise
+        far = await self._reach(handshake, host, port, writer)
+        writer.write(granted)
+        await _join(near, far, early)
+
+    async def _reach(self, handshake: Handshake, host: str, port: int, writer: asyncio.StreamWriter) -> Pair:
+        try:
+            if self._includes.takes(host):
+                return await self._mesh.open_connection(host, port)
+            async with asyncio.timeout(DIRECT_TIMEOUT):
+                return await asyncio.open_connection(host, port, limit=_PIECE)
+        except MeshError as error:
+            _log.info("%s", error)
+            writer.write(handshake.answer(_VERDICTS.get(error.status, Verdict.UNREACHABLE), str(error)))
+            raise
+        except (OSError, TimeoutError) as error:
+            writer.write(handshake.answer(Verdict.UNREACHABLE, f"{host}:{port} cannot be reached"))
+            raise ProtocolError(f"{host}:{port} cannot be reached: {error}") from error
+
+
+async def _handshake(handshake: Handshake, first: bytes, near: Pair) -> tuple[str, int, bytes]:
+    data, (reader, writer) = first, near
+    while True:
+        event = handshake.feed(data)
+        writer.write(handshake.bytes_to_send())
+        if isinstance(event, Credentials):
+            writer.write(handshake.authenticated(True))
+            data = b""
+        elif isinstance(event, Connect):
+            return event.host, event.port, handshake.leftover
+        elif event is not None:
+            raise HandshakeError("UDP is not carried here", handshake.answer(Verdict.FORBIDDEN))
+        else:
+            data = await reader.read(_PIECE)
+            if not data:
+                raise EOFError("a program left in the middle of its request")
+
+
+async def _join(near: Pair, far: Pair, early: bytes) -> None:
+    """Carry bytes both ways, each direction to its own end. Cancel, or a failure of one, breaks off both."""
+    if early:
+        far[1].write(early)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_carry(near[0], far[1]), name="local proxy to the network")
+            group.create_task(_carry(far[0], near[1]), name="local proxy from the network")
+    except* (OSError, EOFError):
+        near[1].transport.abort()
+    finally:
+        far[1].close()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_PIECE):
+        writer.write(data)
+        await writer.drain()
+    with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
+        if writer.can_write_eof():
+            writer.write_eof()
+        else:
+            writer.close()

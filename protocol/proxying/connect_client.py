@@ -1,0 +1,40 @@
+"""The client's side of HTTP CONNECT: the request, and the status of its answer (RFC 9110 section 9.3.6)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Final
+
+from pyconnector.protocol.errors import ProtocolError
+
+#: Bytes of an error's text that are read.
+MAX_TEXT: Final = 1024
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?")
+
+
+def encode_connect(host: str, port: int, *, user: str, secret: str, virtual_network: str = "") -> bytes:
+    """Return a request. `host` is an address or a name.
+
+    Raises:
+        ProtocolError: a value cannot stand in one.
+    """
+    shown = f"[{host}]" if ":" in host else host
+    name = f"{user}+{virtual_network}" if virtual_network else user
+    if not re.fullmatch(r"[0-9A-Za-z._:\[\]-]+", shown) or not 0 < port < 65_536:
+        raise ProtocolError(f"{host[:255]!r}, port {port}, is no destination")
+    credentials = base64.b64encode(f"{name}:{secret}".encode()).decode("ascii")
+    lines = (f"CONNECT {shown}:{port} HTTP/1.1", f"Host: {shown}:{port}", f"Proxy-Authorization: Basic {credentials}")
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def read_status(head: bytes) -> int:
+    """Return the status of an answer's head.
+
+    Raises:
+        ProtocolError: it is no HTTP/1.1 answer.
+    """
+    found = _STATUS_LINE.fullmatch(head.partition(b"\r\n")[0])
+    if found is None:
+        raise ProtocolError("the gateway does not answer in HTTP/1.1")
+    return int(found[1])
