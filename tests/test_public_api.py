@@ -17,9 +17,9 @@ import pyconnector
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What public names speak of and nobody needs to name: short for a tuple; made by `parse_ingress` from a mapping; parts
-#: of a `LocalEdge` for its own tests.
+#: of a `LocalEdge` for its own tests; what `parse_rule` makes a network rule of.
 UNNAMED = {
-    *("Action", "NetworkFlow", "SecretDigest"),
+    *("Action", "NetworkFlow"),
     *("Address", "HostPort"),
     *("Balance", "ErrorPage", "HeaderRules", "HealthCheck", "IpRule", "PathPattern", "PathRewrite", "RuleTable"),
     *("Connection", "FaultRelay", "Follower", "Gateway", "Histogram", "PrivateNetwork", "Share"),

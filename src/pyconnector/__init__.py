@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.private.gateway.settings import GatewaySettings
     from pyconnector.identity.access_token import Identity
     from pyconnector.identity.network_rules import NetworkRule
-    from pyconnector.identity.service_tokens import ServiceToken
+    from pyconnector.identity.service_tokens import SecretDigest, ServiceToken
     from pyconnector.ingress import Ingress, IngressError, OriginSettings, Rule, WarpRouting, parse_ingress
     from pyconnector.ingress.config.errors import RuleProblem
     from pyconnector.ingress.config.services import Service
@@ -100,9 +100,6 @@ _HOMES = {
     ),
     "connector.config": ("ConnectorConfig", "Credentials", "EdgeConfig", "LifecycleConfig", "LogConfig", "load_config"),
     "connector.config.model": ("PrivateConfig", "RemoteConfig"),
-    "edge.private.gateway.settings": ("GatewaySettings",),
-    "identity.service_tokens": ("ServiceToken",),
-    "identity.network_rules": ("NetworkRule",),
     "connector.config.problems": ("Problem",),
     "connector.observe.access_log": ("AccessLog",),
     "connector.observe.observer": ("Observer", "RequestRecord"),
@@ -120,7 +117,10 @@ _HOMES = {
         "TunnelSettings",
         "VisitorSettings",
     ),
+    "edge.private.gateway.settings": ("GatewaySettings",),
     "identity.access_token": ("Identity",),
+    "identity.network_rules": ("NetworkRule",),
+    "identity.service_tokens": ("SecretDigest", "ServiceToken"),
     "ingress": ("Ingress", "IngressError", "OriginSettings", "Rule", "WarpRouting", "parse_ingress"),
     "ingress.config.errors": ("RuleProblem",),
     "ingress.config.services": ("Service",),
@@ -200,6 +200,7 @@ __all__ = [
     "RuleCounts",
     "RuleMetrics",
     "RuleProblem",
+    "SecretDigest",
     "Service",
     "ServiceToken",
     "SettingsError",

@@ -18,7 +18,7 @@ from pyconnector.agent.token_file import Token, TokenError, read_token
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.connect_client import encode_connect, read_status
 from pyconnector.protocol.proxying.http_forward import turn_to_server
-from tests.e2e.test_gateway import echo_service, gateway_house, gateway_of
+from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
 from tests.support.gateway import CLIENT_ID, SECRET, rule
 
 if TYPE_CHECKING:
