@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,51 @@ def test_every_room_imports_only_what_the_design_allows() -> None:
 )
 def test_a_planted_violation_is_found(path: str, source: str) -> None:
     assert violations(source, path)
+
+
+def loaded_with(path: Path, modules: Collection[str]) -> set[str]:
+    """Which of `modules` a file imports as it loads: not those for types alone, nor those that a function asks for."""
+    found: set[str] = set()
+    pending: list[ast.AST] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending += node.orelse
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:  # a module of a package, or something of a module
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in modules else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        pending += ast.iter_child_nodes(node)
+    return found & set(modules)
+
+
+def in_circles(arrows: dict[str, set[str]]) -> set[str]:
+    """What can reach itself along `arrows`: leaves and roots are taken away until nothing changes."""
+    left = {name: set(targets) & set(arrows) - {name} for name, targets in arrows.items()}
+    while True:
+        aimed_at = set().union(*left.values()) if left else set()
+        kept = {name for name, targets in left.items() if targets and name in aimed_at}
+        if len(kept) == len(left):
+            return kept
+        left = {name: left[name] & kept for name in kept}
+
+
+def test_no_circle_of_files_is_imported() -> None:
+    modules = {
+        f"{PACKAGE}.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}".removesuffix(".__init__"): path
+        for path in python_files()
+    }
+    assert in_circles({name: loaded_with(path, modules) for name, path in modules.items()}) == set()
+
+
+def test_a_circle_is_found() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set[str](), "e": {"e", "a"}}
+    assert in_circles(arrows) == {"b", "c"}
 
 
 def test_the_command_line_alone_may_start_an_edge() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.origins.layers.base import Rejection
@@ -17,13 +17,20 @@ from pyconnector.origins.layers.compose import access_gates
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyconnector.connector.active.routes import Route
     from pyconnector.ingress import Ingress, Match, Rule
     from pyconnector.origins.base import OriginRequest
     from pyconnector.origins.layers.base import Gate, Layer
 
 #: Checks that are made before others have their turn: less than a millisecond of a slow machine.
 GUARDS_PER_TURN = 64
+
+
+class Guarded(Protocol):
+    """A rule with its gates, as `connector.active.routes.Route`."""
+
+    @property
+    def access(self) -> tuple[Gate, ...]:
+        """Those that enforce access."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Guard:
                 raise replace(rejection, reason=f"{rejection.reason} ({self.why})") from rejection
 
 
-def guards_of(routes: Sequence[Route], match: Match) -> list[Guard]:
+def guards_of(routes: Sequence[Guarded], match: Match) -> list[Guard]:
     """Return the checks of the rules that `match` names beside its own."""
     return [Guard(routes[index].access, f"the path may be taken for one of ingress[{index}]") for index in match.guards]
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 from pyconnector.ingress.rules.path_patterns import MAX_REMOTE_PATTERN, compile_re2
-
-if TYPE_CHECKING:
-    from pyconnector.ingress.config.settings import OriginSettings
 
 #: Bytes of a target after rewriting.
 MAX_TARGET = 64 * 1024
@@ -128,6 +125,22 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+class RewritingKeys(Protocol):
+    """The settings of a rule that say how its targets are rewritten, as `ingress.config.settings` has them."""
+
+    @property
+    def strip_path_prefix(self) -> str:
+        """What is taken off the front."""
+
+    @property
+    def rewrite_path(self) -> tuple[PathRewrite, ...]:
+        """What is replaced."""
+
+    @property
+    def add_path_prefix(self) -> str:
+        """What is put in front."""
+
+
 @dataclass(frozen=True, slots=True)
 class TargetRewriter:
     """All that a rule does to the target of its requests."""
@@ -137,7 +150,7 @@ class TargetRewriter:
     prefix: str = ""
 
     @classmethod
-    def of(cls, settings: OriginSettings) -> TargetRewriter:
+    def of(cls, settings: RewritingKeys) -> TargetRewriter:
         """Return what a rule's settings ask for; false where that is nothing."""
         return cls(strip=settings.strip_path_prefix, rules=settings.rewrite_path, prefix=settings.add_path_prefix)
 
