@@ -107,9 +107,15 @@ async def dns_server(zone: Zone, tls: ssl.SSLContext | None = None) -> AsyncIter
 
         return serve
 
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(server), local_addr=("127.0.0.1", 0))
-    server.port = transport.get_extra_info("sockname")[1]
-    listeners = [await asyncio.start_server(conversation("tcp"), "127.0.0.1", server.port)]
+    while True:
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(server), local_addr=("127.0.0.1", 0))
+        server.port = transport.get_extra_info("sockname")[1]
+        try:
+            listeners = [await asyncio.start_server(conversation("tcp"), "127.0.0.1", server.port)]
+        except OSError:  # the number is free for UDP and taken for TCP: another one
+            transport.close()
+        else:
+            break
     if tls is not None:
         listeners.append(await asyncio.start_server(conversation("tls"), "127.0.0.1", 0, ssl=tls))
         server.tls_port = listeners[-1].sockets[0].getsockname()[1]
