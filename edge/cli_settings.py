@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.settings import (
     CertificatePair,
     ControlSettings,
@@ -59,6 +60,8 @@ class EdgeFlags:
     tcp: tuple[str, ...] = ()
     "PORT=HOSTNAME or PORT=IP:PORT, perhaps followed by @TUNNEL-ID"
     ca_dir: str = ""
+    audit_dir: str = ""
+    audit_when_full: str = "go-on"
     any_credentials: bool = False
     private_network: str = ""
     "A JSON file with private routes, names, tokens and rules."
@@ -121,6 +124,7 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
         tunnels=tunnels,
         tcp_ports=tuple(_tcp_port(text) for text in flags.tcp),
         ca_directory=Path(flags.ca_dir) if flags.ca_dir else None,
+        audit=audit_settings(flags.audit_dir, flags.audit_when_full),
         any_credentials=flags.any_credentials,
         fault_relay=flags.fault_relay,
         location=flags.location,
@@ -147,6 +151,13 @@ def certificate_pairs(address: str, certs: Sequence[str], keys: Sequence[str]) -
     if bool(certs) != bool(address):
         raise SettingsError("--visitors-tls, --tls-cert and --tls-key go together")
     return tuple(CertificatePair(certificate=Path(cert), key=Path(key)) for cert, key in zip(certs, keys, strict=True))
+
+
+def audit_settings(directory: str, when_full: str) -> AuditSettings | None:
+    """Return where requests are recorded; None where no directory is given."""
+    if not directory:
+        return None
+    return AuditSettings(directory=Path(directory).expanduser(), refuse_when_full=when_full == "refuse")
 
 
 def parse_address(text: str, flag: str) -> HostPort:

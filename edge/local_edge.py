@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 from pyconnector.edge.access.gate import Gate
 from pyconnector.edge.access.state import AccessState
+from pyconnector.edge.audit.files import AuditError
+from pyconnector.edge.audit.log import AuditLog
 from pyconnector.edge.authority import AUTHORITY_NAME, CERTIFICATE_FILE, EDGE_NAMES, load_or_make_authority, write_new
 from pyconnector.edge.connectors.registry import Connectors
 from pyconnector.edge.connectors.tunnels import Tunnels
@@ -83,7 +85,9 @@ class LocalEdge:
             ticks=time.monotonic,
         )
         "Who may pass, once a control plane has told it."
-        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location, Watch(self.gate))
+        self.audit = None if settings.audit is None else AuditLog(settings.audit)
+        watch = Watch(self.gate, self.audit, settings.location)
+        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location, watch)
         self._exit = contextlib.AsyncExitStack()
         self._running = False
 
@@ -167,6 +171,13 @@ class LocalEdge:
 
     async def _open(self) -> None:
         settings = self.settings
+        if self.audit is not None:
+            # Closed last: what is cut off is recorded too.
+            self._exit.push_async_callback(self.audit.close)
+            try:
+                await self.audit.start()
+            except AuditError as error:
+                raise SettingsError(str(error)) from error
         if settings.address is not None:
             await self._listen_for_connectors(*settings.address)
         if settings.directory is not None:

@@ -17,6 +17,7 @@ from pyconnector.web.host_port import join_host_port
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pyconnector.edge.audit.log import AuditSettings
     from pyconnector.edge.private.gateway.settings import GatewaySettings
 
 #: A host and a port to bind; port 0 takes a free one.
@@ -235,6 +236,8 @@ class EdgeSettings:
     "The way into the private network for agents; None for none."
     directory: DirectorySettings | None = None
     "The control plane that tells which tunnels and names there are; None for those of `tunnels` alone."
+    audit: AuditSettings | None = None
+    "Where each request is recorded; None where none is."
 
     def __post_init__(self) -> None:
         if self.any_credentials and self.address is not None and not is_loopback(self.address[0]):

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pyconnector.connector.cli.audit.commands import audit_group
 from pyconnector.connector.cli.diagnose.commands import diag_command
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
@@ -112,6 +113,11 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
 @click.option("--any-credentials", is_flag=True, help="Accept any tunnel; on loopback only.")
 @click.option("--private-network", metavar="FILE", help="JSON with private routes, tokens and rules.")
 @click.option("--fault-relay", is_flag=True, help="Let the control API drop and delay packets.")
+@click.option(
+    "--audit-dir", default="", metavar="DIRECTORY", help="Where each request is recorded (docs/access-edge.md)."
+)
+@click.option("--audit-when-full", default="go-on", type=click.Choice(("go-on", "refuse")), show_default=True,
+              help="While nothing can be recorded.")  # fmt: skip
 @click.option("--no-identity", is_flag=True, help="Add no headers that say who visits.")
 @click.option("--hide-error-details", is_flag=True, help="Do not tell visitors why an origin failed.")
 @click.option("--location", default="local", show_default=True, help="What connectors log as the edge's location.")
@@ -277,6 +283,7 @@ def tunnel_run_command(context: click.Context, /, tunnel: str | None, config_pat
 for _command in (
     run_command,
     edge_command,
+    audit_group,
     mesh_group,
     control_command,
     ingress_group,

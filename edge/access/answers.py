@@ -69,6 +69,14 @@ def refusal(status: int, reason: Reason, ray: str, application: Application | No
     return Answer(status=status, body=_json(told), fields=fields, reason=reason, sentence=sentence)
 
 
+def unrecorded(ray: str) -> Answer:
+    """Return the answer to everybody while nothing can be recorded and that is not allowed."""
+    sentence = "This edge cannot record requests now, and serves none unrecorded."
+    body = _json({"error": "unavailable", "reason": "audit_unavailable", "message": sentence, "ray": ray})
+    fields = [(b"Cache-Control", b"no-store"), (b"Retry-After", b"5")]
+    return Answer(status=503, body=body, fields=fields, sentence=sentence)
+
+
 def told(status: int, value: Any, *fields: tuple[bytes, bytes]) -> Answer:
     """Return an answer of the edge's own paths."""
     return Answer(status=status, body=_json(value), fields=[(b"Cache-Control", b"no-store"), *fields])

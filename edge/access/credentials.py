@@ -26,6 +26,7 @@ ROLE, LABELS, OWNER = b"Cf-Access-Role", b"Cf-Access-Labels", b"Cf-Access-Owner"
 CLIENT_ID, CLIENT_SECRET, TOKEN = b"cf-access-client-id", b"cf-access-client-secret", b"cf-access-token"
 #: What only an edge says: whoever sends it speaks for somebody else.
 _SPOOFED = frozenset(name.lower() for name in (ASSERTION, EMAIL, ROLE, LABELS, OWNER))
+_SPOOFED_LENGTHS = frozenset(map(len, _SPOOFED))
 _SPENT = frozenset((CLIENT_ID, CLIENT_SECRET, TOKEN))
 _ODD = re.compile(rb"[^a-z0-9]")
 #: Bytes of a token, and of a header with a pair in it.
@@ -61,12 +62,12 @@ class Shown:
 def strip_spoofed(headers: Headers) -> Headers:
     """Return `headers` without those that only an edge may say, however they are spelt."""
     for name, _ in headers:
-        if name[:2] in (b"cf", b"Cf", b"CF", b"cF") and _spoofs(name):
+        if len(name) in _SPOOFED_LENGTHS and _spoofs(name):
             return [entry for entry in headers if not _spoofs(entry[0])]
     return headers
 
 
-def read_credentials(headers: Headers, token_headers: Collection[str], is_ours: Callable[[bytes], bool]) -> Shown:
+def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours: Callable[[bytes], bool]) -> Shown:
     """Return what is shown, and what goes on.
 
     `token_headers` are lower-case names that may carry a pair as JSON; `is_ours` says of a token whether it names one
@@ -79,14 +80,14 @@ def read_credentials(headers: Headers, token_headers: Collection[str], is_ours: 
         lower = name.lower()
         if lower in _SPENT:
             found.setdefault(lower, []).append(value)
-        elif lower.startswith(b"cf") and (_ODD.sub(b"-", lower) in _SPENT):
+        elif lower[:2] == b"cf" and _ODD.sub(b"-", lower) in _SPENT:
             continue  # another spelling of one, for services that cannot tell them apart
         elif lower == b"cookie":
             rest, tokens = _split_cookie(value)
             found.setdefault(COOKIE, []).extend(tokens)
             if rest:
                 kept.append((name, rest))
-        elif lower.decode("latin-1") in token_headers and (pair := _as_pair(value)) is not None:
+        elif token_headers and lower in token_headers and (pair := _as_pair(value)) is not None:
             found.setdefault(b"json", []).append(pair)
         elif lower == b"authorization" and _bearer(value) and is_ours(_bearer(value)):
             bearers.append((name, _bearer(value)))
@@ -159,4 +160,5 @@ def _split_cookie(value: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _spoofs(name: bytes) -> bool:
-    return _ODD.sub(b"-", name.lower()) in _SPOOFED
+    lower = name.lower()
+    return lower[:2] == b"cf" and _ODD.sub(b"-", lower) in _SPOOFED

@@ -25,6 +25,7 @@ from pyconnector.edge.access.credentials import (
     strip_spoofed,
 )
 from pyconnector.edge.access.failures import FailureCounts
+from pyconnector.edge.access.not_identified import NotIdentified
 from pyconnector.edge.access.running import Running, RunningSet
 from pyconnector.identity.policies.policy import Decision, Policy, Reason, decide, decide_bypass
 from pyconnector.identity.policies.rules import Address, Caller
@@ -137,13 +138,11 @@ class Gate:
 
     def show(self, visit: Visit, headers: Headers, met: tuple[Application, ...]) -> Shown:
         """Return what a request shows of itself."""
-        names = {application.token_header for application in met if application.token_header}
+        names = [application.token_header.encode("ascii") for application in met if application.token_header]
         return read_credentials(headers, names, self._is_ours)
 
     def identify(self, visit: Visit, shown: Shown) -> Identified | Reason | None:
         """Return who shows it, why that is nobody, or None where nothing is shown; counts failures."""
-        from pyconnector.edge.access.identify import NotIdentified, identify
-
         if shown.credential is None and shown.fault is None:
             return None
         if self.failures.is_too_many(visit.address, self.ticks()):
@@ -154,7 +153,7 @@ class Gate:
         if issuer is None:
             return Reason.NO_KEY
         try:
-            found = identify(shown.credential, self.state, issuer, self.clock())
+            found = issuer.identify(shown.credential, self.clock())
         except NotIdentified as nobody:
             if nobody.guessing:
                 self.failures.count(visit.address, self.ticks())
@@ -250,8 +249,8 @@ class Gate:
         return decide(policies, caller, self.state.groups)
 
     def _bypass(self, application: Application, caller: Caller) -> Policy | None:
-        policies = self.state.policies_of(application)
-        return None if policies is None else decide_bypass(policies, caller, self.state.groups)
+        bypassing = self.state.bypasses_of(application)
+        return decide_bypass(bypassing, caller, self.state.groups) if bypassing else None
 
     def _is_ours(self, token: bytes) -> bool:
         issuer = self.issuer

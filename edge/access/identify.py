@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge.access.credentials import Pair, Token
+from pyconnector.edge.access.not_identified import NotIdentified
 from pyconnector.identity.access_token.scope import is_within
 from pyconnector.identity.access_token.signing import APPLICATION, NARROWED
 from pyconnector.identity.access_token.token import CLOCK_SKEW, AccessDenied
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from pyconnector.edge.access.issuer import Issuer
     from pyconnector.edge.access.state import AccessState
     from pyconnector.identity.applications.application import Application
-
-
-class NotIdentified(Exception):
-    """Nobody is known by what was shown. `guessing` says whether it may have been an attempt at somebody else's."""
-
-    def __init__(self, reason: Reason, *, guessing: bool = True) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-        self.guessing = guessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,16 @@ import base64
 import json
 import math
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pyconnector.edge.access.identify import Identified, identify
 from pyconnector.identity.access_token.keys import AccessKeys, parse_keys
 from pyconnector.identity.access_token.signing import SigningKey, load_key, public_jwk, service_claims, sign
 from pyconnector.identity.access_token.token import AccessDenied, signed_claims
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.credentials import Pair, Token
     from pyconnector.edge.access.state import AccessState
     from pyconnector.identity.applications.application import Application
     from pyconnector.identity.service_tokens import ServiceToken
@@ -22,6 +25,16 @@ MAX_REMEMBERED = 10_000
 #: Seconds before its end at which an assertion is made anew, and the shortest life of one.
 RENEW_BEFORE = 30.0
 MIN_LIFETIME = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Assertion:
+    """A token that was made, and what it was made for: of a changed one another is made."""
+
+    until: float
+    token: ServiceToken
+    application: Application
+    text: bytes = field(repr=False)
 
 
 class Issuer:
@@ -42,6 +55,7 @@ class Issuer:
         signing = [key for entry, key in living.values() if entry.state == "current"]
         if organization is None or len(signing) != 1:
             raise ValueError("there is no key to sign with")
+        self._state = state
         self.issuer = organization.issuer
         self.until = min((entry.expires for entry, _ in living.values() if entry.expires is not None), default=math.inf)
         "When one of its keys ends, so that another has to be made."
@@ -52,9 +66,17 @@ class Issuer:
         current = next(entry for entry in certificates if entry["kid"] == self._key.id)
         self.document = json.dumps(document | {"public_cert": current, "public_certs": certificates}).encode()
         "What `/cdn-cgi/access/certs` answers."
-        self._assertions: OrderedDict[tuple[ServiceToken, Application], tuple[float, bytes]] = OrderedDict()
+        self._assertions: OrderedDict[tuple[str, str], _Assertion] = OrderedDict()
         self._metadata: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._verified: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+
+    def identify(self, credential: Pair | Token, now: float) -> Identified:
+        """Return who shows a credential at `now`, seconds since the epoch.
+
+        Raises:
+            NotIdentified: nobody that is known and alive.
+        """
+        return identify(credential, self._state, self, now)
 
     def sign(self, claims: dict[str, Any]) -> bytes:
         """Return a token with `claims`."""
@@ -69,12 +91,14 @@ class Issuer:
 
     def assertion(self, token: ServiceToken, application: Application, seconds: float, now: float) -> bytes:
         """Return the token that tells a service who asks: made once, and used until shortly before its end."""
-        known = self._assertions.get((token, application))
-        if known is not None and now < known[0]:
-            return known[1]
+        known = self._assertions.get((token.id, application.id))
+        if known is not None and now < known.until and known.token is token and known.application is application:
+            return known.text
         claims = self.claims(token, application, seconds, now)
         made = self.sign(claims)
-        self._assertions[token, application] = (claims["exp"] - RENEW_BEFORE, made)
+        self._assertions[token.id, application.id] = _Assertion(
+            until=claims["exp"] - RENEW_BEFORE, token=token, application=application, text=made
+        )
         if len(self._assertions) > MAX_REMEMBERED:
             self._assertions.popitem(last=False)
         return made

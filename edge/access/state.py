@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyconnector.edge.access.entries import AccessEntry, KeyEntry, OrganizationEntry
 from pyconnector.identity.applications.application import Application
 from pyconnector.identity.applications.matching import Applications
-from pyconnector.identity.policies.policy import Policy
+from pyconnector.identity.policies.policy import Effect, Policy
 from pyconnector.identity.policies.rules import Group
 from pyconnector.identity.service_tokens import ServiceToken
 
@@ -35,6 +35,7 @@ class AccessState:
         self._token_ids: dict[str, str] = {}
         self._policies: dict[str, Policy] = {}
         self._of_application: dict[str, tuple[Policy, ...] | None] = {}
+        self._bypasses: dict[str, tuple[Policy, ...]] = {}
         self._used: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -95,6 +96,15 @@ class AccessState:
         made = self._of_application[application.id] = whole if len(whole) == len(found) else None
         return made
 
+    def bypasses_of(self, application: Application) -> tuple[Policy, ...]:
+        """Return those of its policies that let pass unasked; none where a policy is missing."""
+        found = self._bypasses.get(application.id)
+        if found is None:
+            policies = self.policies_of(application) or ()
+            found = tuple(policy for policy in policies if policy.effect is Effect.BYPASS)
+            self._bypasses[application.id] = found
+        return found
+
     def note_use(self, token: ServiceToken, moment: float) -> None:
         """Remember that a token was used, at a moment of any clock."""
         if token.id in self._used or len(self._used) < MAX_USED:
@@ -118,5 +128,6 @@ class AccessState:
 
     def _changed(self, kind: str) -> None:
         self._of_application.clear()
+        self._bypasses.clear()
         self.revision += 1
         self.on_change(kind)

@@ -94,6 +94,11 @@ class Exchange(ABC):
         "Payload that arrived together with the response."
         member.in_flight += 1
 
+    @property
+    def connector(self) -> str:
+        """The id of the connector that has it; empty once it is over."""
+        return "" if self._member is None else str(self._member.registration.client_id)
+
     @abstractmethod
     async def response(self) -> TunnelResponse:
         """Wait for the connector's answer. Cancel leaves the exchange as it is: abort it.

@@ -52,6 +52,11 @@ def mesh_group() -> None:
 @_DATABASE
 @_API_HOSTNAMES
 @_QUICK
+@click.option("--audit-dir", default="", metavar="DIRECTORY",
+              help="Where each request is recorded; `audit` in --data-dir without it.")  # fmt: skip
+@click.option("--no-audit", is_flag=True, help="Record no requests.")
+@click.option("--audit-when-full", default="go-on", type=click.Choice(("go-on", "refuse")), show_default=True,
+              help="While nothing can be recorded.")  # fmt: skip
 @click.option("--location", default="local", show_default=True, help="What lists show as the edge's location.")
 @click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
 @_JSON

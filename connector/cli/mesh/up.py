@@ -16,7 +16,7 @@ from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
 from pyconnector.connector.observe.log import LogSetup
-from pyconnector.edge.cli_settings import certificate_pairs, parse_address
+from pyconnector.edge.cli_settings import audit_settings, certificate_pairs, parse_address
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
@@ -179,6 +179,9 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
             certificates=certificate_pairs(given["visitors_tls"], given["tls_certs"], given["tls_keys"]),
         ),
         control=None,
+        audit=None
+        if given["no_audit"]
+        else audit_settings(given["audit_dir"] or str(data / "audit"), given["audit_when_full"]),
         ca_directory=data,
         location=given["location"],
         quic=QuicSettings(engine=given["quic_engine"]),

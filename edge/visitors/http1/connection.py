@@ -22,6 +22,7 @@ from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.pages import CONTINUE, MISDIRECTED, OPTIONS_ANSWER, error_response, own_response
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing, unsent_bytes
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
+from pyconnector.edge.visitors.watch import CLIENT_CLOSED, ORIGIN_CLOSED, UNREACHABLE
 from pyconnector.protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_body import RequestBody
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
     from pyconnector.edge.visitors.server import VisitorServer
+    from pyconnector.edge.visitors.watch import Watched
 
 #: Bytes sent ahead of their turn that wait for it.
 MAX_WAITING = 64 * 1024
@@ -65,6 +67,7 @@ class VisitorConnection(asyncio.Protocol):
         self._unsent = 0
         self._stalled_until: float | None = None  # while the visitor takes less than comes
         self._two_way: TwoWay | None = None
+        self._watched: Watched | None = None
         settings = server.settings
         self._limits = {
             _State.IDLE: settings.idle_timeout,
@@ -197,6 +200,8 @@ class VisitorConnection(asyncio.Protocol):
 
     def _refuse(self, fault: BadRequest, *, ray: str = "", head_only: bool = False) -> None:
         """Answer with an error page, and close so that the visitor can still read it."""
+        if self._watched is not None and self._state is _State.WAITING:
+            self._watched.status = fault.status
         if not self._transport.is_closing():
             self._transport.write(error_response(fault.status, fault.reason, ray=ray, head_only=head_only))
         self._close_gently()
@@ -278,13 +283,17 @@ class VisitorConnection(asyncio.Protocol):
         watch = self._server.watch
         if watch is None or not watch.on:
             return await self._forward(request, ray)
-        watched = watch.request(request, self._peer, ray)
-        if watched.answer is not None:
-            return self._give(request, watched.answer, ray)
-        watched.begin(self._revoke)
+        watched = self._watched = watch.request(request, self._peer, ray)
         try:
+            if watched.answer is not None:
+                return self._give(request, watched.answer, ray)
+            watched.begin(self._socket.reset)
             return await self._forward(request, ray)
+        except asyncio.CancelledError:
+            watched.close_reason = watched.close_reason or CLIENT_CLOSED
+            raise
         finally:
+            self._watched = None
             watched.end()
 
     async def _forward(self, request: VisitorRequest, ray: str) -> bool:
@@ -292,6 +301,8 @@ class VisitorConnection(asyncio.Protocol):
         try:
             exchange = self._exchange = await self._open(request, ray)
             response = await exchange.response()
+            if self._watched is not None:
+                self._watched.answered(response.status, exchange)
             return await self._pass_on(request, exchange, response)
         except NoTunnel:
             return self._fail(request, 530, "No tunnel is connected for this host.", ray)
@@ -313,12 +324,12 @@ class VisitorConnection(asyncio.Protocol):
             first = body.take(self._reader.leftover)
         self._unread = body is not None and not body.finished
         headers = self._identity.add_to(request.headers, ray) if self._server.settings.identity else request.headers
+        tunnel = self._server.tunnels.for_host(host_name(request.host))
         exchange = await open_exchange(
-            self._server.tunnels.for_host(host_name(request.host)),
-            tunnel_request(request, headers),
-            body=first,
-            finish=not (request.websocket or self._unread),
+            tunnel, tunnel_request(request, headers), body=first, finish=not (request.websocket or self._unread)
         )
+        if self._watched is not None:
+            self._watched.opened(exchange, tunnel, len(first))
         if body is not None and self._unread:
             self._begin_upload(request, exchange, body, asked=not first)
         return exchange
@@ -385,6 +396,8 @@ class VisitorConnection(asyncio.Protocol):
         ended = False
         try:
             ended = await two_way.run(exchange.leftover)
+            if self._watched is not None:
+                self._watched.close_reason = self._watched.close_reason or ORIGIN_CLOSED
         finally:
             if ended:
                 self._close_at_once()
@@ -393,6 +406,8 @@ class VisitorConnection(asyncio.Protocol):
 
     def _fail(self, request: VisitorRequest, status: int, reason: str, ray: str) -> bool:
         """Answer with an error page; True where the connection can carry another request."""
+        if self._watched is not None:
+            self._watched.status, self._watched.close_reason = status, UNREACHABLE
         if self._exchange is not None:
             self._exchange.abort()
             self._exchange = None
@@ -414,10 +429,6 @@ class VisitorConnection(asyncio.Protocol):
             return keep_alive or self._close()
         self._close_gently()
         return False
-
-    def _revoke(self) -> None:
-        """Cut off what runs under an identity that may no longer pass."""
-        self._socket.reset()
 
     def _cut_off(self) -> None:
         """End in the middle of a response, so that the visitor sees that it is not whole."""

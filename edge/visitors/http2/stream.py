@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
     from pyconnector.edge.visitors.identity import VisitorIdentity
     from pyconnector.edge.visitors.server import VisitorServer
+    from pyconnector.edge.visitors.watch import Watched
 
     Headers = list[tuple[bytes, bytes]]
 
@@ -83,6 +84,7 @@ class VisitorStream:
         self._server = server
         self._grpc = grpc
         self._peer = peer
+        self._watched: Watched | None = None
         self._ray = server.rays.next_ray()
         self._exchange: Exchange | None = None
         self._clock: asyncio.Timeout | None = None
@@ -147,12 +149,15 @@ class VisitorStream:
         watch = self._server.watch
         if watch is None or not watch.on:
             return await self._forward(request, identity)
-        watched = watch.request(request, self._peer, self._ray)
-        if watched.answer is not None:
-            return await self._give(request, watched.answer)
-        watched.begin(self._revoke)
+        watched = self._watched = watch.request(request, self._peer, self._ray)
         try:
-            return await self._forward(request, identity)
+            if watched.answer is not None:
+                return await self._give(request, watched.answer)
+            watched.begin(self._revoke)
+            fault = await self._forward(request, identity)
+            if fault is not None:
+                watched.status = fault.status
+            return fault
         finally:
             watched.end()
 
@@ -181,7 +186,10 @@ class VisitorStream:
         try:
             async with asyncio.timeout(self._server.settings.response_timeout) as self._clock:
                 exchange = self._exchange = await self._open(request, identity)
-                return exchange, await exchange.response()
+                response = await exchange.response()
+                if self._watched is not None:
+                    self._watched.answered(response.status, exchange)
+                return exchange, response
         finally:
             self._clock = None
 
@@ -189,12 +197,10 @@ class VisitorStream:
         """Open a stream for the request, and let its body flow."""
         headers = identity.add_to(request.headers, self._ray) if self._server.settings.identity else request.headers
         first, finish = self.upload.take_opening()
-        exchange = await open_exchange(
-            self._server.tunnels.for_host(host_name(request.host)),
-            tunnel_request(request, headers),
-            body=first,
-            finish=finish,
-        )
+        tunnel = self._server.tunnels.for_host(host_name(request.host))
+        exchange = await open_exchange(tunnel, tunnel_request(request, headers), body=first, finish=finish)
+        if self._watched is not None:
+            self._watched.opened(exchange, tunnel, len(first))
         exchange.stream.read_for(self._carrier)  # what this visitor does not take is given up together
         self.upload.attach(exchange.stream)
         return exchange

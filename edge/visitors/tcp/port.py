@@ -17,6 +17,7 @@ from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import Carriage, Plain, TwoWay
 from pyconnector.edge.visitors.tcp.websocket_client import WebSocketCarriage, handshake_headers
+from pyconnector.edge.visitors.watch import CLIENT_CLOSED, ORIGIN_CLOSED, UNREACHABLE
 from pyconnector.protocol.http.headers import RequestHead
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.web.websocket.handshake import accept_value, new_key
@@ -87,11 +88,11 @@ class TcpVisitors:
     def judge(self, address: str) -> Watched | None:
         """Judge who comes from `address`; None where there is nothing to judge. Nobody shows who they are here."""
         watch = self._http.watch
-        if self.settings.is_address or watch is None or not watch.on:
+        if watch is None or not watch.on or (self.settings.is_address and watch.audit is None):
             return None
         return watch.tcp(self.settings.destination, address, self._http.rays.next_ray())
 
-    async def open(self, address: str) -> tuple[Exchange, Carriage]:
+    async def open(self, address: str, watched: Watched | None = None) -> tuple[Exchange, Carriage]:
         """Reach the destination for the visitor at `address`. Cancel leaves nothing open.
 
         Raises:
@@ -100,8 +101,9 @@ class TcpVisitors:
         """
         if self.settings.is_address:
             request = TunnelRequest(kind=ConnectionType.TCP, destination=self.settings.destination)
-            exchange = await open_exchange(self._tunnel_for_address(), request)
-            await _answer(exchange)
+            tunnel = self._tunnel_for_address()
+            exchange = await open_exchange(tunnel, request)
+            await _answer(exchange, tunnel, watched)
             return exchange, Plain()
         name = self.settings.destination
         key = new_key(os.urandom)
@@ -110,8 +112,9 @@ class TcpVisitors:
             headers = VisitorIdentity(address).add_to(headers, self._http.rays.next_ray())
         head = RequestHead("GET", name, "/", headers)
         request = TunnelRequest(kind=ConnectionType.WEBSOCKET, head=head)
-        exchange = await open_exchange(self._tunnels.for_host(name), request)
-        response = await _answer(exchange)
+        tunnel = self._tunnels.for_host(name)
+        exchange = await open_exchange(tunnel, request)
+        response = await _answer(exchange, tunnel, watched)
         accepted = [value for header, value in response.headers if header == b"Sec-Websocket-Accept"]
         if response.status != 101 or accepted != [accept_value(key)]:
             exchange.abort()
@@ -133,9 +136,14 @@ class TcpVisitors:
         return tunnels[0] if len(tunnels) == 1 else self._tunnels.for_addresses()
 
 
-async def _answer(exchange: Exchange) -> TunnelResponse:
+async def _answer(exchange: Exchange, tunnel: Tunnel | None, watched: Watched | None) -> TunnelResponse:
     try:
-        return await exchange.response()
+        if watched is None:
+            return await exchange.response()
+        watched.opened(exchange, tunnel, 0)
+        response = await exchange.response()
+        watched.answered(response.status, exchange)
+        return response
     except Refused as exc:
         exchange.abort()
         raise Broken(str(exc)) from exc
@@ -210,28 +218,36 @@ class TcpVisitor(asyncio.Protocol):
         watched = self._owner.judge(address)
         if watched is None:
             await self._carry(address)
-        elif watched.answer is not None:
-            _log.warning("a visitor of TCP port %d was turned away: %s", self._owner.port, watched.answer.sentence)
-            self.abort()
-        else:
-            watched.begin(self.abort)
-            try:
-                await self._carry(address)
-            finally:
-                watched.end()
+            return
+        try:
+            if watched.answer is not None:
+                _log.warning("a visitor of TCP port %d was turned away: %s", self._owner.port, watched.answer.sentence)
+                self.abort()
+            else:
+                watched.begin(self.abort)
+                await self._carry(address, watched)
+        except asyncio.CancelledError:
+            watched.close_reason = watched.close_reason or CLIENT_CLOSED
+            raise
+        finally:
+            watched.end()
 
-    async def _carry(self, address: str) -> None:
+    async def _carry(self, address: str, watched: Watched | None = None) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                exchange, carriage = await self._owner.open(address)
+                exchange, carriage = await self._owner.open(address, watched)
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
             _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)
+            if watched is not None:
+                watched.close_reason = UNREACHABLE
             self.abort()
             return
         ended = False
         try:
             ended = await self._join(exchange, carriage)
+            if watched is not None:
+                watched.close_reason = watched.close_reason or ORIGIN_CLOSED
         finally:
             if ended:
                 self._transport.close()

@@ -1,0 +1,1 @@
+"""`pyconnector audit`: checks an audit log, and shows what is in it."""

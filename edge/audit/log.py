@@ -1,0 +1,149 @@
+"""The audit log of a running edge: records wait here for the thread that writes them, and how full it may get.
+
+When the disk takes no more the log says so loudly, and either requests are refused or records are lost and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyconnector.edge.audit.files import DEFAULT_FILE_SIZE, AuditFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: Records that wait for a disk; some 80 MB.
+MAX_WAITING = 50_000
+#: Records that are written at once.
+AT_ONCE = 2_000
+#: Seconds in which records come together, and between attempts while nothing can be written.
+TOGETHER = 0.05
+AGAIN = 1.0
+
+_log = logging.getLogger("pyconnector.edge.audit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Where records go."""
+
+    directory: Path
+    refuse_when_full: bool = False
+    "Serve nobody while nothing can be recorded; else go on, and count what is lost."
+    file_size: int = DEFAULT_FILE_SIZE
+    keep: int = 0
+    "Files that are kept; 0 for all."
+
+
+class AuditLog:
+    """Takes records from `start` to `close`."""
+
+    def __init__(
+        self, settings: AuditSettings, open_files: Callable[[AuditSettings], AuditFiles] | None = None
+    ) -> None:
+        self._settings = settings
+        self._open_files = open_files or _open
+        self._waiting: list[dict[str, Any]] = []
+        self._lost = 0
+        self._failing = False
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._closing = False
+        # One thread of its own: a disk that hangs must not hold up what else threads are for.
+        self._thread = ThreadPoolExecutor(1, "audit")
+
+    def __repr__(self) -> str:
+        return f"<AuditLog {self._settings.directory} waiting={len(self._waiting)} lost={self._lost}>"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nobody is to be served now, because it could not be recorded."""
+        return self._settings.refuse_when_full and (self._failing or len(self._waiting) >= MAX_WAITING)
+
+    @property
+    def lost(self) -> int:
+        """Records that nothing could be done for, and that are not yet told of in the log."""
+        return self._lost
+
+    async def start(self) -> None:
+        """Open the files, and write from now on. Cancel leaves it to `close`.
+
+        Raises:
+            AuditError: they cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        self._files = await loop.run_in_executor(self._thread, self._open_files, self._settings)
+        self._task = loop.create_task(self._run(), name="edge audit")
+
+    def put(self, record: dict[str, Any]) -> None:
+        """Take a record; it is on disk a moment later."""
+        if len(self._waiting) >= MAX_WAITING:
+            self._lost += 1
+            return
+        self._waiting.append(record)
+        if len(self._waiting) == 1:
+            self._wake.set()
+
+    async def close(self) -> None:
+        """Write what waits, once more where it fails, and close. Idempotent. Cancel leaves some unwritten."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task = None
+            if self._waiting:
+                _log.error("%d audit records could not be written and are lost", len(self._waiting) + self._lost)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._files.close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            if not self._closing:
+                await asyncio.sleep(TOGETHER)
+            self._wake.clear()
+            while self._waiting:
+                if not await self._write_some():
+                    if self._closing:
+                        return
+                    await self._pause()
+            if self._closing:
+                return
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(AGAIN):
+                self._wake.clear()
+                while not self._closing:
+                    await self._wake.wait()
+                    self._wake.clear()
+        except TimeoutError:
+            pass
+
+    async def _write_some(self) -> bool:
+        lost, records = self._lost, self._waiting[:AT_ONCE]
+        if lost:
+            records = [{"Datetime": records[0]["Datetime"], "AuditRecordsLost": lost}, *records]
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._files.write, records)
+        except OSError as error:
+            if not self._failing:
+                what = "nobody is served until it can" if self._settings.refuse_when_full else "records may be lost"
+                _log.error("The audit log cannot be written (%s): %s", error.strerror or error, what)
+            self._failing = True
+            return False
+        del self._waiting[: len(records) - bool(lost)]
+        self._lost -= lost
+        if self._failing:
+            self._failing = False
+            _log.warning("The audit log is written again; %d records were lost", lost)
+        return True
+
+
+def _open(settings: AuditSettings) -> AuditFiles:
+    return AuditFiles(settings.directory, file_size=settings.file_size, keep=settings.keep)

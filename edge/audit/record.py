@@ -1,0 +1,92 @@
+"""What is recorded of one request: names of the provider's log fields, ours where it has none (api.md 9). Pure.
+
+No secret, token, cookie or query is ever in a record.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyconnector.identity.applications.application import Application
+    from pyconnector.identity.policies.policy import Decision
+    from pyconnector.identity.service_tokens import ServiceToken
+
+#: Characters of a path, a host and a user agent that are kept.
+MAX_PATH, MAX_HOST, MAX_AGENT = 2048, 261, 256
+
+
+@dataclass(slots=True, kw_only=True)
+class Ended:
+    """One request at its end. Moments are seconds since the epoch."""
+
+    begun: float
+    seconds: float
+    protocol: str
+    "HTTP, WEBSOCKET or TCP."
+    ray: str
+    method: str
+    host: str
+    path: str
+    version: str
+    agent: str
+    address: str
+    status: int
+    sent: int
+    "Bytes from the visitor to the service, without headers."
+    received: int
+    "Bytes from the service to the visitor, without headers."
+    account: str
+    location: str
+    tunnel: str
+    connector: str
+    close_reason: str
+    token: ServiceToken | None
+    application: Application | None
+    decision: Decision | None
+
+
+def record_of(ended: Ended) -> dict[str, Any]:
+    """Return the record of a request. Fields that say nothing are left out, but for those that every record has."""
+    decision, token, application = ended.decision, ended.token, ended.application
+    allowed = decision is None or decision.allowed
+    end = ended.begun + ended.seconds
+    record: dict[str, Any] = {
+        "Datetime": _time(ended.begun), "RayID": ended.ray, "Protocol": ended.protocol, "HTTPMethod": ended.method,
+        "HTTPHost": ended.host[:MAX_HOST], "URL": ended.path[:MAX_PATH], "HTTPVersion": ended.version,
+        "HTTPStatusCode": ended.status, "UserAgent": ended.agent[:MAX_AGENT], "SourceIP": ended.address,
+        "BytesSent": ended.sent, "BytesReceived": ended.received, "DurationMs": round(ended.seconds * 1000, 3),
+        "ActorType": "anonymous" if token is None else "service_token", "Action": "allow" if allowed else "block",
+        "Allowed": allowed, "Reason": "no_application" if decision is None else decision.reason.value,
+        "AccountID": ended.account, "ColoName": ended.location,
+    }  # fmt: skip
+    if token is not None:
+        record |= {
+            "ServiceTokenID": token.client_id, "ServiceTokenUUID": token.id, "ServiceTokenName": token.name,
+            "Role": token.role, "Labels": sorted(token.labels),
+        }  # fmt: skip
+    if application is not None:
+        record |= {
+            "AppUUID": application.id, "AppName": application.name, "AppDomain": application.patterns[0].text,
+            "PrivateAppAUD": application.audience,
+        }  # fmt: skip
+    if decision is not None and decision.policy is not None:
+        policy = decision.policy
+        record |= {"PolicyID": policy.id, "PolicyName": policy.name, "PolicyRevision": policy.revision}
+    if ended.tunnel:
+        record |= {
+            "Offramp": "CFD_TUNNEL", "DestinationTunnelID": ended.tunnel, "DestinationReplicaID": ended.connector,
+        }  # fmt: skip
+    if ended.protocol != "HTTP":
+        record |= {
+            "SessionStartTime": _time(ended.begun), "SessionEndTime": _time(end),
+            "ConnectionCloseReason": ended.close_reason or "UNKNOWN",
+        }  # fmt: skip
+    return record
+
+
+def _time(moment: float) -> str:
+    text = datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
