@@ -1,5 +1,6 @@
 """A local edge: accepts connectors over QUIC, serves visitors over HTTP and TCP, and plays tricks on request."""
 
+from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     CertificatePair,
@@ -15,6 +16,7 @@ from pyconnector.edge.settings import (
 )
 
 __all__ = [
+    "AuditSettings",
     "CertificatePair",
     "ControlSettings",
     "DirectorySettings",
