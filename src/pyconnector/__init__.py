@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.observe.observer import Observer, RequestRecord
     from pyconnector.connector.observe.rule_metrics import RuleCounts, RuleMetrics
     from pyconnector.edge import (
+        AuditSettings,
         CertificatePair,
         ControlSettings,
         DirectorySettings,
@@ -105,6 +106,7 @@ _HOMES = {
     "connector.observe.observer": ("Observer", "RequestRecord"),
     "connector.observe.rule_metrics": ("RuleCounts", "RuleMetrics"),
     "edge": (
+        "AuditSettings",
         "CertificatePair",
         "ControlSettings",
         "DirectorySettings",
@@ -144,6 +146,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AccessLog",
     "AccessSettings",
+    "AuditSettings",
     "ByteReader",
     "CertificatePair",
     "ConfigError",
