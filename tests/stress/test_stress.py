@@ -1,4 +1,4 @@
-"""Some seconds of stress on each engine and each event loop; `python -m bench.stress` does more of the same.
+"""Some seconds of stress on each engine, on HTTP/2, and on each event loop; `python -m bench.stress` does more of it.
 
 The seed is the same each time; PYCONNECTOR_SEED gives another.
 """
@@ -19,14 +19,17 @@ SEED = int(os.environ.get("PYCONNECTOR_SEED", "20261129"))
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("engine", ["aioquic", "qh3"])
+@pytest.mark.parametrize("engine", ["aioquic", "qh3", "http2"])
 def test_stayers_are_answered_and_nothing_stays(engine: str, loop: str) -> None:
     if engine == "qh3":
         pytest.importorskip("qh3", reason="the extra `fast` is not installed")
     if loop == "uvloop":
         pytest.importorskip("uvloop", reason="the extra `fast` is not installed")
     print(f"seed {SEED}")
-    house = HouseOptions(engine=engine, edge_engine=engine)
+    if engine == "http2":
+        house = HouseOptions(transport=engine)
+    else:
+        house = HouseOptions(engine=engine, edge_engine=engine)
     outcome = run(RunOptions(house=house, loop=loop, seed=SEED, rounds=(1.0, 2.0), visits=5000))
     if any(OPEN in text for text in outcome.ledger.findings):
         pytest.xfail(f"qh3: {OPEN}, docs/reliability.md")

@@ -13,6 +13,9 @@ import pytest
 
 from bench.bounds import CONNECTION_BOUND, MIB, STREAM_BOUND, measure
 
+#: Its visitors open data streams themselves.
+QUIC_ONLY = True
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 
 CASES = [("upload", 1), ("download", 1), ("upload", 100), ("download", 100)]
