@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 import click
@@ -24,6 +25,7 @@ from pyconnector.connector.observe.metrics_server import DEFAULT_ADDRESS
 from pyconnector.connector.version import version
 
 if TYPE_CHECKING:
+    from pyconnector.connector.cli.process.progress import ProgressLine
     from pyconnector.connector.config import LogConfig
     from pyconnector.connector.observe.observer import Observer
 
@@ -70,6 +72,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         return config if config.metrics is not None else replace(config, metrics=DEFAULT_ADDRESS)
 
     main: Callable[..., Coroutine[Any, Any, int]]
+    progress: ProgressLine | None = None
     occasion = _occasion(given, read_config, quick=quick)
     if occasion is not None:
         credentials = occasion.credentials
@@ -81,9 +84,10 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         main = functools.partial(occasion.serve, config, read_again)
     else:
         config = read_config()
-        main = functools.partial(serve, config, read_config)
+        progress = _progress(config)
+        main = functools.partial(serve, config, read_config, progress=progress)
     with contextlib.ExitStack() as stack:
-        stack.callback(LogSetup(config.log).close)
+        stack.callback(LogSetup(config.log, cast("IO[str] | None", progress)).close)
         observers = _access_log(config.log, stack) if config.log.access else ()
         try:
             _say_settings(config, overrides)
@@ -91,6 +95,15 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         except ConnectorError as error:
             _log.critical("%s", error)
             return FAILED
+
+
+def _progress(config: ConnectorConfig) -> ProgressLine | None:
+    """Return a line for the terminal, where there is one that a person reads."""
+    if config.log.output != "default" or sys.stderr is None or not sys.stderr.isatty():
+        return None
+    from pyconnector.connector.cli.process.progress import ProgressLine
+
+    return ProgressLine(sys.stderr)
 
 
 def _occasion(

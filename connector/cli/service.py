@@ -27,9 +27,13 @@ from pyconnector.connector.observe.log import Log
 from pyconnector.connector.tasks import TaskOwner
 
 if TYPE_CHECKING:
+    from pyconnector.connector.cli.process.progress import ProgressLine
     from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.connector.workers.fleet import Fleet
+
+#: What a terminal shows while nothing is connected.
+CONNECTING = "Connecting to the edge ..."
 
 _log = Log("service")
 
@@ -84,11 +88,12 @@ async def serve(
     on_registered: Callable[[], None] | None = None,
     *,
     observers: Sequence[Observer] = (),
+    progress: ProgressLine | None = None,
 ) -> int:
     """Run a Connector until a signal ends it; return the exit code. Cancel stops at once.
 
     `read_config` is called to reload, `on_registered` once every connection is registered; `observers` are those of
-    the Connector.
+    the Connector; `progress` shows how far connecting has come.
 
     Raises:
         ConnectorError: it could not be started, or failed.
@@ -97,12 +102,14 @@ async def serve(
     tasks = TaskOwner(lambda task, error: None)  # every task here is awaited
     with signals.installed():
         manager = ServiceManager()
-        announcer = _Announcer(config, on_registered, manager)
+        announcer = _Announcer(config, on_registered, manager, progress)
         connector = _connector(config, announcer.observe, observers)
         beside = [asyncio.ensure_future(manager.watch())]
         if config.prechecks:
             beside.append(asyncio.ensure_future(check_way(config, lambda: bool(connector.tracker.connected))))
         manager.status("connecting to the edge")
+        if progress is not None:
+            progress.show(CONNECTING)
         watch = ConfigWatch(config.file) if config.watch and config.file else None
         try:
             if await _first(tasks, connector.start(wait_for_edge=True), signals.stop.wait()):
@@ -126,6 +133,8 @@ async def serve(
                     await _first(tasks, connector.drain(), signals.stop_now.wait())
                 return CLEAN
         finally:
+            if progress is not None:
+                progress.show("")
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
@@ -174,7 +183,11 @@ class _Announcer:
     """Tells of the connections: the process id file and `READY=1` with the first, a status line with each change."""
 
     def __init__(
-        self, config: ConnectorConfig, on_registered: Callable[[], None] | None, manager: ServiceManager
+        self,
+        config: ConnectorConfig,
+        on_registered: Callable[[], None] | None,
+        manager: ServiceManager,
+        progress: ProgressLine | None,
     ) -> None:
         self._pidfile = config.pidfile
         self._on_registered = on_registered
@@ -182,6 +195,7 @@ class _Announcer:
         self._registered = 0
         self._up: set[int] = set()
         self._manager = manager
+        self._progress = progress
 
     def observe(self, event: Event) -> None:
         if isinstance(event, Registered):
@@ -191,6 +205,8 @@ class _Announcer:
         else:
             return
         self._manager.status(f"{len(self._up)} of {self._awaited} connections to the edge")
+        if self._progress is not None:
+            self._progress.show("" if self._up else CONNECTING)
         if not isinstance(event, Registered) or self._registered >= self._awaited:
             return
         self._registered += 1
