@@ -160,7 +160,7 @@ def _rule_metrics(metrics: RuleMetrics) -> Iterator[Metric]:
     for name, help_text, attribute in _RULE_COUNTERS:
         yield _metric(name, "counter", help_text, [(labels, getattr(counts, attribute)) for labels, counts in found])
     classes = [
-        ({**labels, "class": status_class}, count)
+        ({**labels, "class": f"{status_class}xx"}, count)
         for labels, counts in found
         for status_class, count in sorted(counts.responses.items())
     ]

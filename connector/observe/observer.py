@@ -97,6 +97,10 @@ class Observers(Observer):
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
+        # Most want to hear of the end alone, and each call costs every request.
+        self._at_begin = [each for each in self._observers if type(each).begin is not Observer.begin]
+        self._at_head = [each for each in self._observers if type(each).head is not Observer.head]
+        self._at_end = [each for each in self._observers if type(each).end is not Observer.end]
         self._complained: dict[int, float] = {}
 
     def __repr__(self) -> str:
@@ -104,7 +108,7 @@ class Observers(Observer):
 
     def begin(self, record: RequestRecord) -> None:
         """See `Observer.begin`."""
-        for observer in self._observers:
+        for observer in self._at_begin:
             try:
                 observer.begin(record)
             except Exception as error:  # noqa: BLE001 - it is the program's own, and no request's business
@@ -112,7 +116,7 @@ class Observers(Observer):
 
     def head(self, record: RequestRecord) -> None:
         """See `Observer.head`."""
-        for observer in self._observers:
+        for observer in self._at_head:
             try:
                 observer.head(record)
             except Exception as error:  # noqa: BLE001
@@ -120,7 +124,7 @@ class Observers(Observer):
 
     def end(self, record: RequestRecord) -> None:
         """See `Observer.end`."""
-        for observer in self._observers:
+        for observer in self._at_end:
             try:
                 observer.end(record)
             except Exception as error:  # noqa: BLE001

@@ -40,8 +40,8 @@ class RuleCounts:
     """What one rule served."""
 
     requests: int = 0
-    responses: Counter[str] = field(default_factory=Counter)
-    "By class: 2xx and so on."
+    responses: Counter[int] = field(default_factory=Counter)
+    "By class: 2 for 2xx, and so on."
     durations: Histogram = field(default_factory=_durations)
     "Of HTTP requests in seconds; a WebSocket or a stream lasts for as long as somebody likes."
     bytes_in: int = 0
@@ -70,7 +70,7 @@ class RuleMetrics(Observer):
         counts = known[1] if known is not None and known[0] is rule else self._counts(record.rule_index, rule)
         counts.requests += 1
         if record.status:
-            counts.responses[f"{record.status // 100}xx"] += 1
+            counts.responses[record.status // 100] += 1
         if record.kind is RequestKind.HTTP:
             counts.durations.observe(record.duration)
         counts.bytes_in += record.bytes_in

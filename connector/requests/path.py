@@ -23,7 +23,7 @@ from pyconnector.protocol.errors import ProtocolError
 from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
     from pyconnector.connector.active.orchestrator import Orchestrator
@@ -56,6 +56,7 @@ class RequestPath:
         self._log = log
         self._index = index
         self._observer = observer
+        self._now: Callable[[], float] | None = None
         self._unobserved = RequestRecord(index)  # where nobody looks: all requests write into the same
         self._debug = log.isEnabledFor(logging.DEBUG)
 
@@ -85,7 +86,9 @@ class RequestPath:
         return self._serve(exchange, self._unobserved) if observer is None else self._observed(exchange, observer)
 
     async def _observed(self, exchange: Exchange, observer: Observer) -> None:
-        now = asyncio.get_running_loop().time
+        now = self._now
+        if now is None:  # asked for once: each time costs a system call
+            now = self._now = asyncio.get_running_loop().time
         record = RequestRecord(self._index, exchange.kind, now())
         observer.begin(record)
         try:

@@ -44,6 +44,7 @@ class Inbox:
         "_size",
         "_source",
         "_waiter",
+        "_waits_in",
     )
 
     def __init__(self, source: Source | None = None) -> None:
@@ -56,6 +57,7 @@ class Inbox:
         self._ended = False
         self._error: OriginError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._waits_in: asyncio.AbstractEventLoop | None = None
 
     @property
     def size(self) -> int:
@@ -139,7 +141,9 @@ class Inbox:
                 return data
             if self._waiter is not None:
                 raise RuntimeError("another task is receiving already")
-            self._waiter = asyncio.get_running_loop().create_future()
+            if self._waits_in is None:  # asked for once: each time costs a system call
+                self._waits_in = asyncio.get_running_loop()
+            self._waiter = self._waits_in.create_future()
             try:
                 await self._waiter
             finally:

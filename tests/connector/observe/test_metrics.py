@@ -64,7 +64,7 @@ def test_udp_sessions_are_counted_under_the_references_names() -> None:
 def test_what_each_rule_served_has_its_labels() -> None:
     rules = RuleMetrics()
     counts = rules.rules["0", 'a"b.test', "", "http://localhost:1"] = RuleCounts(requests=3, bytes_out=7, refused=1)
-    counts.responses["2xx"] = 2
+    counts.responses[2] = 2
     counts.durations.observe(0.02)
     registry = make_registry(ConnectorCollector(Counters(), ConnectionTracker(), dict, rules))
     lines = exposition(registry.collect()).decode().splitlines()

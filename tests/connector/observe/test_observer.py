@@ -190,7 +190,7 @@ def test_requests_of_a_rule_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     ((labels, counts),) = metrics.rules.items()
     assert labels == ("0", "", "", "http://localhost:1")
     assert (counts.requests, counts.origin_errors, counts.refused, counts.bytes_out) == (3, 1, 1, 7)
-    assert counts.responses == {"2xx": 1, "5xx": 1, "4xx": 1}
+    assert counts.responses == {2: 1, 5: 1, 4: 1}
     assert counts.durations.cumulative()[-1] == ("+Inf", 3)
 
 
@@ -212,7 +212,7 @@ def test_a_service_that_breaks_off_counts_as_failed(monkeypatch: pytest.MonkeyPa
 
     run(scenario)
     (counts,) = metrics.rules.values()
-    assert (counts.origin_errors, counts.responses) == (1, {"2xx": 1})
+    assert (counts.origin_errors, counts.responses) == (1, {2: 1})
 
 
 def test_a_reload_goes_on_with_the_counts_of_the_same_rule() -> None:
