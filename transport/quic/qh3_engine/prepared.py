@@ -28,7 +28,7 @@ AHEAD = 16
 
 
 #: How many times as long as one frame takes to leave events wait at most for streams that are given up one by one.
-PATIENCE = 4
+PATIENCE = 3
 
 
 class Prepared:
@@ -72,7 +72,7 @@ class Prepared:
         """They wait behind one frame of each stream, and behind what is prepared, which a probe makes all of them."""
         if self._packets >= self._wait_until:
             self._given_up_since = self._packets
-        most = 2 * streams + PREPARED + AHEAD
+        most = streams + PREPARED + AHEAD + (streams if self._everything else 0)
         self._given_up_until = self._packets + most
         self._wait_until = min(self._given_up_until, self._given_up_since + PATIENCE * most)
 

@@ -13,7 +13,7 @@ STREAMS = 100
 #: Packets after which frames that were prepared have left.
 ENOUGH = PREPARED + AHEAD
 #: The same for the frame of a stream that was given up.
-ENOUGH_FOR_ALL = ENOUGH + 2 * STREAMS
+ENOUGH_FOR_ALL = ENOUGH + STREAMS
 
 
 def blocked(*, probes: bool = False) -> Prepared:
@@ -79,6 +79,15 @@ def test_streams_given_up_are_risky_until_their_frames_left() -> None:
     assert prepared.is_risky(500.0), "whatever time it takes"
     sent(prepared, 1)
     assert not prepared.is_risky(5.0)
+
+
+def test_streams_given_up_wait_behind_all_that_a_probe_prepared() -> None:
+    prepared = blocked(probes=True)
+    prepared.stream_given_up(5.0, STREAMS)
+    sent(prepared, ENOUGH_FOR_ALL + STREAMS - 1)
+    assert prepared.is_risky(500.0)
+    sent(prepared, 1)
+    assert not prepared.is_risky(500.0)
 
 
 def test_frames_of_streams_given_up_are_risky_again_once_they_are_lost() -> None:
