@@ -89,6 +89,8 @@ def test_without_tunnels_only_an_open_edge_starts() -> None:
     [
         ({"listen": "7844"}, "--listen '7844' is not HOST:PORT"),
         ({"listen": "::1:7844"}, "brackets"),
+        ({"protocols": "quic,h2mux"}, "over quic or http2"),
+        ({"protocols": ""}, "over quic or http2"),
         ({"listen": "[x]:7844"}, "no IPv6 address"),
         ({"visitors": "a:b"}, "--visitors"),
         ({"visitors": "a:65536"}, "--visitors"),

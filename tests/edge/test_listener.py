@@ -10,9 +10,10 @@ import socket
 
 import pytest
 
-from pyconnector.edge import ControlSettings, listener
+from pyconnector.edge import ControlSettings, EdgeSettings, LocalEdge, listener
 from pyconnector.edge.listener import ACCEPTS_A_TURN, Listener
-from tests.edge.support import memory_edge, run, until
+from pyconnector.transport import http2
+from tests.edge.support import TUNNEL, memory_edge, run, until
 from tests.support.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -159,3 +160,27 @@ def _is_over(client: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+def test_who_does_not_finish_a_tls_handshake_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "MAX_HANDSHAKES", 3)
+    monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT", 0.3)
+
+    async def test() -> None:
+        async with LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None, protocols=("http2",))) as edge:
+            silent = [socket.create_connection(edge.quic_address) for _ in range(3)]
+            beyond = socket.create_connection(edge.quic_address)
+            beyond.setblocking(False)
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(beyond, 1), 5) == b""
+            for each in silent:  # cut off after the time for a handshake
+                each.setblocking(False)
+                with contextlib.suppress(ConnectionError):
+                    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(each, 1), 5) == b""
+            connection = await http2.connect(edge.quic_address, ca_file=str(edge.ca_path))
+            await until(lambda: len(edge.connectors.all()) == 1)
+            connection.close()
+            await connection.wait_closed()
+            for each in (*silent, beyond):
+                each.close()
+
+    run(test)
