@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,17 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from pyconnector import Connector
 from pyconnector.connector.api.errors import EdgeNotFound
 from pyconnector.connector.config import EdgeConfig
+from pyconnector.connector.discovery import srv_lookup
 from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.discovery.resolvers import SystemResolver, TlsResolver
 from pyconnector.connector.discovery.srv_lookup import MAX_ADDRESSES, look_up, srv_name
+from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.certificates import Authority
 from tests.support.dns_server import DnsServer, Zone, dns_server
+from tests.support.house import Eager, config_for, tunnel
 from tests.support.loops import each_loop, run_on_loop
 
 if TYPE_CHECKING:
@@ -250,3 +256,44 @@ def test_an_address_of_another_machine_cannot_be_connected_from() -> None:
     with pytest.raises(EdgeNotFound, match=r"cannot connect from 192\.0\.2\.1 \(--edge-bind-address\)"):
         asyncio.run(find_edge(EdgeConfig(addresses=("127.0.0.1:1",), bind_address="192.0.2.1"), choose=first))
     asyncio.run(find_edge(EdgeConfig(addresses=("127.0.0.1:1",), bind_address="127.0.0.1"), choose=first))
+
+
+class FirstAndSoon(Eager):
+    """Chooses the first address; waits are short."""
+
+    def choice(self, seq: Any) -> Any:
+        return seq[0]
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_a_connector_finds_its_edge_by_dns_and_leaves_a_region_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with LocalEdge(EdgeSettings(tunnels=(tunnel(),))) as edge:
+            live, dead = edge.quic_address[1], free_udp_port()
+            names = Zone(
+                {
+                    (NAME, "SRV"): [f"10 1 {dead} region1.example.", f"20 1 {live} region2.example."],
+                    ("region1.example", "A"): ["127.0.0.1"],
+                    ("region2.example", "A"): ["127.0.0.1"],
+                }
+            )
+            async with dns_server(names) as server:
+                monkeypatch.setattr(srv_lookup, "DEFAULT_RESOLVERS", (system(server),))
+                config = config_for(edge, [{"service": "http_status:404"}])
+                found = replace(config.edge, addresses=())
+                connector = Connector(replace(config, edge=found))
+                connector._random = FirstAndSoon()
+                async with connector:
+                    async with asyncio.timeout(30):
+                        await connector.wait_ready()
+                    (info,) = connector.connections
+                    assert info.address == ("127.0.0.1", live)
+
+    run_on_loop(main())
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
