@@ -27,7 +27,7 @@ def answer(wire: bytes, records: Mapping[str, str]) -> bytes:
 
 
 @asynccontextmanager
-async def dns_service(records: Mapping[str, str]) -> AsyncIterator[UdpService]:
+async def dns_service(records: Mapping[str, str], *, host: str = "127.0.0.1") -> AsyncIterator[UdpService]:
     """Serve until the block ends; `received` of the value has the queries over UDP."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,9 +37,9 @@ async def dns_service(records: Mapping[str, str]) -> AsyncIterator[UdpService]:
         writer.close()
 
     for _ in range(20):
-        async with UdpService(lambda wire: answer(wire, records)) as service:
+        async with UdpService(lambda wire: answer(wire, records), host=host) as service:
             try:
-                server = await asyncio.start_server(serve, "127.0.0.1", service.port)
+                server = await asyncio.start_server(serve, host, service.port)
             except OSError:
                 continue  # a free UDP port may be no free TCP port
             async with server:

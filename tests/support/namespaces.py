@@ -48,6 +48,28 @@ def why_not() -> str:
     return ""
 
 
+def run_ip(*arguments: str) -> None:
+    """Run `ip` with these arguments.
+
+    Raises:
+        subprocess.SubprocessError: it failed.
+    """
+    _ip(*arguments)
+
+
+def enter(name: str) -> None:
+    """Have this thread open its sockets in the namespace of that name from now on."""
+    with open(f"/run/netns/{name}") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+def allow_pings(groups: str = "0 2147483647") -> None:
+    """Let processes of these groups ping, in the namespace of this thread."""
+    with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
+        file.write(groups)
+
+
 class Network:
     """The two namespaces. Methods change what the site sees of its network."""
 
@@ -115,9 +137,7 @@ class Network:
 
     def enter(self, name: str) -> None:
         """Have this thread open its sockets in a namespace from now on."""
-        with open(f"/run/netns/{name}") as namespace:
-            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
+        enter(name)
 
 
 @contextlib.contextmanager
@@ -156,8 +176,7 @@ def run_in_own_network(scenario: Callable[[], Coroutine[Any, Any, None]], *, pin
         if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "unshare")
         _ip("link", "set", "lo", "up")
-        with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
-            file.write(ping_groups)
+        allow_pings(ping_groups)
         await scenario()
 
     run_apart(main)
