@@ -75,7 +75,7 @@ def private_services(rooms: Rooms) -> Iterator[Services]:
 
 
 def edge_settings(**more: Any) -> EdgeSettings:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"action": "block", "ports": [22]},
         {"action": "allow", "networks": ["192.168.77.0/24"]},
         {"action": "allow", "names": ["*.internal"]},
