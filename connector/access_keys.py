@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ from pyconnector.origins.layers.access.key_cache import FETCH_TIMEOUT
 from pyconnector.transport.tls.edge_roots import system_roots
 
 _PIECE = 65_536
+_OF_THIS_MACHINE = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?/")
 
 
 async def fetch_https(url: str, *, timeout: float = FETCH_TIMEOUT) -> bytes:
@@ -30,7 +32,8 @@ async def fetch_https(url: str, *, timeout: float = FETCH_TIMEOUT) -> bytes:
     Cancel: the connection is broken off, and the thread ends.
 
     Raises:
-        OSError: no HTTPS, unreachable, not 200 (a redirect is none), not trusted, cut short, or too slow.
+        OSError: no HTTPS (nor HTTP of this machine), unreachable, not 200 (a redirect is none), not trusted, cut short,
+            or too slow.
     """
     connections = _Connections()
     try:
@@ -78,7 +81,9 @@ def _break_off(connection: ssl.SSLSocket) -> None:
 def _fetch(url: str, timeout: float, connections: _Connections) -> bytes:
     document = b""
     try:
-        with _opener(connections).open(url, timeout=timeout * 2) as response:
+        # Without TLS only from this machine: the config takes no other (`access.keysUrl`).
+        opener = _plain_opener() if _OF_THIS_MACHINE.match(url) else _opener(connections)
+        with opener.open(url, timeout=timeout * 2) as response:
             if response.status != 200:
                 raise OSError(f"the key endpoint answered {response.status}")
             while len(document) <= MAX_KEYS_BYTES and (piece := response.read1(_PIECE)):
@@ -94,6 +99,19 @@ def _fetch(url: str, timeout: float, connections: _Connections) -> bytes:
     except http.client.HTTPException as error:
         raise OSError(f"the key endpoint does not speak HTTP: {type(error).__name__}") from error
     return document[: MAX_KEYS_BYTES + 1]
+
+
+def _plain_opener() -> urllib.request.OpenerDirector:
+    """HTTP and nothing else: no proxy stands between this machine and itself."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def _opener(connections: _Connections) -> urllib.request.OpenerDirector:

@@ -20,6 +20,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyconnector.identity.access_token.keys import AccessKeys
     from pyconnector.identity.access_token.policy import AccessPolicy
 
@@ -62,6 +64,19 @@ class Identity:
     "Of a service token, where whoever issued it gives roles (an extension, `custom.role`)."
     labels: frozenset[str] = frozenset()
     "Likewise, `custom.labels`."
+
+    def is_any_of(self, allowed: Iterable[str]) -> bool:
+        """Return whether it is one of `role:NAME`, `label:LABEL`, `token:CLIENT_ID` or `email:ADDRESS`."""
+        for entry in allowed:
+            kind, _, value = entry.partition(":")
+            if self.kind == "service":
+                if value and value == {"role": self.role, "token": self.name}.get(kind):
+                    return True
+                if kind == "label" and value in self.labels:
+                    return True
+            elif kind == "email" and value.lower() == self.name.lower():
+                return True
+        return False
 
 
 def verify(token: bytes, *, policy: AccessPolicy, keys: AccessKeys, now: float) -> Identity:

@@ -23,12 +23,18 @@ __all__ = ["AccessSettings", "IpRule", "OriginSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
-    """Whose visitors may pass. With `required` and no `aud_tag` or no `team_name`, nobody may."""
+    """Whose visitors may pass. With `required` and no `aud_tag`, or neither `team_name` nor `issuer`, nobody may."""
 
     required: bool = False
     team_name: str = ""
     aud_tag: tuple[str, ...] = ()
     environment: str = ""
+    issuer: str = ""
+    "Who issues the tokens, in place of a team: a mesh of one's own (an extension)."
+    keys_url: str = ""
+    "Where that issuer publishes its keys."
+    allow: tuple[str, ...] = ()
+    "Who of those with a token may pass: any of `role:`, `label:`, `token:` and `email:` (an extension). Empty: all."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

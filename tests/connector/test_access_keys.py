@@ -227,11 +227,25 @@ def test_fetches_do_not_take_the_threads_of_the_event_loop(authority: Authority)
     run(test)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "file:///etc/hostname", "data:,x", "ftp://127.0.0.1:9/"])
-def test_nothing_but_https_is_fetched(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://keys.test/", "http://127.0.0.1@keys.test/", "file:///etc/hostname", "data:,x", "ftp://127.0.0.1:9/"]
+)
+def test_nothing_but_https_is_fetched_from_elsewhere(url: str) -> None:
     async def test() -> None:
         with pytest.raises(OSError, match="unknown url type"):
             await fetch_https(url)
+
+    run(test)
+
+
+def test_a_mesh_on_this_machine_is_asked_without_tls() -> None:
+    async def test() -> None:
+        async def answer(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            peer.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+        async with raw_origin(answer) as origin:
+            assert await fetch_https(f"http://127.0.0.1:{origin.port}/certs") == b"{}"
 
     run(test)
 

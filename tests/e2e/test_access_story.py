@@ -68,6 +68,7 @@ def test_the_story(tmp_path: Path) -> None:
                 assert reason(await visit()) == (401, "no_credentials")
                 assert reason(await visit(*shown(writer))) == (403, "no_policy_matched")
                 await identity_is_right(visit, agent, app)
+                await the_connector_verifies_too(api, visit, tunnel, agent, app, origin)
                 await session_is_narrow(visit, agent)
                 await revocation_ends_what_runs(api, visit, f"{access}/service_tokens/{agent['id']}", agent)
                 running.send_signal(signal.SIGTERM)
@@ -92,6 +93,28 @@ async def identity_is_right(visit: Visits, agent: dict[str, Any], app: dict[str,
     token = headers["cf-access-jwt-assertion"].encode()
     found = verify(token, policy=policy, keys=parse_keys(document), now=time.time())
     assert (found.kind, found.name, found.role) == ("service", agent["client_id"], "reader")
+
+
+async def the_connector_verifies_too(
+    api: Api, visit: Visits, tunnel: dict[str, Any], agent: dict[str, Any], app: dict[str, Any], origin: str
+) -> None:
+    """Rules of the connector that require access, of this mesh alone: the role decides which of them serves."""
+    keys = "http://{}:{}/cdn-cgi/access/certs".format(*visit.address)
+    demand = {"required": True, "issuer": "https://access.mesh.test", "keysUrl": keys, "audTag": [app["aud"]]}
+    rules = [
+        {"hostname": HOST, "path": "^/write$", "service": origin,
+         "originRequest": {"access": {**demand, "allow": ["role:writer"]}}},
+        {"hostname": HOST, "service": origin, "originRequest": {"access": {**demand, "allow": ["role:reader"]}}},
+        {"service": "http_status:404"},
+    ]  # fmt: skip
+    path = f"{api.account}/cfd_tunnel/{tunnel['id']}/configurations"
+    await api("PUT", path, {"config": {"ingress": rules}})
+
+    async def in_force() -> bool:
+        return (await visit(*shown(agent), path="/write")).status == 403
+
+    await until(in_force, "the rules of the connector")
+    assert (await visit(*shown(agent), path="/read")).status == 200
 
 
 async def session_is_narrow(visit: Visits, agent: dict[str, Any]) -> None:

@@ -153,3 +153,12 @@ def test_scopes_are_read_strictly() -> None:
     ):  # fmt: skip
         with pytest.raises(ScopeError):
             parse_scope(path, methods)
+
+
+def test_an_identity_is_matched_by_what_its_token_says(keys: list[SigningKey]) -> None:
+    found = verify(sign(keys[0], claims()), policy=policy(), keys=parse_keys(document(keys[0])), now=NOW)
+    for allowed in ("role:reader", "label:a", f"token:{TOKEN.client_id}"):
+        assert found.is_any_of(["role:nobody", allowed])
+    for other in ("role:", "role:writer", "label:c", "token:reader", "email:reader", "reader", ""):
+        assert not found.is_any_of([other])
+    assert not found.is_any_of([])

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 #: A team name becomes part of a host name.
 _TEAM_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _ENVIRONMENTS = ("", "fed")
+_ISSUER = re.compile(r"https://[A-Za-z0-9._:-]{1,255}", re.ASCII)
+_KEYS_URL = re.compile(
+    r"(?:https://[^\s/?#@]+|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?)/[^\s#]*", re.ASCII
+)
+_ALLOWED = re.compile(r"(?:role|label|token|email):\S(?:.{0,318}\S)?")
 
 ACCESS = Table(
     secure=True,
@@ -43,6 +48,22 @@ ACCESS = Table(
             kind=Text(example='"fed" or nothing'),
             meaning="`fed` for the FedRAMP environment, else empty.",
         ),
+        Key(
+            name="issuer",
+            kind=Text(example="an issuer, as in https://access.mesh.example"),
+            meaning="In place of `teamName`: who issues the tokens, as in `https://access.mesh.localhost`.",
+        ),
+        Key(
+            name="keysUrl",
+            kind=Text(example="an address, as in https://tool.mesh.example/cdn-cgi/access/certs"),
+            meaning="Where that issuer publishes its keys: https, or http on this machine.",
+            also_tried=("keys_url", "jwksUrl"),
+        ),
+        Key(
+            name="allow",
+            kind=ListOf(Text(example="role:reader"), example="a list such as [role:reader]", may_be_empty=False),
+            meaning="Who of those may pass, any of: `role:NAME`, `label:LABEL`, `token:CLIENT_ID`, `email:ADDRESS`.",
+        ),
     ),
 )
 
@@ -51,7 +72,12 @@ def _build_access(values: dict[str, Any], path: ConfigPath, reader: Reader) -> A
     team, tags = values.get("teamName", ""), values.get("audTag", ())
     required, environment = values.get("required"), values.get("environment", "")
     problems = reader.problems
-    if required and tags and not team:
+    issuer, keys_url, allow = values.get("issuer", ""), values.get("keysUrl", ""), values.get("allow", ())
+    _check_issuer(values, path, reader)
+    for index, entry in enumerate(allow):
+        if not _ALLOWED.fullmatch(entry):
+            problems.add((*path, "allow", index), "expected role:NAME, label:LABEL, token:CLIENT_ID or email:ADDRESS")
+    if required and tags and not team and not issuer:
         problems.add(
             path, "access.teamName cannot be empty when access.audTag is given: nobody's tokens would be valid"
         )
@@ -63,7 +89,22 @@ def _build_access(values: dict[str, Any], path: ConfigPath, reader: Reader) -> A
         )
     if not reader.remote:
         _check_local_access(values, path, reader)
-    return AccessSettings(required=bool(required), team_name=team, aud_tag=tags, environment=environment)
+    return AccessSettings(
+        required=bool(required), team_name=team, aud_tag=tags, environment=environment, issuer=issuer,
+        keys_url=keys_url, allow=tuple(allow),
+    )  # fmt: skip
+
+
+def _check_issuer(values: dict[str, Any], path: ConfigPath, reader: Reader) -> None:
+    issuer, keys_url = values.get("issuer", ""), values.get("keysUrl", "")
+    if bool(issuer) != bool(keys_url):
+        reader.problems.add(path, "access.issuer and access.keysUrl go together")
+    if issuer and (values.get("teamName") or values.get("environment")):
+        reader.problems.add(path, "access.issuer stands in place of teamName and environment: leave one of them out")
+    if issuer and not _ISSUER.fullmatch(issuer):
+        reader.problems.add((*path, "issuer"), "expected https:// and the name of a host, without a path")
+    if keys_url and not _KEYS_URL.fullmatch(keys_url):
+        reader.problems.add((*path, "keysUrl"), "expected an https:// address, or an http:// one of this machine")
 
 
 def _check_local_access(values: dict[str, Any], path: ConfigPath, reader: Reader) -> None:
@@ -77,7 +118,7 @@ def _check_local_access(values: dict[str, Any], path: ConfigPath, reader: Reader
     if values.get("required"):
         if not tags:
             problems.add(path, "access.audTag cannot be empty when access is required: no token would be valid")
-        if not team and not tags:
+        if not team and not tags and not values.get("issuer"):
             problems.add(path, "access.teamName cannot be empty when access is required: no token would be valid")
     for index, tag in enumerate(tags):
         if not tag.strip():
@@ -89,7 +130,10 @@ def _check_local_access(values: dict[str, Any], path: ConfigPath, reader: Reader
 def _dump_access(access: AccessSettings) -> Any:
     required = {"required": True} if access.required else {}
     environment = {"environment": access.environment} if access.environment else {}
-    return {**required, "teamName": access.team_name, "audTag": list(access.aud_tag) or None, **environment}
+    own = {"issuer": access.issuer, "keysUrl": access.keys_url} if access.issuer else {}
+    allow = {"allow": list(access.allow)} if access.allow else {}
+    tags = list(access.aud_tag) or None
+    return {**required, "teamName": access.team_name, "audTag": tags, **environment, **own, **allow}
 
 
 IP_RULE = Table(

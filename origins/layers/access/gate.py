@@ -44,6 +44,7 @@ class AccessGate(Gate):
         self._policy = policy
         self._keys = keys
         self._clock = clock
+        self._allow = rule.settings.access.allow if rule.settings.access is not None else ()
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
 
     async def admit(self, request: OriginRequest) -> None:
@@ -57,6 +58,8 @@ class AccessGate(Gate):
             if len(tokens) > 1:
                 raise AccessDenied("the request carries more than one Access token")
             identity = await self._identity(tokens[0] if tokens else b"")
+            if self._allow and not identity.is_any_of(self._allow):
+                raise AccessDenied("the rule allows others than whom the Access token names")
         except AccessDenied as denied:
             raise Rejection(status=403, reason=f"access refused: {denied}") from denied
         except Exception as error:

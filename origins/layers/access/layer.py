@@ -42,7 +42,10 @@ class AccessLayer:
         from pyconnector.origins.layers.access.gate import AccessGate
         from pyconnector.origins.layers.access.key_cache import KeyCache
 
-        policy = AccessPolicy.of_team(access.team_name, environment=access.environment, audiences=access.aud_tag)
+        if access.issuer:
+            policy = AccessPolicy(issuer=access.issuer, keys_url=access.keys_url, audiences=frozenset(access.aud_tag))
+        else:
+            policy = AccessPolicy.of_team(access.team_name, environment=access.environment, audiences=access.aud_tag)
         cache = self._caches.get(policy.keys_url)
         if cache is None:
             cache = self._caches[policy.keys_url] = KeyCache(policy.keys_url, clock=self._clock, fetch=self._fetch)

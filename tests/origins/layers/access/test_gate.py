@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -41,7 +41,8 @@ class World:
         return self.answer
 
     def gate(self, *, environment: str = "", audience: str = AUDIENCE) -> AccessGate:
-        access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(audience,), environment=environment)
+        access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(audience,), environment=environment,
+            issuer="", keys_url="", allow=())  # fmt: skip
         gate = self.layer(ORIGIN, rule(access))
         assert isinstance(gate, AccessGate)
         return gate
@@ -331,7 +332,9 @@ def test_remembered_tokens_are_bounded() -> None:
 
 @pytest.mark.parametrize("name", ["", "a.b", "evil.example/", "a@b", "-a", "a" * 64, "ü"])
 def test_a_team_name_that_is_no_label_stops_the_start(name: str) -> None:
-    access = SimpleNamespace(required=True, team_name=name, aud_tag=(AUDIENCE,), environment="")
+    access = SimpleNamespace(
+        required=True, team_name=name, aud_tag=(AUDIENCE,), environment="", issuer="", keys_url="", allow=()
+    )
     with pytest.raises(ValueError, match="teamName"):
         World().layer(ORIGIN, rule(access))
 
@@ -346,7 +349,9 @@ def test_cancelling_one_waiter_leaves_the_fetch_to_the_others() -> None:
             return ACME.document()
 
         layer = AccessLayer(slow, clock=lambda: NOW)
-        access = SimpleNamespace(required=True, team_name=TEAM, aud_tag=(AUDIENCE,), environment="")
+        access = SimpleNamespace(
+            required=True, team_name=TEAM, aud_tag=(AUDIENCE,), environment="", issuer="", keys_url="", allow=()
+        )
         gate = layer(ORIGIN, rule(access))
         assert isinstance(gate, AccessGate)
         first = asyncio.ensure_future(admit(gate, with_token(ACME.token())))
@@ -359,3 +364,29 @@ def test_cancelling_one_waiter_leaves_the_fetch_to_the_others() -> None:
         assert world.fetches == []
 
     asyncio.run(main())
+
+
+def test_keys_and_issuer_of_a_mesh_stand_in_place_of_a_team() -> None:
+    async def test() -> None:
+        world = World()
+        access = SimpleNamespace(
+            required=True, team_name="", aud_tag=(AUDIENCE,), environment="", issuer="https://access.mesh.test",
+            keys_url="http://127.0.0.1:1/certs", allow=("role:reader",),
+        )  # fmt: skip
+        gate = world.layer(ORIGIN, rule(access))
+        assert isinstance(gate, AccessGate)
+        service: dict[str, Any] = {
+            "iss": "https://access.mesh.test",
+            "sub": "",
+            "email": None,
+            "common_name": "x.access",
+        }
+        passing = with_token(ACME.token(**service, custom={"role": "reader"}))
+        await gate.admit(passing)
+        assert passing.identity is not None
+        assert world.fetches == ["http://127.0.0.1:1/certs"]
+        for token in (ACME.token(**service, custom={"role": "writer"}), ACME.token(**service), ACME.token()):
+            with pytest.raises(Rejection):
+                await gate.admit(with_token(token))
+
+    asyncio.run(test())
