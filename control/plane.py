@@ -12,11 +12,12 @@ from pyconnector.control.key_rotation import KeyRotation
 from pyconnector.control.login.cert_pem import OriginCert, encode
 from pyconnector.control.quick import QuickService
 from pyconnector.control.server import ApiServer
-from pyconnector.control.settings import AUTHORITY_FILE, CERT_FILE, EDGE_TOKEN_FILE, SettingsError
+from pyconnector.control.settings import AUTHORITY_FILE, AUTHORITY_KEY_FILE, CERT_FILE, EDGE_TOKEN_FILE, SettingsError
 from pyconnector.control.store.database import Database
 from pyconnector.control.store.errors import StoreUnavailable
 from pyconnector.control.store.feed import ChangeFeed
 from pyconnector.control.store.migrate import SchemaTooNew, migrate
+from pyconnector.control.store.objects.authority import MeshAuthority, authority_of
 from pyconnector.control.store.objects.first import Installation, install, new_token
 from pyconnector.control.store.objects.tokens import CLIENT_SCOPES
 
@@ -56,6 +57,11 @@ class ControlPlane:
     def cert_pem(self) -> Path:
         """The file that proves the account."""
         return self.settings.data_directory / CERT_FILE
+
+    @property
+    def ca_pem(self) -> Path:
+        """The file that connectors trust the edges of this mesh by."""
+        return self.settings.data_directory / AUTHORITY_FILE
 
     @property
     def edge_token_file(self) -> Path:
@@ -108,6 +114,7 @@ class ControlPlane:
         await migrate(database)
         self.installation = await install(database, zone_name=settings.zone, account_name=settings.account_name)
         await self._write_tokens()
+        authority = await self._authority(database)
         quick = QuickService(
             database, self.installation, limit=settings.quick_limit, authority=settings.data_directory / AUTHORITY_FILE
         )
@@ -119,7 +126,7 @@ class ControlPlane:
         feed = ChangeFeed(database)
         await feed.start()
         served = Served(
-            database=database, feed=feed, installation=self.installation, quick=quick,
+            database=database, feed=feed, installation=self.installation, authority=authority, quick=quick,
             hostnames=frozenset(name.lower() for name in settings.hostnames),
         )  # fmt: skip
         server = ApiServer(make_app(served))
@@ -127,6 +134,19 @@ class ControlPlane:
         # Closed before the server: edges that wait for a change would keep it from ending.
         self._exit.push_async_callback(feed.close)
         self.address = await server.start(*settings.address)
+
+    async def _authority(self, database: Database) -> MeshAuthority:
+        """The database's; at first that which an edge of an earlier version left in the data directory."""
+        directory = self.settings.data_directory
+        certificate, key = directory / AUTHORITY_FILE, directory / AUTHORITY_KEY_FILE
+        offered = None
+        if certificate.exists() and key.exists():
+            offered = MeshAuthority(certificate.read_text(encoding="ascii"), key.read_text(encoding="ascii"))
+        authority = await authority_of(database, offered)
+        if authority != offered:
+            write_secret(key, authority.key)
+            write_secret(certificate, authority.certificate)
+        return authority
 
     async def _write_tokens(self) -> None:
         """Write what is not there yet: a lost file is made anew with a new token."""

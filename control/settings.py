@@ -16,8 +16,8 @@ DEFAULT_ZONE = "mesh.localhost"
 DEFAULT_QUICK_TUNNELS = 100
 MAX_QUICK_TUNNELS = 1000
 DATABASE_FILE = "control.sqlite3"
-#: What connectors trust the edges by, where an edge of this machine keeps it here.
-AUTHORITY_FILE = "ca.pem"
+#: What connectors trust the edges by, and its key: as an edge of this machine keeps them.
+AUTHORITY_FILE, AUTHORITY_KEY_FILE = "ca.pem", "ca-key.pem"
 CERT_FILE = "cert.pem"
 EDGE_TOKEN_FILE = "edge-token"
 

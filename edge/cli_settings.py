@@ -17,6 +17,7 @@ from pyconnector.edge.settings import (
     ControlSettings,
     DirectorySettings,
     EdgeSettings,
+    JoinSettings,
     SettingsError,
     TcpPort,
     TunnelSettings,
@@ -50,6 +51,11 @@ class EdgeFlags:
     "A control plane's URL; or the address of the debug API, as before there was one. Empty for neither."
     debug_api: str = ""
     "The address of the debug API of an edge that follows a control plane."
+    join: bool = False
+    "Be one of several edges of that control plane."
+    peers: str = ""
+    "The address for other edges; empty for any free port of the host of `listen`."
+    advertise: str = ""
     snapshot: str = ""
     "The file that keeps the last snapshot of the control plane."
     control_token_file: str = ""
@@ -85,6 +91,8 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
     follows = flags.control.startswith(("http://", "https://"))
     if follows and (tunnels or flags.any_credentials):
         raise SettingsError("an edge that follows a control plane knows its tunnels from there: no --tunnel beside it")
+    if flags.join and not follows:
+        raise SettingsError("--join needs the control plane to join: --control URL")
     if not follows and not tunnels and not flags.any_credentials:
         raise SettingsError(
             "no tunnel is given: use --tunnel ID:ACCOUNT:SECRET-FILE, or --any-credentials to try things out"
@@ -118,6 +126,7 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
             token=token or "",
             cache=Path(flags.snapshot) if flags.snapshot else None,
             name=flags.location,
+            join=_join(flags),
         )
         if follows
         else None,
@@ -138,6 +147,15 @@ def _private(path: str) -> PrivateFile | None:
     from pyconnector.edge.private.file import read_private_file  # only where there is one
 
     return read_private_file(Path(path), parse_address)
+
+
+def _join(flags: EdgeFlags) -> JoinSettings | None:
+    if not flags.join:
+        if flags.peers or flags.advertise:
+            raise SettingsError("--peers and --advertise are for an edge with --join")
+        return None
+    listen = parse_address(flags.peers, "--peers") if flags.peers else (parse_address(flags.listen, "--listen")[0], 0)
+    return JoinSettings(listen=listen, advertise=flags.advertise)
 
 
 def certificate_pairs(address: str, certs: Sequence[str], keys: Sequence[str]) -> tuple[CertificatePair, ...]:

@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pyconnector.edge.directory.follower import Follower
+    from pyconnector.edge.mesh.identity import MeshIdentity
     from pyconnector.edge.private.gateway.server import Gateway
     from pyconnector.edge.private.gateway.settings import GatewaySettings
     from pyconnector.edge.private.network import PrivateNetwork
-    from pyconnector.edge.settings import DirectorySettings, HostPort
+    from pyconnector.edge.settings import DirectorySettings, HostPort, JoinSettings
     from pyconnector.transport.seam import Connection
     from pyconnector.transport.tls.certificates import Authority
 
@@ -74,6 +75,9 @@ class LocalEdge:
         self.relay: FaultRelay | None = None
         self.follower: Follower | None = None
         self._authority: Authority | None = None
+        self._identity: MeshIdentity | None = None
+        self.peer_address: HostPort | None = None
+        "Where other edges reach it; None for an edge on its own."
         self.control_address = None
         self.gateway: Gateway | None = None
         "Where agents come in, while the edge runs."
@@ -118,6 +122,8 @@ class LocalEdge:
 
     async def stop(self) -> None:
         """Close everything: visitors and connectors are cut off. Idempotent. Cancel leaves some of it open."""
+        if self._running and self.follower is not None:
+            await self.follower.leave()  # first, so that other edges send nothing more
         self._running = False
         stack, self._exit = self._exit, contextlib.AsyncExitStack()
         await stack.aclose()
@@ -178,10 +184,18 @@ class LocalEdge:
                 await self.audit.start()
             except AuditError as error:
                 raise SettingsError(str(error)) from error
+        join = settings.directory.join if settings.directory is not None else None
+        if settings.directory is not None:
+            self._make_follower(settings.directory)
+        if join is not None:
+            await self._join(join)
         if settings.address is not None:
             await self._listen_for_connectors(*settings.address)
-        if settings.directory is not None:
-            await self._follow(settings.directory)
+        if self.follower is not None:
+            told = "" if settings.address is None else host_port_text(self.quic_address)
+            if join is not None and settings.address is not None:
+                told = advertised(join, self.quic_address)
+            await self.follower.start(told)
         self._open_private()
         # Closed in reverse order: visitors first, then connectors with the reason, then what listens for them.
         self._exit.push_async_callback(self.connectors.close)
@@ -227,13 +241,29 @@ class LocalEdge:
         self._exit.push_async_callback(self.gateway.close)
         await self.gateway.start(settings.http, settings.socks)
 
-    async def _follow(self, settings: DirectorySettings) -> None:
+    def _make_follower(self, settings: DirectorySettings) -> None:
         # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.
         from pyconnector.edge.directory.follower import Follower
 
         follower = self.follower = Follower(settings, self.tunnels, self.connectors, self.gate.state)
         self._exit.push_async_callback(follower.close)
-        await follower.start(host_port_text(self.quic_address) if self.settings.address is not None else "")
+
+    async def _join(self, settings: JoinSettings) -> None:
+        """Become one of several edges. Cancel leaves what was opened to `stop`."""
+        from pyconnector.edge.mesh.peers import Peers
+        from pyconnector.edge.mesh.server import PeerServer
+
+        assert self.follower is not None
+        identity = self._identity = await self.follower.identity()
+        later = self._visitors.turns.add
+        peers = Peers(identity.client_context(), later)
+        self._exit.callback(peers.close)
+        self.tunnels.elsewhere = peers.holding
+        self.follower.tell_peers(peers.learn)
+        server = PeerServer(self.tunnels, identity.server_context(), later)
+        self._exit.push_async_callback(server.close)
+        self.peer_address = await server.start(settings.listen)
+        self.follower.announce(peer=advertised(settings, self.peer_address))
 
     async def _listen_for_connectors(self, host: str, port: int) -> None:
         """Listen for QUIC and for HTTP/2 at one port number, as the real edge does."""
@@ -300,6 +330,8 @@ class LocalEdge:
 
     def _prepare_tls(self) -> ServerTls:
         directory = self.settings.ca_directory
+        if self._identity is not None:
+            return self._mesh_tls(self._identity)
         if directory is not None:
             authority = load_or_make_authority(directory)
         else:
@@ -312,3 +344,28 @@ class LocalEdge:
         self.ca_path = directory / CERTIFICATE_FILE
         chain, key = authority.issue(list(EDGE_NAMES))
         return ServerTls(certificate_chain=chain, private_key=key)
+
+    def _mesh_tls(self, identity: MeshIdentity) -> ServerTls:
+        """Show connectors what other edges are shown too: one authority for the whole mesh."""
+        directory = Path(tempfile.mkdtemp(prefix="pyconnector-edge-"))
+        self._exit.callback(shutil.rmtree, directory, ignore_errors=True)
+        self.ca_pem, self.ca_path = identity.authority, directory / CERTIFICATE_FILE
+        write_new(self.ca_path, identity.authority, 0o644)
+        return ServerTls(certificate_chain=identity.chain, private_key=identity.key)
+
+
+def advertised(settings: JoinSettings, bound: HostPort) -> str:
+    """Return the HOST:PORT that others are told of a bound address: one of every address has none by itself.
+
+    Raises:
+        SettingsError: this machine has no address that could be told.
+    """
+    host = settings.advertise or bound[0]
+    if host in ("0.0.0.0", "::"):
+        from pyconnector.edge.private.gateway.open import own_addresses
+
+        found = own_addresses([bound])
+        if not found:
+            raise SettingsError("this machine has no address that other edges could be told: give --advertise HOST")
+        host = str(found[0])
+    return host_port_text((host, bound[1]))

@@ -166,6 +166,16 @@ class ControlSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSettings:
+    """How an edge is one of several: each serves every name, by way of the one that holds the connector."""
+
+    listen: HostPort = ("127.0.0.1", 0)
+    "Where other edges reach it."
+    advertise: str = ""
+    "The host that they, and connectors, are told; empty for that of the address it listens at."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectorySettings:
     """The control plane that an edge follows."""
 
@@ -175,6 +185,8 @@ class DirectorySettings:
     cache: Path | None = None
     "Where the last snapshot is kept for the next start."
     name: str = "edge"
+    join: JoinSettings | None = None
+    "Whether it passes requests to the other edges of the control plane, and takes theirs."
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):

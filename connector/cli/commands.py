@@ -101,6 +101,11 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
               help="The control plane to follow; or HOST:PORT for the debug API, empty for none.")  # fmt: skip
 @click.option("--control-token-file", default="", metavar="FILE",
               help="Holds the token that --control asks for: the control plane's edge-token.")  # fmt: skip
+@click.option("--join", is_flag=True, help="Be one of several edges of that control plane, each serving every name.")
+@click.option(
+    "--peers", default="", metavar="HOST:PORT", help="For other edges. [default: a free port of --listen's host]"
+)
+@click.option("--advertise", default="", metavar="HOST", help="What other edges and connectors are told to dial.")
 @click.option("--debug-api", default="", metavar="HOST:PORT", help="For the debug API of an edge with a control plane.")
 @click.option("--snapshot", default="", metavar="FILE",
               help="Keeps what the control plane said last, to start without it.")  # fmt: skip

@@ -21,6 +21,7 @@ from typing import TypeVar
 from pyconnector.control.api.guard import Served
 from pyconnector.control.store.database import Database
 from pyconnector.control.store.feed import ChangeFeed
+from pyconnector.control.store.objects.authority import MeshAuthority
 from pyconnector.control.store.objects.first import Installation
 from pyconnector.control.store.work import Actor, Work
 
@@ -40,6 +41,7 @@ class Context:
     database: Database
     feed: ChangeFeed
     installation: Installation
+    authority: MeshAuthority
     actor: Actor
 
     @property
@@ -64,7 +66,9 @@ class Context:
 def context_of(request: Request) -> Context:
     """Return the request's context; `control.api.guard` has put the actor there."""
     served: Served = request.scope["pyconnector.served"]
-    return Context(served.database, served.feed, served.installation, request.scope["pyconnector.actor"])
+    return Context(
+        served.database, served.feed, served.installation, served.authority, request.scope["pyconnector.actor"]
+    )
 
 
 def needs(scope: str) -> Any:

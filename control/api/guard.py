@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyconnector.control.quick import QuickService
     from pyconnector.control.store.database import Database
     from pyconnector.control.store.feed import ChangeFeed
+    from pyconnector.control.store.objects.authority import MeshAuthority
     from pyconnector.control.store.objects.first import Installation
     from pyconnector.control.store.work import Actor
 
@@ -43,6 +44,7 @@ class Served:
     database: Database
     feed: ChangeFeed
     installation: Installation
+    authority: MeshAuthority
     quick: QuickService
     hostnames: frozenset[str]
     "Names beside IP addresses and `localhost` under which browsers may ask."

@@ -133,9 +133,16 @@ class Exchange(ABC):
 
 
 async def open_exchange(
-    tunnel: Tunnel | None, request: TunnelRequest, *, body: bytes = b"", finish: bool = False
+    tunnel: Tunnel | None,
+    request: TunnelRequest,
+    *,
+    body: bytes = b"",
+    finish: bool = False,
+    here_alone: bool = False,
 ) -> Exchange:
     """Send `request` over the best connection of `tunnel`, with the beginning of its body.
+
+    Where there is none here it goes to another edge that has one, unless it came from one (`here_alone`).
 
     Cancel leaves nothing behind.
 
@@ -148,4 +155,10 @@ async def open_exchange(
             return await member.open(request, body=body, finish=finish)
         except ConnectionClosed:
             tunnel.leave(member)  # its own task will notice too, a moment later
+    if tunnel is not None and tunnel.elsewhere is not None and not here_alone:
+        for peer in tunnel.elsewhere(tunnel.tunnel_id):
+            try:
+                return await peer.open(request, body=body, finish=finish)
+            except ConnectionClosed:
+                continue
     raise NoTunnel

@@ -16,7 +16,7 @@ from pyconnector.edge.settings import TunnelSettings, is_hostname
 from pyconnector.protocol.rpc.registration import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
@@ -81,6 +81,8 @@ class Tunnel:
         self.routed_hostnames: dict[str, None] = {}
         self.members_changed: Callable[[], None] | None = None
         "Called when a connection joined or left."
+        self.elsewhere: Callable[[UUID], Sequence[Member]] | None = None
+        "Returns the other edges that hold connections of a tunnel, best first."
         self._secret_digest = settings.secret_sha256 or _digest(settings.secret)
         self._turn = 0
 
@@ -171,6 +173,8 @@ class Tunnels:
         self._hostnames: Hostnames[Tunnel] = Hostnames()
         self._catch_all: list[Tunnel] = []
         self._routed: dict[str, Tunnel] = {}
+        self.elsewhere: Callable[[UUID], Sequence[Member]] | None = None
+        "What tunnels of `put` have from then on."
         self.complete = True
         "Whether a tunnel that is not here is nowhere; not so while a control plane is away."
         for tunnel in settings:
@@ -206,6 +210,7 @@ class Tunnels:
     def put(self, settings: TunnelSettings) -> Tunnel:
         """Add a tunnel that serves nothing but names routed to it. Its id is not there yet."""
         tunnel = self._by_id[settings.tunnel_id] = Tunnel(settings)
+        tunnel.elsewhere = self.elsewhere
         return tunnel
 
     def remove(self, tunnel_id: UUID) -> Tunnel | None:

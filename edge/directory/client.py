@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from pyconnector.edge.directory.values import DirectoryError
+from pyconnector.edge.directory.values import DirectoryError, PeerEntry, parse_peers
 
 if TYPE_CHECKING:
     import httpx
@@ -76,15 +76,30 @@ class ControlClient:
         """
         return _parsed(await self._ask("GET", f"/changes?after={after}&wait={WAIT:g}", WAIT + TIMEOUT))
 
-    async def report(self, report: dict[str, Any]) -> list[str]:
-        """Send a report; return the connections that this edge has to close. Cancel gives it up.
+    async def report(self, report: dict[str, Any]) -> tuple[list[str], tuple[PeerEntry, ...]]:
+        """Send a report; return the connections that this edge has to close, and the other edges. Cancel gives it up.
 
         Raises:
             Unreachable: it was not taken.
+            DirectoryError: the answer is none.
         """
         answer = _parsed(await self._ask("POST", "/report", body=report))
         close = answer.get("close") if isinstance(answer, dict) else None
-        return [entry for entry in close if isinstance(entry, str)] if isinstance(close, list) else []
+        told = [entry for entry in close if isinstance(entry, str)] if isinstance(close, list) else []
+        return told, parse_peers(answer)
+
+    async def certificate(self, request: str) -> tuple[str, str]:
+        """Send a PKCS #10 request (PEM); return the chain and the authority. Cancel gives it up.
+
+        Raises:
+            Unreachable: there was no answer.
+            DirectoryError: it was none.
+        """
+        answer = _parsed(await self._ask("POST", "/certificate", body={"csr": request}))
+        try:
+            return str(answer["chain"]), str(answer["authority"])  # type: ignore[index]  # what is none is told
+        except (KeyError, TypeError) as error:
+            raise DirectoryError("the control plane's answer holds no certificate") from error
 
     async def _ask(self, method: str, path: str, timeout: float = TIMEOUT, body: object = None) -> bytes:
         try:

@@ -21,8 +21,12 @@ from pyconnector.edge.directory.values import DirectoryError, parse_changes, par
 from pyconnector.edge.tasks import TaskSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyconnector.edge.connectors.registry import Connectors
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
+    from pyconnector.edge.directory.values import PeerEntry
+    from pyconnector.edge.mesh.identity import MeshIdentity
     from pyconnector.edge.settings import DirectorySettings
 
 #: Seconds between attempts to reach a control plane that is away, at first and at most.
@@ -62,9 +66,29 @@ class Follower:
         self._tasks.start(self._reporter.run(address), "edge report")
         await self._first.wait()
 
-    def announce(self, *, visitors: str) -> None:
-        """Tell the control plane where visitors are served: a URL without a path."""
-        self._reporter.announce(visitors=visitors)
+    def announce(self, *, visitors: str | None = None, peer: str | None = None) -> None:
+        """Tell the control plane where visitors are served (a URL without a path), or other edges (HOST:PORT)."""
+        self._reporter.announce(visitors=visitors, peer=peer)
+
+    def tell_peers(self, on_peers: Callable[[tuple[PeerEntry, ...]], None]) -> None:
+        """Let `on_peers` be told of the other edges, again and again."""
+        self._reporter.on_peers = on_peers
+
+    async def identity(self) -> MeshIdentity:
+        """Return what this edge is known by. Cancel gives it up.
+
+        Raises:
+            SettingsError: the control plane gives none, and none is kept.
+        """
+        from pyconnector.edge.mesh.identity import obtain
+
+        cached = self._settings.cache
+        return await obtain(self._client, None if cached is None else cached.with_name(f"{cached.name}.identity"))
+
+    async def leave(self) -> None:
+        """Say that this edge takes nothing more: others stop coming. Cancel leaves that to be found out."""
+        await self._tasks.cancel_all()
+        await self._reporter.leave()
 
     async def close(self) -> None:
         """Report that the edge leaves, keep the snapshot, and stop. Idempotent. Cancel leaves the file as it was."""

@@ -11,13 +11,16 @@ from pyconnector.edge.directory.client import Gone, Unreachable
 from pyconnector.edge.directory.values import DirectoryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyconnector.edge.access.state import AccessState
     from pyconnector.edge.connectors.connection import EdgeConnection
     from pyconnector.edge.connectors.registry import Connectors
     from pyconnector.edge.directory.client import ControlClient
+    from pyconnector.edge.directory.values import PeerEntry
 
 #: Seconds between reports where nothing changes. The control plane takes an edge for dead after 5.
-EVERY = 1.5
+EVERY = 1.0
 #: Seconds after a change in which others are waited for: four connections of a connector come together.
 TOGETHER = 0.05
 #: Seconds for the last report.
@@ -36,7 +39,9 @@ class Reporter:
         self._connectors = connectors
         self._name = name
         self._access = access
-        self._address = self._visitors = ""
+        self._address = self._visitors = self._peer = ""
+        self.on_peers: Callable[[tuple[PeerEntry, ...]], None] | None = None
+        "Told of the other edges after each report."
         self._wake = asyncio.Event()
         self._reported = False
 
@@ -44,9 +49,10 @@ class Reporter:
         """Report soon."""
         self._wake.set()
 
-    def announce(self, *, visitors: str) -> None:
-        """Say where visitors are served from now on."""
-        self._visitors = visitors
+    def announce(self, *, visitors: str | None = None, peer: str | None = None) -> None:
+        """Say where visitors, or other edges, are served from now on."""
+        self._visitors = self._visitors if visitors is None else visitors
+        self._peer = self._peer if peer is None else peer
         self.wake()
 
     async def run(self, address: str) -> None:
@@ -56,12 +62,14 @@ class Reporter:
             self._wake.clear()
             report = self._report(leaving=False)
             try:
-                close = await self._client.report(report)
+                close, peers = await self._client.report(report)
                 self._reported = True
             except _FAILURES as error:
                 _log.debug("A report was not taken: %s", error)
                 self._access.give_back(report["used_tokens"], asyncio.get_running_loop().time())
             else:
+                if self.on_peers is not None:
+                    self.on_peers(peers)
                 for connection_id in close:
                     self._close(connection_id)
             try:
@@ -88,8 +96,8 @@ class Reporter:
             _told(connection, now) for connection in self._connectors.all() if connection.state == "registered"
         ]  # fmt: skip
         return {
-            "id": self.id, "name": self._name, "address": self._address, "visitors": self._visitors, "leaving": leaving,
-            "connections": held, "used_tokens": self._access.take_used(now),
+            "id": self.id, "name": self._name, "address": self._address, "visitors": self._visitors, "peer": self._peer,
+            "leaving": leaving, "connections": held, "used_tokens": self._access.take_used(now),
         }  # fmt: skip
 
     def _close(self, connection_id: str) -> None:

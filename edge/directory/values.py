@@ -74,6 +74,34 @@ Entry: TypeAlias = AccessEntry | TunnelEntry | NameEntry | VirtualNetworkEntry |
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerEntry:
+    """Another edge, and the tunnels that it holds connections of."""
+
+    id: str
+    address: str
+    "HOST:PORT for other edges."
+    tunnels: tuple[UUID, ...]
+
+
+def parse_peers(body: object) -> tuple[PeerEntry, ...]:
+    """Return the other edges in the answer to a report.
+
+    Raises:
+        DirectoryError: it holds something else.
+    """
+    try:
+        return tuple(
+            PeerEntry(
+                id=_typed(entry["id"], str), address=_typed(entry["address"], str),
+                tunnels=tuple(UUID(tunnel) for tunnel in entry["tunnels"]),
+            )
+            for entry in _typed(body, dict).get("peers", ())
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise DirectoryError("the list of other edges lacks a value, or has one of a wrong type") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeEntry:
     """One change; `value` is None where the object is gone."""
 

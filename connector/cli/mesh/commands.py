@@ -43,6 +43,9 @@ def mesh_group() -> None:
 @click.option(
     "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
 )
+@click.option("--peers", default="", metavar="HOST:PORT",
+              help="For other edges. [default: a free port of --edge's host]")  # fmt: skip
+@click.option("--advertise", default="", metavar="HOST", help="What other edges and connectors are told to dial.")
 @click.option("--visitors-tls", default="", metavar="HOST:PORT", help="For visitors over TLS (HTTPS).")
 @click.option(
     "--tls-cert", "tls_certs", multiple=True, metavar="FILE", help="A certificate with its chain. Repeatable."

@@ -21,6 +21,7 @@ from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
     EdgeSettings,
+    JoinSettings,
     SettingsError,
     VisitorSettings,
     host_port_text,
@@ -85,7 +86,7 @@ async def _serve_mesh(settings: ControlPlaneSettings, given: Mapping[str, Any]) 
                 raise StartFailed(str(error)) from error
             told = _told(plane) | {
                 "edge": [host_port_text(edge.quic_address)],
-                "ca": str(edge.ca_path),
+                "ca": str(plane.ca_pem),
                 "visitors": host_port_text(edge.visitor_address),
                 "visitors_url": edge.visitors_url,
             }
@@ -171,8 +172,13 @@ def _control_settings(given: Mapping[str, Any]) -> ControlPlaneSettings:
 
 def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettings:
     data = _data_directory(given)
+    address = parse_address(given["edge"], "--edge")
+    join = JoinSettings(
+        listen=parse_address(given["peers"], "--peers") if given["peers"] else (address[0], 0),
+        advertise=given["advertise"],
+    )
     return EdgeSettings(
-        address=parse_address(given["edge"], "--edge"),
+        address=address,
         visitors=VisitorSettings(
             address=parse_address(given["visitors"], "--visitors"),
             tls_address=parse_address(given["visitors_tls"], "--visitors-tls") if given["visitors_tls"] else None,
@@ -185,7 +191,9 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
         ca_directory=data,
         location=given["location"],
         quic=QuicSettings(engine=given["quic_engine"]),
-        directory=DirectorySettings(url=url, token=token, cache=data / SNAPSHOT_FILE, name=given["location"]),
+        directory=DirectorySettings(
+            url=url, token=token, cache=data / SNAPSHOT_FILE, name=given["location"], join=join
+        ),
     )
 
 

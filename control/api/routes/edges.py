@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.fields import Body, Id, Text
 from pyconnector.control.store.access import service_tokens
-from pyconnector.control.store.objects import connections
+from pyconnector.control.store.objects import authority, connections
 from pyconnector.control.store.work import Work
 
 #: Seconds that an edge may wait for a change.
@@ -44,10 +44,17 @@ class Report(Body):
     name: Annotated[Text, Field(max_length=64)]
     address: Annotated[Text, Field(max_length=255)]
     visitors: Annotated[Text, Field(max_length=300)] = ""
+    peer: Annotated[Text, Field(max_length=255)] = ""
     leaving: bool = False
     used_tokens: Annotated[dict[Id, Age], Field(default_factory=dict, max_length=10_000)]
     "Seconds since each service token was last used here, of those that were since the report before."
     connections: Annotated[list[ReportedConnection], Field(max_length=connections.MAX_REPORTED)]
+
+
+class CertificateRequest(Body):
+    """A PKCS #10 request, PEM."""
+
+    csr: Annotated[str, Field(max_length=8192)]
 
 
 @router.get("/snapshot", dependencies=EDGE)
@@ -73,15 +80,28 @@ async def get_changes(
 async def post_report(context: Ctx, body: Report) -> JSONResponse:
     """Take the report of an edge; return the connections whose tunnel is gone, for it to close."""
     edge = connections.EdgeReport(
-        id=body.id, name=body.name, address=body.address, visitors=body.visitors, leaving=body.leaving
+        id=body.id,
+        name=body.name,
+        address=body.address,
+        visitors=body.visitors,
+        peer=body.peer,
+        leaving=body.leaving,
     )
     reported = [_connection(entry) for entry in body.connections]
 
     async def operation(work: Work) -> dict[str, Any]:
         await service_tokens.note_use(work, body.used_tokens)
-        return {"close": await connections.report(work, edge, reported)}
+        close = await connections.report(work, edge, reported)
+        return {"close": close, "peers": await connections.peers_of(work, edge.id)}
 
     return JSONResponse(await context.write(operation, in_turn=False))
+
+
+@router.post("/certificate", dependencies=EDGE)
+async def post_certificate(context: Ctx, body: CertificateRequest) -> JSONResponse:
+    """Return a certificate for the key of an edge, which it is known by to connectors and to other edges."""
+    chain = authority.issue(context.authority, body.csr, context.now)
+    return JSONResponse({"chain": chain, "authority": context.authority.certificate})
 
 
 def _connection(entry: ReportedConnection) -> connections.ConnectionReport:

@@ -30,12 +30,14 @@ class EdgeReport:
     "HOST:PORT for connectors."
     visitors: str = ""
     "Where visitors reach it: a URL without a path."
+    peer: str = ""
+    "HOST:PORT for other edges."
     leaving: bool = False
 
     @property
     def about(self) -> dict[str, Any]:
         """What is kept beside the address."""
-        return {"visitors": self.visitors}
+        return {"visitors": self.visitors, "peer": self.peer}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,21 @@ async def report(work: Work, edge: EdgeReport, reported: list[ConnectionReport])
         await work.session.delete(row)
     await _note_activity(work, touched)
     return [entry.id for entry in reported if entry.tunnel_id not in known]
+
+
+async def peers_of(work: Work, edge_id: str) -> list[dict[str, Any]]:
+    """Return the other edges that can be reached by edges, and the tunnels that each holds connections of.
+
+    Cancel reads nothing more.
+    """
+    oldest = work.now - datetime.timedelta(seconds=EDGE_LIFETIME)
+    living = (await work.session.execute(select(Edge).where(Edge.seen_at >= oldest, Edge.id != edge_id))).scalars()
+    peers = {edge.id: edge.about["peer"] for edge in living if edge.about.get("peer")}
+    held: dict[str, list[str]] = {peer: [] for peer in peers}
+    rows = select(Connection.edge_id, Connection.tunnel_id).where(Connection.edge_id.in_(peers)).distinct()
+    for peer, tunnel_id in await work.session.execute(rows):
+        held[peer].append(tunnel_id)
+    return [{"id": peer, "address": peers[peer], "tunnels": tunnels} for peer, tunnels in held.items()]
 
 
 async def clean_up(work: Work, tunnel_id: str, client_id: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pyconnector.edge.connectors.exchange import Broken, Exchange, Refused, TunnelResponse
 from pyconnector.protocol.errors import ProtocolError
@@ -13,7 +13,7 @@ from pyconnector.transport.errors import TransportError
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import TunnelRequest
     from pyconnector.edge.connectors.tunnels import Member
-    from pyconnector.transport.http2 import Http2Connection, Http2Stream
+    from pyconnector.transport.http2 import Http2Stream
 
 #: Bytes of a request's field section, as RFC 9113 6.5.2 counts them: what our connectors take.
 MAX_REQUEST_FIELDS = 256 * 1024
@@ -69,10 +69,25 @@ def _is_handshake(headers: form.Fields) -> bool:
     return any(name.lower() == b"upgrade" and value.lower() == b"websocket" for name, value in headers)
 
 
+class Requests(Protocol):
+    """What opens requests: an `Http2Connection`."""
+
+    async def open_request(self, head: form.Fields, *, end: bool = False) -> Http2Stream:
+        """See `Http2Connection.open_request`."""
+
+
 async def open_http2_exchange(
-    member: Member, connection: Http2Connection, request: TunnelRequest, *, body: bytes, finish: bool
+    member: Member,
+    connection: Requests,
+    request: TunnelRequest,
+    *,
+    body: bytes,
+    finish: bool,
+    form_of: type[Http2Exchange] = Http2Exchange,
 ) -> Http2Exchange:
     """Send `request` on `connection`, with the beginning of its body. Cancel leaves nothing behind.
+
+    `form_of` is what reads the answer.
 
     Raises:
         Broken: the request is too large for the tunnel, or a field of it cannot be carried.
@@ -91,4 +106,4 @@ async def open_http2_exchange(
     stream = await connection.open_request(fields, end=finish and not body)
     if body:
         stream.send_nowait(body, finish=finish)
-    return Http2Exchange(member, stream, request)
+    return form_of(member, stream, request)
