@@ -12,7 +12,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print whole record
 
 @click.group("audit")
 def audit_group() -> None:
-    """Check the audit log of an edge, and look into it (docs/access-edge.md)."""
+    """Check the audit log of an edge, and look into it."""
 
 
 @audit_group.command("verify")
