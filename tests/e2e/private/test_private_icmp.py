@@ -17,6 +17,9 @@ from tests.support.genuine import needs_cloudflared
 from tests.support.namespaces import run_in_own_network, why_not
 from tests.support.private_house import PrivateHouse, private_house
 
+#: Datagrams are QUIC's.
+QUIC_ONLY = True
+
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces can be made")
 
 #: HTTP/2 carries no datagrams.
