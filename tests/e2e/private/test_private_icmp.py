@@ -14,6 +14,7 @@ from pyconnector.edge.private.network import Unreachable
 from pyconnector.protocol.icmp import Echo
 from tests.e2e.private.test_private_reference import genuine_house, version_flags
 from tests.support.genuine import needs_cloudflared
+from tests.support.house import open_descriptors
 from tests.support.namespaces import run_in_own_network, why_not
 from tests.support.private_house import PrivateHouse, private_house
 
@@ -116,3 +117,19 @@ def test_flows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert counters.icmp_dropped == {(0, "write_full"): 8}
 
     on_the_wire(scenario)
+
+
+def test_flows_that_are_idle_give_their_sockets_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyconnector.connector.datagrams.icmp.IDLE_SECONDS", 0.2)
+
+    async def main() -> None:
+        async with private_house() as house:
+            before = open_descriptors()
+            await asyncio.gather(*(ping(house, "127.0.0.1") for _ in range(5)))
+            assert open_descriptors() == before + 5
+            async with asyncio.timeout(10):
+                while open_descriptors() > before:
+                    await asyncio.sleep(0.05)
+            assert (await ping(house, "127.0.0.1")).data
+
+    run_in_own_network(main)

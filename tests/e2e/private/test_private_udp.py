@@ -144,6 +144,23 @@ def test_a_flow_of_version_3_keeps_its_socket_when_its_connection_drains() -> No
     asyncio.run(main())
 
 
+def test_a_flow_stays_with_its_connector_while_that_has_another_connection() -> None:
+    async def main() -> None:
+        async with private_house(version=3, connections=2, replicas=2) as house, UdpService() as service:
+            clients = [await Client.of(house, service.port, first=b"%d" % number) for number in range(6)]
+            before = [client.flow.connector_id for client in clients]
+            assert len(set(before)) == 2
+            for connector_id in set(before):
+                members = [each for each in house.edge.connectors.all() if each.registration.client_id == connector_id]
+                members[0]._leave("draining")
+            for number, client in enumerate(clients):
+                await client.ask(b"after %d" % number)
+            assert [client.flow.connector_id for client in clients] == before
+            assert len(set(service.peers)) == 6, "each kept its socket"
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_flow_outlives_its_connector_where_another_serves_the_tunnel(version: int) -> None:
     async def main() -> None:
