@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -105,3 +109,44 @@ def test_the_rules_of_the_demo_can_be_explained() -> None:
     assert "Matched rule #1" in found.stdout
     assert 'Not rule #0: the host "db.localhost" is not "app.localhost"' in found.stdout
     assert json.loads(CliRunner().invoke(main, ["ingress", "validate", "--json", config]).stdout)["ok"] is True
+
+
+def test_a_token_of_an_edge_is_verified_for_real() -> None:
+    from tests.support.access import AUDIENCE, ISSUER, Team
+
+    team = Team(now=time.time())
+
+    class Keys(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(team.document())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Keys)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    service: dict[str, Any] = {"sub": "", "email": None, "common_name": "x.access", "custom": {"role": "reader"}}
+    good = team.token(**service)
+    expired = team.token(**service, exp=team.now - 3600)
+    try:
+        for token, audience, code, said in (
+            (good, AUDIENCE, 0, "x.access, role reader"),
+            (good, "0" * 64, 1, "refused"),
+            (expired, AUDIENCE, 1, "refused"),
+            (team.token(**service, iss="https://other.example"), AUDIENCE, 1, "refused"),
+            (team.token(**service, type="org"), AUDIENCE, 1, "refused"),
+            (good[:-4], AUDIENCE, 1, "refused"),
+        ):
+            done = subprocess.run(
+                [sys.executable, str(EXAMPLES / "verify_session.py"),
+                 f"http://127.0.0.1:{server.server_port}/certs", ISSUER, audience],
+                env={**os.environ, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
+                input=token, capture_output=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == code, done.stderr
+            assert said in (done.stdout + done.stderr).decode()
+    finally:
+        server.shutdown()
+        server.server_close()
