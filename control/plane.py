@@ -6,10 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 from pyconnector.control.api.app import CLIENT_PREFIX, make_app
-from pyconnector.control.api.guard import Served
+from pyconnector.control.api.guard import Failures, Served
 from pyconnector.control.files import make_directory, write_secret
 from pyconnector.control.key_rotation import KeyRotation
 from pyconnector.control.login.cert_pem import OriginCert, encode
+from pyconnector.control.page.sessions import Sessions
 from pyconnector.control.quick import QuickService
 from pyconnector.control.server import ApiServer
 from pyconnector.control.settings import AUTHORITY_FILE, AUTHORITY_KEY_FILE, CERT_FILE, EDGE_TOKEN_FILE, SettingsError
@@ -127,6 +128,7 @@ class ControlPlane:
         await feed.start()
         served = Served(
             database=database, feed=feed, installation=self.installation, authority=authority, quick=quick,
+            sessions=Sessions(), failures=Failures(),
             hostnames=frozenset(name.lower() for name in settings.hostnames),
         )  # fmt: skip
         server = ApiServer(make_app(served))

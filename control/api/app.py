@@ -25,6 +25,7 @@ from pyconnector.control.api.routes import (
     tunnels,
     virtual_networks,
 )
+from pyconnector.control.page import routes as page
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -61,4 +62,5 @@ def _application() -> FastAPI:
     app.include_router(clients)
     app.include_router(edges.router, prefix=EDGE_PREFIX)
     app.include_router(quick.router)
+    app.include_router(page.router)
     return app

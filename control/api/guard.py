@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from pyconnector.control.page.sessions import Sessions
     from pyconnector.control.quick import QuickService
     from pyconnector.control.store.database import Database
     from pyconnector.control.store.feed import ChangeFeed
@@ -33,6 +34,8 @@ MAX_FAILURES = 60
 FAILURE_WINDOW = 60.0
 #: Addresses whose failures are counted.
 MAX_ADDRESSES = 10_000
+#: Bytes of a form of the page.
+MAX_FORM = 16 * 1024
 _MAX_TOKEN = 512
 _GUARDED = ("/client/v4/", "/edge/v1/")
 
@@ -46,6 +49,9 @@ class Served:
     installation: Installation
     authority: MeshAuthority
     quick: QuickService
+    sessions: Sessions
+    failures: Failures
+    "Invalid tokens, by address, of API and page together."
     hostnames: frozenset[str]
     "Names beside IP addresses and `localhost` under which browsers may ask."
 
@@ -77,7 +83,6 @@ class Guard:
         self._app = app
         self._served = served
         self._clock = clock
-        self._failures = Failures()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Cancel gives it up."""
@@ -96,7 +101,7 @@ class Guard:
         body = b""
         if refusal is None:
             limit = MAX_REPORT if scope["path"].startswith("/edge/") else MAX_BODY
-            whole = await _body(receive, limit)
+            whole = await read_body(receive, limit)
             if whole is None:
                 refusal = failure(413, (1000, f"The body of a request has at most {limit} bytes."))
             else:
@@ -127,7 +132,7 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse:
         client = scope.get("client")
-        if not self._failures.count(client[0] if client else "", self._clock()):
+        if not self._served.failures.count(client[0] if client else "", self._clock()):
             return failure(429, (10_000, "Too many requests with an invalid token; wait a minute."))
         if not _bearer(scope):
             return failure(403, (10_000, "Authentication error: send the API token as `Authorization: Bearer TOKEN`."))
@@ -146,7 +151,8 @@ def _bearer(scope: Scope) -> str:
     return text.strip() if kind.lower() == "bearer" else ""
 
 
-async def _body(receive: Receive, limit: int) -> bytes | None:
+async def read_body(receive: Receive, limit: int) -> bytes | None:
+    """Return the body of a request; None where it has more than `limit` bytes. Cancel gives it up."""
     pieces: list[bytes] = []
     size = 0
     while True:

@@ -137,6 +137,7 @@ def _say(told: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told))
         return
+    click.echo(f"page:       {told['api_url'].removesuffix('/client/v4')}/ui")
     click.echo(f"API:        {told['api_url']}")
     if told["api_token"] is not None:
         click.echo(f"API token:  {told['api_token']}   (shown this once)")

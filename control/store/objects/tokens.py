@@ -57,7 +57,12 @@ class NewToken:
 
 async def verify(session: AsyncSession, text: str, now: datetime.datetime) -> ApiToken | None:
     """Return the token that `text` is, unless it is none or has expired. Cancel changes nothing."""
-    row = (await session.execute(select(ApiToken).where(ApiToken.digest == digest(text)))).scalar_one_or_none()
+    return await by_digest(session, digest(text), now)
+
+
+async def by_digest(session: AsyncSession, held: str, now: datetime.datetime) -> ApiToken | None:
+    """Return the token of a digest, unless it is none or has expired. Cancel changes nothing."""
+    row = (await session.execute(select(ApiToken).where(ApiToken.digest == held))).scalar_one_or_none()
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         return None
     return row

@@ -1,0 +1,197 @@
+"""The page of the control plane: signed in by a token, changed by nobody else's page, escaped, and live."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import html
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pyconnector.control.api.guard import MAX_FAILURES, MAX_FORM
+from pyconnector.control.page.sessions import COOKIE, LIFETIME, MAX_SESSIONS, Sessions
+from tests.control.support import Mesh, open_mesh, run
+from tests.control.test_quick import held, report
+
+OnMesh = Callable[[Any], None]
+CHROMIUM = shutil.which("chromium")
+
+
+@contextlib.asynccontextmanager
+async def browser(mesh: Mesh, token: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that keeps cookies and, with a token, is signed in."""
+    async with httpx.AsyncClient(base_url=mesh.plane.url, timeout=30) as client:
+        if token is not None:
+            answer = await client.post("/ui/sign-in", data={"token": token})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/ui")
+        yield client
+
+
+async def form_key(client: httpx.AsyncClient) -> str:
+    found = re.search(r'name="form_key" value="([^"]+)"', (await client.get("/ui")).text)
+    assert found is not None
+    return found[1]
+
+
+def test_everything_there_is_is_shown_to_who_is_signed_in(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        made = await mesh.tunnel("<b>bold</b>")
+        await mesh.call("PUT", f"{mesh.zone}/tunnels/{made['id']}/routes",
+                        json={"type": "dns", "user_hostname": "app"})  # fmt: skip
+        await mesh.call("POST", f"{mesh.account}/teamnet/routes",
+                        json={"network": "10.9.0.0/16", "tunnel_id": made["id"]})  # fmt: skip
+        async with mesh.edge() as edge, browser(mesh) as stranger, browser(mesh, mesh.token) as client:
+            await edge.post("/report", json=report(connections=[held(made["id"])]))
+            page = (await client.get("/ui")).text
+            live = (await client.get("/ui/live")).text
+            for text in (page, live):
+                for shown in ("&lt;b&gt;bold", "app.example.com", "10.9.0.0/16", "127.0.0.1:7844", "healthy", "lab"):
+                    assert shown in text, shown
+                assert "<b>bold" not in text
+            assert made["token"] not in page
+            assert "app.example.com" not in (await stranger.get("/ui")).text
+            assert (await stranger.get("/ui/live")).status_code == 403
+
+    on_mesh(test)
+
+
+def test_a_tunnel_is_made_and_its_run_line_shown_once(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        async with mesh.edge() as edge, browser(mesh, mesh.token) as client:
+            await edge.post("/report", json=report())
+            fields = {"form_key": await form_key(client), "name": "home", "hostname": "home"}
+            page = html.unescape((await client.post("/ui/tunnels", data=fields)).text)
+            (made,) = await mesh.call("GET", f"{mesh.account}/cfd_tunnel")
+            token = await mesh.call("GET", f"{mesh.account}/cfd_tunnel/{made['id']}/token")
+            assert f"TUNNEL_TOKEN={token} pyconnector run --edge 127.0.0.1:7844" in page
+            assert "home.example.com" in page
+            assert token not in (await client.get("/ui")).text
+            twice = await client.post("/ui/tunnels", data=fields)
+            assert (twice.status_code, "already have a tunnel" in twice.text) == (400, True)
+
+    on_mesh(test)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Host": "rebound.example"}, 421),
+        ({"Content-Type": "text/plain"}, 415),
+        ({}, 403),
+    ],
+)
+def test_a_page_of_others_changes_nothing(on_mesh: OnMesh, headers: dict[str, str], status: int) -> None:
+    async def test(mesh: Mesh) -> None:
+        async with browser(mesh, mesh.token) as client:
+            fields = {"name": "theirs", "form_key": await form_key(client) if headers else "guessed"}
+            assert (await client.post("/ui/tunnels", data=fields, headers=headers)).status_code == status
+            assert await mesh.call("GET", f"{mesh.account}/cfd_tunnel") == []
+
+    on_mesh(test)
+
+
+def test_a_session_ends_with_its_token_or_by_signing_out(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        made = await mesh.call("POST", "/user/tokens", json={"name": "short", "scopes": ["tunnels:read"]})
+        async with browser(mesh, made["value"]) as client, browser(mesh, mesh.token) as other:
+            page = (await client.get("/ui")).text
+            assert "New tunnel" not in page
+            assert "Hostnames" not in page
+            fields = {"name": "t", "form_key": await form_key(client)}
+            assert (await client.post("/ui/tunnels", data=fields)).status_code == 403
+            await mesh.call("DELETE", f"/user/tokens/{made['id']}")
+            assert (await client.get("/ui/live")).status_code == 403
+            cookie = other.cookies[COOKIE]
+            await other.post("/ui/sign-out", data={"form_key": await form_key(other)})
+            other.cookies.set(COOKIE, cookie)
+            assert (await other.get("/ui/live")).status_code == 403
+
+    on_mesh(test)
+
+
+def test_the_cookie_is_for_this_site_and_no_script(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        async with browser(mesh) as client:
+            answer = await client.post("/ui/sign-in", data={"token": mesh.token})
+            cookie = answer.headers["set-cookie"].lower()
+            assert "httponly" in cookie
+            assert "samesite=strict" in cookie
+            assert mesh.token.lower() not in cookie
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "frame-ancestors 'none'" in policy
+
+    on_mesh(test)
+
+
+def test_guessing_tokens_is_slowed_down_and_forms_are_bounded(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        async with browser(mesh) as client:
+            big = await client.post("/ui/sign-in", data={"token": "x" * MAX_FORM})
+            assert big.status_code == 413
+            codes = {(await client.post("/ui/sign-in", data={"token": "x"})).status_code for _ in range(MAX_FAILURES)}
+            assert codes == {403}
+            assert (await client.post("/ui/sign-in", data={"token": "x"})).status_code == 429
+
+    on_mesh(test)
+
+
+def test_sessions_are_bounded_and_end_by_themselves() -> None:
+    sessions = Sessions()
+    first = sessions.begin("digest", 0.0)
+    assert sessions.find(first, LIFETIME - 1) is not None
+    assert sessions.find(first, LIFETIME) is None
+    for _ in range(MAX_SESSIONS + 5):
+        sessions.begin("digest", 0.0)
+    assert len(sessions) == MAX_SESSIONS
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt install chromium")
+def test_a_real_browser_shows_it_and_keeps_it_live(tmp_path: Path) -> None:
+    """Chromium is driven over its debugging protocol: sign in, create, and see what happens elsewhere."""
+
+    async def test() -> None:
+        from tests.support.chromium import Tab, running_chromium
+
+        async with open_mesh(tmp_path / "data") as mesh, mesh.edge() as edge:
+            await edge.post("/report", json=report())
+            async with running_chromium(str(CHROMIUM), tmp_path / "profile") as tab:
+                assert isinstance(tab, Tab)
+                await tab.open(mesh.plane.url + "/")
+                await tab.run(f"document.querySelector('#token').value = {mesh.token!r}")
+                await tab.run("document.querySelector('form button').click()")
+                await tab.until("document.body.innerText.includes('New tunnel')")
+                await tab.run("document.querySelector('[name=name]').value = 'from a browser'")
+                await tab.run("document.querySelector('[name=hostname]').value = 'seen'")
+                await tab.run("document.querySelector('form.row button').click()")
+                await tab.until("!!document.querySelector('#run-line')")
+                line = await tab.run("document.querySelector('#run-line').textContent")
+                assert str(line).startswith("TUNNEL_TOKEN=")
+                (made,) = await mesh.call("GET", f"{mesh.account}/cfd_tunnel")
+                await tab.until("document.body.innerText.includes('seen.example.com')")
+                assert await tab.run("document.body.innerText.includes('inactive')")
+                await edge.post("/report", json=report(connections=[held(made["id"])]))
+                reporting = asyncio.create_task(_report(edge, made["id"]))
+                try:
+                    # By itself, without a reload.
+                    await tab.until("document.body.innerText.includes('healthy')")
+                    await tab.screenshot(tmp_path / "page.png")
+                finally:
+                    reporting.cancel()
+                assert tab.complaints == []
+
+    run(test)
+
+
+async def _report(edge: httpx.AsyncClient, tunnel_id: str) -> None:
+    while True:
+        await edge.post("/report", json=report(connections=[held(tunnel_id)]))
+        await asyncio.sleep(1)
