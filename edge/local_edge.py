@@ -237,7 +237,10 @@ class LocalEdge:
             raise SettingsError("a gateway needs private routes, or a control plane that has them")
         authority = self._authority if settings.own_certificate else None
         bound = (self.settings.address, self.settings.visitors.address)
-        self.gateway = open_gateway(settings, self.private, authority, self.settings.location, bound)
+        self.gateway = open_gateway(
+            settings, self.private, authority, self.settings.location, bound,
+            access=self.follower.directory.access if self.follower is not None else None,
+        )  # fmt: skip
         self._exit.push_async_callback(self.gateway.close)
         await self.gateway.start(settings.http, settings.socks)
 

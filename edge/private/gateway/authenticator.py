@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,8 @@ from pyconnector.identity.service_tokens import ServiceToken, fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from pyconnector.edge.access.state import AccessState
 
 
 def wall_clock() -> float:
@@ -27,9 +30,17 @@ class Authenticator(Protocol):
 
 
 class Tokens:
-    """Tokens that are given once, and may be replaced."""
+    """Tokens that are given once, and may be replaced; behind them those of a control plane."""
 
-    def __init__(self, tokens: Iterable[ServiceToken] = (), *, now: Callable[[], float] = wall_clock) -> None:
+    def __init__(
+        self,
+        tokens: Iterable[ServiceToken] = (),
+        *,
+        access: AccessState | None = None,
+        now: Callable[[], float] = wall_clock,
+    ) -> None:
+        """`access` holds what a control plane says now."""
+        self._access = access
         self._now = now
         self._tokens = {token.client_id: token for token in tokens}
 
@@ -46,10 +57,18 @@ class Tokens:
 
     def authenticate(self, client_id: str, secret: str) -> ServiceToken | None:
         """See `Authenticator.authenticate`."""
-        token = self._tokens.get(client_id)
-        return token if fits(token, secret, self._now()) else None
+        token, now = self._find(client_id), self._now()
+        if not fits(token, secret, now):
+            return None
+        if token is not None and self._access is not None and client_id not in self._tokens:
+            self._access.note_use(token, asyncio.get_running_loop().time())
+        return token
 
     def current(self, client_id: str) -> ServiceToken | None:
         """See `Authenticator.current`."""
-        token = self._tokens.get(client_id)
+        token = self._find(client_id)
         return token if token is not None and token.lives(self._now()) else None
+
+    def _find(self, client_id: str) -> ServiceToken | None:
+        token = self._tokens.get(client_id)
+        return token if token is not None or self._access is None else self._access.tokens.get(client_id)

@@ -20,6 +20,7 @@ from pyconnector.transport.settings import ServerTls
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyconnector.edge.access.state import AccessState
     from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.edge.settings import HostPort
     from pyconnector.transport.tls.certificates import Authority
@@ -31,8 +32,10 @@ def open_gateway(
     authority: Authority | None,
     location: str,
     bound: Iterable[HostPort | None],
+    access: AccessState | None = None,
 ) -> Gateway:
-    """Return a gateway that is not started yet. `bound` is where the edge listens otherwise.
+    """Return a gateway that is not started yet. `bound` is where the edge listens otherwise; `access` has the tokens of
+    a control plane.
 
     Raises:
         SettingsError: its certificate cannot be used.
@@ -40,7 +43,7 @@ def open_gateway(
     addresses = [*bound, settings.http, settings.socks]
     judge = Judge(
         network=network,
-        authenticator=Tokens(settings.tokens),
+        authenticator=Tokens(settings.tokens, access=access),
         rules=settings.rules,
         own_addresses=own_addresses(address for address in addresses if address is not None),
     )

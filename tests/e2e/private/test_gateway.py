@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyconnector.edge import PrivateHostname, PrivateRoute
+from pyconnector.edge.access.state import AccessState
 from pyconnector.edge.private.gateway import judge as judges
 from pyconnector.edge.private.gateway.authenticator import Tokens
 from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
@@ -414,5 +415,27 @@ def test_records_are_added_to_a_file(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert [line["ClaimedUser"] for line in lines] == [CLIENT_ID] * 3
         assert path.stat().st_mode & 0o777 == 0o600
+
+    run_on_loop(main())
+
+
+def test_tokens_of_a_control_plane_count_as_they_are_now() -> None:
+    async def main() -> None:
+        access = AccessState()
+        async with gateway_house(tokens=()) as house, echo_service() as port:
+            judge = gateway_of(house).judge
+            judge.authenticator = Tokens(access=access)
+            client, through = await opened(house, "http", "127.0.0.1", port)
+            assert not through
+            client.close()
+            access.put("service_token", token())
+            client, through = await opened(house, "socks", "127.0.0.1", port)
+            assert through
+            assert list(access.take_used(asyncio.get_running_loop().time())) == [CLIENT_ID]
+            access.drop("service_token", CLIENT_ID)
+            judge.look_again()
+            assert await client.rest() == b""
+            assert (await record_of(house, count=2))["Detail"] == "the token was revoked"
+            client.close()
 
     run_on_loop(main())
