@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"seed {seed}; again: {_again(arguments, seed)}\n", flush=True)
     outcomes: list[Outcome] = []
     for engine, loop in combinations:
-        house = HouseOptions(engine=engine, edge_engine=asked.edge_engine or engine, transport=asked.transport)
+        house = HouseOptions(
+            engine=engine, edge_engine=asked.edge_engine or engine, transport=asked.transport, workers=asked.workers
+        )
         options = RunOptions(
             house=house,
             loop=loop,
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--edge-engine", choices=ENGINES, help="default: the connector's")
     parser.add_argument("--loop", choices=LOOPS, help="default: both")
     parser.add_argument("--transport", choices=TRANSPORTS, default=TRANSPORTS[0])
+    parser.add_argument("--workers", type=int, default=1, help="processes of the connector")
     parser.add_argument("--seed", type=int, help="of an earlier run, to repeat it; default: a new one")
     parser.add_argument("--only", type=_kinds, default=tuple(KINDS), help=f"of {','.join(KINDS)}")
     parser.add_argument("--leavers", type=float, default=0.4, help="the share of visitors who leave, 0 to 1")

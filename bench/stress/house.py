@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import random
+import signal
 import socket
 import tempfile
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from bench.stress.origins.server import Server
 from bench.stress.origins.tcp import TcpOrigin
 from bench.stress.visitors.base import Places
 from pyconnector import Connector, ConnectorConfig
+from pyconnector.connector.workers.fleet import Fleet
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.settings import TcpPort, VisitorSettings
 from pyconnector.transport.settings import QuicSettings
@@ -48,6 +51,8 @@ class HouseOptions:
     engine: str = "aioquic"
     edge_engine: str = "aioquic"
     transport: str = "quic"
+    workers: int = 1
+    "Processes of the connector, where it is not in this one."
 
 
 class Origins:
@@ -118,14 +123,17 @@ class House:
             quic=quic,
         )
         self.edge: LocalEdge
-        self.connector: Connector
+        self.connector: Connector | Fleet
 
     async def start(self) -> None:
         """Start both and wait until every connection is registered."""
         self.edge = LocalEdge(self._settings)
         await self.edge.start()
-        self.connector = Connector(self._config())
-        self.connector._random = Eager()  # noqa: SLF001 - coming back is what is tried, not how long it is put off
+        if self._options.workers > 1:
+            self.connector = Fleet(replace(self._config(), workers=self._options.workers))
+        else:
+            self.connector = Connector(self._config())
+            self.connector._random = Eager()  # noqa: SLF001 - coming back is what is tried, not how long it is put off
         await self.connector.start()
         await self.all_registered()
 
@@ -159,7 +167,11 @@ class House:
             connections[int(choice * len(connections))].close("killed by the stress harness")
 
     async def kill_at_the_connector(self, choice: float) -> None:
-        """Close one from the other end, and wait until the edge knows."""
+        """Close one from the other end, and wait until the edge knows; where there are workers, end one of them, which
+        drains, and wait until another one is there."""
+        if isinstance(self.connector, Fleet):
+            await self._end_a_worker(self.connector, choice)
+            return
         supervisor = self.connector._supervisor  # noqa: SLF001 - no part of the API lets a connection die
         assert supervisor is not None
         connections = list(supervisor.connections().values())
@@ -168,6 +180,14 @@ class House:
         known = set(self.edge.connectors.all())
         connections[int(choice * len(connections))].close(0, "killed by the stress harness")
         await self._until(lambda: not known <= set(self.edge.connectors.all()))
+
+    async def _end_a_worker(self, fleet: Fleet, choice: float) -> None:
+        pids = fleet.pids
+        if not pids:
+            return
+        number = list(pids)[int(choice * len(pids))]
+        os.kill(pids[number], signal.SIGTERM)
+        await self._until(lambda: fleet.pids.get(number, pids[number]) != pids[number])
 
     async def restart_edge(self) -> None:
         """Stop the edge and start it anew at the same addresses."""
@@ -186,20 +206,21 @@ class House:
 
     def busy(self) -> dict[str, int]:
         """What only requests under way hold; empty where there are none."""
-        connections = self.edge.connectors.all()
+        connections, connector = self.edge.connectors.all(), self.connector
         counts = {
-            "requests at the connector": self.connector.statistics().active_requests,
+            "requests at the connector": 0 if isinstance(connector, Fleet) else connector.statistics().active_requests,
             "requests at the edge": sum(connection.in_flight for connection in connections),
-            "TCP streams": self.connector.counters.tcp_active,
+            "TCP streams": 0 if isinstance(connector, Fleet) else connector.counters.tcp_active,
             "visitors' connections": len(self.edge._visitors),  # noqa: SLF001 - not told otherwise
             "bytes on their way": sum(each.transport.statistics().bytes_undelivered for each in connections),
         }
         return {name: count for name, count in counts.items() if count}
 
     def streams(self) -> int:
-        """Streams that are open, at both ends together."""
+        """Streams that are open, at both ends together; at the edge alone where there are workers."""
         ends = [connection.transport for connection in self.edge.connectors.all()]
-        ends += self.connector._edge_connections().values()  # noqa: SLF001 - as the metrics do
+        if isinstance(self.connector, Connector):
+            ends += self.connector._edge_connections().values()  # noqa: SLF001 - as the metrics do
         return sum(end.statistics().streams_open for end in ends)
 
     def _config(self) -> ConnectorConfig:

@@ -8,6 +8,7 @@ and ready pages, the pid file. `Fleet` has the life of a `Connector` (`start`, `
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,11 @@ class Fleet:
     def __repr__(self) -> str:
         running = len(self._roster.members)
         return f"<Fleet {self.connector_id} workers={running}/{self.config.workers} connected={self.tracker.connected}>"
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """The process ids of the workers that run, by number."""
+        return {number: member.pid for number, member in self._roster.members.items()}
 
     @property
     def connections(self) -> tuple[ConnectionInfo, ...]:
@@ -175,8 +181,10 @@ class Fleet:
                 delay = FIRST_RESTART_SECONDS
             successor = None
             while successor is None:
-                self._log.error("A worker ended: %s", reason,
-                                **fields(worker=member.number, retryIn=format_duration(delay)))  # fmt: skip
+                # One that was asked to end by a signal of its own has drained, and is no failure.
+                level = logging.INFO if reason == how_it_ended(0) else logging.ERROR
+                waits = fields(worker=member.number, retryIn=format_duration(delay))
+                self._log.log(level, "A worker ended: %s", reason, **waits)
                 if await self._ends_within(delay):
                     return
                 delay = min(delay * 2, LONGEST_RESTART_SECONDS)

@@ -30,3 +30,10 @@ def test_stayers_are_answered_and_nothing_stays(engine: str, loop: str) -> None:
         house = HouseOptions(engine=engine, edge_engine=engine)
     outcome = run(RunOptions(house=house, loop=loop, seed=SEED, rounds=(1.0, 2.0), visits=5000))
     assert outcome.is_clean, details(outcome)
+
+
+def test_workers_that_end_and_are_replaced_lose_nobody() -> None:
+    print(f"seed {SEED}")
+    outcome = run(RunOptions(house=HouseOptions(workers=2), loop="asyncio", seed=SEED, rounds=(1.0, 2.0), visits=3000))
+    assert outcome.ledger.visits > 0
+    assert outcome.is_clean, details(outcome)
