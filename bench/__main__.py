@@ -41,7 +41,7 @@ def parsed() -> argparse.Namespace:
         "--edge-engine", default=engines[-1], choices=engines, help="of the local edge, the same for every subject"
     )
     parser.add_argument("--connections", type=int, action="append", help="of the connector; repeatable (default 1)")
-    parser.add_argument("--workers", type=int, default=1, help="processes of ours (default 1)")
+    parser.add_argument("--workers", type=int, action="append", help="processes of ours; repeatable (default 1)")
     parser.add_argument("--quick", action="store_true", help="shorter runs and fewer rows, on one engine: a minute")
     parser.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "latest.json")
     arguments = parser.parse_args()
@@ -53,8 +53,14 @@ def parsed() -> argparse.Namespace:
 def planned(arguments: argparse.Namespace) -> tuple[list[Subject], Plan]:
     """Who is measured, and how thoroughly."""
     subjects = [
-        Subject(engine, engine=engine, congestion_control=arguments.congestion_control, workers=arguments.workers)
+        Subject(
+            engine if workers == 1 else f"{engine}, {workers} workers",
+            engine=engine,
+            congestion_control=arguments.congestion_control,
+            workers=workers,
+        )
         for engine in arguments.engine
+        for workers in arguments.workers or [1]
     ]
     if arguments.peer:
         subjects.append(Subject("peer", peer=str(Path(arguments.peer).resolve())))

@@ -58,7 +58,9 @@ class HouseOptions:
 class Origins:
     """Every origin, and how many connections they hold."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, announces: bool = False) -> None:
+        """`announces`: see `HttpOrigin`."""
+        self._announces = announces
         self._exit = contextlib.AsyncExitStack()
         self._ledger = ledger
         self._grpc: dict[str, set[GrpcOrigin]] = {}
@@ -67,7 +69,7 @@ class Origins:
 
     async def __aenter__(self) -> Origins:
         for name in ("http", "http-new", "last"):
-            await self._serve(name, Server(HttpOrigin(self._ledger).serve, self._ledger))
+            await self._serve(name, Server(HttpOrigin(self._ledger, announces=self._announces).serve, self._ledger))
         await self._serve("tcp", Server(TcpOrigin(self._ledger).serve, self._ledger))
         for name in ("grpc", "goaway"):
             held = self._grpc[name] = set()

@@ -86,7 +86,7 @@ async def _run(options: RunOptions, outcome: Outcome, listener: Listener) -> Non
     began, ledger, patience = loop.time(), outcome.ledger, Patience()
     async with patience.running():
         before = holdings()
-        async with Origins(ledger) as origins:
+        async with Origins(ledger, announces=options.house.workers > 1) as origins:
             house = House(options.house, origins, patience)
             await house.start()
             try:

@@ -162,6 +162,8 @@ class Connector:
         try:
             check_authority(config.edge.ca_file)
             await self._orchestrator.start(config.ingress, config.warp_routing)
+            if self._share.pushed is not None:
+                await self.apply_pushed(*self._share.pushed)
             if config.metrics is not None:
                 await self.metrics_server.start(config.metrics)
             book = await self._find_edge(wait=wait_for_edge)

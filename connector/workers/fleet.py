@@ -159,7 +159,7 @@ class Fleet:
     async def _begin(self, member: Member) -> None:
         """Tell a worker what to do. Raises StartFailed where it cannot, LinkLost where it is gone."""
         start = Start(
-            config=replace(self.config, metrics=None, workers=1),
+            config=self._config_of_workers(),
             connector_id=self.connector_id,
             number=member.number,
             workers=self.config.workers,
@@ -167,6 +167,10 @@ class Fleet:
         )
         if reason := await member.ask(start):
             raise StartFailed(reason)
+
+    def _config_of_workers(self) -> ConnectorConfig:
+        """The config without what the main process does for all."""
+        return replace(self.config, metrics=None, workers=1)
 
     async def _keep(self, member: Member) -> None:
         """Serve with one worker, and with its successors, until the end is wished for."""
@@ -227,7 +231,7 @@ class Fleet:
 
     async def _reload(self, member: Member) -> str:
         try:
-            return str(await member.ask(Reload(self.config)))
+            return str(await member.ask(Reload(self._config_of_workers())))
         except LinkLost:
             return ""  # its successor begins with the new rules
 

@@ -55,6 +55,8 @@ class Worker:
         self._drain = asyncio.Event()
         self._stop = asyncio.Event()
         self._started = asyncio.Event()
+        self._meanwhile: list[Reload | TakePushed] = []
+        "What came during the start."
         self._settled = False
         self._tasks = TaskOwner(lambda task, error: None)  # all are awaited, or cancelled
         self._log = Log("workers")
@@ -99,6 +101,8 @@ class Worker:
             return await self._start(question)
         connector = self._connector
         if connector is None:
+            if isinstance(question, Reload | TakePushed):
+                self._meanwhile.append(question)
             return ""
         if isinstance(question, Reload):
             try:
@@ -123,18 +127,21 @@ class Worker:
             number=start.number,
             workers=start.workers,
             connector_id=start.connector_id,
+            pushed=start.pushed,
             tell_others=self._tell_others,
         )
         connector = Connector(start.config, on_event=self._happened, observers=observers, share=share)
         try:
             await connector.start(wait_for_edge=True)
-            if start.pushed is not None and (error := await connector.apply_pushed(*start.pushed)):
-                self._log.error("The edge's configuration is not in force here: %s", error)
         except ConnectorError as error:
             await connector.stop()
             return str(error)
         self._connector = connector
         self._started.set()
+        for question in self._meanwhile:
+            if reason := await self._answer(question):
+                self._log.error("A change that came during the start is not in force here: %s", reason)
+        self._meanwhile.clear()
         return ""
 
     def _log_through(self, start: Start) -> None:

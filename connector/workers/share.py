@@ -34,6 +34,8 @@ class Share:
     workers: int = 1
     connector_id: UUID | None = None
     "The id that all of them register with; None to make one."
+    pushed: tuple[int, bytes] | None = None
+    "Version and text of the configuration that the edge pushed last, to any of them: it is in force from the start."
     tell_others: Callable[[int, bytes], Awaitable[None]] | None = None
     "Hands a configuration that the edge pushed to the other processes, and waits until they have it."
 

@@ -37,8 +37,11 @@ class Request:
 class HttpOrigin:
     """Serves one connection after the other with `serve`."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, announces: bool = False) -> None:
+        """With `announces` it says of each connection that it closes. A connector in another process cannot know of
+        the end before it sends the next request there, which fails where it has a body; in one process it does."""
         self._ledger = ledger
+        self._announces = announces
 
     async def serve(self, peer: Peer) -> None:
         """Answer requests until the connection ends."""
@@ -80,7 +83,8 @@ class HttpOrigin:
         elif behaviour == "chunked":
             await self._pieces(peer, request, dice)
         else:
-            await self._whole(peer, request, last=behaviour == "last")
+            silent = behaviour == "silent-last" and not self._announces
+            await self._whole(peer, request, last=behaviour in ("last", "silent-last") and not silent)
         if behaviour in ("last", "silent-last"):
             raise Gone
 

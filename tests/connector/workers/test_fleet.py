@@ -60,6 +60,13 @@ class Running:
         async with RawVisitor((host, int(port))) as visitor:
             return (await visitor.request(get(path, host="localhost"))).body
 
+    async def all_ready(self) -> dict[str, str]:
+        """Wait until the page says that all are connected, and return what it says."""
+        async with asyncio.timeout(30):
+            while (found := json.loads(await self.page("/ready")))["readyConnections"] != 4:
+                await asyncio.sleep(0.05)
+        return dict(found)
+
     async def metric(self, name: str) -> float:
         lines = (await self.page("/metrics")).decode().splitlines()
         found = [line for line in lines if line.split(" ")[0] == name]
@@ -98,8 +105,7 @@ def test_workers_are_one_connector_with_one_page_and_one_log(tmp_path: Path) -> 
         access = tmp_path / "access.log"
         async with running(tmp_path, answering(OLD), "--access-log", access) as connector:
             assert len(set(connector.connections().values())) == 1
-            ready = json.loads(await connector.page("/ready"))
-            assert ready["readyConnections"] == 4
+            ready = await connector.all_ready()
             assert uuid.UUID(ready["connectorId"]) in connector.connections().values()
             async with RawVisitor(connector.edge.visitor_address) as visitor:
                 for _ in range(40):
@@ -131,9 +137,7 @@ def test_a_worker_that_dies_is_restarted_and_its_counts_stay(tmp_path: Path) -> 
             await connector.process.line("A worker ended: signal SIGKILL")
             assert json.loads(await connector.page("/ready"))["readyConnections"] >= 2
             await until(lambda: victim not in connector.workers() and len(connector.workers()) == 2)
-            async with asyncio.timeout(30):
-                while json.loads(await connector.page("/ready"))["readyConnections"] != 4:
-                    await asyncio.sleep(0.05)
+            await connector.all_ready()
             assert await connector.metric("cloudflared_tunnel_total_requests") == 20
             assert await connector.metric("pyconnector_worker_restarts") == 1
             assert len(set(connector.connections().values())) == 1
@@ -153,6 +157,7 @@ def test_sighup_reloads_every_worker_without_losing_a_request(tmp_path: Path) ->
                 for _ in range(8):
                     assert (await visitor.request(get())).body == b"new"
             assert set(load.answers) == {(200, b"old"), (200, b"new")}
+            assert "takes effect after a restart" not in connector.process.text
             (connector.folder / "config.yml").write_text("nonsense: true\n")
             connector.process.send_signal(signal.SIGHUP)
             await connector.process.line("The new configuration is not used")

@@ -11,16 +11,31 @@ from typing import Any
 import pytest
 
 from pyconnector.connector.api.events import Registered
+from pyconnector.connector.config.model import ConnectorConfig, Credentials
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.workers import link as link_module
+from pyconnector.connector.workers import process
 from pyconnector.connector.workers.link import Link, LinkLost
 from pyconnector.connector.workers.log_relay import RelayHandler, write_relayed
-from pyconnector.connector.workers.messages import Collect, Drain, Happened, Logged, ShowConfiguration
+from pyconnector.connector.workers.messages import (
+    Collect,
+    Drain,
+    Happened,
+    Logged,
+    Reload,
+    ShowConfiguration,
+    Start,
+    TakePushed,
+)
 from tests.support.leaks import run_clean
 
 EVENT = Registered(
     index=3, address=("192.0.2.1", 7844), location="LHR", connection_id=uuid.UUID(int=1), remotely_managed=False
 )
+
+
+def connector_config() -> ConnectorConfig:
+    return ConnectorConfig(credentials=Credentials(account_tag="a", tunnel_id=uuid.UUID(int=2), secret=b"s"))
 
 
 class Ends:
@@ -136,3 +151,42 @@ def test_log_lines_beyond_the_bound_are_counted() -> None:
         return sent
 
     assert [line.message[:19] for line in asyncio.run(test())] == ["2 lines are missing", "a line"]
+
+
+def test_rules_that_come_while_a_worker_starts_are_in_force_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> list[object]:
+        reloaded: list[object] = []
+        go_on = asyncio.Event()
+
+        class Starting:
+            def __init__(self, config: object, **more: object) -> None:
+                pass
+
+            async def start(self, *, wait_for_edge: bool) -> None:
+                await go_on.wait()
+
+            async def reload(self, config: object) -> None:
+                reloaded.append(config)
+
+            async def apply_pushed(self, version: int, config: bytes) -> str:
+                reloaded.append(version)
+                return ""
+
+        monkeypatch.setattr(process, "Connector", Starting)
+        worker = process.Worker()
+        old, new = connector_config(), connector_config()
+        start = Start(config=old, connector_id=uuid.UUID(int=1), number=0, workers=2, pushed=None)
+        starting = asyncio.create_task(worker._answer(start))
+        await asyncio.sleep(0)
+        assert await worker._answer(Reload(new)) == ""
+        assert await worker._answer(TakePushed(4, b"{}")) == ""
+        go_on.set()
+        assert await starting == ""
+        return [found if isinstance(found, int) else found is new for found in reloaded]
+
+    logger = logging.getLogger("pyconnector")
+    handlers, propagate = list(logger.handlers), logger.propagate
+    try:
+        assert asyncio.run(main()) == [True, 4]
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
