@@ -66,7 +66,7 @@ class HttpOrigin:
         if behaviour in ("reset", "close") and dice.random() < 0.5:
             self._end(peer, behaviour)  # before the body is read
         if behaviour.startswith("early"):
-            await self._whole(peer, request)
+            await self._whole(peer, request, last=self._announces and behaviour == "early-close")
             if behaviour == "early-close":
                 raise Gone
             await self._body(peer, request)
