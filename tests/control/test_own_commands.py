@@ -17,6 +17,7 @@ import pytest
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
 from tests.control.support import open_mesh, run
 from tests.support.process import ROOT, pyconnector
+from tests.support.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:
     from tests.control.support import Mesh
@@ -84,6 +85,28 @@ def test_a_tunnel_from_create_to_delete(tmp_path: Path) -> None:
                 assert (code, "code: 1022" in errors) == (1, True)
                 await tunnel("delete", "-f", "home")
                 assert "No tunnels were found" in await tunnel("list")
+                await running.close()
+
+    with_commands(tmp_path, test)
+
+
+def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, tunnel: Commands) -> None:
+        for wrong in (("--route", "app.example.com"), ("--service", "http://localhost:1")):
+            code, _, errors = await tunnel.run("create", "home", *wrong)
+            assert (code, "go together" in errors) == (255, True)
+        code, _, errors = await tunnel.run("create", "home", "--route", "app.example.com", "--service", "htp:/x")
+        assert (code, "--service" in errors) == (1, True)
+        assert await mesh.call("GET", f"{mesh.account}/cfd_tunnel") == []
+        said = await tunnel("create", "home", "--route", "app.example.com", "--service", "http_status:201")
+        path = Path(said.split("pyconnector run ")[1].split("\n")[0])
+        directory = DirectorySettings(url=mesh.plane.url, token=mesh.plane.edge_token_file.read_text().strip())
+        async with LocalEdge(EdgeSettings(control=None, directory=directory)) as edge:
+            dial = ("--edge", "{}:{}".format(*edge.quic_address), "--cacert", edge.ca_path, "--metrics", "127.0.0.1:0")
+            async with pyconnector("run", path, *dial, "--ha-connections", "1") as running:
+                await running.line("Registered tunnel connection")
+                async with RawVisitor(edge.visitor_address) as visitor:
+                    assert (await visitor.request(get("/", "app.example.com"))).status == 201
                 await running.close()
 
     with_commands(tmp_path, test)

@@ -83,6 +83,8 @@ tunnel_commands = click.Group("account commands")
     tunnel_commands, "create", _FORM,
     click.option("--credentials-file", "--cred-file", "path", envvar="TUNNEL_CRED_FILE", metavar="FILE"),
     click.option("--secret", "-s", envvar="TUNNEL_CREATE_SECRET", metavar="BASE64"),
+    click.option("--route", metavar="HOSTNAME", help="Lead that name to it, and write a config; with --service."),
+    click.option("--service", metavar="URL", help="What the config serves under that name."),
 )  # fmt: skip
 def create_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
     """Make a tunnel, and a credentials file beside cert.pem."""
@@ -91,12 +93,21 @@ def create_command(context: click.Context, /, words: tuple[str, ...], **given: A
             "tunnel create",
             '"pyconnector tunnel create" requires exactly 1 argument, the name of tunnel to create.',
         )
+    if bool(given["route"]) != bool(given["service"]) or (given["route"] and given["form"]):
+        raise WrongUsage("tunnel create", "--route and --service go together, and without --output.")
     from pyconnector.connector.cli.account import tunnels
 
+    rules = None
+    if given["route"]:
+        from pyconnector.connector.cli.account import ready_config
+
+        rules = ready_config.rules_for(given["route"], given["service"])
     account = Account(context, given)
-    tunnels.create(
+    tunnel_id, credentials = tunnels.create(
         account.client, account.directory, words[0], form=given["form"], path=given["path"], secret=given["secret"]
     )
+    if rules is not None:
+        ready_config.finish(account.client, tunnel_id, credentials, rules)
 
 
 @_command(

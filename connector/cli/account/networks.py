@@ -31,7 +31,7 @@ def route_dns(client: ApiClient, tunnel: str, hostname: str, *, overwrite: bool)
         CommandFailed: there is no such tunnel, that is no hostname, or it leads elsewhere.
     """
     tunnel_id = find(client, tunnel)
-    if not _is_hostname(hostname):
+    if not is_hostname(hostname):
         raise CommandFailed(f"{hostname} is not a valid hostname")
     body = {"type": "dns", "user_hostname": hostname, "overwrite_existing": overwrite}
     try:
@@ -298,7 +298,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise CommandFailed(f"Invalid network CIDR: invalid CIDR address: {text}") from None
 
 
-def _is_hostname(text: str) -> bool:
+def is_hostname(text: str) -> bool:
+    """Return whether a text is a hostname, perhaps behind `*.`."""
     star, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)
     try:
         encoded = name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")

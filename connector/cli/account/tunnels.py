@@ -41,8 +41,10 @@ class ListWish:
     invert_sort: bool = False
 
 
-def create(client: ApiClient, directory: Path, name: str, *, form: str, path: str | None, secret: str | None) -> None:
-    """Make a tunnel and write its credentials.
+def create(
+    client: ApiClient, directory: Path, name: str, *, form: str, path: str | None, secret: str | None
+) -> tuple[str, Path]:
+    """Make a tunnel and write its credentials; return its id and where they are.
 
     Raises:
         CommandFailed: it could not be made, or not written: then it is deleted again.
@@ -70,12 +72,13 @@ def create(client: ApiClient, directory: Path, name: str, *, form: str, path: st
         output.print_structured(
             form, {**told, "token": made["token"]}, {"tunnel": _tunnel_yaml(told), "token": made["token"]}
         )
-        return
+        return made["id"], target
     chosen = "" if path else " pyconnector chose this file based on where your origin certificate was found."
     click.echo(
         f"Tunnel credentials written to {target}.{chosen} Keep this file secret. To revoke these credentials, delete"
         f" the tunnel.\n\nCreated tunnel {made['name']} with id {made['id']}"
     )
+    return made["id"], target
 
 
 def _undo(client: ApiClient, made: dict[str, Any], target: Path, error: OSError) -> None:

@@ -1,0 +1,55 @@
+"""`tunnel create NAME --route HOSTNAME --service URL`: the name is routed and a config left that only has to be run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyconnector.connector.cli.account import networks
+from pyconnector.connector.cli.account.errors import CommandFailed
+from pyconnector.ingress import IngressError, parse_ingress
+
+if TYPE_CHECKING:
+    from pyconnector.connector.cli.account.client import ApiClient
+
+
+def rules_for(hostname: str, service: str) -> list[dict[str, Any]]:
+    """Return rules that lead `hostname` to `service` and answer 404 to everything else.
+
+    Raises:
+        CommandFailed: no connector could use them; told before a tunnel is made.
+    """
+    if not networks.is_hostname(hostname):
+        raise CommandFailed(f"--route: {hostname} is not a valid hostname")
+    rules = [{"hostname": hostname, "service": service}, {"service": "http_status:404"}]
+    try:
+        parse_ingress({"ingress": rules})
+    except IngressError as error:
+        raise CommandFailed(f"--service: {error}") from None
+    return rules
+
+
+def finish(client: ApiClient, tunnel_id: str, credentials: Path, rules: list[dict[str, Any]]) -> None:
+    """Route the name and write the config beside the credentials.
+
+    Raises:
+        CommandFailed: one of both could not be done; the tunnel stays.
+    """
+    networks.route_dns(client, tunnel_id, rules[0]["hostname"], overwrite=False)
+    path = credentials.with_suffix(".yml")
+    # JSON is YAML, and its quoting fits every path.
+    lines = [f"tunnel: {tunnel_id}", f"credentials-file: {json.dumps(str(credentials.absolute()))}", "ingress:"]
+    for rule in rules:
+        pairs = [f"{key}: {json.dumps(value)}" for key, value in rule.items()]
+        lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except OSError as error:
+        raise CommandFailed(f"The tunnel is there and routed, but {path} cannot be written: {error.strerror}") from None
+    click.echo(f"Config written to {path}. Run it with: pyconnector run {path}")
