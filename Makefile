@@ -4,6 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The suite runs on every core; PYTEST_ARGS goes behind this, so `make test PYTEST_ARGS="-n 0 -k word"` runs in one process.
+SHARED_OUT := -n auto --dist loadfile
+
 .PHONY: demo test coverage lint format docs bench clean
 
 $(BIN)/python:
@@ -28,7 +31,7 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	scripts/ensure-postgres
 	scripts/ensure-iproute2
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -47,7 +50,7 @@ $(VENV)/.docs: $(VENV)/.core
 coverage: $(VENV)/.dev
 	scripts/ensure-postgres
 	scripts/ensure-iproute2
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) --cov --cov-report=term $(PYTEST_ARGS)
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build

@@ -51,11 +51,23 @@ class Ledger:
         if text in self.findings or len(self.findings) < MAX_FINDINGS:
             self.findings[text] += 1
 
-    def ended(self, plan: Plan, began: float, failure: BaseException | None, *, left: bool) -> None:
-        """Record how a visit ended: right without `failure`, or `left` before its end."""
-        self.outcomes[plan.kind, self._judge(plan, began, failure, left=left)] += 1
+    def ended(
+        self,
+        plan: Plan,
+        began: float,
+        failure: BaseException | None,
+        *,
+        left: bool,
+        excused_from: float | None = None,
+    ) -> None:
+        """Record how a visit ended: right without `failure`, or `left` before its end.
 
-    def _judge(self, plan: Plan, began: float, failure: BaseException | None, *, left: bool) -> str:
+        A disturbance excuses a failure if it was not over at `excused_from`; by default, when the visit began.
+        """
+        since = began if excused_from is None else excused_from
+        self.outcomes[plan.kind, self._judge(plan, began, failure, left=left, since=since)] += 1
+
+    def _judge(self, plan: Plan, began: float, failure: BaseException | None, *, left: bool, since: float) -> str:
         seconds = asyncio.get_running_loop().time() - began
         if isinstance(failure, Wrong):
             self.finding(f"wrong: {failure} ({plan})")
@@ -67,7 +79,7 @@ class Ledger:
             return "left"
         if failure is None:
             return "right"
-        if self._excuses(began):
+        if self._excuses(since):
             return "excused"
         self.finding(f"failed: {type(failure).__name__}: {failure} after {seconds:.3f} s ({plan})")
         return "found"
@@ -90,8 +102,8 @@ class Ledger:
                 self._cuts.append((began, loop.time()))
                 del self._cuts[:-1000]
 
-    def _excuses(self, began: float) -> bool:
-        return bool(self._open) or any(end >= began for _, end in self._cuts)
+    def _excuses(self, since: float) -> bool:
+        return bool(self._open) or any(end >= since for _, end in self._cuts)
 
     # -- what origins see ------------------------------------------------------------------------------------------
 

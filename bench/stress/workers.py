@@ -105,6 +105,7 @@ class Crowd:
     async def _one(self, visitor: Visitor, plan: Plan) -> bool:
         """Carry out a plan and record what came of it; False where the visitor's connection may be of no more use."""
         began = asyncio.get_running_loop().time()
+        excused_from = visitor.excused_from() if isinstance(visitor, Http1Visitor) else None
         failure: Exception | None = None
         left = False
         try:
@@ -118,7 +119,7 @@ class Crowd:
             failure = Wrong(f"{type(error).__name__} in {where.name}, line {where.lineno}: {error}")
         if left and plan.leave is not None:
             await visitor.leave(plan.leave.manner)
-        self.ledger.ended(plan, began, failure, left=left)
+        self.ledger.ended(plan, began, failure, left=left, excused_from=excused_from)
         if failure is not None:
             await asyncio.sleep(_PAUSE)
         return failure is None

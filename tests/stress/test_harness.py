@@ -97,6 +97,21 @@ def test_a_failure_is_excused_by_a_disturbance_alone() -> None:
     run_clean(test)
 
 
+def test_a_restart_during_the_visit_before_excuses() -> None:
+    async def test() -> None:
+        ledger, loop = Ledger(), asyncio.get_running_loop()
+        before = loop.time()
+        with ledger.disturbance("edge restart", cuts=True):
+            pass
+        await asyncio.sleep(0.001)
+        ledger.ended(PLAN, loop.time(), Failed("cut off"), left=False, excused_from=before)
+        assert ledger.findings == {}
+        ledger.ended(PLAN, loop.time(), Failed("cut off"), left=False)
+        assert ledger.findings.total() == 1
+
+    run_clean(test)
+
+
 def test_a_request_that_arrives_twice_is_found() -> None:
     ledger = Ledger()
     ledger.arrived(1)

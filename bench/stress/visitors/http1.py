@@ -44,11 +44,25 @@ class Http1Visitor:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._line = Line()
+        self._before = "nothing"
+        "What the connection carried before."
+        self._began: float | None = None
+        "When the last visit of the connection began."
+
+    def excused_from(self) -> float | None:
+        """When the visit before this one began, where it left the connection open.
+
+        An edge that restarts closes it while the rest of that answer waits here to be read: a disturbance since then
+        excuses the next failure.
+        """
+        return self._began if self._line.is_open else None
 
     async def visit(self, plan: Plan) -> None:
         """As `Visitor`."""
         if not self._line.is_open:
+            self._before = "nothing"
             await self._line.open(self._places.http)
+        self._began = asyncio.get_running_loop().time()
         reached(plan, "connected")
         self._line.write(self._head(plan))
         reached(plan, "head sent")
@@ -97,9 +111,10 @@ class Http1Visitor:
             reached(plan, "head received")
             body = await self._body(plan, head)
         except (OSError, EOFError) as error:
-            expect_failure(plan, f"cut off: {type(error).__name__}, status {status}")
+            expect_failure(plan, f"cut off: {type(error).__name__}, status {status}, after {self._before}")
             await self._line.leave("close")
             return
+        self._before = f"{status} to {plan}"
         # An upload that was not taken to its end before the answer's costs the connection, which no field announces.
         last = head.fields.get("connection", "").lower() == "close" or plan.behaviour.startswith("early")
         if last or not sending.done():
