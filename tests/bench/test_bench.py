@@ -123,7 +123,8 @@ def test_another_body_than_the_first_is_found_in_a_sample() -> None:
 
 def test_system_calls_are_counted_where_strace_may_attach() -> None:
     async def main() -> float | None:
-        code = "import os, sys\nprint(flush=True)\nfor _ in sys.stdin: [os.getppid() for _ in range(1000)]; print(flush=True)"
+        code = "import os, sys\nprint(flush=True)\nfor _ in sys.stdin:\n"
+        code += "    for _ in range(1000): os.getppid()\n    print(flush=True)"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=-1, stdout=-1)
         assert process.stdin is not None
         assert process.stdout is not None
