@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pyconnector.connector.cli.access.commands import access_group, forward_group
 from pyconnector.connector.cli.audit.commands import audit_group
 from pyconnector.connector.cli.diagnose.commands import diag_command
 from pyconnector.connector.cli.early_signals import early_signals
@@ -289,6 +290,8 @@ for _command in (
     run_command,
     edge_command,
     audit_group,
+    access_group,
+    forward_group,
     mesh_group,
     control_command,
     ingress_group,

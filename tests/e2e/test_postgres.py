@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from pyconnector.agent.access.credentials import Credentials
+from pyconnector.agent.access.dial import Dialer
+from pyconnector.agent.access.forward import Forward
+from pyconnector.agent.access.place import connect_to, parse_place
+from tests.support.agents import HOST
 from tests.support.house import open_house
 from tests.support.postgres import running_postgres
+from tests.support.tls_house import tls_house
 
 pytestmark = pytest.mark.postgres
 
@@ -43,3 +51,33 @@ def _use(port: int) -> None:
         assert row[1] == hashlib.md5(blob).hexdigest()
         rows = session.execute("SELECT generate_series(1, 50000)").fetchall()
         assert len(rows) == 50000
+
+
+def test_psql_under_a_service_token(tmp_path: Path) -> None:
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("psql is not installed")
+
+    async def main(server_port: int) -> None:
+        async with asyncio.timeout(60), tls_house(tmp_path, port=server_port) as house:
+            world = house.world()
+            world.application()
+            agent = world.agent()
+            credentials = Credentials(client_id=agent.client_id, secret=agent.secret)
+            place = connect_to(parse_place(HOST), house.connect_to)
+            forward = Forward(Dialer(place, credentials, ca_file=house.ca))
+            where, port = await forward.start("127.0.0.1", 0)
+            command = [psql, "-h", where, "-p", str(port), "-U", "pyconnector", "-d", "postgres", "-Atc"]
+            process = await asyncio.create_subprocess_exec(
+                *command, "SELECT sum(x) FROM generate_series(1, 100000) x", stdout=-1, stderr=-1
+            )
+            out, err = await process.communicate()
+            assert (out, process.returncode) == (b"5000050000\n", 0), err
+            agent.delete()
+            process = await asyncio.create_subprocess_exec(*command, "SELECT 1", stdout=-1, stderr=-1)
+            out, _ = await process.communicate()
+            assert (out, process.returncode) == (b"", 2)
+            await forward.close()
+
+    with running_postgres() as server_port:
+        asyncio.run(main(server_port))

@@ -1,4 +1,4 @@
-"""WebSocket frames (RFC 6455 section 5), read by either end, and written as a server writes them.
+"""WebSocket frames (RFC 6455 section 5), read and written by either end.
 
 Pure. A message of any size passes through piece by piece: only frame headers and control frames are ever held back.
 """
@@ -197,6 +197,12 @@ def header(opcode: int, length: int, *, fin: bool = True) -> bytes:
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
     """A whole unmasked frame."""
     return header(opcode, len(payload), fin=fin) + payload
+
+
+def masked_frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
+    """A whole frame of a client; `mask` is four bytes that nobody can foretell (section 5.3)."""
+    head = header(opcode, len(payload))
+    return b"".join((head[:1], bytes((head[1] | 0x80,)), head[2:], mask, unmask(payload, mask)))
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

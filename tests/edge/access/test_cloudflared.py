@@ -9,16 +9,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from pyconnector.edge import CertificatePair, EdgeSettings, VisitorSettings
-from pyconnector.transport.tls.certificates import make_authority
-from tests.support.agents import HOST, World
-from tests.support.house import House, open_house, tunnel
+from tests.support.agents import HOST
 from tests.support.raw_visitor import RawVisitor
+from tests.support.tls_house import TlsHouse, tls_house
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 
@@ -35,45 +34,21 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def service_behind_tls(folder: Path) -> AsyncIterator[House]:
-    """An edge with TLS for visitors, and a service behind it that echoes."""
-    chain, key = make_authority("visitors").issue([HOST])
-    pair = CertificatePair(certificate=folder / "chain.pem", key=folder / "key.pem")
-    pair.certificate.write_bytes(chain)
-    pair.key.write_bytes(key)
-    pair.key.chmod(0o600)
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
-
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    settings = EdgeSettings(
-        tunnels=(tunnel(),), visitors=VisitorSettings(tls_address=("127.0.0.1", 0), certificates=(pair,))
-    )
-    rules = [{"hostname": HOST, "service": f"tcp://127.0.0.1:{port}"}, {"service": "http_status:404"}]
-    async with server, open_house(rules, settings=settings) as house:
-        yield house
-
-
-@contextlib.asynccontextmanager
-async def access_tcp(house: House, home: Path, client_id: str, secret: str) -> AsyncIterator[tuple[str, int]]:
-    """`cloudflared access tcp` for the block; yields where it listens."""
-    address = house.edge.visitor_tls_address
-    assert address is not None
+async def access_tcp(
+    house: TlsHouse, home: Path, client_id: str, secret: str, *, program: Sequence[str] = (BINARY,)
+) -> AsyncIterator[tuple[str, int]]:
+    """`access tcp` of a program for the block; yields where it listens."""
     port = free_port()
     command = [
-        "access", "tcp", "--hostname", HOST, "--url", f"127.0.0.1:{port}",
-        "--connect-to", f"{HOST}:{address[1]}:127.0.0.1",
+        *program, "access", "tcp", "--hostname", HOST, "--url", f"127.0.0.1:{port}",
+        "--connect-to", f"{HOST}:{house.port}:127.0.0.1",
     ]  # fmt: skip
     # Not as arguments, which everybody on the machine can read.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNNEL_")}
     environment = clean | {
         "HOME": str(home), "TUNNEL_SERVICE_TOKEN_ID": client_id, "TUNNEL_SERVICE_TOKEN_SECRET": secret,
     }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(BINARY, *command, env=environment, cwd=home, stdout=-1, stderr=-1)
+    process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=home, stdout=-1, stderr=-1)
     try:
         while True:
             try:
@@ -97,8 +72,8 @@ async def rest(visitor: RawVisitor) -> bytes:
 
 def test_access_tcp_passes_with_its_token_alone(tmp_path: Path) -> None:
     async def test() -> None:
-        async with asyncio.timeout(60), service_behind_tls(tmp_path) as house:
-            world = World(house.edge.gate.state)
+        async with asyncio.timeout(60), tls_house(tmp_path) as house:
+            world = house.world()
             world.application()
             agent = world.agent()
             async with access_tcp(house, tmp_path, agent.client_id, agent.secret) as place:
@@ -110,5 +85,29 @@ def test_access_tcp_passes_with_its_token_alone(tmp_path: Path) -> None:
                 async with RawVisitor(place) as visitor:
                     visitor.send(b"hello")
                     assert await rest(visitor) == b""
+
+    asyncio.run(test())
+
+
+def test_both_clients_carry_the_same_bytes(tmp_path: Path) -> None:
+    async def talk(place: tuple[str, int]) -> bytes:
+        async with RawVisitor(place) as visitor:
+            answers = b""
+            for size in (1, 125, 126, 16 * 1024 + 1, 300_000):
+                visitor.send(bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+                answers += await visitor.reader.readexactly(size)
+            return answers
+
+    async def test() -> None:
+        async with asyncio.timeout(60), tls_house(tmp_path) as house:
+            world = house.world()
+            world.application()
+            agent = world.agent()
+            answers = []
+            for program in ((BINARY,), (sys.executable, "-m", "pyconnector")):
+                async with access_tcp(house, tmp_path, agent.client_id, agent.secret, program=program) as place:
+                    answers.append(await talk(place))
+            assert answers[0] == answers[1]
+            assert len(answers[0]) == 1 + 125 + 126 + 16 * 1024 + 1 + 300_000
 
     asyncio.run(test())

@@ -1,0 +1,1 @@
+"""Applications behind Access, reached from elsewhere: TCP by WebSocket, and tokens (reference/cli.md 5)."""

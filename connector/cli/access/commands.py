@@ -1,0 +1,90 @@
+"""The commands and their arguments, as the reference names them (reference/cli.md 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pyconnector.connector.cli.early_signals import early_signals
+from pyconnector.connector.cli.exits import exit_with
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+#: Other names of `access tcp`: what is carried is the same.
+_NAMES = ("rdp", "smb", "ssh")
+_CACERT = click.option("--cacert", type=click.Path(), metavar="FILE",
+                       help="PEM file of the only authorities that an edge may be signed by.")  # fmt: skip
+_CONNECT_TO = click.option("--connect-to", hidden=True, default="", metavar="HOST|HOST:PORT|SNI:PORT:HOST")
+
+
+def _service_token(command: _F) -> _F:
+    for option in (
+        click.option("--service-token-file", type=click.Path(), metavar="FILE",
+                     help="JSON with client_id and client_secret, mode 0600."),
+        click.option("--service-token-secret", "--secret", "service_token_secret", default="", metavar="SECRET",
+                     envvar="TUNNEL_SERVICE_TOKEN_SECRET", help="Its secret. [env: TUNNEL_SERVICE_TOKEN_SECRET]"),
+        click.option("--service-token-id", "--id", "-id", "service_token_id", default="", metavar="ID",
+                     envvar="TUNNEL_SERVICE_TOKEN_ID",
+                     help="A service token's client id. [env: TUNNEL_SERVICE_TOKEN_ID]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+class _AccessGroup(click.Group):
+    """`ssh`, `rdp` and `smb` are `tcp`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`."""
+        return super().get_command(ctx, "tcp" if cmd_name in _NAMES else cmd_name)
+
+
+@click.group("access", cls=_AccessGroup)
+def access_group() -> None:
+    """Reach applications behind Access from here: TCP services, curl, tokens (docs/access-client.md)."""
+
+
+@access_group.command("tcp", short_help="Reach a TCP service; ssh, rdp and smb are the same.")
+@click.option("--hostname", "--tunnel-host", "-T", "hostnames", multiple=True, metavar="HOSTNAME",
+              envvar="TUNNEL_SERVICE_HOSTNAME", help="The application. Repeatable, each with its --url.")  # fmt: skip
+@click.option("--url", "--listener", "-L", "urls", multiple=True, metavar="HOST:PORT", envvar="TUNNEL_SERVICE_URL",
+              help="Where to listen here; without it standard input and output are carried.")  # fmt: skip
+@click.option("--destination", "destinations", multiple=True, metavar="HOST:PORT",
+              envvar="TUNNEL_SERVICE_DESTINATION", help="Where a bastion leads: one for all, or each.")  # fmt: skip
+@click.option("--header", "-H", "headers", multiple=True, metavar="NAME: VALUE", help="A header to send. Repeatable.")
+@_service_token
+@_CACERT
+@_CONNECT_TO
+@click.option("--logfile", metavar="FILE", type=click.Path())
+@click.option("--log-directory", metavar="DIRECTORY", type=click.Path())
+@click.option("--log-level", "--loglevel", "loglevel", default="info", show_default=True)
+@click.argument("listen", required=False, metavar="[HOST:PORT]")
+@click.pass_context
+def tcp_command(context: click.Context, /, **given: Any) -> None:
+    """Carry TCP to the service of --hostname: from ports of this machine, or for one program as its ProxyCommand.
+
+    A service token goes into TUNNEL_SERVICE_TOKEN_ID and TUNNEL_SERVICE_TOKEN_SECRET, or --service-token-file; without
+    one the token of `access login` is shown.
+    """
+    given["on_command_line"] = (
+        context.get_parameter_source("service_token_secret") is click.core.ParameterSource.COMMANDLINE
+    )
+    with early_signals():
+        from pyconnector.connector.cli.access.tcp import run_tcp
+
+        exit_with(lambda: run_tcp(given))
+
+
+@access_group.command("ssh-config", short_help="Print what belongs into ~/.ssh/config.")
+@click.option("--hostname", default="", metavar="HOSTNAME", help="The application.")
+@click.option("--short-lived-cert", is_flag=True, help="Not available: the edge has no SSH authority.")
+def ssh_config_command(hostname: str, short_lived_cert: bool) -> None:
+    """Print what belongs into ~/.ssh/config, so that `ssh HOSTNAME` comes through the tunnel."""
+    from pyconnector.connector.cli.access.ssh_config import show_ssh_config
+
+    exit_with(lambda: show_ssh_config(hostname, short_lived_cert=short_lived_cert))
+
+
+#: The reference's other name of the group.
+forward_group = _AccessGroup("forward", commands=access_group.commands, help=access_group.help, hidden=True)
