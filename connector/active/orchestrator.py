@@ -268,6 +268,7 @@ def _shown(routes: Routes) -> dict[str, Any]:
         {
             "hostname": rule.hostname,
             "path": rule.path or None,
+            **({"identity": list(rule.identity)} if rule.identity else {}),
             "service": redacted(rule.service),
             "originRequest": all_settings(rule.settings),
         }

@@ -184,15 +184,16 @@ def validate_command(inherited: str | None, config: str | None, allow_unknown_ke
 
 @ingress_group.command("rule")
 @click.argument("arguments", nargs=-1, required=True, metavar="[CONFIG] URL")
+@click.option("--as", "who", multiple=True, metavar="KIND:NAME", help="Who asks, as in role:reader; may be repeated.")
 @click.pass_obj
-def rule_command(inherited: str | None, arguments: tuple[str, ...]) -> None:
+def rule_command(inherited: str | None, arguments: tuple[str, ...], who: tuple[str, ...]) -> None:
     """Say which rule of CONFIG a request for URL meets."""
     from pyconnector.connector.cli.rules import show_rule
 
     if len(arguments) > 2:
         raise click.UsageError("give a config file and one URL")
     config = arguments[0] if len(arguments) == 2 else inherited
-    exit_with(lambda: show_rule(config, arguments[-1]))
+    exit_with(lambda: show_rule(config, arguments[-1], who))
 
 
 @ingress_group.command("schema")

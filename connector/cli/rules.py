@@ -14,9 +14,11 @@ from pyconnector.connector.cli.streams import as_text
 from pyconnector.connector.config import Problem, check_config, find_config
 from pyconnector.connector.config.schema import file_schema
 from pyconnector.ingress import explain, split_request_url
+from pyconnector.ingress.config.keys.security_keys import check_somebody
 from pyconnector.ingress.config.services import redacted
 
 if TYPE_CHECKING:
+    from pyconnector.identity.access_token import Identity
     from pyconnector.ingress import Rule
 
 _NO_CONFIG = "no config file was given, and none was found in the usual places"
@@ -42,11 +44,13 @@ def validate(path: str | None, *, allow_unknown_keys: bool, as_json: bool) -> in
     return CLEAN
 
 
-def show_rule(path: str | None, url: str) -> int:
+def show_rule(path: str | None, url: str, who: tuple[str, ...] = ()) -> int:
     """Print the rule that a request for `url` meets, and why none before it; return the exit code.
 
+    `who` says of whom it is: entries as a rule's `identity` has them.
+
     Raises:
-        ConfigError: the config, or the URL, cannot be used.
+        ConfigError: the config, the URL or who asks cannot be used.
     """
     path = _path(path)
     rules, problems = check_config(path, overrides_of({}))
@@ -54,16 +58,41 @@ def show_rule(path: str | None, url: str) -> int:
         raise ConfigError(problems)
     try:
         host, decoded = split_request_url(as_text(url))
+        identity = _identity_of(who)
     except ValueError as error:
         raise ConfigError([Problem(message=str(error))]) from error
-    explanation = explain(rules.ingress, host, decoded)
+    explanation = explain(rules.ingress, host, decoded, identity)
     click.echo(f"Using rules from {path}\nMatched rule #{explanation.match.index}")
     _show(explanation.match.rule)
     for index in explanation.match.guards:
         click.echo(f"Needs the access of rule #{index} too: a service may take this path for one that it guards")
     for verdict in explanation.verdicts[:-1]:
         click.echo(f"Not rule #{verdict.index}: {verdict.reason}")
+    if not who and any(verdict.rule.identity for verdict in explanation.verdicts):
+        click.echo("That is for somebody with no verified identity; say who asks with --as, as in --as role:reader")
     return CLEAN
+
+
+def _identity_of(who: tuple[str, ...]) -> Identity | None:
+    if not who:
+        return None
+    from pyconnector.identity.access_token import Identity  # costs the JOSE library
+
+    values: dict[str, list[str]] = {}
+    for entry in who:
+        check_somebody(entry)
+        kind, _, value = entry.partition(":")
+        values.setdefault(kind, []).append(value)
+    if "email" in values and len(values) > 1:
+        raise ValueError("a request is a person's (email:) or a service token's, not of both")
+    if twice := next((kind for kind, found in values.items() if kind != "label" and len(found) > 1), ""):
+        raise ValueError(f"one asks with one {twice}; only label: may be given several times")
+    first = {kind: found[0] for kind, found in values.items()}
+    return Identity(
+        kind="user" if "email" in values else "service", name=first.get("email", first.get("token", "")), subject="",
+        expires=0.0, role=first.get("role", ""), labels=frozenset(values.get("label", ())),
+        token_name=first.get("name", ""),
+    )  # fmt: skip
 
 
 def show_schema() -> int:
@@ -84,6 +113,8 @@ def _show(rule: Rule) -> None:
         click.echo(f"\thostname: {rule.hostname}")
     if rule.path:
         click.echo(f"\tpath: {rule.path}")
+    if rule.identity:
+        click.echo(f"\tidentity: {', '.join(rule.identity)}")
     click.echo(f"\tservice: {redacted(rule.service)}")
 
 

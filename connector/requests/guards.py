@@ -82,14 +82,21 @@ class LocalAccess:
         return cls(ingress, guards)
 
     def guards(self, host: str, path: str) -> list[Guard]:
-        """Return the checks that the local rules demand of a request for `host` and the decoded `path`."""
-        match = self._ingress.match(host, path)
+        """Return the checks that the local rules demand of a request for `host` and the decoded `path`.
+
+        Of a rule with an `identity` its access is kept, for everybody: a pushed rule says who is led where.
+        """
+        match = self._ingress.match(host, path, _fits_all)
         return [guard for index in (match.index, *match.guards) if (guard := self._guards[index]) is not None]
+
+
+def _fits_all(_rule: Rule) -> bool:
+    return True
 
 
 def _local_guard(index: int, rule: Rule, layers: Sequence[Layer]) -> Guard | None:
     try:
-        gates = access_gates(rule, layers)
+        gates = access_gates(replace(rule, identity=()), layers)
     except ValueError as error:
         raise StartFailed(f"ingress[{index}]: {error}") from error
     return Guard(gates, f"demanded by ingress[{index}] of the local config") if gates else None

@@ -15,6 +15,7 @@ from pyconnector.connector.observe.observer import RequestRecord
 from pyconnector.connector.requests.guards import guards_of
 from pyconnector.connector.requests.observed import ObservedExchange
 from pyconnector.connector.requests.pump import pump
+from pyconnector.connector.requests.who_asks import fits_of
 from pyconnector.ingress import decode_path
 from pyconnector.ingress.config.services import redacted
 from pyconnector.origins.base import OriginError, RequestKind
@@ -27,14 +28,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyconnector.connector.active.orchestrator import Orchestrator
-    from pyconnector.connector.active.routes import Route
+    from pyconnector.connector.active.routes import Route, Routes
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.connector.requests.guards import Guard
+    from pyconnector.ingress import Match
     from pyconnector.origins.base import Headers, OriginRequest, OriginResponse
 
 _LIMITED = "failed to start tcp flow due to rate limiting: too many active flows"
+
+
+def _found(routes: Routes, match: Match, host: str, path: str) -> tuple[Route, Sequence[Guard]]:
+    guards: Sequence[Guard] = guards_of(routes.routes, match) if match.guards else ()
+    if routes.local_access is not None:
+        guards = (*guards, *routes.local_access.guards(host, path))
+    return routes.routes[match.index], guards
 
 
 class RequestPath:
@@ -125,7 +134,7 @@ class RequestPath:
         try:
             request = exchange.request()
             request.headers += self._added_headers
-            route, guards = self._route(request.host, request.target)
+            route, guards = self._route(request) or await self._route_for(request)
             record.rule, record.rule_index = route.rule, route.index
             if request.body_length != 0:
                 exchange.read_for(route)
@@ -155,15 +164,21 @@ class RequestPath:
         record.origin_failed = True
         self._log.error("%s", reason, **fields(rule=redacted(route.rule.service), host=escape(host)))
 
-    def _route(self, host: str, target: str) -> tuple[Route, Sequence[Guard]]:
-        """Return where a request goes, and whose access it must satisfy beside that of its own rule."""
+    def _route(self, request: OriginRequest) -> tuple[Route, Sequence[Guard]] | None:
+        """Return where a request goes, and whose access it must satisfy beside that of its own rule.
+
+        None where that hangs on who asks: `_route_for` says it then.
+        """
         routes = self._orchestrator.routes
-        path = decode_path(target.partition("?")[0])
-        match = routes.ingress.match(host, path)
-        guards: Sequence[Guard] = guards_of(routes.routes, match) if match.guards else ()
-        if routes.local_access is not None:
-            guards = (*guards, *routes.local_access.guards(host, path))
-        return routes.routes[match.index], guards
+        path = decode_path(request.target.partition("?")[0])
+        match = routes.ingress.match(request.host, path)
+        return None if match.asks else _found(routes, match, request.host, path)
+
+    async def _route_for(self, request: OriginRequest) -> tuple[Route, Sequence[Guard]]:
+        routes = self._orchestrator.routes  # taken once: verifying may wait, and others may come into force meanwhile
+        path = decode_path(request.target.partition("?")[0])
+        fits = await fits_of(routes.routes, routes.ingress.rules, routes.ingress.match(request.host, path), request)
+        return _found(routes, routes.ingress.match(request.host, path, fits), request.host, path)
 
     async def _relay(self, exchange: Exchange, response: OriginResponse) -> None:
         try:

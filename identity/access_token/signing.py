@@ -77,9 +77,11 @@ def sign(key: SigningKey, claims: Mapping[str, Any]) -> bytes:
 def service_claims(token: ServiceToken, *, issuer: str, audience: str, now: float, seconds: float) -> dict[str, Any]:
     """Return what a token for an application says of a service token: `common_name` and no `sub`.
 
-    Role, labels and owner stand in `custom`, which Access has for claims of others and nobody else's.
+    Name, role, labels and owner stand in `custom`, which Access has for claims of others and nobody else's.
     """
     custom: dict[str, Any] = {}
+    if token.name:
+        custom["name"] = token.name
     if token.role:
         custom["role"] = token.role
     if token.labels:

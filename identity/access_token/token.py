@@ -64,13 +64,15 @@ class Identity:
     "Of a service token, where whoever issued it gives roles (an extension, `custom.role`)."
     labels: frozenset[str] = frozenset()
     "Likewise, `custom.labels`."
+    token_name: str = ""
+    "Likewise, `custom.name`: what a person called the token."
 
     def is_any_of(self, allowed: Iterable[str]) -> bool:
-        """Return whether it is one of `role:NAME`, `label:LABEL`, `token:CLIENT_ID` or `email:ADDRESS`."""
+        """Return whether it is one of `role:`, `label:`, `token:` (a client id), `name:` (of a token) or `email:`."""
         for entry in allowed:
             kind, _, value = entry.partition(":")
             if self.kind == "service":
-                if value and value == {"role": self.role, "token": self.name}.get(kind):
+                if value and value == {"role": self.role, "token": self.name, "name": self.token_name}.get(kind):
                     return True
                 if kind == "label" and value in self.labels:
                     return True
@@ -156,6 +158,7 @@ def _identity(claims: dict[str, Any], policy: AccessPolicy, now: float) -> Ident
         return Identity(
             kind="service", name=service, subject="", expires=expires, role=_text(custom, "role"),
             labels=frozenset(label for label in labels[:MAX_LABELS] if isinstance(label, str)),
+            token_name=_text(custom, "name"),
         )  # fmt: skip
     if not (subject or email):
         raise AccessDenied("the Access token names nobody")

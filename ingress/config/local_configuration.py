@@ -40,6 +40,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     return {
         **({"hostname": rule.hostname} if rule.hostname else {}),
         **({"path": rule.path} if rule.path else {}),
+        **({"identity": list(rule.identity)} if rule.identity else {}),
         "service": str(rule.service),
         "originRequest": _changed(ORIGIN_REQUEST, settings, _DEFAULTS),
     }

@@ -28,7 +28,7 @@ from pyconnector.ingress.config.services import (
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.ingress.rules.hostnames import ANY_HOST, hostname_problem, hostname_warning
 from pyconnector.ingress.rules.path_patterns import MAX_PATTERN, MAX_REMOTE_PATTERN, PathPattern, compile_path
-from pyconnector.ingress.rules.rules import Ingress, Rule, RuleTable, unreachable_rules
+from pyconnector.ingress.rules.rules import MAX_ASKED, Ingress, Rule, RuleTable, unreachable_rules
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.errors import ConfigPath
@@ -85,6 +85,13 @@ def read_ingress(config: object, reader: Reader) -> Ingress:
     table = RuleTable(whole)
     _warn_about_rules(whole, defaults, problems)
     _warn_about_paths(table, problems)
+    for index in table.asking_too_much:
+        problems.add(
+            ("ingress", index, "identity"),
+            f"rules of one hostname verify who asks in more than {MAX_ASKED} ways; let them share one access",
+            at_key=True,
+        )
+    problems.raise_if_any()
     return Ingress(whole, warnings=tuple(problems.problems), table=table)
 
 
@@ -97,8 +104,11 @@ def _check_defaults(values: dict[str, Any], reader: Reader) -> None:
 
 def _warn_about_rules(rules: tuple[Rule, ...], defaults: dict[str, Any], problems: ProblemList) -> None:
     for index, earlier in unreachable_rules(rules):
+        takes = "the rules up to" if rules[index].identity and rules[earlier].identity else "rule"
+        verb = "take" if takes != "rule" else "takes"
         problems.warn(
-            ("ingress", index), f"rule #{index + 1} is never reached: rule #{earlier + 1} takes all its requests"
+            ("ingress", index),
+            f"rule #{index + 1} is never reached: {takes} #{earlier + 1} {verb} all its requests",
         )
     if "ipRules" in defaults and not any(isinstance(rule.service, SocksService | BastionService) for rule in rules):
         problems.warn(
@@ -144,14 +154,18 @@ class _RuleParser:
         settings = merge(self._base, values.get("originRequest", {}))
         service = None if "service" in wrong else self._service(values, settings)
         pattern = self._pattern(values)
-        self._check_host(values, judge_position=wrong.isdisjoint({"hostname", "path"}))
+        self._check_host(values, judge_position=wrong.isdisjoint({"hostname", "path", "identity"}))
+        if "originRequest" not in wrong:
+            self._check_identity(values, settings)
         if service is not None and self._problems.errors == before:
             self._check_keys(values.get("originRequest", {}), service)
         if service is None or self._problems.errors != before:
             return None
         if isinstance(service, BastionService):
             settings = merge(settings, {"bastionMode": True})
-        return Rule(values.get("hostname", ""), values.get("path", ""), service, settings, pattern)
+        return Rule(
+            values.get("hostname", ""), values.get("path", ""), service, settings, pattern, values.get("identity", ())
+        )
 
     def _service(self, values: dict[str, Any], settings: OriginSettings) -> Service | None:
         if "service" not in values and settings.bastion_mode:
@@ -178,20 +192,47 @@ class _RuleParser:
         if warning := hostname_warning(hostname):
             self._problems.warn(place, warning)
         if judge_position:
-            self._check_position(hostname, has_path=bool(values.get("path")), place=place)
+            filters = [name for name in ("path", "identity") if values.get(name)]
+            self._check_position(hostname, filters, place=place)
 
-    def _check_position(self, hostname: str, *, has_path: bool, place: ConfigPath) -> None:
-        catches_all = hostname in ANY_HOST and not has_path
+    def _check_position(self, hostname: str, filters: list[str], *, place: ConfigPath) -> None:
+        catches_all = hostname in ANY_HOST and not filters
         if self._is_last and not catches_all:
             self._problems.add(
-                (*self._path, "path") if hostname in ANY_HOST else place,
-                "the last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)",
+                (*self._path, filters[0]) if hostname in ANY_HOST else place,
+                "the last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)"
+                if "identity" not in filters
+                else "the last ingress rule must match all requests: it should have no hostname, path or identity",
             )
         elif catches_all and not self._is_last:
             self._problems.add(
                 place,
                 f"rule #{self._index + 1} matches every hostname ('{hostname}'), so the rules that follow it "
                 "will never be reached",
+            )
+
+    def _check_identity(self, values: dict[str, Any], settings: OriginSettings) -> None:
+        """Refuse who could be told from nobody: a rule that is for somebody must be able to verify who asks."""
+        if "identity" not in values:
+            return
+        place = (*self._path, "identity")
+        access = settings.access
+        if not values["identity"]:  # only what the edge sends gets here
+            self._problems.add(place, "the list is empty, so the rule would be for everybody or for nobody")
+        elif access is None or not access.required:
+            self._problems.add(
+                place,
+                "identity needs access that is required, in originRequest of the rule or of the top: it says by whose "
+                "keys who asks is verified",
+                at_key=True,
+            )
+        elif not access.aud_tag or not (access.team_name or access.issuer):
+            self._problems.add(
+                place, "the access of this rule takes nobody's token, so nobody could be told apart", at_key=True
+            )
+        elif access.allow and not _may_both_hold(values["identity"], access.allow):
+            self._problems.add(
+                place, f"the rule is for {', '.join(values['identity'])}, but its access.allow lets none of them in"
             )
 
     def _pattern(self, values: dict[str, Any]) -> PathPattern | None:
@@ -219,6 +260,18 @@ class _RuleParser:
                 self._problems.add(
                     place, "the further services must be of the same kind as the service (HTTP or streams)"
                 )
+
+
+def _may_both_hold(identity: tuple[str, ...], allow: tuple[str, ...]) -> bool:
+    """Return whether one token can be one of `identity` and one of `allow`: it has one role, one id, many labels."""
+
+    def together(one: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
+        if (one[0] == "email") != (other[0] == "email"):  # a person or a service token, never both
+            return False
+        return one[0] != other[0] or one[0] == "label" or one[2].lower() == other[2].lower()
+
+    pairs = ((one.partition(":"), other.partition(":")) for one in identity for other in allow)
+    return any(together(one, other) for one, other in pairs)
 
 
 def _meant_service(text: str) -> str:

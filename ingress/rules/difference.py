@@ -9,6 +9,7 @@ import dataclasses
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from pyconnector.ingress.config.errors import quoted
 from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST
 from pyconnector.ingress.config.services import redacted
 from pyconnector.ingress.config.warp_routing import WARP_ROUTING
@@ -27,7 +28,8 @@ def difference(
 ) -> list[str]:
     """Return one phrase for each rule that was added, removed or changed, and for `warp-routing`; at most `most`.
 
-    Rules are told apart by hostname and path: one whose service changed is the same rule. Linear in the rules.
+    Rules are told apart by hostname, path and identity: one whose service changed is the same.
+    Linear in the rules.
     """
     old, new = _by_place(before), _by_place(after)
     found: list[str] = []
@@ -52,10 +54,10 @@ def difference(
     return found
 
 
-def _by_place(ingress: Ingress) -> dict[tuple[str, str], list[tuple[int, Rule]]]:
-    found: dict[tuple[str, str], list[tuple[int, Rule]]] = defaultdict(list)
+def _by_place(ingress: Ingress) -> dict[tuple[str, str, tuple[str, ...]], list[tuple[int, Rule]]]:
+    found: dict[tuple[str, str, tuple[str, ...]], list[tuple[int, Rule]]] = defaultdict(list)
     for index, rule in enumerate(ingress.rules):
-        found[rule.compared_hostname, rule.path].append((index, rule))
+        found[rule.compared_hostname, rule.path, rule.identity].append((index, rule))
     return found
 
 
@@ -82,7 +84,9 @@ def _names(table: Table, before: object, after: object) -> list[str]:
 
 
 def _place(rule: Rule) -> str:
-    return f"{rule.hostname or '*'}{f' path {rule.path}' if rule.path else ''}"
+    path = f" path {rule.path}" if rule.path else ""
+    who = f" for {quoted(', '.join(rule.identity))}" if rule.identity else ""
+    return f"{rule.hostname or '*'}{path}{who}"
 
 
 def _shown(rule: Rule) -> str:

@@ -11,6 +11,7 @@ from pyconnector.ingress.config.urls import parse_url
 from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, strip_port
 
 if TYPE_CHECKING:
+    from pyconnector.identity.access_token import Identity
     from pyconnector.ingress.rules.rules import Ingress, Match, Rule
 
 
@@ -33,10 +34,13 @@ class Explanation:
     verdicts: tuple[Verdict, ...]
 
 
-def explain(ingress: Ingress, hostname: str, path: str) -> Explanation:
-    """Say which rule takes a request for `hostname` (with or without a port) and the decoded `path`, and why."""
+def explain(ingress: Ingress, hostname: str, path: str, who: Identity | None = None) -> Explanation:
+    """Say which rule takes a request for `hostname` (with or without a port) and the decoded `path`, and why.
+
+    `who` is whose it is, for rules with an `identity`; nobody's where it is None.
+    """
     host = strip_port(hostname)
-    match = ingress.match(hostname, path)
+    match = ingress.match(hostname, path, lambda rule: who is not None and who.is_any_of(rule.identity))
     verdicts = [
         Verdict(index, rule, "" if index == match.index else _reason(rule, host, path))
         for index, rule in enumerate(ingress.rules[: match.index + 1])
@@ -67,6 +71,8 @@ def _reason(rule: Rule, host: str, path: str) -> str:
         reasons.append(_host_reason(rule, host))
     if not rule.matches_path(path):
         reasons.append(_path_reason(rule, path))
+    if not reasons:  # for somebody else
+        reasons.append(f"it is for {' or '.join(quoted(entry)[1:-1] for entry in rule.identity)}, and others ask")
     return " and ".join(reasons)
 
 

@@ -17,7 +17,7 @@ from pyconnector.ingress.config.services import HelloService, StatusService
 if TYPE_CHECKING:
     from pyconnector.ingress.config.settings import AccessSettings
     from pyconnector.ingress.rules.path_patterns import PathPattern
-    from pyconnector.ingress.rules.rules import Match, Rule
+    from pyconnector.ingress.rules.rules import Fits, Match, Rule
 
 #: Work on one odd path: searches, times the characters of the path and some more for the search itself. Above it every
 #: demand of the hostname holds.
@@ -41,6 +41,8 @@ class _Entry:
     demand: AccessSettings | None
     exact_case: _Search
     any_case: _Search
+    for_somebody: Rule | None
+    "The rule, where it has an identity: others go on to the rules below it."
 
 
 class GuardedPaths:
@@ -54,16 +56,20 @@ class GuardedPaths:
                 demand=demand_of(match.rule),
                 exact_case=match.rule.pattern.search if match.rule.pattern is not None else None,
                 any_case=fold(match.rule.pattern).search if match.rule.pattern is not None else None,
+                for_somebody=match.rule if match.rule.identity else None,
             )
             for match in matches
         ]
         self._demanding: dict[AccessSettings, int] = {}
         for entry in self._entries:
-            if entry.demand is not None:
+            if entry.demand is not None and entry.for_somebody is None:
                 self._demanding.setdefault(entry.demand, entry.index)
 
-    def further(self, path: str, met: Match) -> tuple[int, ...]:
-        """Return the rules whose access a request must satisfy beside that of the rule that its path met."""
+    def further(self, path: str, met: Match, fits: Fits | None = None) -> tuple[int, ...]:
+        """Return the rules whose access a request must satisfy beside that of the rule that its path met.
+
+        `fits` says for which rules with an identity it is; they are passed over where it is not given.
+        """
         if _answers_by_itself(met.rule):
             return ()
         own = demand_of(met.rule)
@@ -73,10 +79,10 @@ class GuardedPaths:
             found = dict(self._demanding)
         else:
             for form in forms:
-                self._judge(form, found)
+                self._judge(form, found, fits)
                 # A slash at the end is how most sites tell a page from a folder, not a disguise: what is open by an
                 # earlier rule stays so.
-                self._judge(toggled_slash(form), found, before=met.index)
+                self._judge(toggled_slash(form), found, fits, before=met.index)
         found.pop(own, None)  # type: ignore[arg-type]  # None is no key of it
         return tuple(sorted(found.values()))
 
@@ -84,13 +90,17 @@ class GuardedPaths:
         # A path in its only spelling is judged always: that costs no more than finding its rule did.
         return len(forms) > 1 and 4 * len(forms) * len(self._entries) * (len(path) + _SEARCH_COST) > MAX_JUDGING
 
-    def _judge(self, path: str, found: dict[AccessSettings, int], *, before: int | None = None) -> None:
+    def _judge(
+        self, path: str, found: dict[AccessSettings, int], fits: Fits | None, *, before: int | None = None
+    ) -> None:
         for any_case in (False, True):
             for entry in self._entries:
                 if before is not None and entry.index >= before:
                     break
                 search = entry.any_case if any_case else entry.exact_case
                 if search is None or search(path):
+                    if entry.for_somebody is not None and (fits is None or not fits(entry.for_somebody)):
+                        continue
                     if entry.demand is not None:
                         found.setdefault(entry.demand, entry.index)
                     break
@@ -98,7 +108,8 @@ class GuardedPaths:
 
 def differing(matches: Sequence[Match]) -> tuple[Match, Match] | None:
     """Return two rules of one hostname that differ in access and lead to a service, the first of each kind."""
-    serving = [match for match in matches if not _answers_by_itself(match.rule)]
+    # A rule for somebody opens nothing to others, and who it is for has satisfied its access already.
+    serving = [match for match in matches if not match.rule.identity and not _answers_by_itself(match.rule)]
     guarded = next((match for match in serving if demand_of(match.rule) is not None), None)
     if guarded is None:
         return None
@@ -109,7 +120,11 @@ def differing(matches: Sequence[Match]) -> tuple[Match, Match] | None:
 def is_safe(matches: Sequence[Match]) -> bool:
     """Say whether what is let in more easily is let in by exact paths only, with the stricter rule for all the rest."""
     last = demand_of(matches[-1].rule)
-    others = [match.rule for match in matches if demand_of(match.rule) != last and not _answers_by_itself(match.rule)]
+    others = [
+        match.rule
+        for match in matches
+        if demand_of(match.rule) != last and not match.rule.identity and not _answers_by_itself(match.rule)
+    ]
     return last is not None and all(demand_of(rule) is None and _EXACT.fullmatch(rule.path) for rule in others)
 
 

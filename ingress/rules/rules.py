@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from pyconnector.ingress.config.services import Service, StatusService
-from pyconnector.ingress.config.settings import OriginSettings
+from pyconnector.ingress.config.settings import AccessSettings, OriginSettings
 from pyconnector.ingress.rules.guarded_paths import GuardedPaths, demand_of, differing, is_safe
 from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, host_matches, strip_port
 from pyconnector.ingress.rules.path_patterns import PathPattern, compile_path, fold_case
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.errors import RuleProblem
+
+#: Ways of verifying who asks (`access` blocks) among the rules of one hostname that have an `identity`: each may cost a
+#: request a signature.
+MAX_ASKED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Rule:
     settings: OriginSettings = field(default_factory=OriginSettings)
     pattern: PathPattern | None = field(default=None, repr=False, compare=False)
     "`path` compiled; done here where it is not given."
+    identity: tuple[str, ...] = ()
+    "Who requests must come from, any of them, as `AccessSettings.allow` has it; everybody where it is empty."
     compared_hostname: str = field(init=False, repr=False, compare=False)
     "The hostname as it is compared: without case and final dot, in IDNA form; empty where the rule is for every host."
 
@@ -47,7 +53,7 @@ class Rule:
     @property
     def is_catch_all(self) -> bool:
         """True where every request matches."""
-        return self.hostname in ANY_HOST and not self.path
+        return self.hostname in ANY_HOST and not self.path and not self.identity
 
     def matches_host(self, host: str) -> bool:
         """Say whether the rule is for `host`, which has no port."""
@@ -58,7 +64,7 @@ class Rule:
         return self.pattern is None or self.pattern.search(path)
 
     def matches(self, host: str, path: str) -> bool:
-        """Say whether the rule is for `host` (without a port) and the decoded `path`."""
+        """Say whether the rule is for `host` (without a port) and the decoded `path`, whoever asks."""
         return self.matches_host(host) and self.matches_path(path)
 
 
@@ -70,9 +76,13 @@ class Match:
     rule: Rule
     guards: tuple[int, ...] = ()
     "Further rules whose access the request must satisfy: a service may take its path for one that they guard."
+    asks: tuple[int, ...] = ()
+    "Not empty: this is no answer yet, who asks has to be known. One rule for each `access` to verify it by."
 
 
 _Candidates: TypeAlias = tuple[tuple[Callable[[str], bool] | None, Match], ...]
+#: Whether the verified identity of a request is one that a rule with an `identity` is for.
+Fits: TypeAlias = Callable[[Rule], bool]
 
 
 class RuleTable:
@@ -96,6 +106,10 @@ class RuleTable:
         self._folded: dict[str, PathPattern] = {}
         self._differing: dict[tuple[int, int], None] = {}
         self._with_access = any(demand_of(rule) is not None for rule in rules)
+        self._asking: dict[int, tuple[int, ...]] = {}
+        "By the identity of the candidates, as `_guarded`: those among which some rule has an identity."
+        self.asking_too_much: list[int] = []
+        "Rules of hostnames where more than MAX_ASKED ways of verifying would be tried."
         self._others = self._candidates(anywhere)
         self._by_suffix = {suffix: self._candidates(anywhere, *_hits(wild, suffix)) for suffix in wild}
         self._by_name = {
@@ -110,7 +124,7 @@ class RuleTable:
             search = match.rule.pattern.search if match.rule.pattern is not None else None
             if not found or found[-1][1] is not match:
                 found.append((search, match))
-            if search is None:
+            if search is None and not match.rule.identity:
                 break
         candidates = tuple(found)
         if self._with_access:
@@ -119,6 +133,14 @@ class RuleTable:
 
     def _guard(self, candidates: _Candidates) -> None:
         matches = [match for _, match in candidates]
+        ways: dict[AccessSettings | None, int] = {}
+        for match in matches:
+            if match.rule.identity:
+                ways.setdefault(match.rule.settings.access, match.index)
+        if ways:
+            self._asking[id(candidates)] = tuple(ways.values())
+        if len(ways) > MAX_ASKED:
+            self.asking_too_much.append(list(ways.values())[MAX_ASKED])
         pair = differing(matches)
         if pair is not None:
             self._guarded[id(candidates)] = GuardedPaths(matches, self._fold)
@@ -135,8 +157,8 @@ class RuleTable:
         """Pairs of rules of one hostname that differ in access by path, so that other spellings matter."""
         return sorted(self._differing)
 
-    def find(self, host: str, path: str) -> Match:
-        """Return the rule for a host without its port and a decoded path."""
+    def find(self, host: str, path: str, fits: Fits | None = None) -> Match:
+        """Return the rule for a host without its port and a decoded path; see `Ingress.match`."""
         met = self._last
         candidates = self._by_name.get(host)
         if candidates is None and self._by_name:  # not written as it is compared, or named by no rule
@@ -144,6 +166,8 @@ class RuleTable:
             candidates = self._by_name.get(host)
         if candidates is None:
             candidates = self._others if not self._by_suffix else self._wildcards(host)
+        if self._asking and (asks := self._asking.get(id(candidates))) is not None:
+            return self._find_for(candidates, path, fits, asks)
         for search, match in candidates:
             if search is None or search(path):
                 met = match
@@ -152,6 +176,27 @@ class RuleTable:
             further = guarded.further(path, met)
             return Match(met.index, met.rule, further) if further else met
         return met
+
+    def _find_for(self, candidates: _Candidates, path: str, fits: Fits | None, asks: tuple[int, ...]) -> Match:
+        """As `find`, among candidates of which some are for somebody."""
+        guarded = self._guarded.get(id(candidates))
+        met = self._last
+        for search, match in candidates:
+            if search is not None and not search(path):
+                continue
+            if match.rule.identity:
+                if fits is None:
+                    return Match(match.index, match.rule, asks=asks)
+                if not fits(match.rule):
+                    continue
+            met = match
+            break
+        if guarded is None:
+            return met
+        if fits is None:  # which rules other spellings of the path meet hangs on who asks too
+            return Match(met.index, met.rule, asks=asks)
+        further = guarded.further(path, met, fits)
+        return Match(met.index, met.rule, further) if further else met
 
     def _wildcards(self, host: str) -> _Candidates:
         # Only the end of a host that is as long as a rule's suffix can be one, so a long host costs no more.
@@ -188,9 +233,12 @@ class Ingress:
         if cast("RuleTable | None", self.table) is None:
             object.__setattr__(self, "table", RuleTable(self.rules))
 
-    def match(self, hostname: str, path: str) -> Match:
-        """Return the rule for a request's Host (a port is ignored) and decoded path. There always is one."""
-        return self.table.find(strip_port(hostname) if ":" in hostname else hostname, path)
+    def match(self, hostname: str, path: str, fits: Fits | None = None) -> Match:
+        """Return the rule for a request's Host (a port is ignored) and decoded path. There always is one.
+
+        Where that hangs on who asks and `fits` is not given, the answer has `asks`: verify, and ask again with it.
+        """
+        return self.table.find(strip_port(hostname) if ":" in hostname else hostname, path, fits)
 
 
 def default_ingress() -> Ingress:
@@ -199,8 +247,12 @@ def default_ingress() -> Ingress:
 
 
 def unreachable_rules(rules: Iterable[Rule]) -> list[tuple[int, int]]:
-    """Return pairs (rule, earlier rule that takes all its requests), counted from 0."""
+    """Return pairs (rule, earlier rule that takes all its requests), counted from 0.
+
+    Of a rule with an `identity` earlier ones may take a part each: the last of them is named.
+    """
     first: dict[tuple[str, str], int] = {}
+    for_somebody: dict[tuple[str, str, AccessSettings | None, str], int] = {}
     pairs = []
     for index, rule in enumerate(rules):
         host = rule.compared_hostname
@@ -209,5 +261,21 @@ def unreachable_rules(rules: Iterable[Rule]) -> list[tuple[int, int]]:
         hiders = [first[name, path] for name in names for path in ("", rule.path) if (name, path) in first]
         if hiders:
             pairs.append((index, min(hiders)))
-        first.setdefault((host, rule.path), index)
+        if not rule.identity:
+            first.setdefault((host, rule.path), index)
+            continue
+        access = rule.settings.access
+        taken = [
+            [
+                for_somebody[key]
+                for name in names
+                for path in ("", rule.path)
+                if (key := (name, path, access, who)) in for_somebody
+            ]
+            for who in rule.identity
+        ]
+        if not hiders and all(taken):
+            pairs.append((index, max(map(min, taken))))
+        for who in rule.identity:
+            for_somebody.setdefault((host, rule.path, access, who), index)
     return pairs

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pyconnector.origins.base import ByteReader, Headers, Origin, OriginRequest, OriginResponse
 
 if TYPE_CHECKING:
+    from pyconnector.identity.access_token import Identity
     from pyconnector.ingress import Rule
 
 #: Puts something around the origin of one rule, or returns the origin as it is. Called when a configuration is built,
@@ -81,6 +82,17 @@ class Gate(LayeredOrigin):
         Raises:
             Rejection: the answer that refuses it.
         """
+
+    async def identify(self, request: OriginRequest) -> Identity | None:
+        """Return who asks, where that is verified here, so that rules with an `identity` can be told apart by it.
+
+        None where it is nobody that would be let in. Nothing of the request is changed. Cancel at any time.
+
+        Raises:
+            Rejection: the answer that refuses it, where nobody could say.
+        """
+        del request
+        return None
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Ask `admit`, then the origin. Cancel at any time: nothing is left of the request.

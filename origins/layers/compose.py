@@ -49,6 +49,8 @@ def compose(origin: Origin, rule: Rule, layers: Sequence[Layer]) -> Composed:
     if requires_access(rule) and not gates:
         # Serving without the check that the config asks for would leave the service open.
         raise ValueError("access is required, but nothing here can verify it; not serving")
+    if rule.identity and not any(type(gate).identify is not Gate.identify for gate in gates):
+        raise ValueError("the rule is for somebody, but nothing here can say who asks; not serving")
     return Composed(origin, tuple(gates))
 
 

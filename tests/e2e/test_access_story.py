@@ -104,6 +104,10 @@ async def the_connector_verifies_too(
     rules = [
         {"hostname": HOST, "path": "^/write$", "service": origin,
          "originRequest": {"access": {**demand, "allow": ["role:writer"]}}},
+        {"hostname": HOST, "path": "^/mine$", "identity": ["name:agent-02"], "service": "http_status:500",
+         "originRequest": {"access": demand}},
+        {"hostname": HOST, "path": "^/mine$", "identity": ["name:agent-01-token"], "service": "http_status:410",
+         "originRequest": {"access": demand}},
         {"hostname": HOST, "service": origin, "originRequest": {"access": {**demand, "allow": ["role:reader"]}}},
         {"service": "http_status:404"},
     ]  # fmt: skip
@@ -115,6 +119,7 @@ async def the_connector_verifies_too(
 
     await until(in_force, "the rules of the connector")
     assert (await visit(*shown(agent), path="/read")).status == 200
+    assert (await visit(*shown(agent), path="/mine")).status == 410
 
 
 async def session_is_narrow(visit: Visits, agent: dict[str, Any]) -> None:

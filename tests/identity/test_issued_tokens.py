@@ -68,12 +68,13 @@ def test_our_verifier_takes_what_we_issue(keys: list[SigningKey]) -> None:
     found = verify(sign(keys[1], claims()), policy=policy(), keys=parse_keys(document(*keys)), now=NOW)
     assert (found.kind, found.name, found.role) == ("service", TOKEN.client_id, "reader")
     assert found.labels == {"a", "b"}
+    assert found.token_name == TOKEN.name == "agent-01"
     assert found.expires == NOW + 3600
 
 
 def test_claims_are_those_of_a_service_token(keys: list[SigningKey]) -> None:
     said = signed_claims(sign(keys[0], claims()), parse_keys(document(keys[0])))
-    custom = {"role": "reader", "labels": ["a", "b"], "owner": "Data team"}
+    custom = {"name": "agent-01", "role": "reader", "labels": ["a", "b"], "owner": "Data team"}
     assert said == {
         "type": "app", "aud": [AUDIENCE], "iss": ISSUER, "common_name": TOKEN.client_id, "sub": "",
         "iat": int(NOW), "exp": int(NOW) + 3600, "custom": custom,

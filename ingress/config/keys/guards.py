@@ -14,14 +14,15 @@ from pyconnector.ingress.config.errors import MAX_KEY_TO_COMPARE, plain
 if TYPE_CHECKING:
     from pyconnector.ingress.config.errors import ConfigPath
 
-#: Keys of originRequest that guard something.
-SECURITY_KEYS = frozenset({"access", "ipRules"})
+#: Keys of originRequest, and of a rule, that guard something.
+SECURITY_KEYS = frozenset({"access", "ipRules", "identity"})
 #: Keys under which a guarding key may stand, so that a slip in them would hide it.
 SECURITY_HOLDERS = frozenset({"originRequest", "ingress"})
 #: Where each guarding key belongs. Those within `access` are here too: without the block around them they do nothing.
 _PLACES = {
     "access": "under originRequest",
     "ipRules": "under originRequest",
+    "identity": "in a rule of ingress, beside its service",
     "teamName": "under access, in originRequest",
     "audTag": "under access, in originRequest",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyconnector.ingress.config.keys.kinds import Text
 from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST, ORIGIN_REQUEST_KIND
+from pyconnector.ingress.config.keys.security_keys import SOMEBODY_KIND
 from pyconnector.ingress.config.keys.table import Key, Table
 from pyconnector.ingress.rules.path_patterns import MAX_PATTERN
 
@@ -32,6 +33,14 @@ RULE = Table(
             name="path",
             kind=Text(example="an RE2 expression", limit=MAX_PATTERN),
             meaning="RE2 expression that is searched in the decoded path; all where it is left out.",
+        ),
+        Key(
+            name="identity",
+            kind=SOMEBODY_KIND,
+            meaning="Who the requests must come from, as `allow` of `access` has it; all where it is left out. Others "
+            "go on to the rules below. An extension; the rule has to require `access`.",
+            null_means="problem",
+            also_tried=("identities", "who"),
         ),
         Key(
             name="service",

@@ -25,7 +25,21 @@ _ISSUER = re.compile(r"https://[A-Za-z0-9._:-]{1,255}", re.ASCII)
 _KEYS_URL = re.compile(
     r"(?:https://[^\s/?#@]+|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?)/[^\s#]*", re.ASCII
 )
-_ALLOWED = re.compile(r"(?:role|label|token|email):\S(?:.{0,318}\S)?")
+_SOMEBODY = re.compile(r"(?:role|label|token|name|email):\S(?:.{0,318}\S)?")
+
+
+def check_somebody(text: str) -> None:
+    """Check one entry of `allow` or of a rule's `identity`. Raises ValueError with a sentence."""
+    if not _SOMEBODY.fullmatch(text):
+        raise ValueError("expected role:NAME, label:LABEL, token:CLIENT_ID, name:TOKEN_NAME or email:ADDRESS")
+
+
+#: Who asks, as a list of such entries; any of them.
+SOMEBODY_KIND = ListOf(
+    Text(example="role:reader", check=check_somebody, pattern=_SOMEBODY.pattern),
+    example="a list such as [role:reader]",
+    may_be_empty=False,
+)
 
 ACCESS = Table(
     secure=True,
@@ -61,8 +75,9 @@ ACCESS = Table(
         ),
         Key(
             name="allow",
-            kind=ListOf(Text(example="role:reader"), example="a list such as [role:reader]", may_be_empty=False),
-            meaning="Who of those may pass, any of: `role:NAME`, `label:LABEL`, `token:CLIENT_ID`, `email:ADDRESS`.",
+            kind=SOMEBODY_KIND,
+            meaning="Who of those may pass, any of: `role:NAME`, `label:LABEL`, `token:CLIENT_ID`, `name:TOKEN_NAME`, "
+            "`email:ADDRESS`.",
         ),
     ),
 )
@@ -74,9 +89,6 @@ def _build_access(values: dict[str, Any], path: ConfigPath, reader: Reader) -> A
     problems = reader.problems
     issuer, keys_url, allow = values.get("issuer", ""), values.get("keysUrl", ""), values.get("allow", ())
     _check_issuer(values, path, reader)
-    for index, entry in enumerate(allow):
-        if not _ALLOWED.fullmatch(entry):
-            problems.add((*path, "allow", index), "expected role:NAME, label:LABEL, token:CLIENT_ID or email:ADDRESS")
     if required and tags and not team and not issuer:
         problems.add(
             path, "access.teamName cannot be empty when access.audTag is given: nobody's tokens would be valid"

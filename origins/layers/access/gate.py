@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pyconnector.identity.access_token import TOKEN_HEADER, AccessDenied, Identity, UnknownKey, verify
 from pyconnector.identity.access_token.token import CLOCK_SKEW
+from pyconnector.origins.layers.access.key_cache import NoKeys
 from pyconnector.origins.layers.base import ACCESS, Gate, Rejection
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ _EMAIL_NAME = _EMAIL_HEADER.lower()
 _NOT_ALNUM = re.compile(rb"[^a-z0-9]")
 
 
+class SeveralTokens(AccessDenied):
+    """Which of them counts is anybody's guess. Caught by the gate."""
+
+
 class AccessGate(Gate):
     """The check of one rule."""
 
@@ -45,6 +50,7 @@ class AccessGate(Gate):
         self._keys = keys
         self._clock = clock
         self._allow = rule.settings.access.allow if rule.settings.access is not None else ()
+        self._for = rule.identity
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
 
     async def admit(self, request: OriginRequest) -> None:
@@ -53,11 +59,10 @@ class AccessGate(Gate):
         Raises:
             Rejection: the 403 that refuses it.
         """
-        tokens = [value for name, value in request.headers if name.lower() == _TOKEN_NAME]
         try:
-            if len(tokens) > 1:
-                raise AccessDenied("the request carries more than one Access token")
-            identity = await self._identity(tokens[0] if tokens else b"")
+            identity = await self._identity(_token_of(request))
+            if self._for and not identity.is_any_of(self._for):
+                raise AccessDenied("the rule is for others than whom the Access token names")
             if self._allow and not identity.is_any_of(self._allow):
                 raise AccessDenied("the rule allows others than whom the Access token names")
         except AccessDenied as denied:
@@ -66,6 +71,21 @@ class AccessGate(Gate):
             raise Rejection(status=403, reason=f"access refused: the check failed ({type(error).__name__})") from error
         request.identity = identity
         _replace_email(request, identity)
+
+    async def identify(self, request: OriginRequest) -> Identity | None:
+        """Return who a token stands for that this rule takes. Cancel at any time.
+
+        Raises:
+            Rejection: the 403 for a request with several tokens, and for one with a token while there are no keys: it
+                could only be led astray.
+        """
+        try:
+            token = _token_of(request)
+            return await self._identity(token) if token else None
+        except (NoKeys, SeveralTokens) as denied:
+            raise Rejection(status=403, reason=f"access refused: {denied}") from denied
+        except AccessDenied:
+            return None
 
     async def _identity(self, token: bytes) -> Identity:
         remembered = self._remembered.get(token)
@@ -81,6 +101,13 @@ class AccessGate(Gate):
         while len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
         return identity
+
+
+def _token_of(request: OriginRequest) -> bytes:
+    tokens = [value for name, value in request.headers if name.lower() == _TOKEN_NAME]
+    if len(tokens) > 1:
+        raise SeveralTokens("the request carries more than one Access token")
+    return tokens[0] if tokens else b""
 
 
 def _poses_as_ours(name: bytes) -> bool:

@@ -29,6 +29,10 @@ FETCH_INTERVAL = 10.0
 _log = logging.getLogger("pyconnector.access")
 
 
+class NoKeys(AccessDenied):
+    """Nobody's token can be verified now. Caught where only some of the rules are for somebody: it is refused then."""
+
+
 class KeyCache:
     """The keys behind one URL. One fetch at a time serves all who wait."""
 
@@ -57,7 +61,7 @@ class KeyCache:
         Cancel at any time: the fetch goes on for the others.
 
         Raises:
-            AccessDenied: there are none, and none can be had.
+            NoKeys: there are none, and none can be had.
         """
         if renew or self.current() is None:
             pending = self._ask()
@@ -65,7 +69,7 @@ class KeyCache:
             if pending is not None and (renew or not self._failing or not known):
                 await asyncio.shield(pending)
         if self._keys is None or self._clock() - self._fetched_at > KEYS_STALE:
-            raise AccessDenied("the team's keys cannot be fetched")
+            raise NoKeys("the team's keys cannot be fetched")
         return self._keys
 
     def _ask(self) -> asyncio.Task[None] | None:

@@ -126,6 +126,28 @@ ingress:
     assert "differ in access by path" in invoke("ingress", "validate", path).stderr
 
 
+def test_the_rule_for_who_asks_is_shown(tmp_path: Path) -> None:
+    access = "{access: {required: true, teamName: example, audTag: [a]}}"
+    text = f"""\
+ingress:
+  - {{hostname: a.example, identity: ["role:writer"], service: "http://localhost:1", originRequest: {access}}}
+  - {{hostname: a.example, identity: ["email:a@b.c"], service: "http://localhost:2", originRequest: {access}}}
+  - service: http_status:404
+"""
+    path = write_config(tmp_path, text, credentials=False)
+    nobody = invoke("ingress", "rule", path, "https://a.example").stdout
+    assert "Matched rule #2" in nobody
+    assert "Not rule #0: it is for role:writer, and others ask" in nobody
+    assert "say who asks with --as" in nobody
+    writer = invoke("ingress", "rule", path, "https://a.example", "--as", "label:x", "--as", "role:writer").stdout
+    assert "Matched rule #0" in writer
+    assert "\tidentity: role:writer\n" in writer
+    assert "Matched rule #1" in invoke("ingress", "rule", path, "https://a.example", "--as", "email:a@b.c").stdout
+    for wrong in (["writer"], ["role:a", "email:b@c.d"], ["role:a", "role:b"]):
+        options = [word for entry in wrong for word in ("--as", entry)]
+        assert invoke("ingress", "rule", path, "https://a.example", *options).exit_code == 2
+
+
 def test_the_references_spelling_is_understood(tmp_path: Path) -> None:
     path = write_config(tmp_path, RULES, credentials=False)
     assert invoke("tunnel", "--config", path, "ingress", "validate").exit_code == 0

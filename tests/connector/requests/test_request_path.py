@@ -12,7 +12,7 @@ from pyconnector.connector.link.quic import data_streams
 from pyconnector.connector.requests import running
 from pyconnector.connector.requests.guards import LocalAccess
 from pyconnector.ingress import parse_ingress
-from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, OriginResponse, RequestKind
+from pyconnector.origins.base import ByteReader, Origin, OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.layers.base import Gate, Layer, Rejection
 from pyconnector.origins.layers.compose import compose
 from pyconnector.protocol.streams.connect import ConnectionType
@@ -23,6 +23,7 @@ from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTes
 from tests.support.clock import run_virtual
 
 if TYPE_CHECKING:
+    from pyconnector.ingress import Rule
     from pyconnector.transport.seam import Stream
 
 
@@ -664,3 +665,33 @@ def test_local_access_that_is_kept_has_a_say(caplog: pytest.LogCaptureFixture) -
 
     run(scenario)
     assert "access refused: no token (demanded by ingress[0] of the local config)" in caplog.text
+
+
+def test_of_a_local_rule_for_somebody_the_access_is_kept_for_everybody() -> None:
+    kept: list[tuple[str, ...]] = []
+
+    async def scenario() -> None:
+        access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+        rule = {"hostname": "app.example", "service": "http://localhost:2", "originRequest": access}
+        local = parse_ingress({"ingress": [rule | {"identity": ["role:a"]}, {"service": "http_status:404"}]})
+        locked = gate(Rejection(status=403, reason="access refused: no token"), [])
+
+        def layer(origin: Origin, rule: Rule) -> Origin:
+            kept.append(rule.identity)
+            return locked(origin, rule)
+
+        under = PathUnderTest()
+        under.orchestrator.routes.local_access = await LocalAccess.of(local, [layer])
+        assert (await under.ask(host=b"app.example")).status == 403
+        assert (await under.ask(host=b"other.example")).status == 200
+
+    run(scenario)
+    assert kept == [()]
+
+
+def test_a_rule_for_somebody_is_not_served_where_nobody_can_be_told_apart() -> None:
+    access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+    rule = {"hostname": "a.test", "service": "http://localhost:2", "originRequest": access, "identity": ["role:a"]}
+    rules = parse_ingress({"ingress": [rule, {"service": "http_status:404"}]}).rules
+    with pytest.raises(ValueError, match="nothing here can say who asks"):
+        compose(FakeOrigin(), rules[0], [gate(Rejection(status=403, reason=""), [])])

@@ -49,7 +49,7 @@ class World:
 
 
 def rule(access: object) -> Rule:
-    return cast("Rule", SimpleNamespace(settings=SimpleNamespace(access=access)))
+    return cast("Rule", SimpleNamespace(settings=SimpleNamespace(access=access), identity=()))
 
 
 def request(*headers: tuple[bytes, bytes], kind: RequestKind = RequestKind.HTTP) -> OriginRequest:
