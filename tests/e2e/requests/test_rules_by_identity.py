@@ -61,7 +61,7 @@ async def house(endpoint: Endpoint, **options: Any) -> AsyncIterator[House]:
         raw_origin(named(b"public")) as public, raw_origin(stream) as streams,
     ):  # fmt: skip
         need = {"access": ACCESS}
-        rules = [
+        rules: list[dict[str, Any]] = [
             {"hostname": HOST, "path": "^/health$", "service": f"http://127.0.0.1:{public.port}"},
             {"hostname": HOST, "identity": ["role:writer"], "service": f"http://127.0.0.1:{primary.port}",
              "originRequest": need},
