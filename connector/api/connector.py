@@ -20,6 +20,7 @@ from pyconnector.connector.api.authority import check_authority
 from pyconnector.connector.api.errors import ConnectorError, EdgeNotFound, RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
 from pyconnector.connector.api.tracker import ConnectionTracker
+from pyconnector.connector.config.model import changed_connections
 from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
@@ -29,6 +30,7 @@ from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
 from pyconnector.connector.link.protocol_choice import ProtocolChoice
 from pyconnector.connector.link.quic_return import QuicReturn
+from pyconnector.connector.link.session import HTTP2
 from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Reach, Supervisor
 from pyconnector.connector.observe.counters import Counters
@@ -180,7 +182,7 @@ class Connector:
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
         self._network = NetworkWatch()
-        choice = ProtocolChoice(config.edge.protocol)
+        choice = ProtocolChoice(self._protocol(book))
         services = self._services()
         self._supervisor = Supervisor(
             indices=indices[:count],
@@ -340,6 +342,14 @@ class Connector:
             rpc_timeout=config.lifecycle.rpc_timeout,
         )
 
+    def _protocol(self, book: AddressBook) -> str:
+        """What may be dialled: HTTP/2 alone where a proxy is in the way, for QUIC goes past none."""
+        edge = self.config.edge
+        if not any(edge.proxy_to(address) for address in book.addresses):
+            return edge.protocol
+        self._log.info("The edge is reached through the proxy %s", edge.proxy)
+        return HTTP2
+
     def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
         return EdgeConnection(plan, services)
 
@@ -428,12 +438,6 @@ class Connector:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-def changed_connections(old: ConnectorConfig, new: ConnectorConfig) -> list[str]:
-    """Return the names of what differs and cannot be changed while connections are up."""
-    names = ("credentials", "edge", "lifecycle", "tags", "metrics", "remote", "private", "workers")
-    return [name for name in names if getattr(new, name) != getattr(old, name)]
 
 
 async def _fetch_access_keys(url: str) -> bytes:

@@ -138,7 +138,7 @@ class _Words(_TextType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """See `click.ParamType`."""
-        from pyconnector.connector.config.load import CHOICES
+        from pyconnector.connector.config.settings import CHOICES
         from pyconnector.connector.observe.log import LEVELS
 
         words = tuple(LEVELS) if self._flag == "loglevel" else CHOICES.get(self._flag, ())

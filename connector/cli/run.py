@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import platform
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -68,6 +69,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
             allow_unknown_keys=bool(given.get("allow_unknown_keys")),
             credentials=credentials,
             tunnel=tunnel,
+            environ=os.environ,
         )
         return config if config.metrics is not None else replace(config, metrics=DEFAULT_ADDRESS)
 
@@ -150,7 +152,14 @@ def _say_settings(config: ConnectorConfig, overrides: Mapping[str, Any]) -> None
         _log.info("Settings", extra={"fields": shown})
     for problem in config.warnings:
         _log.warning("%s", problem)
-    if overrides.get("token") and click.get_current_context(silent=True) is not None:
-        source = click.get_current_context().get_parameter_source("token")
-        if source is click.core.ParameterSource.COMMANDLINE:
-            _log.warning("--token can be read by every user of this machine; give TUNNEL_TOKEN or --token-file")
+    if _on_command_line("token", overrides):
+        _log.warning("--token can be read by every user of this machine; give TUNNEL_TOKEN or --token-file")
+    if config.edge.proxy is not None and config.edge.proxy.password and _on_command_line("edge-proxy", overrides):
+        _log.warning("--edge-proxy can be read by every user of this machine; give PYCONNECTOR_EDGE_PROXY")
+
+
+def _on_command_line(flag: str, overrides: Mapping[str, Any]) -> bool:
+    context = click.get_current_context(silent=True)
+    if not overrides.get(flag) or context is None:
+        return False
+    return context.get_parameter_source(flag.replace("-", "_")) is click.core.ParameterSource.COMMANDLINE

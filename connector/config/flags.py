@@ -120,6 +120,13 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("region", _T, "TUNNEL_REGION", "REGION", "Region of the edge that is looked up."),
     ("edge-ip-version", _T, "TUNNEL_EDGE_IP_VERSION", "VERSION", "auto, 4 or 6. [default: auto]"),
     ("edge-bind-address", _T, "TUNNEL_EDGE_BIND_ADDRESS", "IP", "Local address to connect from."),
+    (
+        "edge-proxy",
+        _T,
+        "PYCONNECTOR_EDGE_PROXY",
+        "URL",
+        "Reach the edge through this proxy (http, https, socks5), over HTTP/2; none for none. [default: HTTPS_PROXY]",
+    ),
     ("rpc-timeout", _D, "", "", ""),
     ("quic-connection-level-flow-control-limit", _I, "TUNNEL_QUIC_CONN_LEVEL_FLOW_CONTROL_LIMIT", "", ""),
     ("quic-stream-level-flow-control-limit", _I, "TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT", "", ""),
@@ -198,7 +205,9 @@ _ALSO_TRIED = {
 #: Flags that guard something: a slip in one of them is an error whatever the user allows.
 GUARDING_FLAGS = frozenset({"cacert", "post-quantum", "no-remote-config", "keep-local-access"})
 _NOT_IN_FILE = frozenset({"output", "max-active-flows", "dns-resolver-addrs", "icmpv4-src", "icmpv6-src"})
-_SECRET = frozenset({"token", "credentials-contents", "api-key", "api-ca-key", "secret-id", "session-token"})
+_SECRET = frozenset(
+    {"token", "edge-proxy", "credentials-contents", "api-key", "api-ca-key", "secret-id", "session-token"}
+)
 
 
 def _of_one_origin(name: str) -> str:

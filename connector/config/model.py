@@ -15,6 +15,9 @@ from pyconnector.transport.settings import QuicSettings
 
 if TYPE_CHECKING:
     from pyconnector.connector.config.problems import Problem
+    from pyconnector.transport.proxy.address import Proxy
+    from pyconnector.transport.proxy.bypass import NoProxy
+    from pyconnector.transport.seam import Address
 
 #: Longest `--grace-period` (reference/lifecycle.md 10).
 MAX_GRACE_PERIOD = 180.0
@@ -47,7 +50,15 @@ class EdgeConfig:
     post_quantum: bool = False
     protocol: str = "auto"
     "auto, quic or http2."
+    proxy: Proxy | None = None
+    "Carries connections over HTTP/2; None for none."
+    no_proxy: NoProxy | None = None
+    "What is dialled directly in spite of `proxy`; None for nothing."
     quic: QuicSettings = field(default_factory=QuicSettings)
+
+    def proxy_to(self, address: Address) -> Proxy | None:
+        """Return the proxy that `address` is dialled through."""
+        return None if self.no_proxy is not None and self.no_proxy.covers(*address) else self.proxy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +141,9 @@ class ConnectorConfig:
     def with_edge(self, *addresses: str, ca_file: str | None) -> ConnectorConfig:
         """Return a copy that dials `addresses`, verified against `ca_file`."""
         return replace(self, edge=replace(self.edge, addresses=addresses, ca_file=ca_file))
+
+
+def changed_connections(old: ConnectorConfig, new: ConnectorConfig) -> list[str]:
+    """Return the names of what differs and cannot be changed while connections are up."""
+    names = ("credentials", "edge", "lifecycle", "tags", "metrics", "remote", "private", "workers")
+    return [name for name in names if getattr(new, name) != getattr(old, name)]

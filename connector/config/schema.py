@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyconnector.connector.config.flags import AUTO, FLAGS, OLD_KEYS, Flag, Kind
-from pyconnector.connector.config.load import CHOICES
+from pyconnector.connector.config.settings import CHOICES
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.ingress import config_schema
 from pyconnector.ingress.config.keys.kinds import Duration

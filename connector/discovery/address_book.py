@@ -69,11 +69,16 @@ class AddressBook:
         self._owned: dict[int, Address] = {}
 
     def __repr__(self) -> str:
-        return f"<AddressBook addresses={len(self._all())} in_use={len(self._owned)} shared={self._shared}>"
+        return f"<AddressBook addresses={len(self.addresses)} in_use={len(self._owned)} shared={self._shared}>"
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Every address in use, once: two regions may name the same."""
+        return list(dict.fromkeys(address for region in self._regions for address in region.active()))
 
     def capacity(self, wanted: int) -> int:
         """How many of `wanted` connections can be had."""
-        return wanted if self._shared else min(wanted, len(self._all()))
+        return wanted if self._shared else min(wanted, len(self.addresses))
 
     def take(self, index: int) -> Address | None:
         """Return the address of connection `index`, the same as before unless it rotated; None where none is free."""
@@ -106,10 +111,6 @@ class AddressBook:
         self._owned[index] = old if new is None else new
         return new is not None
 
-    def _all(self) -> list[Address]:
-        """Every address in use, once: two regions may name the same."""
-        return list(dict.fromkeys(address for region in self._regions for address in region.active()))
-
     def _pick(self, *, excluded: Address | None, only_free: bool = False, most: int | None = None) -> Address | None:
         """The region with more free addresses first; among shared ones those that fewest connections use.
 
@@ -121,7 +122,7 @@ class AddressBook:
         if best:
             ties = [addresses for addresses in free if len(addresses) == len(best)]
             return self._choose([address for addresses in ties for address in addresses])
-        candidates = [address for address in self._all() if address != excluded] if self._shared else []
+        candidates = [address for address in self.addresses if address != excluded] if self._shared else []
         if not candidates or only_free:
             return None
         fewest = min(used.count(address) for address in candidates)

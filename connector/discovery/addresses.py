@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.errors import EdgeNotFound, StartFailed
 from pyconnector.connector.discovery.address_book import AddressBook, Region
+from pyconnector.connector.discovery.region_names import PORT, region_names
 from pyconnector.connector.observe.log import Log, escape, fields
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from pyconnector.connector.discovery.resolvers import Resolver
     from pyconnector.transport.seam import Address
 
-#: Port of an edge given without one.
-DEFAULT_PORT = 7844
 #: Seconds that looking up one name may take.
 RESOLVE_TIMEOUT = 10.0
 
@@ -44,14 +43,16 @@ def split_host_port(text: str) -> Address:
     if not host:
         raise ValueError(f'"{escape(text)}" lacks a host; write HOST:PORT')
     if not port_text:
-        return host, DEFAULT_PORT
+        return host, PORT
     if not port_text.isascii() or not port_text.isdigit() or not 1 <= int(port_text) <= 65535:
         raise ValueError(f'"{escape(text)}" has no port between 1 and 65535')
     return host, int(port_text)
 
 
-async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto") -> list[Region]:
+async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto", by_name: bool = False) -> list[Region]:
     """Look up each given address; those that cannot be used are logged and left out. Cancel at any time.
+
+    With `by_name` a host that is not found stays as it is: a proxy may know it.
 
     Raises:
         EdgeNotFound: none of them can be looked up at the moment.
@@ -64,6 +65,9 @@ async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto") -
         try:
             address = await _resolve(split_host_port(text), ip_version)
         except (ValueError, OSError, TimeoutError) as error:
+            if by_name and not isinstance(error, ValueError):
+                regions.append(Region([split_host_port(text)]))
+                continue
             unusable[text] = _reason(error)
             may_be_found = may_be_found or not isinstance(error, ValueError)
         else:
@@ -117,11 +121,21 @@ async def find_edge(
     if edge.bind_address is not None:
         _check_bind(edge.bind_address)
     if edge.addresses:
-        regions = await resolve_given(edge.addresses, ip_version=edge.ip_version)
+        by_name = edge.proxy is not None
+        regions = await resolve_given(edge.addresses, ip_version=edge.ip_version, by_name=by_name)
         return AddressBook(regions, choose=choose, shared=True)
+    from pyconnector.connector.discovery.resolvers import DEFAULT_RESOLVERS
     from pyconnector.connector.discovery.srv_lookup import look_up
 
-    regions = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
+    if edge.proxy is not None and resolvers is None:
+        resolvers = DEFAULT_RESOLVERS[:1]  # the public one over TLS would have to be reached past the proxy
+    try:
+        regions = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
+    except EdgeNotFound as error:
+        if edge.proxy is None:
+            raise
+        Log("discovery").info("The edge is not in the DNS of this network: its names are left to the proxy (%s)", error)
+        return AddressBook([Region([(name, PORT)]) for name in region_names(edge.region)], choose=choose, shared=True)
     return AddressBook(regions if share is None else share(regions), choose=choose)
 
 

@@ -55,7 +55,8 @@ class Report:
     @property
     def hard_fail(self) -> bool:
         """Whether no connection can come about: a name has no address, or both transports fail."""
-        return self._any(DNS, Status.FAIL) or (self._any(UDP, Status.FAIL) and self._any(TCP, Status.FAIL))
+        no_udp = self._any(UDP, Status.FAIL) or not self._any(UDP, Status.PASS)
+        return self._any(DNS, Status.FAIL) or (no_udp and self._any(TCP, Status.FAIL))
 
     @property
     def suggested(self) -> str:
@@ -111,7 +112,8 @@ class Probes:
     """How each thing is tried."""
 
     regions: Callable[[], Awaitable[Sequence[Region]]]
-    quic: Probe
+    quic: Probe | None
+    "None where a proxy is in the way."
     http2: Probe
     api: Probe | None
     "None where the edge is not the provider's."
@@ -151,12 +153,14 @@ async def _regions(probes: Probes, deadline: float) -> Sequence[Region]:
 
 
 async def _each(
-    component: str, regions: Sequence[Region], probe: Probe, texts: tuple[str, str], deadline: float
+    component: str, regions: Sequence[Region], probe: Probe | None, texts: tuple[str, str], deadline: float
 ) -> list[Row]:
     """One region after the other; of its addresses one that passes is enough."""
     rows = []
     for region in regions:
-        if region.error:
+        if probe is None:
+            rows.append(Row(component, region.name, Status.SKIP, "QUIC is not dialled past the proxy"))
+        elif region.error:
             rows.append(Row(component, region.name, Status.SKIP, "DNS prerequisite failed"))
         elif not region.addresses:
             details = "No suitable address found for configured IP version"

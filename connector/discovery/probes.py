@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.discovery.addresses import resolve_given
-from pyconnector.connector.discovery.prechecks import API, Probes, Region
+from pyconnector.connector.discovery.prechecks import PROBE_TIMEOUT, Probes, Region
+from pyconnector.connector.discovery.region_names import PORT, region_names
 from pyconnector.connector.observe.log import escape
 from pyconnector.transport.settings import ClientTls
 
@@ -30,9 +31,9 @@ def probes_for(edge: EdgeConfig, resolvers: Sequence[Resolver] | None = None) ->
     given = edge.addresses
     return Probes(
         regions=_given(edge) if given else _looked_up(edge, resolvers),
-        quic=_quic(edge),
+        quic=_quic(edge) if edge.proxy is None else None,
         http2=_http2(edge),
-        api=None if given else _api,
+        api=None if given else _api(edge),
     )
 
 
@@ -41,7 +42,8 @@ def _given(edge: EdgeConfig) -> Callable[[], Awaitable[Sequence[Region]]]:
         found = []
         for text in edge.addresses:
             try:
-                (region,) = await resolve_given([text], ip_version=edge.ip_version)
+                by_name = edge.proxy is not None
+                (region,) = await resolve_given([text], ip_version=edge.ip_version, by_name=by_name)
             except StartFailed as error:
                 found.append(Region(escape(text), error=str(error)))
             else:
@@ -55,11 +57,12 @@ def _looked_up(edge: EdgeConfig, resolvers: Sequence[Resolver] | None) -> Callab
     async def regions() -> Sequence[Region]:
         from pyconnector.connector.discovery.srv_lookup import look_up
 
-        prefix = f"{edge.region}-" if edge.region else ""
-        names = [f"{prefix}region{number}.v2.argotunnel.com" for number in (1, 2)]
+        names = region_names(edge.region)
         try:
             found = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
         except StartFailed as error:
+            if edge.proxy is not None:  # which is left to find them
+                return [Region(name, ((name, PORT),)) for name in names]
             return [Region(name, error=str(error)) for name in names]
         return [Region(name, tuple(region.active())) for name, region in zip(names, found, strict=False)]
 
@@ -86,7 +89,11 @@ def _http2(edge: EdgeConfig) -> Callable[[Address], Awaitable[None]]:
         from pyconnector.transport import http2
 
         connection = await http2.connect(
-            address, ca_file=edge.ca_file, server_name=PROBE_SERVER_NAME, local_host=edge.bind_address
+            address,
+            ca_file=edge.ca_file,
+            server_name=PROBE_SERVER_NAME,
+            local_host=edge.bind_address,
+            proxy=edge.proxy_to(address),
         )
         connection.close(0, REASON)
         with contextlib.suppress(Exception):
@@ -95,9 +102,16 @@ def _http2(edge: EdgeConfig) -> Callable[[Address], Awaitable[None]]:
     return probe
 
 
-async def _api(address: Address) -> None:
-    host, port = API
-    _, writer = await asyncio.open_connection(host, port)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+def _api(edge: EdgeConfig) -> Callable[[Address], Awaitable[None]]:
+    async def probe(address: Address) -> None:
+        if (proxy := edge.proxy_to(address)) is not None:
+            from pyconnector.transport.proxy.dial import open_through
+
+            (await open_through(proxy, address, timeout=PROBE_TIMEOUT)).close()
+            return
+        _, writer = await asyncio.open_connection(*address)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    return probe

@@ -13,10 +13,10 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pyconnector.connector.api.connector import changed_connections
 from pyconnector.connector.api.errors import ConnectorError, ReloadRejected, StartFailed
 from pyconnector.connector.api.events import Disconnected, Registered
 from pyconnector.connector.api.tracker import ConnectionTracker
+from pyconnector.connector.config.model import changed_connections
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.metrics_server import MetricsServer
 from pyconnector.connector.tasks import TaskOwner

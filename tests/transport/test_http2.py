@@ -13,6 +13,7 @@ from h2.connection import ConnectionState
 
 from pyconnector.transport.errors import ConnectFailed, ConnectionClosed, StreamReset
 from pyconnector.transport.http2 import SERVER_SETTINGS, Http2Stream, connect
+from pyconnector.transport.http2.settings import Http2Settings
 from tests.transport.conformance import Check, fill, read_all, run, send_all, until
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
@@ -210,7 +211,7 @@ def test_an_edge_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = silent.getsockname()
             with pytest.raises(ConnectFailed, match=r"no answer from 127\.0\.0\.1:[0-9]+ within 0\.2 s"):
-                await connect(address, timeout=0.2)
+                await connect(address, settings=Http2Settings(dial_timeout=0.2))
         with pytest.raises(ConnectFailed, match="nothing listens at"):
             await connect(address)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.http2.connection import LINGER
-from pyconnector.transport.http2.settings import DIAL_TIMEOUT, EDGE_SERVER_NAME, SERVER_SETTINGS, Http2Settings
+from pyconnector.transport.http2.settings import EDGE_SERVER_NAME, SERVER_SETTINGS, Http2Settings
 from pyconnector.transport.http2.socket import Http2Socket
 from pyconnector.transport.quic.failures import address_text, refusal
 from pyconnector.transport.tls.edge_roots import find_roots
 
 if TYPE_CHECKING:
     from pyconnector.transport.http2.connection import Http2Connection
+    from pyconnector.transport.proxy.address import Proxy
     from pyconnector.transport.seam import Address
 
 
@@ -27,9 +28,9 @@ async def connect(
     server_name: str = EDGE_SERVER_NAME,
     settings: Http2Settings = SERVER_SETTINGS,
     local_host: str | None = None,
-    timeout: float = DIAL_TIMEOUT,
+    proxy: Proxy | None = None,
 ) -> Http2Connection:
-    """Connect to `address` from `local_host`, within `timeout` seconds. No ALPN is offered: the edge knows.
+    """Connect to `address` from `local_host`, through `proxy` if one is given. No ALPN is offered: the edge knows.
 
     `ca_file` replaces the system's authorities and Cloudflare's. Cancel leaves nothing open.
 
@@ -37,20 +38,29 @@ async def connect(
         ConnectFailed: unreachable, timed out, TLS refused, or the local address cannot be bound.
     """
     context = _context(ca_file)
-    place = address_text(address)
-    loop = asyncio.get_running_loop()
+    place, timeout = address_text(address), settings.dial_timeout
+    started = asyncio.get_running_loop().time()
+    socket = Http2Socket(client=False, settings=settings)
+    through: asyncio.Transport | None = None
+    if proxy is not None:
+        from pyconnector.transport.proxy.dial import open_through  # where there is one
+
+        through = await open_through(proxy, address, local_host=local_host, timeout=timeout)
+        place = f"{place} (through the proxy {proxy})"
     try:
-        async with asyncio.timeout(timeout):
-            _, socket = await loop.create_connection(
-                lambda: Http2Socket(client=False, settings=settings),
-                address[0],
-                address[1],
-                ssl=context,
-                server_hostname=server_name,
-                local_addr=(local_host, 0) if local_host else None,
-                ssl_handshake_timeout=timeout,
-                ssl_shutdown_timeout=LINGER,
-            )
+        async with asyncio.timeout_at(started + timeout):
+            if through is not None:
+                await _secure(through, socket, context, server_name, timeout)
+            else:
+                await asyncio.get_running_loop().create_connection(
+                    lambda: socket,
+                    *address,
+                    ssl=context,
+                    server_hostname=server_name,
+                    local_addr=(local_host, 0) if local_host else None,
+                    ssl_handshake_timeout=timeout,
+                    ssl_shutdown_timeout=LINGER,
+                )
     except TimeoutError:
         raise ConnectFailed(f"no answer from {place} within {timeout:g} s (TCP)") from None
     except ssl.SSLCertVerificationError as error:
@@ -65,6 +75,26 @@ async def connect(
         raise refusal(error, address) from error
     assert socket.connection is not None
     return socket.connection
+
+
+async def _secure(
+    transport: asyncio.Transport, socket: Http2Socket, context: ssl.SSLContext, server_name: str, timeout: float
+) -> None:
+    """Begin TLS on a connection that was opened by other means. Cancel closes it."""
+    try:
+        upgraded = await asyncio.get_running_loop().start_tls(
+            transport,
+            socket,
+            context,
+            server_hostname=server_name,
+            ssl_handshake_timeout=timeout,
+            ssl_shutdown_timeout=LINGER,
+        )
+    except BaseException:
+        transport.abort()
+        raise
+    assert upgraded is not None
+    socket.connection_made(upgraded)
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:

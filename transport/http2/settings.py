@@ -14,6 +14,8 @@ DIAL_TIMEOUT = 15.0
 class Http2Settings:
     """Limits and timers of one end. Times in seconds, sizes in bytes."""
 
+    dial_timeout: float = DIAL_TIMEOUT
+    "For the connection, the way through a proxy, and the TLS handshake together."
     max_streams: int = 12_000
     "Streams that the peer may have open at once; what goes beyond is refused one by one."
     max_header_list: int = 256 * 1024

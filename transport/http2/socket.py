@@ -29,6 +29,8 @@ class Http2Socket(asyncio.Protocol):
         self._on_connection = on_connection
         self._later = later
         self.connection: Http2Connection | None = None
+        self._early: list[bytes] = []
+        self._ended: tuple[Exception | None] | None = None
 
     def __repr__(self) -> str:
         return f"<Http2Socket {self.connection!r}>"
@@ -40,11 +42,19 @@ class Http2Socket(asyncio.Protocol):
         )
         if self._on_connection is not None:
             self._on_connection(connection)
+        for data in self._early:
+            connection.socket_received(data)
+        self._early.clear()
+        if self._ended is not None:
+            connection.socket_lost(*self._ended)
 
     def data_received(self, data: bytes) -> None:
-        """Frames came."""
+        """Frames came. Before `connection_made`, which `loop.start_tls` leaves to its caller, they wait for it: what a
+        turn of the loop reads."""
         if self.connection is not None:
             self.connection.socket_received(data)
+        else:
+            self._early.append(data)
 
     def eof_received(self) -> bool:
         """HTTP/2 knows no half of a connection."""
@@ -52,6 +62,7 @@ class Http2Socket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
+        self._ended = (exc,)
         if self.connection is not None:
             self.connection.socket_lost(exc)
 

@@ -30,7 +30,13 @@ def http2_dialer(edge: EdgeConfig, network: NetworkWatch) -> Callable[[Plan], Aw
         return cast(
             "Http2Connection",
             await until_quiet(
-                lambda: http2.connect(plan.address, ca_file=edge.ca_file, local_host=edge.bind_address), network
+                lambda: http2.connect(
+                    plan.address,
+                    ca_file=edge.ca_file,
+                    local_host=edge.bind_address,
+                    proxy=edge.proxy_to(plan.address),
+                ),
+                network,
             ),
         )
 

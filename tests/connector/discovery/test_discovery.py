@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyconnector.connector.api.errors import StartFailed
+from pyconnector.connector.api.errors import EdgeNotFound, StartFailed
 from pyconnector.connector.config import EdgeConfig
-from pyconnector.connector.discovery import addresses as discovery
 from pyconnector.connector.discovery.addresses import find_edge, resolve_given, split_host_port
+from pyconnector.connector.discovery.region_names import PORT
+from pyconnector.connector.discovery.resolvers import NoAnswer, Target
+from pyconnector.transport.proxy.address import parse_proxy
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address
@@ -23,10 +25,10 @@ def first(addresses: Sequence[Address]) -> Address:
     ("text", "expected"),
     [
         ("edge.example:7844", ("edge.example", 7844)),
-        ("edge.example", ("edge.example", discovery.DEFAULT_PORT)),
+        ("edge.example", ("edge.example", PORT)),
         ("[2001:db8::1]:1", ("2001:db8::1", 1)),
-        ("[2001:db8::1]", ("2001:db8::1", discovery.DEFAULT_PORT)),
-        ("2001:db8::1", ("2001:db8::1", discovery.DEFAULT_PORT)),
+        ("[2001:db8::1]", ("2001:db8::1", PORT)),
+        ("2001:db8::1", ("2001:db8::1", PORT)),
         (" 192.0.2.1:65535 ", ("192.0.2.1", 65535)),
     ],
 )
@@ -69,3 +71,25 @@ def test_where_none_can_be_used_the_error_says_why_and_nothing_else_does(caplog:
 def test_an_address_of_the_other_family_is_left_out() -> None:
     with pytest.raises(StartFailed, match="is no IPv6 address"):
         asyncio.run(resolve_given(["192.0.2.1:1"], ip_version="6"))
+
+
+class _Deaf:
+    """A resolver of a network that names nothing outside."""
+
+    timeout = 1.0
+
+    async def targets(self, name: str) -> list[Target]:
+        raise NoAnswer("no such name")
+
+    async def addresses(self, host: str) -> list[str]:
+        raise NoAnswer("no such name")
+
+
+@pytest.mark.asyncio
+async def test_an_edge_that_dns_does_not_know_is_left_to_the_proxy() -> None:
+    proxy = parse_proxy("http://proxy.test:3128")
+    book = await find_edge(EdgeConfig(region="us", proxy=proxy), choose=first, resolvers=[_Deaf()])
+    assert book.addresses == [("us-region1.v2.argotunnel.com", 7844), ("us-region2.v2.argotunnel.com", 7844)]
+    assert book.capacity(4) == 4
+    with pytest.raises(EdgeNotFound, match="no such name"):
+        await find_edge(EdgeConfig(), choose=first, resolvers=[_Deaf()])
