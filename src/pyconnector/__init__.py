@@ -81,6 +81,8 @@ if TYPE_CHECKING:
     )
     from pyconnector.origins.layers.base import Gate, Layer, LayeredOrigin, Rejection
     from pyconnector.protocol.rpc.registration_values import Refusal
+    from pyconnector.transport.proxy.address import Proxy
+    from pyconnector.transport.proxy.bypass import NoProxy
     from pyconnector.transport.settings import QuicSettings
 
 # Loaded when they are asked for, so that the command line says what it has to say of itself, and takes the collector
@@ -141,6 +143,8 @@ _HOMES = {
     ),
     "origins.layers.base": ("Gate", "Layer", "LayeredOrigin", "Rejection"),
     "protocol.rpc.registration_values": ("Refusal",),
+    "transport.proxy.address": ("Proxy",),
+    "transport.proxy.bypass": ("NoProxy",),
     "transport.settings": ("QuicSettings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -181,6 +185,7 @@ __all__ = [
     "LogConfig",
     "Match",
     "NetworkRule",
+    "NoProxy",
     "Observer",
     "Origin",
     "OriginError",
@@ -191,6 +196,7 @@ __all__ = [
     "PrivateHostname",
     "PrivateRoute",
     "Problem",
+    "Proxy",
     "QuicSettings",
     "Reconnecting",
     "Refusal",
