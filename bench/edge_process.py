@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from bench import load, slow
+from bench import http2_load, load, slow
 from bench.subject import ACCOUNT, SECRET, TUNNEL_ID
 from pyconnector.connector.cli.loops import settle
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
@@ -41,6 +41,10 @@ class EdgeProcess:
         tunnel = self._edge.tunnels.get(UUID(TUNNEL_ID))
         assert tunnel is not None
         return tunnel
+
+    @property
+    def _is_http2(self) -> bool:
+        return self._edge.settings.protocols == ("http2",)
 
     def addresses(self) -> dict[str, Any]:
         """What the parent must know to start a connector."""
@@ -84,12 +88,12 @@ class EdgeProcess:
 
     async def do_download(self, size: int, in_flight: int, seconds: float = 0.0, count: int = 0) -> dict[str, Any]:
         """GETs of `size` bytes."""
-        unit = load.download(size)
+        unit = (http2_load if self._is_http2 else load).download(size)
         return _figures(await load.repeat(unit, self._tunnel, in_flight=in_flight, seconds=seconds, count=count))
 
     async def do_upload(self, size: int, in_flight: int, seconds: float = 0.0, count: int = 0) -> dict[str, Any]:
         """POSTs of `size` bytes."""
-        unit = load.upload(size)
+        unit = (http2_load if self._is_http2 else load).upload(size)
         return _figures(await load.repeat(unit, self._tunnel, in_flight=in_flight, seconds=seconds, count=count))
 
     async def do_first_byte(self, seconds: float) -> dict[str, Any]:
@@ -147,12 +151,13 @@ def _figures(outcome: load.Outcome) -> dict[str, Any]:
 
 async def serve(engine: str, relay: bool) -> None:
     """Start the edge, say where it is, and answer commands until stdin ends."""
+    protocol: Any = {"protocols": ("http2",)} if engine == "http2" else {"quic": QuicSettings(engine=engine)}
     settings = EdgeSettings(
         tunnels=(TunnelSettings(account_tag=ACCOUNT, tunnel_id=UUID(TUNNEL_ID), secret=SECRET),),
         visitors=VisitorSettings(address=("127.0.0.1", 0)),
         control=None,
         fault_relay=relay,
-        quic=QuicSettings(engine=engine),
+        **protocol,
     )
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 20)
@@ -170,7 +175,7 @@ async def serve(engine: str, relay: bool) -> None:
 
 
 def main() -> None:
-    """Arguments: the edge's engine, and `relay` for a lossy path."""
+    """Arguments: the edge's engine, or `http2` for that protocol in place of QUIC, and `relay` for a lossy path."""
     engine, relay = sys.argv[1], "relay" in sys.argv[2:]
     try:
         import uvloop

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 HOST = "bench.test"
 _KEY = (b"HttpHeader:Sec-Websocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")
-_BROWSER = (
+#: Fields of every request, as an edge writes them.
+BROWSER = (
     (b"HttpHeader:Accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
     (b"HttpHeader:Accept-Encoding", b"identity"),
     (b"HttpHeader:Accept-Language", b"en-GB,en;q=0.5"),
@@ -35,7 +36,7 @@ _BROWSER = (
 )
 #: Uploaded in pieces of this size.
 PIECE = 262_144
-_PIECE = os.urandom(PIECE)
+UPLOADED = os.urandom(PIECE)
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ async def repeat(unit: Unit, tunnel: Tunnel, *, in_flight: int, seconds: float =
 
 def http_request(path: str, *more: tuple[bytes, bytes], method: bytes = b"GET") -> ConnectRequest:
     """What opens the stream of a request for the bench's hostname."""
-    metadata = ((b"HttpMethod", method), (b"HttpHost", HOST.encode()), *_BROWSER, *more)
+    metadata = ((b"HttpMethod", method), (b"HttpHost", HOST.encode()), *BROWSER, *more)
     return ConnectRequest(dest=f"http://{HOST}{path}", type=ConnectionType.HTTP, metadata=metadata)
 
 
@@ -109,7 +110,7 @@ def upload(size: int) -> Unit:
         stream, left = await open_stream(tunnel, opening), size
         try:
             while left:
-                piece = _PIECE if left >= PIECE else _PIECE[:left]
+                piece = UPLOADED if left >= PIECE else UPLOADED[:left]
                 left -= len(piece)
                 if stream.send_nowait(piece, finish=not left):
                     await stream.drain()
@@ -169,7 +170,7 @@ async def ping_pong(tunnel: Tunnel, *, in_flight: int, seconds: float, destinati
         request = ConnectRequest(
             dest=f"http://{HOST}/ws",
             type=ConnectionType.WEBSOCKET,
-            metadata=((b"HttpMethod", b"GET"), (b"HttpHost", HOST.encode()), *_BROWSER, _KEY),
+            metadata=((b"HttpMethod", b"GET"), (b"HttpHost", HOST.encode()), *BROWSER, _KEY),
         )
         message, size = bytes((0x82, 0x80 | 64)) + b"\0\0\0\0" + bytes(64), 66
     else:

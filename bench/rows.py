@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.stage import set_up
@@ -46,7 +46,7 @@ class Plan:
     def duration(self, section: str, subjects: int) -> float:
         """About how many seconds a section takes."""
         slices = self.rounds * (self.seconds + 0.1) + (self.counting + 1.0 if self.counting else 0.0)
-        steady = {"requests": _REQUESTS, "transfers": _TRANSFERS, "messages": _MESSAGES}
+        steady = {"requests": _REQUESTS, "transfers": _TRANSFERS, "messages": _MESSAGES, "http2": _HTTP2}
         if section in steady:
             return subjects * len(self.connections) * (len(steady[section]) * slices + 3.0)
         if section == "start":
@@ -81,8 +81,9 @@ def _per_unit(figures: dict[str, Any]) -> Iterator[Figure]:
 def _shares(figures: dict[str, Any], count: float, unit: str) -> Iterator[Figure]:
     """What the network carried for each unit, and how much of a core each process had: 1 is all that one process
     without workers can have."""
-    yield f"datagrams out per {unit}", figures["datagrams_out"] / count, ""
-    yield f"datagrams in per {unit}", figures["datagrams_in"] / count, ""
+    if figures["datagrams_out"]:  # none over HTTP/2
+        yield f"datagrams out per {unit}", figures["datagrams_out"] / count, ""
+        yield f"datagrams in per {unit}", figures["datagrams_in"] / count, ""
     for name, share in figures["busy"].items():
         yield f"cores, {name}", share, ""
 
@@ -105,12 +106,13 @@ def _first_byte(figures: dict[str, Any]) -> Iterator[Figure]:
 _REQUESTS = [
     Row(f"HTTP 1 KiB, {n} in flight", {"do": "download", "size": 1024, "in_flight": n}, _per_unit) for n in (1, 16, 64)
 ]
-_REQUESTS.append(Row("streamed response, first byte", {"do": "first_byte"}, _first_byte))
 _TRANSFERS = [
     Row(f"10 MiB {way}, {n} in flight", {"do": f"{way}load", "size": size, "in_flight": n}, _per_megabyte)
     for n in (1, 4)
     for way, size in (("down", DOWN), ("up", UP))
 ]
+_HTTP2 = [replace(row, name=f"over HTTP/2: {row.name}") for row in (*_REQUESTS, *_TRANSFERS)]
+_REQUESTS.append(Row("streamed response, first byte", {"do": "first_byte"}, _first_byte))
 _MESSAGES = [
     Row(f"{kind} 64 B ping-pong, {n} in flight", {"do": "ping_pong", "in_flight": n}, _per_unit, kind == "TCP")
     for n in (1, 32)
@@ -164,6 +166,13 @@ async def lossy_path(subjects: Sequence[Subject], plan: Plan, report: Report) ->
                     report(subject.name, f"30 ms RTT, {loss:.1%} loss, 10 MiB down", _per_megabyte(figures))
 
 
+async def over_http2(subjects: Sequence[Subject], plan: Plan, report: Report) -> None:
+    """The HTTP/2 transport, of ours in the first column whatever its engine, and of a peer."""
+    ours = next((replace(each, engine="http2") for each in subjects if not each.peer), None)
+    pair = [*([ours] if ours else []), *(replace(each, transport="http2") for each in subjects if each.peer)]
+    await _steady(_HTTP2)(pair, replace(plan, edge_engine="http2"), report)
+
+
 def _steady(rows: Sequence[Row]) -> Section:
     """A section of rows that share one connection per subject."""
 
@@ -208,5 +217,6 @@ SECTIONS: dict[str, Section] = {
     "requests": _steady(_REQUESTS),
     "transfers": _steady(_TRANSFERS),
     "messages": _steady(_MESSAGES),
+    "http2": over_http2,
     "loss": lossy_path,
 }

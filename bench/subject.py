@@ -32,6 +32,8 @@ class Subject:
     "Processes of ours."
     peer: str = ""
     "Path of a peer binary; empty for ours."
+    transport: str = "quic"
+    "Of a peer: `quic` or `http2`."
 
     def command(self, folder: Path, *, edges: Sequence[tuple[str, int]], connections: int) -> list[str]:
         """The command line that connects to `edges` with the files in `folder`."""
@@ -39,7 +41,7 @@ class Subject:
         addresses = [part for host, port in edges for part in ("--edge", f"{host}:{port}")]
         common = ["--cacert", ca, "--ha-connections", str(connections), "--loglevel", "error"]
         if self.peer:
-            flags = ["--no-autoupdate", "--no-prechecks", "--metrics", "127.0.0.1:0", "--protocol", "quic"]
+            flags = ["--no-autoupdate", "--no-prechecks", "--metrics", "127.0.0.1:0", "--protocol", self.transport]
             return [self.peer, "tunnel", "--config", config, *addresses, *common, *flags, "run"]
         common += ["--workers", str(self.workers)] if self.workers > 1 else []
         if self.engine == "http2":

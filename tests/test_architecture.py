@@ -46,7 +46,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "capnp": ("protocol/capnp_format/schemas.py",),
     "aioquic": ("transport/", "bench/"),
     "qh3": ("transport/", "bench/"),
-    "h2": ("transport/", "origins/", "edge/", "bench/"),
+    "h2": ("origins/", "edge/", "bench/"),
     "httptools": ("origins/", "edge/", "bench/"),
     "re2": ("ingress/",),
     "yaml": ("connector/", "ingress/config/keys/schema.py"),

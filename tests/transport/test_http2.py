@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from h2.connection import ConnectionState
 
 from pyconnector.transport.errors import ConnectFailed, ConnectionClosed, StreamReset
 from pyconnector.transport.http2 import SERVER_SETTINGS, Http2Stream, connect
@@ -173,12 +172,11 @@ def test_a_leaving_peer_is_sent_nothing_new_and_what_runs_ends(tmp_path: Path) -
         async with http2_pair(tmp_path) as (edge, connector):
             asked = await edge.open_request(HEAD, end=True)
             taken = await connector.accept_stream()
-            connector._h2.close_connection(0, b"see you", last_stream_id=1)
+            connector._core.goodbye(0, b"see you")
             connector._outgoing.flush()
             await until(lambda: edge.goaway is not None, "its goodbye")
             with pytest.raises(ConnectionClosed, match="see you"):
                 await edge.open_request(HEAD)
-            connector._h2.state_machine.state = ConnectionState.SERVER_OPEN
             taken.send_nowait(b"still", finish=True)
             assert await read_all(asked) == b"still"
             assert (await asyncio.wait_for(edge.wait_closed(), 5)).reason == "see you"

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection of either role on the h2 library: many requests, their frames and their credit, and its end.
+"""One HTTP/2 connection of either role: many requests, their frames and their credit, and its end.
 
 What frames cost and mean is read by `incoming`, a slice in each turn of the loop; what is sent is shared out among the
 streams by `outgoing`. Credit goes back as bodies are consumed. A silent peer is asked for a sign of life.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
-
 from pyconnector.transport.buffers.connection import BufferedConnection
 from pyconnector.transport.errors import ConnectionClosed, TransportError
-from pyconnector.transport.http2.engine import start_engine
+from pyconnector.transport.http2.core import Core
+from pyconnector.transport.http2.frames import ErrorCode
 from pyconnector.transport.http2.incoming import Incoming
 from pyconnector.transport.http2.liveness import Liveness
 from pyconnector.transport.http2.outgoing import Outgoing
@@ -24,8 +22,6 @@ from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from h2.events import Event
 
     from pyconnector.transport.buffers.stream import BufferedStream
     from pyconnector.transport.http2.settings import Http2Settings
@@ -68,11 +64,8 @@ class Http2Connection(BufferedConnection):
         self._settings = settings
         self._socket = socket
         self._later = later or self._loop.call_soon
-        self._h2 = start_engine(settings, client=client)
-        self._incoming = Incoming(
-            self._h2, self, client=client, max_frame=settings.max_frame, max_block=settings.max_header_list
-        )
-        self._outgoing = Outgoing(self._h2, socket, self)
+        self._core = Core(settings, client=client)
+        self._outgoing = Outgoing(self._core, socket, self)
         self._next_id = 1
         self.consumed_total = 0
         "Bytes that were taken, or dropped, and that the common window was not opened for yet."
@@ -83,7 +76,10 @@ class Http2Connection(BufferedConnection):
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._bytes_received = 0
         self._liveness = Liveness(self, settings)
-        self._reception = Reception(self._h2, self, self._outgoing, self._liveness, settings)
+        reception = Reception(self._core, self, self._outgoing, self._liveness, settings)
+        self._incoming = Incoming(
+            self, reception.take, client=client, max_frame=settings.max_frame, max_block=settings.max_header_list
+        )
         self.flush()
 
     # -- the socket's reports (see `socket`) ---------------------------------------------------------------------
@@ -153,14 +149,11 @@ class Http2Connection(BufferedConnection):
         return taken
 
     def _begin(self, head: Fields, *, end: bool) -> Http2Stream:
-        stream = Http2Stream(self, self._next_id, None, self._settings.initial_stream_window)
+        stream = Http2Stream(
+            self, self._next_id, None, self._settings.initial_stream_window, self._core.first_send_window
+        )
         self._next_id += 2
-        try:
-            self._h2.send_headers(stream.stream_id, head, end_stream=end)
-        except ProtocolError as error:
-            # Half of the block may be in the state of the compression: nothing after it would be understood.
-            self.fail(ErrorCodes.INTERNAL_ERROR, "a request's head cannot be sent")
-            raise self.closed_error() from error
+        self._core.send_fields(stream.stream_id, head, end=end)
         self.add_stream(stream)
         if end:
             stream.ends_with_head()
@@ -169,7 +162,7 @@ class Http2Connection(BufferedConnection):
 
     @property
     def _has_room(self) -> bool:
-        return len(self.streams) < self._h2.remote_settings.max_concurrent_streams and not self._outgoing.paused
+        return len(self.streams) < self._core.max_streams and not self._outgoing.paused
 
     # -- hooks of BufferedConnection -----------------------------------------------------------------------------
 
@@ -191,7 +184,7 @@ class Http2Connection(BufferedConnection):
 
     def engine_close(self, code: int, reason: str) -> None:
         """See `BufferedConnection`."""
-        self._close_socket(ErrorCodes.NO_ERROR if code == 0 else code, reason)
+        self._close_socket(ErrorCode.NO_ERROR if code == 0 else code, reason)
 
     def statistics(self) -> Statistics:
         """See `Connection.statistics`."""
@@ -225,13 +218,10 @@ class Http2Connection(BufferedConnection):
         if self.streams.get(stream.stream_id) is not stream or self.closed is not None:
             return
         if stream.end_sent:
-            code = ErrorCodes.CANCEL if self.is_client else ErrorCodes.NO_ERROR
+            code = ErrorCode.CANCEL if self.is_client else ErrorCode.NO_ERROR
         else:
-            code = ErrorCodes.CANCEL if self.is_client else ErrorCodes.INTERNAL_ERROR
-        try:
-            self._h2.reset_stream(stream.stream_id, code)
-        except ProtocolError:
-            pass  # it is over for the library
+            code = ErrorCode.CANCEL if self.is_client else ErrorCode.INTERNAL_ERROR
+        self._core.reset(stream.stream_id, code)
         self.over(stream)
         self.flush_soon()
 
@@ -241,11 +231,11 @@ class Http2Connection(BufferedConnection):
             return
         self.consumed_total += count
         if self.consumed_total >= self._settings.connection_window // 4:
-            self._h2.increment_flow_control_window(self.consumed_total)
+            self._core.consumed(self.consumed_total)
             self.consumed_total = 0
             self.flush_soon()
         if stream.stream_id in self.streams and (more := stream.take_credit(self._settings.stream_window)):
-            self._h2.increment_flow_control_window(more, stream.stream_id)
+            self._core.open_window(stream.stream_id, more)
             self.flush_soon()
 
     def data_sent(self) -> None:
@@ -289,7 +279,7 @@ class Http2Connection(BufferedConnection):
             self.streams_available()
         if self.goaway is not None and not self.streams and self.closed is None:
             info = self.goaway
-            self._close_socket(ErrorCodes.NO_ERROR, "")
+            self._close_socket(ErrorCode.NO_ERROR, "")
             self.connection_lost(info)
 
     # -- incoming frames -----------------------------------------------------------------------------------------
@@ -298,7 +288,7 @@ class Http2Connection(BufferedConnection):
         """See `Receiver.now`."""
         return self._loop.time()
 
-    def fail(self, code: ErrorCodes, reason: str) -> None:
+    def fail(self, code: ErrorCode, reason: str) -> None:
         """See `Receiver.fail`."""
         if self.closed is None:
             self._close_socket(code, reason)
@@ -316,7 +306,7 @@ class Http2Connection(BufferedConnection):
             return
         self._pump()
         if self._socket.get_write_buffer_size() > MAX_UNSENT:
-            self.fail(ErrorCodes.ENHANCE_YOUR_CALM, "it does not read what it asks for")
+            self.fail(ErrorCode.ENHANCE_YOUR_CALM, "it does not read what it asks for")
             self._socket.abort()
         elif self._incoming.has_more:
             if not self._held:
@@ -327,14 +317,14 @@ class Http2Connection(BufferedConnection):
             self._held = False
             self._socket.resume_reading()
 
-    def take(self, event: Event) -> int:
-        """See `Receiver.take`."""
-        return 0 if self.closing else self._reception.take(event)
-
     def find(self, stream_id: int) -> Http2Stream | None:
         """Return a stream that is not over."""
         stream = self.streams.get(stream_id)
         return stream if isinstance(stream, Http2Stream) else None
+
+    def is_idle(self, stream_id: int) -> bool:
+        """Whether nobody opened a stream yet."""
+        return self._core.is_idle(stream_id, self._next_id)
 
     def peer_reset(self, stream: Http2Stream, code: int) -> None:
         """The peer gave a stream up, or this side does as if it had."""
@@ -347,9 +337,9 @@ class Http2Connection(BufferedConnection):
         self.streams_available()
         for stream in tuple(self.streams.values()):
             if self.is_client and stream.stream_id > last and isinstance(stream, Http2Stream):
-                self.peer_reset(stream, int(ErrorCodes.REFUSED_STREAM))
+                self.peer_reset(stream, int(ErrorCode.REFUSED_STREAM))
         if (info.code or not self.streams) and self.closed is None:
-            self._close_socket(ErrorCodes.NO_ERROR, "")
+            self._close_socket(ErrorCode.NO_ERROR, "")
             self.connection_lost(info)
 
     def closed_error(self) -> ConnectionClosed:
@@ -365,13 +355,12 @@ class Http2Connection(BufferedConnection):
         super().connection_lost(info)
         self._liveness.end()
 
-    def _close_socket(self, code: ErrorCodes | int, reason: str) -> None:
+    def _close_socket(self, code: ErrorCode | int, reason: str) -> None:
         """Say why, and close so that the peer can still read it. Idempotent."""
         if self.closing:
             return
         self.closing = True
-        if self._h2.state_machine.state.name != "CLOSED":
-            self._h2.close_connection(code, reason.encode()[:MAX_REASON] or None)
+        self._core.goodbye(code, reason.encode()[:MAX_REASON])
         self.flush()
         if not self._socket.is_closing():
             if self._held:
@@ -393,7 +382,7 @@ class Http2Connection(BufferedConnection):
 
     def send_ping(self, data: bytes) -> None:
         """Ask the peer for a sign of life."""
-        self._h2.ping(data)
+        self._core.ping(data)
         self.flush_soon()
 
     def fell_silent(self, reason: str) -> None:

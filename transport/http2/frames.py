@@ -6,19 +6,39 @@ and what a peer may do at all, is decided by these prices.
 
 from __future__ import annotations
 
+import struct
+from enum import IntEnum
 from typing import NamedTuple
 
 #: What HTTP/2 with prior knowledge begins with (RFC 9113 3.4); no HTTP/1.1 request looks like it.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
-PING, WINDOW_UPDATE, CONTINUATION = 6, 8, 9
+PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
 END_STREAM, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x4, 0x8, 0x20
+#: Flag of SETTINGS and PING.
+ACK = 0x1
 
 #: Bytes of a frame's header.
 HEADER = 9
+_FIELDS = struct.Struct(">BHBBL")
 #: Longest payload of a frame unless our settings say otherwise (RFC 9113 4.2).
 MAX_PAYLOAD = 16 * 1024
+
+
+class ErrorCode(IntEnum):
+    """Why a stream or a connection ends (RFC 9113 7), as far as this side says it."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    ENHANCE_YOUR_CALM = 11
 
 
 class FrameTooLarge(Exception):
@@ -93,14 +113,9 @@ class FrameCutter:
         if end is None:
             return None
         buffer, at = self._buffer, self._at
-        frame = RawFrame(
-            buffer[at + 3],
-            buffer[at + 4],
-            int.from_bytes(buffer[at + 5 : at + 9]) & 0x7FFFFFFF,
-            bytes(memoryview(buffer)[at:end]),
-        )
+        _, _, kind, flags, stream_id = _FIELDS.unpack_from(buffer, at)
         self._at = end
-        return frame
+        return RawFrame(kind, flags, stream_id & 0x7FFFFFFF, bytes(memoryview(buffer)[at:end]))
 
     @property
     def has_next(self) -> bool:
@@ -111,11 +126,11 @@ class FrameCutter:
             return True
 
     def _end(self) -> int | None:
-        at = self._at
-        if len(self._buffer) < at + HEADER:
+        at, buffer = self._at, self._buffer
+        if len(buffer) < at + HEADER:
             return None
-        length = int.from_bytes(self._buffer[at : at + 3])
+        length = buffer[at] << 16 | buffer[at + 1] << 8 | buffer[at + 2]
         if length > self._max_payload:
             raise FrameTooLarge(f"a frame of {length} bytes is beyond the limit of {self._max_payload}")
         end = at + HEADER + length
-        return end if len(self._buffer) >= end else None
+        return end if len(buffer) >= end else None

@@ -1,4 +1,4 @@
-"""What the other end sends, frame by frame: what each costs, what it may do at all, and the events it stands for.
+"""What the other end sends, frame by frame: what each costs, and what it may do at all.
 
 Frames that carry nothing but want work have a budget, whatever their kind, and so have requests that are taken back:
 wide ones, for behind one tunnel there are many clients, and whoever sends here has shown who it is. Called by
@@ -9,19 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
-
 from pyconnector.transport.http2 import frames
 from pyconnector.transport.http2.budget import Budget
-from pyconnector.transport.http2.frames import PREFACE, FrameCutter, FrameTooLarge, NoPreface, RawFrame
+from pyconnector.transport.http2.core import ConnectionFault
+from pyconnector.transport.http2.frames import PREFACE, ErrorCode, FrameCutter, FrameTooLarge, NoPreface, RawFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from h2.events import Event
-
-    from pyconnector.transport.http2.engine import Engine
+    from collections.abc import Callable
 
 #: Streams that the peer may take back (CVE-2023-44487): at once, and each second.
 MAX_RESETS, RESETS_A_SECOND = 10_000, 1_000.0
@@ -39,19 +33,19 @@ class Receiver(Protocol):
     def now(self) -> float:
         """Return the loop's time."""
 
-    def take(self, event: Event) -> int:
-        """Do what an event stands for; return how many units of work that was beside the frame's own."""
-
-    def fail(self, code: ErrorCodes, reason: str) -> None:
+    def fail(self, code: ErrorCode, reason: str) -> None:
         """End the connection, because of `reason`."""
 
 
 class Incoming:
     """The reading half of one connection."""
 
-    def __init__(self, engine: Engine, owner: Receiver, *, client: bool, max_frame: int, max_block: int) -> None:
-        self._h2 = engine
+    def __init__(
+        self, owner: Receiver, take: Callable[[RawFrame], int], *, client: bool, max_frame: int, max_block: int
+    ) -> None:
+        """`take` does what a frame stands for (see `Reception.take`)."""
         self._owner = owner
+        self._take = take
         self._cutter = FrameCutter(max_frame, preface=b"" if client else PREFACE)
         self._max_block = max_block
         self._resets = Budget(MAX_RESETS, RESETS_A_SECOND)
@@ -72,7 +66,7 @@ class Incoming:
         try:
             self._cutter.feed(data)
         except NoPreface as error:
-            self._owner.fail(ErrorCodes.PROTOCOL_ERROR, str(error))
+            self._owner.fail(ErrorCode.PROTOCOL_ERROR, str(error))
 
     def work(self, units: int) -> None:
         """Read frames that cost so much (see `RawFrame.cost`), or one more."""
@@ -80,24 +74,23 @@ class Incoming:
         try:
             while used < units and not self._owner.closing and (frame := self._cutter.next()) is not None:
                 used += frame.cost
-                for event in self._read(frame):
-                    used += self._owner.take(event)
+                if self._may_come(frame):
+                    used += self._take(frame)
         except FrameTooLarge as error:
-            self._owner.fail(ErrorCodes.FRAME_SIZE_ERROR, str(error))
-        except (ProtocolError, ValueError, IndexError) as error:
-            # The library has said why in a GOAWAY; the other two come from its HPACK corner cases. Its words may quote
-            # fields, so they are not for a log.
-            self._owner.fail(ErrorCodes.PROTOCOL_ERROR, f"the protocol is broken ({type(error).__name__})")
+            self._owner.fail(ErrorCode.FRAME_SIZE_ERROR, str(error))
+        except ConnectionFault as fault:
+            self._owner.fail(fault.code, str(fault))
 
     def expect_updates(self) -> None:
         """A data frame goes out, for which the peer will open two windows: the stream's, and the common one."""
         self._expected_updates = min(self._expected_updates + 2, MAX_EXPECTED_UPDATES)
 
-    def _read(self, frame: RawFrame) -> Iterable[Event]:
+    def _may_come(self, frame: RawFrame) -> bool:
+        """Count a frame; whether it is within every bound."""
         kind = frame.kind
         if kind in (frames.HEADERS, frames.CONTINUATION):
             if not self._may_gather(frame):
-                return ()
+                return False
         elif kind == frames.DATA:
             if not frame.size and not frame.flags & frames.END_STREAM:
                 self._idle()
@@ -107,7 +100,7 @@ class Incoming:
             self._expected_updates -= 1
         else:
             self._idle(1 + frame.size // 6 if kind == frames.SETTINGS else 1)
-        return () if self._owner.closing else self._h2.receive_data(frame.wire)
+        return not self._owner.closing
 
     def _may_gather(self, frame: RawFrame) -> bool:
         """Whether a part of a header block, or all of it, is within its bounds."""
@@ -115,7 +108,7 @@ class Incoming:
             self._idle()
         self._block += len(frame.wire)
         if self._block > self._max_block:
-            self._owner.fail(ErrorCodes.ENHANCE_YOUR_CALM, f"a header block is beyond {self._max_block} bytes")
+            self._owner.fail(ErrorCode.ENHANCE_YOUR_CALM, f"a header block is beyond {self._max_block} bytes")
             return False
         if frame.flags & frames.END_HEADERS:
             self._block = 0
@@ -127,4 +120,4 @@ class Incoming:
     def _spend(self, budget: Budget, count: int = 1) -> None:
         if not self._owner.closing and not budget.spend(self._owner.now(), count):
             what = "streams are taken back" if budget is self._resets else "frames that carry nothing come"
-            self._owner.fail(ErrorCodes.ENHANCE_YOUR_CALM, f"too many {what}")
+            self._owner.fail(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
-
 if TYPE_CHECKING:
     import asyncio
 
-    from pyconnector.transport.http2.engine import Engine
+    from pyconnector.transport.http2.core import Core
     from pyconnector.transport.http2.stream import Http2Stream
 
 #: Longest data frame that is sent.
@@ -22,6 +19,8 @@ COUNTED_FRAME = 512
 FRAMES_A_TURN = 32
 #: Bytes that are gathered before the socket gets them.
 BATCH = 128 * 1024
+#: What a field section counts of these.
+FIELDS_SIZE = 64
 #: Bytes that the socket takes before streams wait for it.
 WRITE_HIGH_WATER = 256 * 1024
 
@@ -35,19 +34,16 @@ class Sender(Protocol):
     def data_sent(self) -> None:
         """A data frame is out, for which the peer will open two windows."""
 
-    def fail(self, code: ErrorCodes, reason: str) -> None:
-        """End the connection, because of `reason`."""
-
 
 class Outgoing:
     """The sending half of one connection."""
 
-    def __init__(self, engine: Engine, socket: asyncio.Transport, owner: Sender) -> None:
+    def __init__(self, core: Core, socket: asyncio.Transport, owner: Sender) -> None:
         self.paused = False
         "Whether the socket has enough."
         self.written = 0
         "Bytes handed to the socket."
-        self._h2 = engine
+        self._core = core
         self._socket = socket
         self._owner = owner
         self._turn: deque[Http2Stream] = deque()
@@ -107,34 +103,34 @@ class Outgoing:
         return False
 
     def flush(self) -> None:
-        """Hand the socket what the library has queued."""
-        data = self._h2.data_to_send()
+        """Hand the socket what is queued."""
+        data = self._core.take()
         if data and not self._socket.is_closing():
             self.written += len(data)
             self._socket.write(data)
 
     def _send_one(self, stream: Http2Stream) -> int:
-        """Send what comes next on `stream`; return its size, or -1 where the common window is closed."""
-        h2, stream_id = self._h2, stream.stream_id
-        try:
-            if (following := stream.next_fields) is not None:
-                fields, end = following
-                h2.send_headers(stream_id, fields, end_stream=end)
-                stream.fields_sent(end=end)
-                return 64
-            window = h2.local_flow_control_window(stream_id)
-            if window <= 0 and stream.engine_unsent_backlog():
-                if h2.outbound_flow_control_window <= 0:
-                    return -1
-                self._blocked.add(stream)
-                return 0
-            data, end = stream.take_data(max(0, min(window, MAX_FRAME, h2.max_outbound_frame_size)))
-            h2.send_data(stream_id, data, end_stream=end)
-        except ProtocolError as error:
-            # Half of a block may be in the state of the compression: nothing after it would be understood.
-            self._owner.fail(ErrorCodes.INTERNAL_ERROR, f"a frame cannot be sent ({type(error).__name__})")
-            stream.drop_queued()
-            return 0
+        """Send what comes next on `stream`; return its size, or -1 where the common window is closed.
+
+        A head goes together with the first piece behind it.
+        """
+        core, stream_id, size = self._core, stream.stream_id, 0
+        if (following := stream.next_fields) is not None:
+            fields, end = following
+            core.send_fields(stream_id, fields, end=end)
+            stream.fields_sent(end=end)
+            if end or not stream.has_queued or stream.next_fields is not None:
+                return FIELDS_SIZE
+            size = FIELDS_SIZE
+        window = min(core.send_window, stream.send_window)
+        if window <= 0 and stream.engine_unsent_backlog():
+            if core.send_window <= 0:
+                return -1
+            self._blocked.add(stream)
+            return size
+        data, end = stream.take_data(max(0, min(window, MAX_FRAME, core.max_frame)))
+        stream.send_window -= len(data)
+        core.send_data(stream_id, data, end=end)
         if len(data) >= COUNTED_FRAME or (data and not stream.engine_unsent_backlog()):
             self._owner.data_sent()
-        return len(data)
+        return size + len(data)

@@ -53,12 +53,16 @@ class Http2Stream(BufferedStream):
         "head",
         "interim",
         "peer_ended",
+        "receive_window",
+        "send_window",
         "stopped",
         "trailers",
     )
 
-    def __init__(self, connection: Http2Connection, stream_id: int, head: Fields | None, window: int) -> None:
-        """`head` is that of the request, at a server; `window` what the peer may send at first."""
+    def __init__(
+        self, connection: Http2Connection, stream_id: int, head: Fields | None, window: int, send_window: int
+    ) -> None:
+        """`head` is that of the request, at a server; the windows are what the peer and this side may send at first."""
         super().__init__(connection, stream_id)
         self.head = head
         "What the peer's head says: of the request at a server, of the response at a client once it is there."
@@ -69,6 +73,10 @@ class Http2Stream(BufferedStream):
         self.bodiless = False
         "Whether the peer's head was its last word."
         self.interim = 0
+        self.receive_window = window
+        "Bytes of body that the peer may still send."
+        self.send_window = send_window
+        "Bytes of body that this side may still send; below 0 where the peer changed its mind."
         self.peer_ended = False
         self.end_sent = False
         self.stopped = False
@@ -197,6 +205,7 @@ class Http2Stream(BufferedStream):
         credit, self._credit = self._credit, 0
         more = min(self._window, largest - self._window)
         self._window += more
+        self.receive_window += credit + more
         return credit + more
 
     def peer_gone(self, code: int) -> None:

@@ -20,8 +20,8 @@ from pyconnector.transport.http2.budget import Budget
 from pyconnector.transport.http2.frames import FrameCutter, FrameTooLarge, RawFrame
 
 if TYPE_CHECKING:
+    from pyconnector.edge.visitors.http2.lasting import Engine
     from pyconnector.edge.visitors.http2.stream import VisitorStream
-    from pyconnector.transport.http2.engine import Engine
 
     Fields = list[tuple[bytes, bytes]]
 

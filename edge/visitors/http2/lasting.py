@@ -1,4 +1,4 @@
-"""The h2 library as both ends need it: a life after GOAWAY, streams counted without a walk over all of them, and field
+"""The h2 library as visitors need it: a life after GOAWAY, streams counted without a walk over all of them, and field
 sections that it decodes but does not judge, because what it finds wrong ends the connection.
 """
 
@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection, H2ConnectionStateMachine
-from h2.settings import SettingCodes, Settings
-from hpack import Decoder, Encoder, HeaderTuple, HPACKDecodingError
-
-from pyconnector.transport.http2.frames import PREFACE
+from hpack import Decoder, HeaderTuple, HPACKDecodingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from h2.events import Event
 
-    from pyconnector.transport.http2.settings import Http2Settings
 
 #: Streams of h2 between two sweeps of those that are over, beside twice those that were left by the last.
 SWEEP_AFTER = 64
@@ -73,40 +69,6 @@ class Engine(H2Connection):
     def _need_not_count(self, limit: int) -> bool:
         # The library walks over all streams for every new one, to count them and to drop those that are over.
         return len(self.streams) < min(self._sweep_at, limit)
-
-
-def start_engine(settings: Http2Settings, *, client: bool) -> Engine:
-    """Return an engine that has its first frames ready to send."""
-    engine = Engine(client=client, max_decoded=settings.max_header_list)
-    engine.encoder = PlainEncoder()
-    values = {
-        SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_header_list,
-        SettingCodes.INITIAL_WINDOW_SIZE: settings.initial_stream_window,
-        SettingCodes.MAX_FRAME_SIZE: settings.max_frame,
-    }
-    if client:
-        values[SettingCodes.ENABLE_PUSH] = 0
-    else:
-        values[SettingCodes.MAX_CONCURRENT_STREAMS] = settings.max_streams
-    # As initial values: what is merely assigned would wait for a second SETTINGS frame.
-    engine.local_settings = Settings(client=client, initial_values=values)
-    engine.initiate_connection()
-    if not client:
-        # What was said is not what the library enforces: it would end the connection over the first stream too many.
-        values[SettingCodes.MAX_CONCURRENT_STREAMS] = 2 * settings.max_streams
-        engine.local_settings = Settings(client=False, initial_values=values)
-        engine.receive_data(PREFACE)  # `incoming` looks for it
-    engine.max_inbound_frame_size = settings.max_frame
-    engine.increment_flow_control_window(settings.connection_window - 65_535)
-    return engine
-
-
-class PlainEncoder(Encoder):
-    """Encodes fields without Huffman's code, which takes Python some 0.1 microseconds a byte and saves a quarter."""
-
-    def encode(self, headers: Iterable[object], huffman: bool = False) -> bytes:
-        """See `hpack.Encoder.encode`."""
-        return super().encode(headers, huffman=False)  # type: ignore[arg-type]
 
 
 class _Sections(Decoder):
