@@ -10,6 +10,7 @@ from pyconnector.control.api.guard import Failures, Served
 from pyconnector.control.files import make_directory, write_secret
 from pyconnector.control.key_rotation import KeyRotation
 from pyconnector.control.login.cert_pem import OriginCert, encode
+from pyconnector.control.login.transfers import Transfers
 from pyconnector.control.page.sessions import Sessions
 from pyconnector.control.quick import QuickService
 from pyconnector.control.server import ApiServer
@@ -126,15 +127,17 @@ class ControlPlane:
         rotation.start()
         feed = ChangeFeed(database)
         await feed.start()
+        transfers = Transfers()
         served = Served(
             database=database, feed=feed, installation=self.installation, authority=authority, quick=quick,
-            sessions=Sessions(), failures=Failures(),
+            sessions=Sessions(), transfers=transfers, failures=Failures(),
             hostnames=frozenset(name.lower() for name in settings.hostnames),
         )  # fmt: skip
         server = ApiServer(make_app(served))
         self._exit.push_async_callback(server.close)
-        # Closed before the server: edges that wait for a change would keep it from ending.
+        # Closed before the server: who waits for a change or a certificate would keep it from ending.
         self._exit.push_async_callback(feed.close)
+        self._exit.callback(transfers.close)
         self.address = await server.start(*settings.address)
 
     async def _authority(self, database: Database) -> MeshAuthority:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from pyconnector.connector.cli.access.commands import access_group, forward_group
 from pyconnector.connector.cli.audit.commands import audit_group
@@ -26,9 +27,9 @@ _ALLOW = click.option(
 #: Commands that flags may stand before.
 _TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready", "diag", "service"})
 #: Commands of the reference that are about its provider's account.
-_OF_THE_PROVIDER = frozenset({"login", "health"})
+_OF_THE_PROVIDER = frozenset({"health"})
 #: Commands of `connector.cli.account`, which is loaded when one of them is run.
-_OF_AN_ACCOUNT = ("cleanup", "create", "delete", "info", "list", "route", "token", "vnet")
+_OF_AN_ACCOUNT = ("cleanup", "create", "delete", "info", "list", "login", "route", "token", "vnet")
 
 
 #: Name under which scripts and service files of the reference start it, through a link.
@@ -274,8 +275,14 @@ def tunnel_group(context: click.Context, /, config_path: str | None, **given: An
         _quick_tunnel(context.obj, flags)
 
 
+def _tunnel_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from pyconnector.connector.cli.account.completion import TUNNELS, offering
+
+    return offering(TUNNELS)(context, parameter, incomplete)
+
+
 @tunnel_group.command("run", cls=FlagCommand)
-@click.argument("tunnel", required=False)
+@click.argument("tunnel", required=False, shell_complete=_tunnel_names)
 @_CONFIG
 @_ALLOW
 @click.pass_context

@@ -25,6 +25,8 @@ from pyconnector.control.api.routes import (
     tunnels,
     virtual_networks,
 )
+from pyconnector.control.login import routes as login
+from pyconnector.control.page import login as login_page
 from pyconnector.control.page import routes as page
 
 if TYPE_CHECKING:
@@ -62,5 +64,7 @@ def _application() -> FastAPI:
     app.include_router(clients)
     app.include_router(edges.router, prefix=EDGE_PREFIX)
     app.include_router(quick.router)
+    app.include_router(login.router)
     app.include_router(page.router)
+    app.include_router(login_page.router)
     return app

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from pyconnector.control.login.transfers import Transfers
     from pyconnector.control.page.sessions import Sessions
     from pyconnector.control.quick import QuickService
     from pyconnector.control.store.database import Database
@@ -50,6 +51,7 @@ class Served:
     authority: MeshAuthority
     quick: QuickService
     sessions: Sessions
+    transfers: Transfers
     failures: Failures
     "Invalid tokens, by address, of API and page together."
     hostnames: frozenset[str]

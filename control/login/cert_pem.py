@@ -18,11 +18,15 @@ class OriginCert:
     zone_id: str
     account_id: str
     api_token: str = field(repr=False)
+    api_url: str = ""
+    "Base of the API that the token is for: read by our own commands, passed over by the reference."
+    endpoint: str = ""
 
 
 def encode(cert: OriginCert) -> str:
     """Return the text of the file."""
     fields = {"zoneID": cert.zone_id, "accountID": cert.account_id, "apiToken": cert.api_token}
+    fields |= {name: value for name, value in (("endpoint", cert.endpoint), ("apiURL", cert.api_url)) if value}
     payload = base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode("ascii")
     lines = "\n".join(textwrap.wrap(payload, _COLUMNS))
     return f"-----BEGIN {_TYPE}-----\n{lines}\n-----END {_TYPE}-----\n"

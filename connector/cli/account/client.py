@@ -14,6 +14,8 @@ from urllib.parse import quote, urlencode
 from pyconnector.connector.version import VERSION
 
 BASE_URL = "https://api.cloudflare.com/client/v4"
+#: Where the API of a control plane is.
+CLIENT_PREFIX = "/client/v4"
 FED_URL = "https://api.fed.cloudflare.com/client/v4"
 #: Seconds for one request.
 TIMEOUT = 15.0
@@ -28,9 +30,11 @@ class ApiError(Exception):
     """A request failed; the text says why without saying what was wanted."""
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    # A token must not follow where an answer points to.
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for a failure: a token must not follow where an answer points to."""
+
     def redirect_request(self, *_: Any) -> None:
+        """See `urllib.request.HTTPRedirectHandler`."""
         return None
 
 
@@ -42,13 +46,14 @@ class ApiClient:
     token: str = field(repr=False)
     account_id: str
     zone_id: str
+    timeout: float = TIMEOUT
     _opener: urllib.request.OpenerDirector = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),  # as the reference: the API is asked directly
             urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-            _NoRedirect(),
+            NoRedirect(),
         )
 
     def account(self, path: str) -> str:
@@ -101,7 +106,7 @@ class ApiClient:
             data = b""
         try:
             request = urllib.request.Request(url, data=data, headers=headers, method=method)
-            with self._opener.open(request, timeout=TIMEOUT) as response:
+            with self._opener.open(request, timeout=self.timeout) as response:
                 return _parsed(response.status, response.reason, response.read(MAX_ANSWER), True, operation)
         except urllib.error.HTTPError as error:
             is_json = error.headers.get_content_type() == "application/json"

@@ -1,22 +1,19 @@
-"""Names, IP routes and virtual networks: route dns, route ip, vnet."""
+"""IP routes and virtual networks: route ip, vnet."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 import click
-import idna
 
 from pyconnector.connector.cli.account import output
 from pyconnector.connector.cli.account.client import ApiClient, ApiError
 from pyconnector.connector.cli.account.errors import CommandFailed
-from pyconnector.connector.cli.account.tunnels import find, say
+from pyconnector.connector.cli.account.lookup import find
 
-_HOSTNAME = re.compile(r"[*_a-zA-Z0-9][-_.a-zA-Z0-9]*")
 _ROUTE_COLUMNS = (
     "ID", "NETWORK", "VIRTUAL NET ID", "COMMENT", "TUNNEL ID", "TUNNEL NAME", "CREATED", "DELETED",
 )  # fmt: skip
@@ -24,45 +21,26 @@ _NETWORK_COLUMNS = ("ID", "NAME", "IS DEFAULT", "COMMENT", "CREATED", "DELETED")
 _NIL = str(UUID(int=0))
 
 
-def route_dns(client: ApiClient, tunnel: str, hostname: str, *, overwrite: bool) -> None:
-    """Lead a hostname to a tunnel.
-
-    Raises:
-        CommandFailed: there is no such tunnel, that is no hostname, or it leads elsewhere.
-    """
-    tunnel_id = find(client, tunnel)
-    if not is_hostname(hostname):
-        raise CommandFailed(f"{hostname} is not a valid hostname")
-    body = {"type": "dns", "user_hostname": hostname, "overwrite_existing": overwrite}
-    try:
-        result = client.call("add route", "PUT", client.zone(f"tunnels/{tunnel_id}/routes"), body) or {}
-    except ApiError as error:
-        raise CommandFailed(f"Failed to add route: {error}") from None
-    name = result.get("name") or hostname
-    sentences = {
-        "new": f"Added CNAME {name} which will route to this tunnel",
-        "updated": f"{name} updated to route to your tunnel",
-        "unchanged": f"{name} is already configured to route to your tunnel",
-    }
-    say(sentences.get(str(result.get("cname")), f"{name} leads to your tunnel"), tunnelID=tunnel_id)
-
-
-def add_route(client: ApiClient, network: str, tunnel: str, comment: str, vnet: str | None) -> None:
+def add_route(client: ApiClient, network: str, tunnel: str, comment: str, vnet: str | None, *, form: str = "") -> None:
     """Make a route for a network.
 
     Raises:
         CommandFailed: that is no network, there is no such tunnel or virtual network, or there is a route.
     """
+    output.check_form(form)
     parsed = _network(network)
     tunnel_id = find(client, tunnel, "Invalid tunnel: ")
     body = {"network": str(parsed), "tunnel_id": tunnel_id, "comment": comment}
     if vnet is not None:
         body["virtual_network_id"] = find_network(client, vnet)
     try:
-        client.call("add route", "POST", client.account("teamnet/routes"), body)
+        made = client.call("add route", "POST", client.account("teamnet/routes"), body)
     except ApiError as error:
         raise CommandFailed(f"API error: Failed to add route: {error}") from None
-    click.echo(f"Successfully added route for {parsed} over tunnel {tunnel_id}")
+    if form:
+        _print_route(form, made)
+    else:
+        click.echo(f"Successfully added route for {parsed} over tunnel {tunnel_id}")
 
 
 def show_routes(client: ApiClient, form: str, **query: str | None) -> None:
@@ -85,12 +63,13 @@ def show_routes(client: ApiClient, form: str, **query: str | None) -> None:
         )
 
 
-def delete_route(client: ApiClient, route: str, vnet: str | None) -> None:
+def delete_route(client: ApiClient, route: str, vnet: str | None, *, form: str = "") -> None:
     """Delete a route, by its id or its network.
 
     Raises:
         CommandFailed: there is no such route.
     """
+    output.check_form(form)
     try:
         route_id = str(UUID(route))
     except ValueError:
@@ -106,15 +85,19 @@ def delete_route(client: ApiClient, route: str, vnet: str | None) -> None:
         client.call("delete route", "DELETE", client.account(f"teamnet/routes/{route_id}"))
     except ApiError as error:
         raise CommandFailed(f"API error: Failed to delete route: {error}") from None
-    click.echo(f"Successfully deleted route with ID {route_id}")
+    if form:
+        output.print_structured(form, {"id": route_id}, {"id": route_id})
+    else:
+        click.echo(f"Successfully deleted route with ID {route_id}")
 
 
-def route_of(client: ApiClient, address: str, vnet: str | None) -> None:
+def route_of(client: ApiClient, address: str, vnet: str | None, *, form: str = "") -> None:
     """Print the route that an address takes.
 
     Raises:
         CommandFailed: that is no address, or it could not be asked.
     """
+    output.check_form(form)
     try:
         ipaddress.ip_address(address)
     except ValueError:
@@ -125,23 +108,31 @@ def route_of(client: ApiClient, address: str, vnet: str | None) -> None:
         row = client.call("get route by IP", "GET", path, virtual_network_id=vnet_id)
     except ApiError as error:
         raise CommandFailed(f"API error: Failed to get route by IP: {error}") from None
-    if not row or row.get("tunnel_id", _NIL) == _NIL:
+    is_none = not row or row.get("tunnel_id", _NIL) == _NIL
+    if form:
+        _print_route(form, None if is_none else row)
+    elif is_none:
         click.echo(f"No route matches the IP {address}")
     else:
         _print_routes([row])
 
 
-def add_network(client: ApiClient, name: str, comment: str, *, is_default: bool) -> None:
+def add_network(client: ApiClient, name: str, comment: str, *, is_default: bool, form: str = "") -> None:
     """Make a virtual network.
 
     Raises:
         CommandFailed: it could not be made.
     """
+    output.check_form(form)
     body = {"name": name, "comment": comment, "is_default_network": is_default}
     try:
         made = client.call("add virtual network", "POST", client.account("teamnet/virtual_networks"), body)
     except ApiError as error:
         raise CommandFailed(f"Could not add virtual network: Failed to add virtual network: {error}") from None
+    if form:
+        told = _network_json(made)
+        output.print_structured(form, told, _network_yaml(told))
+        return
     default = " (as the new default for this account) " if made.get("is_default_network") else ""
     click.echo(
         f"Successfully added virtual 'network' {made['name']} with ID: {made['id']}{default}\n"
@@ -159,15 +150,7 @@ def list_networks(client: ApiClient, form: str, **query: str | None) -> None:
     rows = _networks(client, **query)
     if form:
         told = [_network_json(row) for row in rows]
-        names = {"is_default_network": "isdefault", "created_at": "createdat", "deleted_at": "deletedat"}
-        plain = [
-            {
-                names.get(name, name): output.Moment(value) if name.endswith("_at") else value
-                for name, value in row.items()
-            }
-            for row in told
-        ]
-        output.print_structured(form, told, plain)
+        output.print_structured(form, told, [_network_yaml(row) for row in told])
     elif rows:
         cells = [
             (
@@ -184,32 +167,42 @@ def list_networks(client: ApiClient, form: str, **query: str | None) -> None:
         )
 
 
-def delete_network(client: ApiClient, name: str, *, force: bool) -> None:
+def delete_network(client: ApiClient, name: str, *, force: bool, form: str = "") -> None:
     """Delete a virtual network, with `force` its routes too.
 
     Raises:
         CommandFailed: there is none, or it is in use.
     """
-    path = client.account(f"teamnet/virtual_networks/{find_network(client, name)}")
+    output.check_form(form)
+    network_id = find_network(client, name)
+    path = client.account(f"teamnet/virtual_networks/{network_id}")
     try:
         client.call("delete virtual network", "DELETE", path, force="true" if force else None)
     except ApiError as error:
         raise CommandFailed(f"API error: Failed to delete virtual network: {error}") from None
-    click.echo(f"Successfully deleted virtual network '{name}'")
+    if form:
+        output.print_structured(form, {"id": network_id}, {"id": network_id})
+    else:
+        click.echo(f"Successfully deleted virtual network '{name}'")
 
 
-def update_network(client: ApiClient, name: str, changes: dict[str, object]) -> None:
+def update_network(client: ApiClient, name: str, changes: dict[str, object], *, form: str = "") -> None:
     """Change what is given of a virtual network.
 
     Raises:
         CommandFailed: there is none, or it cannot be changed so.
     """
+    output.check_form(form)
     path = client.account(f"teamnet/virtual_networks/{find_network(client, name)}")
     try:
-        client.call("update virtual network", "PATCH", path, changes)
+        changed = client.call("update virtual network", "PATCH", path, changes)
     except ApiError as error:
         raise CommandFailed(f"API error: Failed to update virtual network: {error}") from None
-    click.echo(f"Successfully updated virtual network '{name}'")
+    if form:
+        told = _network_json(changed)
+        output.print_structured(form, told, _network_yaml(told))
+    else:
+        click.echo(f"Successfully updated virtual network '{name}'")
 
 
 def find_network(client: ApiClient, name: str) -> str:
@@ -254,6 +247,11 @@ def _print_routes(rows: list[dict[str, Any]]) -> None:
     click.echo(output.table(_ROUTE_COLUMNS, cells), nl=False)
 
 
+def _print_route(form: str, row: dict[str, Any] | None) -> None:
+    told = None if row is None else _route_json(row)
+    output.print_structured(form, told, None if told is None else _route_yaml(told))
+
+
 def _route_json(row: dict[str, Any]) -> dict[str, Any]:
     told = {name: row[name] for name in ("id", "network", "tunnel_id")}
     if row.get("virtual_network_id"):
@@ -289,6 +287,13 @@ def _network_json(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _network_yaml(row: dict[str, Any]) -> dict[str, Any]:
+    names = {"is_default_network": "isdefault", "created_at": "createdat", "deleted_at": "deletedat"}
+    return {
+        names.get(name, name): output.Moment(value) if name.endswith("_at") else value for name, value in row.items()
+    }
+
+
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         if "/" not in text:
@@ -296,15 +301,3 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise CommandFailed(f"Invalid network CIDR: invalid CIDR address: {text}") from None
-
-
-def is_hostname(text: str) -> bool:
-    """Return whether a text is a hostname, perhaps behind `*.`."""
-    star, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)
-    try:
-        encoded = name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
-    except idna.IDNAError:
-        return False
-    labels = encoded.removesuffix(".").split(".")
-    fits = all(0 < len(label) <= 63 for label in labels) and len(encoded) <= 253
-    return fits and _HOSTNAME.fullmatch(star + encoded) is not None

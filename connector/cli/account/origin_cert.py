@@ -28,6 +28,8 @@ class OriginCert:
     account_id: str
     api_token: str = field(repr=False)
     endpoint: str = ""
+    api_url: str = ""
+    "The API that the token is for, where the file says so; empty: the provider's."
 
 
 def find_origin_cert(given: str | None) -> OriginCert:
@@ -77,11 +79,16 @@ def parse_origin_cert(text: str, path: Path) -> OriginCert:
     try:
         fields = json.loads(base64.b64decode("".join(tokens[0].split()), validate=True))
         zone, account, token = (fields[name] for name in ("zoneID", "accountID", "apiToken"))
-        endpoint = fields.get("endpoint") or ""
-        if not all(isinstance(value, str) for value in (zone, account, token, endpoint)) or not zone or not token:
+        endpoint, api_url = fields.get("endpoint") or "", fields.get("apiURL") or ""
+        texts = (zone, account, token, endpoint, api_url)
+        if not all(isinstance(value, str) for value in texts) or not zone or not token:
             raise ValueError
     except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CommandFailed(f"{path}: missing token in the certificate") from None
     if not account:
         raise CommandFailed(f"{path}: it names no account: log in again")
-    return OriginCert(path=path, zone_id=zone, account_id=account, api_token=token, endpoint=endpoint.lower())
+    if api_url and not api_url.startswith(("http://", "https://")):
+        raise CommandFailed(f"{path}: its apiURL is no http:// or https:// address")
+    return OriginCert(
+        path=path, zone_id=zone, account_id=account, api_token=token, endpoint=endpoint.lower(), api_url=api_url
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyconnector.connector.cli.account import networks
+from pyconnector.connector.cli.account import names
 from pyconnector.connector.cli.account.errors import CommandFailed
 from pyconnector.ingress import IngressError, parse_ingress
 
@@ -23,7 +23,7 @@ def rules_for(hostname: str, service: str) -> list[dict[str, Any]]:
     Raises:
         CommandFailed: no connector could use them; told before a tunnel is made.
     """
-    if not networks.is_hostname(hostname):
+    if not names.is_hostname(hostname):
         raise CommandFailed(f"--route: {hostname} is not a valid hostname")
     rules = [{"hostname": hostname, "service": service}, {"service": "http_status:404"}]
     try:
@@ -39,7 +39,7 @@ def finish(client: ApiClient, tunnel_id: str, credentials: Path, rules: list[dic
     Raises:
         CommandFailed: one of both could not be done; the tunnel stays.
     """
-    networks.route_dns(client, tunnel_id, rules[0]["hostname"], overwrite=False)
+    names.route_dns(client, tunnel_id, rules[0]["hostname"], overwrite=False)
     path = credentials.with_suffix(".yml")
     # JSON is YAML, and its quoting fits every path.
     lines = [f"tunnel: {tunnel_id}", f"credentials-file: {json.dumps(str(credentials.absolute()))}", "ingress:"]

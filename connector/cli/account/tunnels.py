@@ -18,6 +18,7 @@ import click
 from pyconnector.connector.cli.account import output
 from pyconnector.connector.cli.account.client import ApiClient, ApiError
 from pyconnector.connector.cli.account.errors import CommandFailed
+from pyconnector.connector.cli.account.lookup import find, find_all, is_uuid, say
 from pyconnector.connector.config.credentials import find_file
 
 #: Bytes of a secret.
@@ -52,7 +53,7 @@ def create(
     prefix = "failed to create tunnel: "
     if not name:
         raise CommandFailed(prefix + "Create Tunnel API call failed: tunnel name required")
-    if _is_uuid(name):
+    if is_uuid(name):
         raise CommandFailed(prefix + "Create Tunnel API call failed: you cannot use UUIDs as tunnel names")
     output.check_form(form, prefix)
     raw = _secret(secret)
@@ -191,12 +192,16 @@ def info(client: ApiClient, name: str, *, form: str) -> None:
     click.echo(output.table(_INFO_COLUMNS, cells), nl=False)
 
 
-def delete(client: ApiClient, names: list[str], *, force: bool, credentials: str | None) -> None:
-    """Delete tunnels, and their credentials files where they are found.
+def delete(
+    client: ApiClient, names: list[str], *, force: bool, credentials: str | None, beside: Path, form: str = ""
+) -> None:
+    """Delete tunnels, and their credentials files where they are found: in `beside` first, where `create` left them.
 
     Raises:
         CommandFailed: one could not be deleted; those before it are.
     """
+    output.check_form(form)
+    deleted = []
     for tunnel_id in find_all(client, names):
         path = client.account(f"cfd_tunnel/{tunnel_id}")
         try:
@@ -211,32 +216,43 @@ def delete(client: ApiClient, names: list[str], *, force: bool, credentials: str
             client.call("delete tunnel", "DELETE", path, cascade="true" if force else None)
         except ApiError as error:
             raise CommandFailed(f"Error deleting tunnel {tunnel_id}: Failed to delete tunnel: {error}") from None
-        file = credentials or find_file(UUID(tunnel_id))
+        own = beside / f"{tunnel_id}.json"
+        file = credentials or (str(own) if own.is_file() else find_file(UUID(tunnel_id)))
         if file is not None:
             Path(file).expanduser().unlink(missing_ok=True)
+        deleted.append({"id": tunnel_id, "name": tunnel.get("name") or ""})
+    if form:
+        output.print_structured(form, deleted, deleted)
 
 
-def clean_up(client: ApiClient, names: list[str], *, connector_id: str | None) -> None:
+def clean_up(client: ApiClient, names: list[str], *, connector_id: str | None, form: str = "") -> None:
     """Close the connections of tunnels. What the API refuses is told and passed over.
 
     Raises:
         CommandFailed: there is no such tunnel.
     """
+    output.check_form(form)
+    told = []
     for tunnel_id in find_all(client, names):
         say(f"Cleanup connection for tunnel {tunnel_id}")
         path = client.account(f"cfd_tunnel/{tunnel_id}/connections")
         try:
             client.call("cleanup connections", "DELETE", path, client_id=connector_id)
+            told.append({"id": tunnel_id, "error": ""})
         except ApiError as error:
+            told.append({"id": tunnel_id, "error": str(error)})
             say(f"Error cleaning up connections for tunnel {tunnel_id}: {error}", level="ERR")
+    if form:
+        output.print_structured(form, told, told)
 
 
-def token(client: ApiClient, name: str, *, path: str | None) -> None:
+def token(client: ApiClient, name: str, *, path: str | None, form: str = "") -> None:
     """Print what a connector of a tunnel is started with, or write it as a credentials file.
 
     Raises:
         CommandFailed: there is no such tunnel, or the file is there already.
     """
+    output.check_form(form)
     tunnel_id = find(client, name, "error parsing tunnel ID: ")
     try:
         text = client.call("get tunnel token", "GET", client.account(f"cfd_tunnel/{tunnel_id}/token"))
@@ -249,58 +265,19 @@ def token(client: ApiClient, name: str, *, path: str | None) -> None:
         raise CommandFailed("Failed to get tunnel token: what came is none") from None
     if path is None:
         again = {"a": account, "s": secret, "t": found, **({"e": fields["e"]} if fields.get("e") else {})}
-        click.echo(base64.b64encode(json.dumps(again, separators=(",", ":")).encode()).decode("ascii"))
+        text = base64.b64encode(json.dumps(again, separators=(",", ":")).encode()).decode("ascii")
+        if form:
+            output.print_structured(form, {"token": text}, {"token": text})
+        else:
+            click.echo(text)
         return
     try:
         write_credentials(Path(path).expanduser(), account, found, raw)
     except OSError as error:
         reason = f"{path} already exists" if isinstance(error, FileExistsError) else error.strerror or error
         raise CommandFailed(f"error writing token credentials to JSON file in path {path}: {reason}") from None
-
-
-def find(client: ApiClient, name: str, prefix: str = "") -> str:
-    """Return the id of a tunnel that is named by it or by its name.
-
-    Raises:
-        CommandFailed: there is not exactly one.
-    """
-    if _is_uuid(name):
-        return str(UUID(name))
-    rows = _named(client, name)
-    if len(rows) != 1:
-        raise CommandFailed(f"{prefix}{name} is neither the ID nor the name of any of your tunnels")
-    return str(rows[0]["id"])
-
-
-def find_all(client: ApiClient, names: list[str]) -> list[str]:
-    """Return the ids of tunnels, those given by id first.
-
-    Raises:
-        CommandFailed: a name is not that of exactly one.
-    """
-    ids = [str(UUID(name)) for name in names if _is_uuid(name)]
-    for name in names:
-        if not _is_uuid(name):
-            rows = _named(client, name)
-            if len(rows) != 1:
-                raise CommandFailed(f"there should only be 1 non-deleted Tunnel named {name}")
-            ids.append(str(rows[0]["id"]))
-    return ids
-
-
-def say(text: str, level: str = "INF", **fields: str) -> None:
-    """Print a line of the log on stderr, as the reference tells what it did."""
-    import datetime
-
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    click.echo(" ".join([now, level, text, *[f"{name}={value}" for name, value in fields.items()]]), err=True)
-
-
-def _named(client: ApiClient, name: str) -> list[dict[str, Any]]:
-    try:
-        return client.pages("list tunnels", client.account("cfd_tunnel"), is_deleted="false", name=name)
-    except ApiError as error:
-        raise CommandFailed(f"Error Parsing page 1: REST request failed: {error}") from None
+    if form:
+        output.print_structured(form, {"credentials_file": path}, {"credentials_file": path})
 
 
 def _secret(text: str | None) -> bytes:
@@ -353,11 +330,3 @@ def _tunnel_yaml(row: dict[str, Any]) -> dict[str, Any]:
         for entry in row["connections"]
     ]
     return told
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from pyconnector.control.store.errors import Conflict, Invalid, NotFound
 from pyconnector.control.store.models import DnsRecord, Zone
 from pyconnector.control.store.objects import tunnels
 from pyconnector.control.store.objects.names import TUNNEL_SUFFIX, name_in_zone
-from pyconnector.control.store.pages import Page, PageRequest, fetch_page
+from pyconnector.control.store.pages import MAX_PER_PAGE, Page, PageRequest, fetch_page
 from pyconnector.control.store.work import Entry
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ async def zone_of(session: AsyncSession, account_id: str, zone_id: str) -> Zone:
     if zone is None or zone.account_id != account_id:
         raise NotFound("There is no zone of that id.", 1001)
     return zone
+
+
+async def zones_of(session: AsyncSession, account_id: str) -> list[Zone]:
+    """Return the zones of an account by name, as many as a page may list. Cancel changes nothing."""
+    statement = select(Zone).where(Zone.account_id == account_id).order_by(Zone.name).limit(MAX_PER_PAGE)
+    return list((await session.execute(statement)).scalars())
 
 
 async def find(session: AsyncSession, zone: Zone, record_id: str) -> DnsRecord:

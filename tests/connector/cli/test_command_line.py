@@ -76,7 +76,7 @@ def test_a_switch_that_is_neither_true_nor_false_is_an_error(tmp_path: Path) -> 
         ("tunnel --hello-world --quick-service nonsense", "--quick-service is a URL"),
         ("tunnel", "tunnel needs a command: `tunnel run` connects"),
         ("tunnel health", "`tunnel health` is about an account of the provider"),
-        ("tunnel login", "`pyconnector edge new-tunnel FILE`"),
+        ("tunnel health", "`pyconnector edge new-tunnel FILE`"),
         ("--loglevel debug edge", "no flags can stand before the command edge"),
         ("tunnel ready", "--metrics"),
         ("ready --metrics localhost:0", "stands for any free port"),
