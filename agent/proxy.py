@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from pyconnector.agent.client import MeshError
 from pyconnector.agent.split import Includes
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.proxying.handshake import Connect, Credentials, HandshakeError, Verdict
+from pyconnector.protocol.proxying.handshake import AccessToken, Connect, Credentials, HandshakeError, Verdict
 from pyconnector.protocol.proxying.http_connect import MAX_HEAD, HttpConnect
 from pyconnector.protocol.proxying.http_forward import turn_to_server
 from pyconnector.protocol.proxying.socks5 import VERSION, Socks5
@@ -137,8 +137,8 @@ async def _handshake(handshake: Handshake, first: bytes, near: Pair) -> tuple[st
     while True:
         event = handshake.feed(data)
         writer.write(handshake.bytes_to_send())
-        if isinstance(event, Credentials):
-            writer.write(handshake.authenticated(True))
+        if isinstance(event, Credentials | AccessToken):
+            writer.write(handshake.authenticated())
             data = b""
         elif isinstance(event, Connect):
             return event.host, event.port, handshake.leftover

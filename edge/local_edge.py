@@ -90,8 +90,8 @@ class LocalEdge:
         )
         "Who may pass, once a control plane has told it."
         self.audit = None if settings.audit is None else AuditLog(settings.audit)
-        watch = Watch(self.gate, self.audit, settings.location)
-        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location, watch)
+        self._watch = Watch(self.gate, self.audit, settings.location)
+        self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location, self._watch)
         self._exit = contextlib.AsyncExitStack()
         self._running = False
 
@@ -237,10 +237,7 @@ class LocalEdge:
             raise SettingsError("a gateway needs private routes, or a control plane that has them")
         authority = self._authority if settings.own_certificate else None
         bound = (self.settings.address, self.settings.visitors.address)
-        self.gateway = open_gateway(
-            settings, self.private, authority, self.settings.location, bound,
-            access=self.follower.directory.access if self.follower is not None else None,
-        )  # fmt: skip
+        self.gateway = open_gateway(settings, self.private, authority, self._watch, bound)
         self._exit.push_async_callback(self.gateway.close)
         await self.gateway.start(settings.http, settings.socks)
 

@@ -262,6 +262,8 @@ class EdgeSettings:
             raise SettingsError(f"{self.location!r} is no name for an edge: use letters, digits, - and _")
         if self.directory is not None and (self.private_routes or self.private_hostnames):
             raise SettingsError("an edge that follows a control plane knows its private routes from there")
+        if self.directory is not None and self.gateway is not None and (self.gateway.tokens or self.gateway.rules):
+            raise SettingsError("an edge that follows a control plane knows tokens and network rules from there")
         seen: set[UUID] = set()
         for tunnel in self.tunnels:
             if tunnel.tunnel_id in seen:

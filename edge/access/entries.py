@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pyconnector.identity.applications.application import Application, ApplicationError, parse_application
+from pyconnector.identity.network_rules import NetworkRule, RuleError, parse_rule
 from pyconnector.identity.policies.policy import Policy, parse_group, parse_policy
 from pyconnector.identity.policies.rules import Group, PolicyError
 from pyconnector.identity.service_tokens import SecretDigest, ServiceToken
@@ -18,6 +19,7 @@ ACCESS_KINDS = (
     "access_group",
     "access_policy",
     "access_application",
+    "network_rule",
 )
 
 
@@ -48,7 +50,17 @@ class KeyEntry:
     "Seconds since the epoch from which on nothing that it signed is taken."
 
 
-AccessEntry: TypeAlias = OrganizationEntry | KeyEntry | ServiceToken | Group | Policy | Application
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRuleEntry:
+    """A rule of the private network, and where it stands among the others."""
+
+    rule: NetworkRule
+    precedence: int = 0
+    "Lower ones are asked first; of equal ones that of the lower id."
+    enabled: bool = True
+
+
+AccessEntry: TypeAlias = OrganizationEntry | KeyEntry | ServiceToken | Group | Policy | Application | NetworkRuleEntry
 
 
 def parse_access(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
@@ -59,7 +71,7 @@ def parse_access(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntr
     """
     try:
         return _parsed(kind, object_id, value)
-    except (PolicyError, ApplicationError) as error:
+    except (PolicyError, ApplicationError, RuleError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -83,6 +95,13 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
             return parse_policy(object_id, value)
         case "access_application":
             return parse_application(object_id, value)
+        case "network_rule":
+            precedence = value["precedence"]
+            if type(precedence) is not int or not isinstance(value["rule"], dict):
+                raise TypeError
+            return NetworkRuleEntry(
+                rule=parse_rule(object_id, value["rule"]), precedence=precedence, enabled=_flag(value["enabled"])
+            )
     raise ValueError(kind)
 
 

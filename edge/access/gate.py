@@ -20,7 +20,9 @@ from pyconnector.edge.access.credentials import (
     LABELS,
     OWNER,
     ROLE,
+    Pair,
     Shown,
+    Token,
     read_credentials,
     strip_spoofed,
 )
@@ -95,7 +97,9 @@ class Gate:
         self.clock = clock
         self.ticks = ticks
         self.failures = FailureCounts()
-        self.running = RunningSet(self._may_go_on)
+        self.running: RunningSet[Running] = RunningSet(self._may_go_on)
+        self.listeners: list[Callable[[], None]] = []
+        "Called after each change: for what else runs under what is known here."
         state.on_change = self._changed
         self._issuer: Issuer | None = None
 
@@ -145,18 +149,23 @@ class Gate:
         """Return who shows it, why that is nobody, or None where nothing is shown; counts failures."""
         if shown.credential is None and shown.fault is None:
             return None
-        if self.failures.is_too_many(visit.address, self.ticks()):
-            return Reason.TOO_MANY
         if shown.credential is None:
-            return shown.fault
-        issuer = self.issuer
-        if issuer is None:
-            return Reason.NO_KEY
+            return Reason.TOO_MANY if self.failures.is_too_many(visit.address, self.ticks()) else shown.fault
+        return self.who(shown.credential, visit.address)
+
+    def who(self, credential: Pair | Token, address: str) -> Identified | Reason:
+        """Return who shows a credential at `address`, or why that is nobody; counts failures. For every way in."""
+        if self.failures.is_too_many(address, self.ticks()):
+            return Reason.TOO_MANY
+        # Loaded where it is used, as the issuer is, which a secret does without.
+        from pyconnector.edge.access.identify import identify
+
+        issuer = self.issuer if isinstance(credential, Token) and self.active else None
         try:
-            found = issuer.identify(shown.credential, self.clock())
+            found = identify(credential, self.state, issuer, self.clock())
         except NotIdentified as nobody:
             if nobody.guessing:
-                self.failures.count(visit.address, self.ticks())
+                self.failures.count(address, self.ticks())
             return nobody.reason
         self.state.note_use(found.token, self.ticks())
         return found
@@ -285,6 +294,8 @@ class Gate:
         if entry_kind in _MAKE_ISSUER:
             self._issuer = None
         self.running.judge_anew()
+        for listener in self.listeners:
+            listener()
 
 
 @lru_cache(maxsize=1024)

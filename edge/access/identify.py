@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge.access.credentials import Pair, Token
@@ -38,13 +38,17 @@ class Identified:
         """Whether what was shown is for some paths or methods alone."""
         return self.claims is not None and self.claims["type"] == NARROWED
 
+    def renewed(self, token: ServiceToken, application: Application | None) -> Identified:
+        """Return the same with token and application as they are now."""
+        return replace(self, token=token, application=application)
+
     def covers(self, method: str, raw_path: str) -> bool:
         """Return whether what was shown is for this."""
         return not self.is_narrowed or is_within(self.claims or {}, method, raw_path)
 
 
-def identify(credential: Pair | Token, state: AccessState, issuer: Issuer, now: float) -> Identified:
-    """Return who shows `credential` at `now`, seconds since the epoch.
+def identify(credential: Pair | Token, state: AccessState, issuer: Issuer | None, now: float) -> Identified:
+    """Return who shows `credential` at `now`, seconds since the epoch. `issuer` verifies tokens; a secret needs none.
 
     Raises:
         NotIdentified: nobody that is known and alive.
@@ -54,6 +58,8 @@ def identify(credential: Pair | Token, state: AccessState, issuer: Issuer, now: 
         if not fits(token, credential.secret, now) or token is None:
             raise NotIdentified(Reason.BAD_CREDENTIALS)
         return Identified(token=token, expires=math.inf if token.expires is None else token.expires)
+    if issuer is None:
+        raise NotIdentified(Reason.NO_KEY, guessing=False)
     try:
         claims = issuer.verified(credential.text)
     except AccessDenied:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 
 #: What is judged anew in one turn of the event loop after a change.
 AT_ONCE = 200
+
+
+class Ends(Protocol):
+    """Something that runs, as far as a `RunningSet` must know it."""
+
+    @property
+    def abort(self) -> Callable[[], None]:
+        """Cut it off."""
+
+    @property
+    def expires(self) -> float:
+        """Seconds since the epoch at which it ends by itself."""
+
+
+_Runs = TypeVar("_Runs", bound=Ends)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -33,25 +48,25 @@ class Running:
     "From when on what was issued counted, for the service token and each application, when it was let pass."
 
 
-class RunningSet:
-    """Everything that runs."""
+class RunningSet(Generic[_Runs]):
+    """Everything of one kind that runs."""
 
-    def __init__(self, may_go_on: Callable[[Running], bool]) -> None:
-        self._all: dict[Running, None] = {}
+    def __init__(self, may_go_on: Callable[[_Runs], bool]) -> None:
+        self._all: dict[_Runs, None] = {}
         self._may_go_on = may_go_on
-        self._left: list[Running] = []
+        self._left: list[_Runs] = []
         self._stale = False  # whether what is left is to be counted anew
         self._next_end = math.inf
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, running: Running) -> None:
+    def add(self, running: _Runs) -> None:
         """Something begins."""
         self._all[running] = None
         self._next_end = min(self._next_end, running.expires)
 
-    def remove(self, running: Running) -> None:
+    def remove(self, running: _Runs) -> None:
         """It is over. Idempotent."""
         self._all.pop(running, None)
 
@@ -81,6 +96,6 @@ class RunningSet:
         if self._left or self._stale:
             asyncio.get_running_loop().call_soon(self._judge_some)
 
-    def _end(self, running: Running) -> None:
+    def _end(self, running: _Runs) -> None:
         self.remove(running)
         running.abort()

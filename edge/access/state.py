@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.access.entries import AccessEntry, KeyEntry, OrganizationEntry
+from pyconnector.edge.access.entries import AccessEntry, KeyEntry, NetworkRuleEntry, OrganizationEntry
 from pyconnector.identity.applications.application import Application
 from pyconnector.identity.applications.matching import Applications
 from pyconnector.identity.policies.policy import Effect, Policy
@@ -14,12 +14,14 @@ from pyconnector.identity.service_tokens import ServiceToken
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyconnector.identity.network_rules import NetworkRule
+
 #: Service tokens whose use waits to be reported.
 MAX_USED = 10_000
 
 
 class AccessState:
-    """Organization, keys, service tokens, groups, policies and applications, as of one change."""
+    """Organization, keys, service tokens, groups, policies, applications and network rules, as of one change."""
 
     def __init__(self) -> None:
         self.organization: OrganizationEntry | None = None
@@ -28,11 +30,14 @@ class AccessState:
         self.groups: dict[str, Group] = {}
         self.tokens: dict[str, ServiceToken] = {}
         "By client id."
+        self.network_rules: tuple[NetworkRule, ...] = ()
+        "Those that are enabled, in their order."
         self.revision = 0
         "Raised with each change."
         self.on_change: Callable[[str], None] = lambda kind: None
         "Called after each change, with the kind of what changed."
         self._token_ids: dict[str, str] = {}
+        self._network_rules: dict[str, NetworkRuleEntry] = {}
         self._policies: dict[str, Policy] = {}
         self._of_application: dict[str, tuple[Policy, ...] | None] = {}
         self._bypasses: dict[str, tuple[Policy, ...]] = {}
@@ -63,6 +68,9 @@ class AccessState:
                 self._policies[entry.id] = entry
             case Application():
                 self.applications.put(entry)
+            case NetworkRuleEntry():
+                self._network_rules[entry.rule.id] = entry
+                self._order_rules()
         self._changed(kind)
 
     def drop(self, kind: str, object_id: str) -> None:
@@ -80,6 +88,9 @@ class AccessState:
                 self._policies.pop(object_id, None)
             case "access_application":
                 self.applications.drop(object_id)
+            case "network_rule":
+                self._network_rules.pop(object_id, None)
+                self._order_rules()
         self._changed(kind)
 
     def token(self, token_id: str) -> ServiceToken | None:
@@ -120,6 +131,11 @@ class AccessState:
         for token_id, age in used.items():
             if token_id not in self._used and len(self._used) < MAX_USED:
                 self._used[token_id] = now - age
+
+    def _order_rules(self) -> None:
+        enabled = [entry for entry in self._network_rules.values() if entry.enabled]
+        enabled.sort(key=lambda entry: (entry.precedence, entry.rule.id))
+        self.network_rules = tuple(entry.rule for entry in enabled)
 
     def _drop_token(self, token_id: str) -> None:
         client_id = self._token_ids.pop(token_id, None)

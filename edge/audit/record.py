@@ -54,19 +54,14 @@ def record_of(ended: Ended) -> dict[str, Any]:
     allowed = decision is None or decision.allowed
     end = ended.begun + ended.seconds
     record: dict[str, Any] = {
-        "Datetime": _time(ended.begun), "RayID": ended.ray, "Protocol": ended.protocol, "HTTPMethod": ended.method,
+        "Datetime": time_text(ended.begun), "RayID": ended.ray, "Protocol": ended.protocol, "HTTPMethod": ended.method,
         "HTTPHost": ended.host[:MAX_HOST], "URL": ended.path[:MAX_PATH], "HTTPVersion": ended.version,
         "HTTPStatusCode": ended.status, "UserAgent": ended.agent[:MAX_AGENT], "SourceIP": ended.address,
         "BytesSent": ended.sent, "BytesReceived": ended.received, "DurationMs": round(ended.seconds * 1000, 3),
-        "ActorType": "anonymous" if token is None else "service_token", "Action": "allow" if allowed else "block",
-        "Allowed": allowed, "Reason": "no_application" if decision is None else decision.reason.value,
+        **actor_fields(token),
+        **verdict_fields("no_application" if decision is None else decision.reason.value, allowed),
         "AccountID": ended.account, "ColoName": ended.location,
     }  # fmt: skip
-    if token is not None:
-        record |= {
-            "ServiceTokenID": token.client_id, "ServiceTokenUUID": token.id, "ServiceTokenName": token.name,
-            "Role": token.role, "Labels": sorted(token.labels),
-        }  # fmt: skip
     if application is not None:
         record |= {
             "AppUUID": application.id, "AppName": application.name, "AppDomain": application.patterns[0].text,
@@ -81,12 +76,28 @@ def record_of(ended: Ended) -> dict[str, Any]:
         }  # fmt: skip
     if ended.protocol != "HTTP":
         record |= {
-            "SessionStartTime": _time(ended.begun), "SessionEndTime": _time(end),
+            "SessionStartTime": time_text(ended.begun), "SessionEndTime": time_text(end),
             "ConnectionCloseReason": ended.close_reason or "UNKNOWN",
         }  # fmt: skip
     return record
 
 
-def _time(moment: float) -> str:
+def actor_fields(token: ServiceToken | None) -> dict[str, Any]:
+    """Return who asked, as every record says it."""
+    if token is None:
+        return {"ActorType": "anonymous"}
+    return {
+        "ActorType": "service_token", "ServiceTokenID": token.client_id, "ServiceTokenUUID": token.id,
+        "ServiceTokenName": token.name, "Role": token.role, "Labels": sorted(token.labels),
+    }  # fmt: skip
+
+
+def verdict_fields(reason: str, allowed: bool) -> dict[str, Any]:
+    """Return whether it was allowed and why, as every record says it."""
+    return {"Action": "allow" if allowed else "block", "Allowed": allowed, "Reason": reason}
+
+
+def time_text(moment: float) -> str:
+    """Return a moment, seconds since the epoch, as every record says it."""
     text = datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00") + "Z"

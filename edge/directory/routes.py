@@ -6,6 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from pyconnector.edge.directory.values import HostnameRouteEntry, IpRouteEntry, VirtualNetworkEntry
@@ -24,6 +25,8 @@ class PrivateRoutes:
         self._by_name: dict[str, HostnameRouteEntry] = {}
         self._networks: dict[str, VirtualNetworkEntry] = {}
         self.default_network: str | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        "Called after each change."
 
     def __len__(self) -> int:
         return len(self._routes) + len(self._names)
@@ -70,6 +73,7 @@ class PrivateRoutes:
         self._routes[entry.id] = entry
         table = self._tables.setdefault((entry.virtual_network_id, entry.network.version), {})
         table.setdefault(entry.network.prefixlen, {})[_key(entry)] = entry
+        self.on_change()
 
     def drop_route(self, route_id: str) -> None:
         """Forget a route. Idempotent."""
@@ -83,18 +87,21 @@ class PrivateRoutes:
             del held[_key(entry)]
         if not held:
             del table[entry.network.prefixlen]
+        self.on_change()
 
     def put_name(self, entry: HostnameRouteEntry) -> None:
         """Let a name's route be as it is now."""
         self.drop_name(entry.id)
         self._names[entry.id] = entry
         self._by_name[entry.hostname] = entry
+        self.on_change()
 
     def drop_name(self, route_id: str) -> None:
         """Forget a name's route. Idempotent."""
         entry = self._names.pop(route_id, None)
         if entry is not None and self._by_name.get(entry.hostname) is entry:
             del self._by_name[entry.hostname]
+        self.on_change()
 
     def put_network(self, entry: VirtualNetworkEntry) -> None:
         """Let a virtual network be as it is now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,9 @@ class _Reader:
 
     def gateway(self, value: object) -> GatewaySettings:
         place = "gateway"
-        given = self.mapping(value, place, {"http", "socks", "records", "tls", "tokens", "rules"})
+        if isinstance(value, dict) and "records" in value:
+            raise self.wrong("gateway.records", "flows are recorded where everything is: `edge --audit-dir`")
+        given = self.mapping(value, place, {"http", "socks", "audiences", "tls", "tokens", "rules"})
         rules = given.get("rules", [])
         if not isinstance(rules, list) or len(rules) > MAX_RULES:
             raise self.wrong("gateway.rules", f"a list of at most {MAX_RULES} rules is needed")
@@ -134,7 +137,7 @@ class _Reader:
         return GatewaySettings(
             http=self._address(given, "http"),
             socks=self._address(given, "socks"),
-            records=self._path.parent / self.text(given, "records", place) if "records" in given else None,
+            audiences=self.each(given, "audiences", self.audience),
             tokens=self.each(given, "tokens", self.token),
             rules=tuple(parsed),
             certificate=certificate,
@@ -142,6 +145,11 @@ class _Reader:
             own_certificate=tls is not None and certificate is None,
             names=names,
         )
+
+    def audience(self, value: object, place: str) -> str:
+        if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+            raise self.wrong(f"gateway.{place}", "an application's audience is needed: its 64 hexadecimal digits")
+        return value
 
     def token(self, value: object, place: str) -> ServiceToken:
         place = f"gateway.{place}"

@@ -61,13 +61,13 @@ class PrivateNetwork:
 
     def __init__(self, tunnels: Tunnels, routes: PrivateRoutes) -> None:
         self._tunnels = tunnels
-        self._routes = routes
+        self.routes = routes
         self.tasks = TaskSet()
         self._names = NameQueries(self._dns_flow)
         self._pings = Pings()
 
     def __repr__(self) -> str:
-        return f"<PrivateNetwork routes={len(self._routes)}>"
+        return f"<PrivateNetwork routes={len(self.routes)}>"
 
     async def close(self) -> None:
         """End what is under way. Cancel leaves tasks cancelled but not waited for. Idempotent."""
@@ -88,7 +88,7 @@ class PrivateNetwork:
             return await self._find_name(host.lower().removesuffix("."), port, network_id)
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        found = self._routes.route_for(address, network_id)
+        found = self.routes.route_for(address, network_id)
         tunnel = self._tunnels.get(found.tunnel_id) if found is not None else None
         if found is None or tunnel is None:
             raise Unroutable(f"No route leads to {address}.")
@@ -98,14 +98,14 @@ class PrivateNetwork:
 
     def network_name(self, destination: Destination) -> str:
         """Return the name of the virtual network that a destination is in."""
-        return self._routes.network_name(destination.virtual_network)
+        return self.routes.network_name(destination.virtual_network)
 
     def still_leads(self, destination: Destination) -> bool:
         """Return whether a route still leads to a destination, and to the same tunnel."""
         if destination.name:
-            tunnel_id = self._routes.for_hostname(destination.name)
+            tunnel_id = self.routes.for_hostname(destination.name)
         else:
-            tunnel_id = self._routes.for_address(destination.address, destination.virtual_network)
+            tunnel_id = self.routes.for_address(destination.address, destination.virtual_network)
         return tunnel_id == destination.tunnel.tunnel_id and self._tunnels.get(tunnel_id) is destination.tunnel
 
     async def open_tcp(self, destination: Destination) -> Exchange:
@@ -171,8 +171,8 @@ class PrivateNetwork:
 
     def _network_id(self, name: str) -> str | None:
         if not name:
-            return self._routes.default_network
-        network_id = self._routes.virtual_network(name)
+            return self.routes.default_network
+        network_id = self.routes.virtual_network(name)
         if network_id is None:
             raise Unroutable(f"There is no virtual network {name[:100]!r}.")
         return network_id
@@ -181,7 +181,7 @@ class PrivateNetwork:
         if not is_hostname(name) or name.startswith("*"):
             raise Unroutable(f"{name[:255]!r} is neither an address nor a name.")
         # Names are of the default virtual network: their routes name none (api.md 6).
-        tunnel_id = self._routes.for_hostname(name) if network_id == self._routes.default_network else None
+        tunnel_id = self.routes.for_hostname(name) if network_id == self.routes.default_network else None
         tunnel = self._tunnels.get(tunnel_id) if tunnel_id is not None else None
         if tunnel is None:
             raise Unroutable(f"No route leads to {name}.")

@@ -16,6 +16,7 @@ class Verdict(Enum):
     UNROUTABLE = "unroutable"
     UNREACHABLE = "unreachable"
     BUSY = "busy"
+    TOO_MANY = "too many"
     FAILED = "failed"
 
 
@@ -38,12 +39,21 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A client shows a token that was issued for it, in place of id and secret."""
+
+    text: bytes = field(repr=False)
+    virtual_network: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Connect:
-    """The client wants a TCP connection."""
+    """The client wants to reach a destination, over `tcp` or `udp`."""
 
     host: str
     port: int
     virtual_network: str = ""
+    protocol: str = "tcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class Associate:
     """The client wants to send UDP."""
 
 
-Event: TypeAlias = Credentials | Connect | Associate
+Event: TypeAlias = Credentials | AccessToken | Connect | Associate
 
 
 class HandshakeError(Exception):
@@ -63,7 +73,7 @@ class HandshakeError(Exception):
 
 
 class Handshake(Protocol):
-    """A conversation up to the request. After `Credentials`, and after the request, the caller answers."""
+    """A conversation up to the request. After credentials, and after the request, the caller answers."""
 
     @property
     def leftover(self) -> bytes:
@@ -80,8 +90,11 @@ class Handshake(Protocol):
     def bytes_to_send(self) -> bytes:
         """Return what is to be sent now, and forget it."""
 
-    def authenticated(self, accepted: bool) -> bytes:
-        """Return what the client is told of its credentials."""
+    def authenticated(self) -> bytes:
+        """Return what the client is told when its credentials are accepted."""
+
+    def refused(self, verdict: Verdict, reason: str = "") -> bytes:
+        """Return what the client is told when its credentials are not."""
 
     def answer(self, verdict: Verdict, reason: str = "", bound: tuple[str, int] = ("0.0.0.0", 0)) -> bytes:
         """Return what the client is told of its request."""

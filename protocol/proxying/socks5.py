@@ -28,6 +28,7 @@ _REPLIES: Final = {
     Verdict.FAILED: 1,
     Verdict.FORBIDDEN: 2,
     Verdict.UNAUTHENTICATED: 2,
+    Verdict.TOO_MANY: 2,
     Verdict.UNROUTABLE: 3,
     Verdict.UNREACHABLE: 5,
     Verdict.BUSY: 1,
@@ -67,10 +68,15 @@ class Socks5:
         data, self._to_send = self._to_send, b""
         return data
 
-    def authenticated(self, accepted: bool) -> bytes:
+    def authenticated(self) -> bytes:
         """See `Handshake.authenticated`."""
-        self._state = "request" if accepted else "over"
-        return b"\x01\x00" if accepted else b"\x01\x01"
+        self._state = "request"
+        return b"\x01\x00"
+
+    def refused(self, verdict: Verdict, reason: str = "") -> bytes:
+        """See `Handshake.refused`: SOCKS has no words for why."""
+        self._state = "over"
+        return b"\x01\x01"
 
     def answer(self, verdict: Verdict, reason: str = "", bound: tuple[str, int] = ("0.0.0.0", 0)) -> bytes:
         """See `Handshake.answer`."""

@@ -67,7 +67,7 @@ def test_refusals_say_why_and_which(tmp_path: Path) -> None:
                 await mesh.open_connection("127.0.0.1", 80)
             assert caught.value.status == 403
             stranger = Mesh(url_of(house), Token(client_id=CLIENT_ID, secret="wrong"))
-            with pytest.raises(MeshError, match="the token is not valid") as caught:
+            with pytest.raises(MeshError, match="token is not valid") as caught:
                 await stranger.open_connection("127.0.0.1", 1)
             assert caught.value.status == 407
             with pytest.raises(MeshError, match="cannot be reached"):

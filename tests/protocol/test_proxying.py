@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyconnector.protocol.proxying.handshake import (
+    AccessToken,
     Associate,
     Connect,
     Credentials,
@@ -35,6 +36,13 @@ def connect(*lines: str, target: str = "db.internal:5432", method: str = "CONNEC
     return "\r\n".join([f"{method} {target} {version}", *lines, "", ""]).encode("latin-1")
 
 
+UPGRADE = ("Connection: keep-alive, Upgrade", "Upgrade: connect-udp", "Capsule-Protocol: ?1")
+
+
+def udp(*lines: str, target: str = "/.well-known/masque/udp/10.0.0.5/53/", method: str = "GET", **more: str) -> bytes:
+    return connect("Host: edge", *lines, target=target, method=method, **more)
+
+
 def played(handshake: Handshake, pieces: list[bytes]) -> tuple[list[Event], bytes]:
     """Feed pieces; accept the credentials. Returns events and what was sent."""
     events: list[Event] = []
@@ -44,9 +52,9 @@ def played(handshake: Handshake, pieces: list[bytes]) -> tuple[list[Event], byte
         sent += handshake.bytes_to_send()
         while event is not None:
             events.append(event)
-            if not isinstance(event, Credentials):
+            if not isinstance(event, Credentials | AccessToken):
                 return events, sent
-            sent += handshake.authenticated(True)
+            sent += handshake.authenticated()
             event = handshake.feed(b"")
     return events, sent
 
@@ -129,6 +137,21 @@ def test_what_is_no_datagram_of_an_association_is_refused(data: bytes) -> None:
         connect("Proxy-Authorization: Basic eA==", "Proxy-Authorization: Basic eA=="),
         connect("Proxy-Authorization: Basic eA==", "CF-Access-Client-Id: x"),
         connect("Host: a", "Host: b"),
+        connect("Proxy-Authorization: Bearer x", "CF-Access-Token: x"),
+        connect("CF-Access-Token: x", "CF-Access-Token: x"),
+        connect("CF-Access-Token: x", "CF-Access-Client-Id: x"),
+        udp("Connection: Upgrade"),
+        udp("Upgrade: connect-udp"),
+        udp("Upgrade: websocket", "Connection: Upgrade"),
+        udp(*UPGRADE, version="HTTP/1.0"),
+        udp(*UPGRADE, method="POST"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/a/0/"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/a/65536/"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/a/53"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/a%2Fb/53/"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/%00/53/"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/fe80%3A%3A1%25eth0/53/"),
+        udp(*UPGRADE, target="/.well-known/masque/udp/%FF/53/"),
         connect("Transfer-Encoding: chunked"),
         connect("Content-Length: 5"),
         connect(" folded: x"),
@@ -154,23 +177,44 @@ def test_credentials_may_stand_in_headers_of_access() -> None:
     assert events == [Credentials("abc.access", "s3cret"), Connect("db.internal", 5432, "lab")]
 
 
-@pytest.mark.parametrize("value", ["", "Bearer x", "Basic", "Basic !!!", "Basic eA=="])
+@pytest.mark.parametrize("value", ["", "Digest x", "Basic", "Basic !!!", "Basic eA=="])
 def test_credentials_that_are_none_are_nobody_s(value: str) -> None:
     events, _ = played(HttpConnect(), [connect(f"Proxy-Authorization: {value}")])
     assert isinstance(events[0], Credentials)
     assert events[0].secret == ""
 
 
+@pytest.mark.parametrize("line", ["Proxy-Authorization: bearer  a.b.c ", "Cf-Access-Token: a.b.c"])
+def test_an_access_token_is_a_credential_too(line: str) -> None:
+    events, _ = played(HttpConnect(), [connect(line, "Cf-Virtual-Network: lab")])
+    assert events == [AccessToken(b"a.b.c"), Connect("db.internal", 5432, "lab")]
+    assert "a.b.c" not in repr(events)
+
+
+@pytest.mark.parametrize(
+    ("host", "meant"), [("10.0.0.5", "10.0.0.5"), ("fd00%3A%3A5", "fd00::5"), ("dns%2einternal", "dns.internal")]
+)
+def test_udp_is_asked_for_by_an_upgrade(host: str, meant: str) -> None:
+    handshake = HttpConnect()
+    events, _ = played(handshake, [udp(*UPGRADE, target=f"/.well-known/masque/udp/{host}/53/") + b"capsules"])
+    assert events[1] == Connect(meant, 53, protocol="udp")
+    assert handshake.leftover == b"capsules"
+    granted = handshake.answer(Verdict.GRANTED)
+    assert granted.startswith(b"HTTP/1.1 101 ")
+    assert b"\r\nUpgrade: connect-udp\r\nCapsule-Protocol: ?1\r\n" in granted
+
+
 def test_refusals_say_why() -> None:
     http = HttpConnect()
-    assert (
-        b'407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="private network"'
-        in http.authenticated(False)
-    )
+    unknown = http.refused(Verdict.UNAUTHENTICATED)
+    assert unknown.startswith(b"HTTP/1.1 407 Proxy Authentication Required\r\n")
+    assert b'\r\nProxy-Authenticate: Basic realm="private network"' in unknown
+    assert b"\r\nRetry-After: 60\r\n" in http.refused(Verdict.TOO_MANY)
     refused = http.answer(Verdict.FORBIDDEN, "No network rule allows this.")
-    assert refused.startswith(b"HTTP/1.1 403 Forbidden\r\nProxy-Status: pyconnector; error=http_request_denied\r\n")
+    assert refused.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert b"\r\nProxy-Status: pyconnector; error=http_request_denied\r\n" in refused
     assert refused.endswith(b"\r\n\r\nNo network rule allows this.\n")
-    assert Socks5().authenticated(False) == b"\x01\x01"
+    assert Socks5().refused(Verdict.UNAUTHENTICATED) == b"\x01\x01"
     codes = {verdict: Socks5().answer(verdict)[1] for verdict in Verdict}
     assert codes[Verdict.FORBIDDEN] == 2
     assert codes[Verdict.UNROUTABLE] == 3

@@ -37,6 +37,12 @@ def gateway_settings(**more: Any) -> GatewaySettings:
     return GatewaySettings(**{**values, **more})
 
 
+def connect_head(host: str, port: int, headers: Mapping[str, str]) -> bytes:
+    shown = f"[{host}]" if ":" in host else host
+    lines = [f"CONNECT {shown}:{port} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 class Client:
     """One connection of a client, its handshake done by hand."""
 
@@ -72,10 +78,11 @@ class Client:
     ) -> int:
         """Return the status."""
         basic = base64.b64encode(f"{user}:{secret}".encode()).decode()
-        shown = f"[{host}]" if ":" in host else host
-        lines = [f"CONNECT {shown}:{port} HTTP/1.1", f"Proxy-Authorization: Basic {basic}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+        self.writer.write(connect_head(host, port, {"Proxy-Authorization": f"Basic {basic}", **headers}))
+        return await self.status()
+
+    async def status(self) -> int:
+        """Read the head of an answer."""
         async with asyncio.timeout(20):
             head = await self.reader.readuntil(b"\r\n\r\n")
         return int(head.split()[1])

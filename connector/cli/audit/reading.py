@@ -126,8 +126,12 @@ def _show(record: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"{record['Datetime']}  {record['AuditRecordsLost']} records were lost before this")
         return
     who = record.get("ServiceTokenName", "-")
-    what = f"{record.get('HTTPMethod') or record.get('Protocol')} {record.get('HTTPHost')}{record.get('URL')}"
-    told = f"{record.get('Action')} {record.get('HTTPStatusCode')} {record.get('Reason')}"
+    if "RequestedHost" in record:  # a flow of the private network
+        what = f"{record.get('Protocol')} {record['RequestedHost']}:{record.get('OriginPort')}"
+        told = f"{record.get('Action')} {record.get('ConnectionCloseReason')} {record.get('Reason')}"
+    else:
+        what = f"{record.get('HTTPMethod') or record.get('Protocol')} {record.get('HTTPHost')}{record.get('URL')}"
+        told = f"{record.get('Action')} {record.get('HTTPStatusCode')} {record.get('Reason')}"
     # Of what a visitor chose nothing may move the cursor of whoever looks.
     line = f"{record['Datetime']}  {record.get('SourceIP')}  {who}  {what}  {told}"
     click.echo("".join(character if character.isprintable() else "?" for character in line))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyconnector.control.store.access import applications, conditions, keys, organization, service_tokens, tables
+from pyconnector.control.store.access import (
+    applications,
+    conditions,
+    keys,
+    network_rules,
+    organization,
+    service_tokens,
+    tables,
+)
 
 #: Kind, table, and what edges need to know of a row.
 ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
@@ -14,4 +22,5 @@ ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
     ("access_group", tables.Group, conditions.group_value),
     ("access_policy", tables.Policy, conditions.policy_value),
     ("access_application", tables.Application, applications.edge_value),
+    ("network_rule", tables.NetworkRule, network_rules.edge_value),
 )

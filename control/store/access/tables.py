@@ -141,3 +141,21 @@ class Organization(Base):
     version: Mapped[int] = mapped_column(Integer)
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 as SQLAlchemy wants it
+
+
+class NetworkRule(Base):
+    """Who may reach what in the private networks. Rules of lower precedence are asked first."""
+
+    __tablename__ = "network_rules"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    precedence: Mapped[int]
+    enabled: Mapped[bool]
+    rule: Mapped[dict[str, Any]] = mapped_column(Json)
+    "As `identity.network_rules.parse_rule` reads it."
+    created_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    updated_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    version: Mapped[int] = mapped_column(Integer)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 as SQLAlchemy wants it
+    __table_args__ = (Index("ix_network_rules_precedence", "account_id", "precedence", "id"),)

@@ -141,10 +141,8 @@ class Association:
             self.dropped += 1
         else:
             template = self._template
-            record = FlowRecord(
-                onramp=template.onramp, protocol="udp", source=(str(peer[0]), int(peer[1])), wanted=(host, port),
-                token=template.token, claimed=template.claimed,
-            )  # fmt: skip
+            record = self._gateway.new_record(template.onramp, (str(peer[0]), int(peer[1])), protocol="udp")
+            record.wanted, record.identified, record.claimed = (host, port), template.identified, template.claimed
             flow = self._flows[host, port] = _Flow(self, record)
             flow.waiting.append(payload)
             flow.task = self._gateway.tasks.start(self._reach(flow), "edge gateway udp flow")
@@ -168,6 +166,7 @@ class Association:
                 first=flow.waiting.popleft(),
             )
         except Refused as refused:
+            flow.record.verdict = refused.code
             self._refuse(flow, refused.reason, str(refused))
         except Unreachable as exc:
             self._refuse(flow, CloseReason.UNREACHABLE, str(exc))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from pyconnector.edge.private.gateway.associate import Association
 from pyconnector.edge.private.gateway.counted import Counted
-from pyconnector.edge.private.gateway.judge import Refused
+from pyconnector.edge.private.gateway.judge import Refused, note_refusal
 from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
 from pyconnector.edge.private.network import Unreachable
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import TwoWay
 from pyconnector.protocol.proxying.handshake import (
+    AccessToken,
     Associate,
     Connect,
     Credentials,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import Exchange
     from pyconnector.edge.private.gateway.server import Gateway
     from pyconnector.edge.private.network import Destination
-    from pyconnector.identity.service_tokens import ServiceToken
 
 #: Seconds for the handshake, and for a destination to be reached.
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -69,7 +69,7 @@ class GatewayClient(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._socket = VisitorSocket(self._transport)
         peer = self._transport.get_extra_info("peername") or ("", 0)
-        self.record = FlowRecord(onramp=self._onramp, protocol="tcp", source=(str(peer[0]), int(peer[1])))
+        self.record = self._owner.new_record(self._onramp, (str(peer[0]), int(peer[1])))
         if self._owner.joined(self):
             self._task = self._owner.tasks.start(self._serve(), "edge gateway client")
         else:
@@ -136,11 +136,13 @@ class GatewayClient(asyncio.Protocol):
                 await self._associate()
                 ended = True
                 return
+            if request.protocol != "tcp":
+                raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "Only TCP is served here.", "not_served")
             exchange, destination = await self._reach(request)
             ended = await self._join(exchange, destination)
         except Refused as refused:
             begun = True
-            self.record.reason, self.record.detail = refused.reason, str(refused)
+            note_refusal(self.record, refused)
             self._say(self._handshake.answer(refused.verdict, str(refused)))
             ended = True
         except HandshakeError as error:
@@ -163,19 +165,20 @@ class GatewayClient(asyncio.Protocol):
                 self._owner.records.write(self.record)
 
     async def _request(self) -> Connect | Associate:
-        token: ServiceToken | None = None
+        known = False
         while True:
             event = await self._next_event()
-            if isinstance(event, Credentials):
+            if isinstance(event, Credentials | AccessToken):
                 self.record.virtual_network = event.virtual_network
                 try:
-                    token = self._owner.judge.authenticate(event.client_id, event.secret, self.record)
+                    self._owner.judge.authenticate(event, self.record)
                 except Refused as refused:
-                    self.record.reason, self.record.detail = refused.reason, str(refused)
+                    note_refusal(self.record, refused)
                     self._owner.records.write(self.record)
-                    raise HandshakeError(str(refused), self._handshake.authenticated(False)) from refused
-                self._say(self._handshake.authenticated(True))
-            elif token is None:
+                    raise HandshakeError(str(refused), self._handshake.refused(refused.verdict, str(refused))) from None
+                known = True
+                self._say(self._handshake.authenticated())
+            elif not known:
                 raise HandshakeError("the client asks before it says who it is")
             else:
                 return event

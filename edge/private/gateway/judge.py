@@ -1,37 +1,54 @@
-"""Decides about one flow: who, where to, whether; and holds running flows to it (mesh.md 6)."""
+"""Decides about one flow: who, where to, whether; and holds running flows to it (mesh.md 6).
+
+Who somebody is, which rules there are and what changes is asked of the gate of the whole edge: there are no other
+tokens, and there is no other revocation, than those of `edge.access`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from pyconnector.edge.access.answers import SENTENCES
+from pyconnector.edge.access.credentials import Pair, Token
+from pyconnector.edge.access.running import RunningSet
 from pyconnector.edge.private.gateway.records import CloseReason
 from pyconnector.edge.private.network import DEFAULT_NETWORK, Destination, Unroutable
 from pyconnector.identity.network_rules import NetworkDecision, NetworkFlow, decide
-from pyconnector.protocol.proxying.handshake import Verdict
+from pyconnector.identity.policies.policy import Reason
+from pyconnector.identity.policies.rules import Caller
+from pyconnector.protocol.proxying.handshake import AccessToken, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pyconnector.edge.private.gateway.authenticator import Authenticator
-    from pyconnector.edge.private.gateway.records import FlowRecord
+    from pyconnector.edge.access.gate import Gate
+    from pyconnector.edge.access.identify import Identified
+    from pyconnector.edge.private.gateway.records import FlowRecord, Records
     from pyconnector.edge.private.network import PrivateNetwork
-    from pyconnector.identity.network_rules import NetworkRule
-    from pyconnector.identity.service_tokens import ServiceToken
+    from pyconnector.protocol.proxying.handshake import Credentials
 
 Address: TypeAlias = IPv4Address | IPv6Address
 #: Flows that one token may have at once.
 MAX_FLOWS_PER_TOKEN: Final = 1_000
+#: What an Access token that is narrowed to methods or a path has to cover.
+METHOD, PATH = "CONNECT", "/"
 
 
 class Refused(Exception):
     """A flow may not be, or cannot. The text is one sentence for the client."""
 
-    def __init__(self, verdict: Verdict, reason: CloseReason, text: str) -> None:
+    def __init__(self, verdict: Verdict, reason: CloseReason, text: str, code: str = "") -> None:
         super().__init__(text)
         self.verdict = verdict
         self.reason = reason
+        self.code = code
+        "For the record; empty where a rule decided."
+
+
+def note_refusal(record: FlowRecord, refused: Refused) -> None:
+    """Let a record say why its flow was refused."""
+    record.reason, record.verdict, record.detail = refused.reason, refused.code, str(refused)
 
 
 class RunningFlow(Protocol):
@@ -43,33 +60,78 @@ class RunningFlow(Protocol):
         """End it at once."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A running flow in the set of those."""
+
+    flow: RunningFlow
+    expires: float
+    versions: tuple[float, ...]
+    "From when on what was issued counted, for the service token and the application, when it was admitted."
+    why: str = "the credentials have expired"
+
+    @property
+    def abort(self) -> Callable[[], None]:
+        return lambda: self.flow.cut_off(CloseReason.REFUSED, self.why)
+
+
+@dataclass(slots=True, eq=False)
 class Judge:
-    """Knows tokens and rules, and every running flow."""
+    """Knows every running flow, and asks the gate about everybody."""
 
     network: PrivateNetwork
-    authenticator: Authenticator
-    rules: tuple[NetworkRule, ...] = ()
+    gate: Gate
+    records: Records
+    audiences: frozenset[str] = frozenset()
+    "Of the applications whose tokens are credentials here."
     own_addresses: tuple[Address, ...] = ()
     "Where the edge itself can be reached."
-    _running: set[RunningFlow] = field(default_factory=set)
+    running: RunningSet[_Held] = field(init=False)
+    _held: dict[RunningFlow, _Held] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self._running)
+    def __post_init__(self) -> None:
+        self.running = RunningSet(self._may_go_on)
+        self.gate.listeners.append(self.running.judge_anew)
+        self.network.routes.on_change = self.running.judge_anew
 
-    def authenticate(self, client_id: str, secret: str, record: FlowRecord) -> ServiceToken:
-        """Return the token of a client.
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def close(self) -> None:
+        """End every flow, and listen to changes no more: the edge stops. Idempotent."""
+        if self.running.judge_anew in self.gate.listeners:
+            self.gate.listeners.remove(self.running.judge_anew)
+        for flow in tuple(self._held):
+            flow.cut_off(CloseReason.UNKNOWN, "the edge stops")
+
+    def authenticate(self, shown: Credentials | AccessToken, record: FlowRecord) -> Identified:
+        """Return who a client is: a service token by its secret, or by a token that was issued for it.
 
         Raises:
-            Refused: it is none.
+            Refused: nobody who is known and alive, or a token for something else.
         """
-        record.claimed = client_id
-        token = self.authenticator.authenticate(client_id, secret)
-        if token is None:
-            raise Refused(Verdict.UNAUTHENTICATED, CloseReason.REFUSED, "The client id or its secret is not valid.")
-        record.token = token
-        return token
+        if isinstance(shown, AccessToken):
+            found = self.gate.who(Token(shown.text), record.source[0])
+        else:
+            record.claimed = shown.client_id
+            if not shown.client_id and not shown.secret:
+                raise _unknown(Reason.NO_CREDENTIALS)
+            found = self.gate.who(Pair(shown.client_id, shown.secret), record.source[0])
+        if isinstance(found, Reason):
+            raise _unknown(found)
+        application = found.application
+        if application is not None:
+            if application.audience not in self.audiences:
+                raise _unknown(Reason.BAD_TOKEN)
+            record.identified = found
+            if not found.covers(METHOD, PATH):
+                raise _unknown(Reason.OUT_OF_SCOPE)
+            decision = self.gate.decide(application, Caller(address=_literal(record.source[0]), token=found.token))
+            if not decision.allowed:
+                raise _unknown(decision.reason)
+        record.identified = found
+        return found
 
     async def admit(self, record: FlowRecord, host: str, port: int, virtual_network: str) -> Destination:
         """Return where a flow of an authenticated client goes. Cancel at any time.
@@ -79,6 +141,11 @@ class Judge:
         """
         assert record.token is not None
         record.wanted, record.virtual_network = (host, port), virtual_network or DEFAULT_NETWORK
+        if self.records.refuses:
+            raise Refused(
+                Verdict.BUSY, CloseReason.REFUSED, "This edge cannot record flows now, and serves none unrecorded.",
+                "audit_unavailable",
+            )  # fmt: skip
         try:
             destination = await self.network.find(host, port, virtual_network)
         except Unroutable as exc:
@@ -92,50 +159,66 @@ class Judge:
         if not record.decision.allowed:
             raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "No network rule allows this.")
         if self._counts.get(record.token.client_id, 0) >= MAX_FLOWS_PER_TOKEN:
-            raise Refused(Verdict.BUSY, CloseReason.TOO_MANY, f"This token has {MAX_FLOWS_PER_TOKEN} flows already.")
+            raise Refused(
+                Verdict.BUSY, CloseReason.TOO_MANY, f"This token has {MAX_FLOWS_PER_TOKEN} flows already.",
+                "too_many_flows",
+            )  # fmt: skip
         return destination
 
     def started(self, flow: RunningFlow) -> None:
         """A flow that was admitted goes on from now."""
-        assert flow.record.token is not None
-        self._running.add(flow)
-        client_id = flow.record.token.client_id
+        found = flow.record.identified
+        assert found is not None
+        held = self._held[flow] = _Held(flow, found.expires, _versions(found))
+        self.running.add(held)
+        client_id = found.token.client_id
         self._counts[client_id] = self._counts.get(client_id, 0) + 1
+        # Whoever it is may have been revoked while the destination was looked up.
+        if not self._may_go_on(held):
+            self.running.remove(held)
+            held.abort()
 
     def ended(self, flow: RunningFlow) -> None:
         """It ended. Idempotent."""
-        if flow not in self._running:
+        held = self._held.pop(flow, None)
+        if held is None:
             return
-        self._running.discard(flow)
+        self.running.remove(held)
         assert flow.record.token is not None
         client_id = flow.record.token.client_id
         self._counts[client_id] -= 1
         if not self._counts[client_id]:
             del self._counts[client_id]
 
-    def look_again(self) -> None:
-        """Cut off every running flow whose token, rule or route is gone."""
-        for flow in tuple(self._running):
-            if why := self._objection(flow.record):
-                flow.cut_off(CloseReason.REFUSED, why)
+    def check_time(self) -> None:
+        """End what came to its time. Called every now and then."""
+        self.running.end_expired(self.gate.clock())
 
-    def cut_off_all(self, flows: Iterable[RunningFlow] | None = None) -> None:
-        """End every flow: the edge stops."""
-        for flow in tuple(self._running if flows is None else flows):
-            flow.cut_off(CloseReason.UNKNOWN, "the edge stops")
+    def _may_go_on(self, held: _Held) -> bool:
+        objection = self._objection(held)
+        held.why = objection or held.why
+        return not objection
 
-    def _objection(self, record: FlowRecord) -> str:
-        token, destination = record.token, record.destination
-        assert token is not None
+    def _objection(self, held: _Held) -> str:
+        record = held.flow.record
+        found, destination = record.identified, record.destination
+        assert found is not None
         assert destination is not None
-        now = self.authenticator.current(token.client_id)
-        if now is None:
+        token = self.gate.state.token(found.token.id)
+        if token is None or not token.lives(self.gate.clock()) or token.client_id != found.token.client_id:
             return "the token was revoked"
-        record.token = now
+        application = found.application
+        if application is not None:
+            application = self.gate.state.applications.of_audience(application.audience)
+            caller = Caller(address=_literal(record.source[0]), token=token)
+            if application is None or not self.gate.decide(application, caller).allowed:
+                return "the application no longer lets it pass"
+        found = record.identified = found.renewed(token, application)
+        if _versions(found) != held.versions:
+            return "the token was revoked"
         if not self.network.still_leads(destination):
             return "the route is gone"
-        decision = self._decide_about(record, destination)
-        return "" if decision.allowed else "the rules changed"
+        return "" if self._decide_about(record, destination).allowed else "the rules changed"
 
     def _decide_about(self, record: FlowRecord, destination: Destination) -> NetworkDecision:
         return self._decide(record, destination.address, destination.name, destination.port, destination.network)
@@ -146,12 +229,23 @@ class Judge:
             token=record.token, address=address, name=name, port=port, protocol=record.protocol,
             virtual_network=record.virtual_network, route=ip_network(route) if route and not name else None,
         )  # fmt: skip
-        return decide(self.rules, flow, self.own_addresses)
+        return decide(self.gate.state.network_rules, flow, self.own_addresses)
+
+
+def _unknown(reason: Reason) -> Refused:
+    verdict = Verdict.TOO_MANY if reason is Reason.TOO_MANY else Verdict.UNAUTHENTICATED
+    return Refused(verdict, CloseReason.REFUSED, SENTENCES[reason], reason.value)
+
+
+def _versions(found: Identified) -> tuple[float, ...]:
+    # A secret that was shown is as good after the tokens that were issued for it earlier are not; but whoever held the
+    # secret before it was changed is not let go on either, as at the gate of HTTP.
+    return (found.token.valid_after, 0.0 if found.application is None else found.application.valid_after)
 
 
 def _literal(host: str) -> Address | None:
     try:
-        return ip_address(host)
+        return ip_address(host.partition("%")[0])
     except ValueError:
         return None
 

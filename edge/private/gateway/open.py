@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import TYPE_CHECKING
 
+from pyconnector.edge.access.entries import NetworkRuleEntry
 from pyconnector.edge.authority import EDGE_NAMES
-from pyconnector.edge.private.gateway.authenticator import Tokens
 from pyconnector.edge.private.gateway.judge import Judge
 from pyconnector.edge.private.gateway.records import Records
 from pyconnector.edge.private.gateway.server import Gateway
@@ -20,9 +20,9 @@ from pyconnector.transport.settings import ServerTls
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pyconnector.edge.access.state import AccessState
     from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.edge.settings import HostPort
+    from pyconnector.edge.visitors.watch import Watch
     from pyconnector.transport.tls.certificates import Authority
 
 
@@ -30,24 +30,26 @@ def open_gateway(
     settings: GatewaySettings,
     network: PrivateNetwork,
     authority: Authority | None,
-    location: str,
+    watch: Watch,
     bound: Iterable[HostPort | None],
-    access: AccessState | None = None,
 ) -> Gateway:
-    """Return a gateway that is not started yet. `bound` is where the edge listens otherwise; `access` has the tokens of
-    a control plane.
+    """Return a gateway that is not started yet. `bound` is where the edge listens otherwise. Tokens and rules of the
+    settings become the gate's, beside which there are none.
 
     Raises:
         SettingsError: its certificate cannot be used.
     """
     addresses = [*bound, settings.http, settings.socks]
-    judge = Judge(
-        network=network,
-        authenticator=Tokens(settings.tokens, access=access),
-        rules=settings.rules,
-        own_addresses=own_addresses(address for address in addresses if address is not None),
-    )
-    return Gateway(judge, Records(location, settings.records), tls=_context(settings, authority))
+    gate = watch.gate
+    for token in settings.tokens:
+        gate.state.put("service_token", token)
+    for precedence, rule in enumerate(settings.rules):
+        gate.state.put("network_rule", NetworkRuleEntry(rule=rule, precedence=precedence))
+    tls = _context(settings, authority)
+    records = Records(watch.location, gate.clock, watch.audit)
+    own = own_addresses(address for address in addresses if address is not None)
+    judge = Judge(network, gate, records, audiences=frozenset(settings.audiences), own_addresses=own)
+    return Gateway(judge, records, tls=tls)
 
 
 def own_addresses(bound: Iterable[HostPort]) -> tuple[IPv4Address | IPv6Address, ...]:

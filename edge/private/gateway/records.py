@@ -1,39 +1,35 @@
 """One record for each flow of the private network, refusals included, in the shape of zero_trust_network_sessions
-(api.md 9).
+(api.md 9), with the fields beside it that every record of the edge has.
 
-A record goes to a logger, and to a file where one is named: a task writes it there, beside the event loop, and what it
-cannot keep up with is dropped and counted.
+Finished records go to the edge's audit log where it has one, to a logger, and the last ones are kept in memory.
 """
 
 from __future__ import annotations
 
-import asyncio
-import datetime
-import json
 import logging
-import os
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from pyconnector.edge.audit.record import actor_fields, time_text, verdict_fields
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyconnector.edge.access.identify import Identified
+    from pyconnector.edge.audit.log import AuditLog
     from pyconnector.edge.private.network import Destination
     from pyconnector.identity.network_rules import NetworkDecision
     from pyconnector.identity.service_tokens import ServiceToken
 
-#: Records that wait to be written.
-MAX_WAITING: Final = 10_000
 #: Records that are kept in memory.
 MAX_RECENT: Final = 1_000
 #: Longest text of a client in a record.
 MAX_TEXT: Final = 255
 
 _log = logging.getLogger("pyconnector.edge.network_sessions")
-_edge_log = logging.getLogger("pyconnector.edge")
 
 
 class CloseReason(Enum):
@@ -56,15 +52,16 @@ class FlowRecord:
     """What is known of one flow, filled in as it goes on."""
 
     onramp: str
-    "`http-connect` or `socks5`."
+    "How the client came: `http-connect`, `http2-connect`, `connect-udp`, `socks5`."
     protocol: str
     source: tuple[str, int]
+    begun: float
+    "Seconds since the epoch."
     wanted: tuple[str, int] = ("", 0)
     "As the client named it."
     virtual_network: str = ""
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    started: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
-    token: ServiceToken | None = None
+    identified: Identified | None = None
     claimed: str = ""
     "The client id that was shown, whether or not it was believed."
     decision: NetworkDecision | None = None
@@ -73,26 +70,32 @@ class FlowRecord:
     sent: int = 0
     received: int = 0
     reason: CloseReason = CloseReason.UNKNOWN
+    verdict: str = ""
+    "Why it was refused before a rule was asked."
     detail: str = ""
 
-    def as_json(self, location: str) -> dict[str, Any]:
-        """Return the record. No secrets."""
-        destination, token, rule = self.destination, self.token, self.decision.rule if self.decision else None
+    @property
+    def token(self) -> ServiceToken | None:
+        """The service token that the client is known by."""
+        return None if self.identified is None else self.identified.token
+
+    def as_json(self, location: str, now: float) -> dict[str, Any]:
+        """Return the record at its end, `now` in seconds since the epoch. No secrets."""
+        destination, token, decision = self.destination, self.token, self.decision
+        rule = decision.rule if decision is not None else None
+        tunnel = destination.tunnel if destination is not None else None
+        allowed = decision is not None and decision.allowed and not self.verdict
+        verdict = self.verdict or ("network_rule" if rule is not None else "no_network_rule")
+        begun, ended = time_text(self.begun), time_text(now)
         return {
-            "SessionID": self.session_id,
-            "SessionStartTime": _moment(self.started),
-            "SessionEndTime": _moment(datetime.datetime.now(datetime.UTC)),
-            "AccountID": destination.tunnel.account_tag if destination is not None else "",
+            "Datetime": begun, "SessionID": self.session_id, "SessionStartTime": begun, "SessionEndTime": ended,
+            "DurationMs": round((now - self.begun) * 1000, 3), **actor_fields(token),
+            **verdict_fields(verdict, allowed), "AccountID": tunnel.account_tag if tunnel is not None else "",
             "UserID": token.client_id if token is not None else "",
-            "TokenName": token.name if token is not None else "",
             "ClaimedUser": "" if token is not None else self.claimed[:MAX_TEXT],
-            "SourceIP": self.source[0],
-            "SourcePort": self.source[1],
-            "IngressColoName": location,
-            "OnrampType": "OTHER",
-            "Onramp": self.onramp,
-            "Offramp": "CFD_TUNNEL" if destination is not None else "",
-            "Protocol": self.protocol.upper(),
+            "SourceIP": self.source[0], "SourcePort": self.source[1], "ColoName": location,
+            "IngressColoName": location, "OnrampType": "OTHER", "Onramp": self.onramp,
+            "Offramp": "CFD_TUNNEL" if destination is not None else "", "Protocol": self.protocol.upper(),
             "RequestedHost": self.wanted[0][:MAX_TEXT],
             "ResolvedFQDN": destination.name if destination is not None else "",
             "OriginIP": str(destination.address) if destination is not None else "",
@@ -100,71 +103,36 @@ class FlowRecord:
             "VirtualNetworkID": destination.virtual_network if destination is not None else "",
             "VirtualNetworkName": self.virtual_network[:MAX_TEXT],
             "Route": destination.network if destination is not None else "",
-            "DestinationTunnelID": str(destination.tunnel.tunnel_id) if destination is not None else "",
-            "DestinationReplicaID": self.connector_id,
-            "Decision": "" if self.decision is None else "allow" if self.decision.allowed else "block",
-            "RuleID": rule.id if rule is not None else "",
-            "RuleName": rule.name if rule is not None else "",
-            "BytesSent": self.sent,
-            "BytesReceived": self.received,
-            "ConnectionCloseReason": self.reason.value,
-            "Detail": self.detail[:MAX_TEXT],
-        }
+            "DestinationTunnelID": str(tunnel.tunnel_id) if tunnel is not None else "",
+            "DestinationReplicaID": self.connector_id, "RuleID": rule.id if rule is not None else "",
+            "RuleName": rule.name if rule is not None else "", "BytesSent": self.sent, "BytesReceived": self.received,
+            "ConnectionCloseReason": self.reason.value, "Detail": self.detail[:MAX_TEXT],
+        }  # fmt: skip
 
 
 class Records:
     """Where finished records go."""
 
-    def __init__(self, location: str, path: Path | None = None) -> None:
+    def __init__(self, location: str, clock: Callable[[], float], audit: AuditLog | None = None) -> None:
         self.recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
-        self.dropped = 0
+        self.clock = clock
+        "Seconds since the epoch."
         self._location = location
-        self._path = path
-        self._waiting: list[str] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._audit = audit
 
     def __repr__(self) -> str:
-        return f"<Records recent={len(self.recent)} dropped={self.dropped}>"
+        return f"<Records recent={len(self.recent)} audit={self._audit!r}>"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing is to be served now, because it could not be recorded."""
+        return self._audit is not None and self._audit.refuses
 
     def write(self, record: FlowRecord) -> None:
         """Take a finished record. Never waits and never raises."""
-        value = record.as_json(self._location)
+        value = record.as_json(self._location, self.clock())
         self.recent.append(value)
         if _log.isEnabledFor(logging.INFO):
             _log.info("network session", extra={"fields": value})
-        if self._path is None:
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            self.dropped += 1
-            return
-        self._waiting.append(json.dumps(value, separators=(",", ":")))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="network session records")
-
-    async def close(self) -> None:
-        """Write what waits. Cancel leaves some of it unwritten."""
-        if self._writing is not None:
-            await asyncio.shield(self._writing)
-
-    async def _write_all(self) -> None:
-        assert self._path is not None
-        while self._waiting:
-            lines, self._waiting = self._waiting, []
-            try:
-                await asyncio.to_thread(_append, self._path, "".join(f"{line}\n" for line in lines))
-            except OSError as error:
-                self.dropped += len(lines)
-                _edge_log.warning(
-                    "%d network session records cannot be written to %s: %s",
-                    len(lines), self._path, error.strerror or error,
-                )  # fmt: skip
-
-
-def _append(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(text)
-
-
-def _moment(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if self._audit is not None:
+            self._audit.put(value)

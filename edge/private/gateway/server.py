@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyconnector.edge.listener import Listener
 from pyconnector.edge.private.gateway.client import GatewayClient
+from pyconnector.edge.private.gateway.records import FlowRecord
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
 from pyconnector.protocol.proxying.http_connect import HttpConnect
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Clients at once, of both listeners.
 MAX_CLIENTS: Final = 8_192
-#: Seconds between looks at whether running flows may go on: so long a revoked token lives at most.
+#: Seconds between looks at what has come to its time. Changes are looked at when they happen.
 LOOK_INTERVAL: Final = 1.0
 
 
@@ -67,11 +68,14 @@ class Gateway:
             listener.close()
         for listener in self._listeners:
             await listener.wait_closed()
-        self.judge.cut_off_all()
+        self.judge.close()
         for client in tuple(self._clients):
             client.abort()
         await self.tasks.cancel_all()
-        await self.records.close()
+
+    def new_record(self, onramp: str, source: HostPort, *, protocol: str = "tcp") -> FlowRecord:
+        """Return the record of a flow that begins now."""
+        return FlowRecord(onramp=onramp, protocol=protocol, source=source, begun=self.records.clock())
 
     def joined(self, client: GatewayClient) -> bool:
         """Count a new client; False where there are too many."""
@@ -85,4 +89,4 @@ class Gateway:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            self.judge.look_again()
+            self.judge.check_time()

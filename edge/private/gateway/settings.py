@@ -26,8 +26,8 @@ class GatewaySettings:
     tokens: tuple[ServiceToken, ...] = ()
     rules: tuple[NetworkRule, ...] = ()
     "In their order."
-    records: Path | None = None
-    "A file to which one line is added for each flow; None for the log alone."
+    audiences: tuple[str, ...] = ()
+    "Of the applications whose tokens (JWT) are credentials here, beside service tokens."
     certificate: Path | None = None
     key: Path | None = None
     "PEM files of the listeners' certificate (chain) and key."
@@ -51,6 +51,8 @@ class GatewaySettings:
             if token.client_id in seen:
                 raise SettingsError(f"the client id {token.client_id} is given twice")
             seen.add(token.client_id)
+        if len({rule.id for rule in self.rules}) != len(self.rules):
+            raise SettingsError("two network rules have the same id")
 
     @property
     def has_tls(self) -> bool:

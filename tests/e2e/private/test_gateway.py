@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyconnector.edge import PrivateHostname, PrivateRoute
-from pyconnector.edge.access.state import AccessState
+from pyconnector.edge import EdgeSettings, PrivateHostname, PrivateRoute
+from pyconnector.edge.access.entries import NetworkRuleEntry
+from pyconnector.edge.access.failures import MAX_FAILURES
+from pyconnector.edge.audit.files import log_files, read_log
+from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.private.gateway import judge as judges
-from pyconnector.edge.private.gateway.authenticator import Tokens
+from pyconnector.edge.settings import DirectorySettings, SettingsError
 from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
+from tests.support.agents import Agent, World
 from tests.support.dns_service import dns_service
-from tests.support.gateway import CLIENT_ID, SECRET, Client, gateway_settings, rule, token
+from tests.support.gateway import CLIENT_ID, SECRET, Client, connect_head, gateway_settings, rule, token
 from tests.support.house import TUNNEL_ID
 from tests.support.leaks import run_clean
 from tests.support.loops import run_on_loop
@@ -98,11 +103,13 @@ def test_bytes_travel_both_ways_and_leave_a_record(onramp: str) -> None:
             assert await client.rest() == b""
             record = await record_of(house)
             expected = {
-                "UserID": CLIENT_ID, "TokenName": "agent-01", "SourceIP": "127.0.0.1", "Protocol": "TCP",
-                "OriginIP": "127.0.0.1", "OriginPort": port, "DestinationTunnelID": str(TUNNEL_ID), "RuleID": "1",
-                "DestinationReplicaID": str(house.connector.connector_id), "Decision": "allow", "BytesSent": 70_001,
-                "BytesReceived": 70_001, "ConnectionCloseReason": "CLIENT_CLOSED", "VirtualNetworkName": "default",
-                "Route": "127.0.0.0/8", "Offramp": "CFD_TUNNEL", "IngressColoName": "local",
+                "UserID": CLIENT_ID, "ServiceTokenName": "agent-01", "ActorType": "service_token", "Role": "agent",
+                "SourceIP": "127.0.0.1", "Protocol": "TCP", "OriginIP": "127.0.0.1", "OriginPort": port,
+                "DestinationTunnelID": str(TUNNEL_ID), "RuleID": "1", "Action": "allow", "Allowed": True,
+                "DestinationReplicaID": str(house.connector.connector_id), "Reason": "network_rule",
+                "BytesSent": 70_001, "BytesReceived": 70_001, "ConnectionCloseReason": "CLIENT_CLOSED",
+                "VirtualNetworkName": "default", "Route": "127.0.0.0/8", "Offramp": "CFD_TUNNEL",
+                "IngressColoName": "local",
             }  # fmt: skip
             assert {key: record[key] for key in expected} == expected
             assert SECRET not in json.dumps(record)
@@ -115,10 +122,10 @@ def test_bytes_travel_both_ways_and_leave_a_record(onramp: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "more", "detail"),
     [
-        ({}, {"secret": "wrong"}, "The client id or its secret is not valid."),
-        ({}, {"user": "nobody.access"}, "The client id or its secret is not valid."),
-        ({"tokens": (token(enabled=False),)}, {}, "The client id or its secret is not valid."),
-        ({"tokens": (token(expires=1.0),)}, {}, "The client id or its secret is not valid."),
+        ({}, {"secret": "wrong"}, "The service token is not valid."),
+        ({}, {"user": "nobody.access"}, "The service token is not valid."),
+        ({"tokens": (token(enabled=False),)}, {}, "The service token is not valid."),
+        ({"tokens": (token(expires=1.0),)}, {}, "The service token is not valid."),
         ({"rules": ()}, {}, "No network rule allows this."),
         ({"rules": (rule(ports=[1]),)}, {}, "No network rule allows this."),
         ({"rules": (rule(roles=["admin"]),)}, {}, "No network rule allows this."),
@@ -187,7 +194,7 @@ def test_a_private_name_is_resolved_behind_the_tunnel(onramp: str) -> None:
                 client, through = await opened(house, onramp, "db.internal", port)
                 assert not through
                 record = await record_of(house)
-                assert (record["ResolvedFQDN"], record["Decision"]) == ("db.internal", "block")
+                assert (record["ResolvedFQDN"], record["Action"]) == ("db.internal", "block")
                 client.close()
 
     run_on_loop(main())
@@ -215,17 +222,13 @@ def test_equal_networks_of_two_virtual_networks_are_two() -> None:
 def test_a_revoked_token_ends_its_running_flows() -> None:
     async def main() -> None:
         async with gateway_house() as house, echo_service() as port, UdpService() as service:
-            gateway = gateway_of(house)
             client, _ = await opened(house, "http", "127.0.0.1", port)
             assert await client.ask(b"x") == b"x"
             control, where = await associated(house)
             udp = await udp_client(where)
             udp.send(encode_udp("127.0.0.1", service.port, b"x"))
             await service.wait_for(1)
-            tokens = gateway.judge.authenticator
-            assert isinstance(tokens, Tokens)
-            tokens.put(replace(token(), enabled=False))
-            gateway.judge.look_again()
+            house.edge.gate.state.put("service_token", replace(token(), enabled=False))
             assert await client.rest() == b""
             for number in (0, 1):
                 record = await record_of(house, number, count=2)
@@ -242,18 +245,18 @@ def test_a_revoked_token_ends_its_running_flows() -> None:
 def test_rules_and_routes_that_change_end_the_flows_that_they_no_longer_allow() -> None:
     async def main() -> None:
         async with gateway_house() as house, echo_service() as port:
-            judge = gateway_of(house).judge
+            state = house.edge.gate.state
             client, _ = await opened(house, "http", "127.0.0.1", port)
-            judge.look_again()
+            state.put("network_rule", NetworkRuleEntry(rule=rule(id="2"), precedence=1))
             assert await client.ask(b"still") == b"still"
-            judge.rules = ()
-            judge.look_again()
+            state.drop("network_rule", "1")
+            assert await client.ask(b"by the other rule") == b"by the other rule"
+            state.drop("network_rule", "2")
             assert await client.rest() == b""
             assert (await record_of(house))["Detail"] == "the rules changed"
-            judge.rules = (rule(),)
+            state.put("network_rule", NetworkRuleEntry(rule=rule()))
             client, _ = await opened(house, "http", "127.0.0.1", port)
-            house.network._routes.drop_route("0")
-            judge.look_again()
+            house.network.routes.drop_route("0")
             assert await client.rest() == b""
             assert (await record_of(house, count=2))["Detail"] == "the route is gone"
 
@@ -328,7 +331,7 @@ def test_udp_that_may_not_be_is_dropped_and_recorded_once() -> None:
             assert decode_udp(await udp.receive()) == ("127.0.0.1", service.port, b"x")
             assert service.received == [b"x"]
             control.close()
-            assert [(await record_of(house, n, count=2))["Decision"] for n in (0, 1)] == ["block", "allow"]
+            assert [(await record_of(house, n, count=2))["Action"] for n in (0, 1)] == ["block", "allow"]
             udp.close()
             stranger.close()
 
@@ -404,38 +407,206 @@ def test_many_short_flows_at_once_leave_nothing() -> None:
     run_clean(main)
 
 
-def test_records_are_added_to_a_file(tmp_path: Path) -> None:
+def test_records_are_in_the_audit_log_of_the_edge(tmp_path: Path) -> None:
     async def main() -> None:
-        path = tmp_path / "sessions.jsonl"
-        async with gateway_house(records=path) as house, echo_service() as port:
-            for _ in range(3):
+        audit = {"audit": AuditSettings(directory=tmp_path)}
+        async with gateway_house(edge=audit) as house, echo_service() as port:
+            for secret in ("wrong", SECRET):
+                client, _ = await opened(house, "http", "127.0.0.1", port, secret=secret)
+                client.close()
+            await record_of(house, count=2)
+        records = [link.record for _, link in read_log(log_files(tmp_path)) if "SessionID" in link.record]
+        assert [(record["ClaimedUser"], record["Reason"]) for record in records] == [
+            (CLIENT_ID, "invalid_credentials"),
+            ("", "network_rule"),
+        ]
+
+    run_on_loop(main())
+
+
+def test_nothing_is_served_that_cannot_be_recorded(tmp_path: Path) -> None:
+    async def main() -> None:
+        audit = {"audit": AuditSettings(directory=tmp_path, refuse_when_full=True)}
+        async with gateway_house(edge=audit) as house, echo_service() as port:
+            assert house.edge.audit is not None
+            house.edge.audit._failing = True
+            client = await Client.at(gateway_of(house).http_address)
+            assert await client.http_connect("127.0.0.1", port) == 503
+            assert (await record_of(house))["Reason"] == "audit_unavailable"
+            house.edge.audit._failing = False
+            client.close()
+
+    run_on_loop(main())
+
+
+def test_guessing_secrets_has_an_end() -> None:
+    async def main() -> None:
+        async with gateway_house() as house, echo_service() as port:
+            for _ in range(MAX_FAILURES):
                 client, _ = await opened(house, "http", "127.0.0.1", port, secret="wrong")
                 client.close()
-            await record_of(house, count=3)
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        assert [line["ClaimedUser"] for line in lines] == [CLIENT_ID] * 3
-        assert path.stat().st_mode & 0o777 == 0o600
+            client = await Client.at(gateway_of(house).http_address)
+            assert await client.http_connect("127.0.0.1", port) == 429
+            client.close()
 
     run_on_loop(main())
 
 
-def test_tokens_of_a_control_plane_count_as_they_are_now() -> None:
+def test_whoever_shows_nothing_is_not_guessing() -> None:
     async def main() -> None:
-        access = AccessState()
-        async with gateway_house(tokens=()) as house, echo_service() as port:
-            judge = gateway_of(house).judge
-            judge.authenticator = Tokens(access=access)
-            client, through = await opened(house, "http", "127.0.0.1", port)
+        async with gateway_house() as house, echo_service() as port:
+            client, through = await opened(house, "http", "127.0.0.1", port, user="", secret="")
             assert not through
-            client.close()
-            access.put("service_token", token())
-            client, through = await opened(house, "socks", "127.0.0.1", port)
-            assert through
-            assert list(access.take_used(asyncio.get_running_loop().time())) == [CLIENT_ID]
-            access.drop("service_token", CLIENT_ID)
-            judge.look_again()
-            assert await client.rest() == b""
-            assert (await record_of(house, count=2))["Detail"] == "the token was revoked"
+            assert (await record_of(house))["Reason"] == "no_credentials"
+            assert len(house.edge.gate.failures) == 0
             client.close()
 
     run_on_loop(main())
+
+
+def test_an_expired_token_ends_its_flows_by_itself() -> None:
+    async def main() -> None:
+        moment = 0.0
+        soon = token(expires=time.time() + 1000)
+        async with gateway_house(tokens=(soon,)) as house, echo_service() as port:
+            house.edge.gate.clock = lambda: time.time() + moment
+            client, through = await opened(house, "http", "127.0.0.1", port)
+            assert through
+            gateway_of(house).judge.check_time()
+            assert await client.ask(b"x") == b"x"
+            moment = 1000.0
+            gateway_of(house).judge.check_time()
+            assert await client.rest() == b""
+            assert (await record_of(house))["Detail"] == "the credentials have expired"
+            client.close()
+
+    run_on_loop(main())
+
+
+AUDIENCES = tuple(uuid.uuid5(uuid.NAMESPACE_DNS, name).hex * 2 for name in ("mesh", "other"))
+
+
+def filled(house: PrivateHouse) -> Agent:
+    """Tell the edge of an agent and two applications; the gateway takes tokens of the first."""
+    world = World(house.edge.gate.state)
+    for name in ("mesh", "other"):
+        world.application(name, f"{name}.example.com")
+    return world.agent()
+
+
+def issued(house: PrivateHouse, agent: Agent, audience: str = AUDIENCES[0], **claims: Any) -> dict[str, str]:
+    """Headers with a token as an edge issues it."""
+    issuer, state = house.edge.gate.issuer, house.edge.gate.state
+    application, service_token = state.applications.of_audience(audience), state.token(agent.id)
+    assert issuer is not None
+    assert application is not None
+    assert service_token is not None
+    said = issuer.claims(service_token, application, 600, time.time()) | claims
+    return {"Cf-Access-Token": issuer.sign(said).decode()}
+
+
+async def with_token(house: PrivateHouse, port: int, headers: dict[str, str]) -> tuple[Client, int]:
+    client = await Client.at(gateway_of(house).http_address)
+    client.writer.write(connect_head("127.0.0.1", port, headers))
+    return client, await client.status()
+
+
+def test_an_access_token_for_the_gateway_is_a_credential() -> None:
+    async def main() -> None:
+        async with gateway_house(audiences=AUDIENCES[:1]) as house, echo_service() as port:
+            agent = filled(house)
+            token = issued(house, agent)
+            as_bearer = {"Proxy-Authorization": f"Bearer {token['Cf-Access-Token']}"}
+            for headers in (token, as_bearer, issued(house, agent, type="session", methods=["CONNECT"])):
+                client, status = await with_token(house, port, headers)
+                assert status == 200
+                assert await client.ask(b"x") == b"x"
+                client.close()
+            assert (await record_of(house))["ServiceTokenName"] == "agent-01"
+
+    run_on_loop(main())
+
+
+@pytest.mark.parametrize(
+    ("audience", "claims", "reason"),
+    [
+        (AUDIENCES[1], {}, "invalid_token"),
+        (AUDIENCES[0], {"aud": ["c" * 64]}, "revoked"),
+        (AUDIENCES[0], {"iss": "https://other.example.com"}, "invalid_token"),
+        (AUDIENCES[0], {"exp": 1_700_000_000}, "invalid_token"),
+        (AUDIENCES[0], {"type": "org"}, "invalid_token"),
+        (AUDIENCES[0], {"type": "session", "path": "/docs"}, "outside_of_session"),
+        (AUDIENCES[0], {"type": "session", "methods": ["GET"]}, "outside_of_session"),
+        (AUDIENCES[0], {"common_name": "nobody.access"}, "revoked"),
+    ],
+)
+def test_an_access_token_for_anything_else_is_none(audience: str, claims: dict[str, Any], reason: str) -> None:
+    async def main() -> None:
+        async with gateway_house(audiences=AUDIENCES[:1]) as house, echo_service() as port:
+            client, status = await with_token(house, port, issued(house, filled(house), audience, **claims))
+            assert status == 407
+            assert (await record_of(house))["Reason"] == reason
+            client.close()
+
+    run_on_loop(main())
+
+
+@pytest.mark.parametrize("how", ["token", "policy", "application", "revoked"])
+def test_what_an_access_token_was_good_for_ends_its_flows(how: str) -> None:
+    async def main() -> None:
+        async with gateway_house(audiences=AUDIENCES[:1]) as house, echo_service() as port:
+            agent = filled(house)
+            client, _ = await with_token(house, port, issued(house, agent))
+            assert await client.ask(b"x") == b"x"
+            state = house.edge.gate.state
+            if how == "token":
+                agent.delete()
+            elif how == "policy":
+                agent.world.policy("mesh-policy", include=[{"role": {"role": "admin"}}])
+            elif how == "application":
+                state.drop("access_application", "mesh")
+            else:
+                agent.change(valid_after=time.time() + 1)
+            assert await client.rest() == b""
+            assert (await record_of(house))["ConnectionCloseReason"] == "PROXY_CONN_REFUSED"
+            client.close()
+
+    run_on_loop(main())
+
+
+def test_flows_whose_token_is_revoked_while_they_are_opened_do_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with gateway_house() as house, echo_service() as port:
+            judge = gateway_of(house).judge
+            find = house.network.find
+
+            async def slow(*args: Any) -> Any:
+                found = await find(*args)
+                house.edge.gate.state.put("service_token", replace(token(), enabled=False))
+                return found
+
+            monkeypatch.setattr(house.network, "find", slow)
+            client, through = await with_reset(opened(house, "http", "127.0.0.1", port))
+            assert not through
+            assert (await record_of(house))["Detail"] == "the token was revoked"
+            assert len(judge) == 0
+            if client is not None:
+                client.close()
+
+    run_on_loop(main())
+
+
+async def with_reset(opening: Any) -> tuple[Client | None, bool]:
+    try:
+        found: tuple[Client, bool] = await opening
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return None, False
+    return found
+
+
+def test_an_edge_with_a_control_plane_has_its_tokens_and_rules_from_there() -> None:
+    for settings in (gateway_settings(rules=()), gateway_settings(tokens=())):
+        with pytest.raises(SettingsError, match="knows tokens and network rules from there"):
+            EdgeSettings(directory=DirectorySettings(url="http://control", token="t" * 20), gateway=settings)
+    with pytest.raises(SettingsError, match="the same id"):
+        gateway_settings(rules=(rule(), rule()))

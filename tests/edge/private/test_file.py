@@ -30,7 +30,7 @@ def test_all_of_it_is_read(tmp_path: Path) -> None:
         "gateway": {
             **GATEWAY,
             "socks": "[::1]:1080",
-            "records": "sessions.jsonl",
+            "audiences": ["cd" * 32],
             "tokens": [{**TOKEN, "role": "agent", "labels": ["a", "b"], "expires": "2027-01-31T00:00:00Z"}],
         },
     }
@@ -41,7 +41,7 @@ def test_all_of_it_is_read(tmp_path: Path) -> None:
     gateway = settings.gateway
     assert gateway is not None
     assert (gateway.http, gateway.socks) == (("127.0.0.1", 0), ("::1", 1080))
-    assert gateway.records == tmp_path / "sessions.jsonl"
+    assert gateway.audiences == ("cd" * 32,)
     [token] = gateway.tokens
     assert (token.role, token.labels, token.expires) == ("agent", frozenset(("a", "b")), 1801353600.0)
     assert len(gateway.rules) == 1
@@ -71,6 +71,8 @@ def test_all_of_it_is_read(tmp_path: Path) -> None:
         ({"gateway": {**GATEWAY, "tokens": [{**TOKEN, "enabled": "no"}]}}, "enabled is true or false"),
         ({"gateway": {**GATEWAY, "tokens": [{**TOKEN, "labels": [""]}]}}, "A label has 1 to 64"),
         ({"gateway": {**GATEWAY, "tls": "yes"}}, "gateway.tls: files are needed"),
+        ({"gateway": {**GATEWAY, "audiences": ["x"]}}, "gateway.audiences[0]: an application's audience is needed"),
+        ({"gateway": {**GATEWAY, "records": "x"}}, "gateway.records: flows are recorded where everything is"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence_with_its_place(tmp_path: Path, value: object, why: str) -> None:
@@ -85,7 +87,9 @@ def test_routes_of_a_control_plane_are_not_given_beside_it(tmp_path: Path) -> No
     follows = {"any_credentials": False, "control": "https://control.example", "control_token_file": str(token)}
     with pytest.raises(SettingsError, match="knows its private routes from there"):
         read(tmp_path, {"routes": [{"network": "10.0.0.0/8", "tunnel": TUNNEL}]}, **follows)
-    assert read(tmp_path, {"gateway": GATEWAY}, **follows).gateway is not None
+    with pytest.raises(SettingsError, match="knows tokens and network rules from there"):
+        read(tmp_path, {"gateway": GATEWAY}, **follows)
+    assert read(tmp_path, {"gateway": {"http": GATEWAY["http"]}}, **follows).gateway is not None
 
 
 def test_the_edge_s_own_addresses_are_those_that_it_binds() -> None:
