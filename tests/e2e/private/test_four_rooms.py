@@ -168,7 +168,7 @@ def test_an_agent_without_a_route_reaches_a_private_network(version: int) -> Non
         found = rooms.edge.run(records())
         assert len(found) == FLOWS + 8
         assert {record["SourceIP"] for record in found} == {"10.88.1.2"}
-        assert sum(record["Decision"] == "allow" for record in found) == FLOWS + 5
+        assert sum(record["Action"] == "allow" for record in found) == FLOWS + 5
         udp_and_pings(rooms, edge, services, connector, version)
 
 
