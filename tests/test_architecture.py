@@ -62,6 +62,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "asyncpg": ("control/store/",),
     "aiosqlite": (),
     "httpx": ("edge/directory/", "agent/httpx_transport.py"),
+    "nacl": ("agent/access/login.py",),
     "httpcore": ("agent/httpx_transport.py",),
 }
 MAX_LINES = 450

@@ -30,6 +30,7 @@ def section(title: str) -> str:
     ("title", "requirements"),
     [
         ("Core", PROJECT["dependencies"]),
+        ("Extra `access`", PROJECT["optional-dependencies"]["access"]),
         ("Extra `fast`", PROJECT["optional-dependencies"]["fast"]),
         ("Extra `mesh`", PROJECT["optional-dependencies"]["mesh"]),
     ],
@@ -53,7 +54,7 @@ def test_every_package_has_a_constraint() -> None:
 
 def test_a_request_gets_through_where_only_core_packages_are_installed() -> None:
     """The demo, with every package of the extras made impossible to import."""
-    blocked = ["capnp", "qh3", "uvloop", "grpc", "httpx", "hypothesis", "psycopg", "pytest", "websockets"]
+    blocked = ["capnp", "nacl", "qh3", "uvloop", "grpc", "httpx", "hypothesis", "psycopg", "pytest", "websockets"]
     blocked += ["aiosqlite", "alembic", "asyncpg", "cloudflare", "fastapi", "sqlalchemy", "uvicorn"]
     code = (
         f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n"

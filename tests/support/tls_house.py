@@ -46,9 +46,14 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @contextlib.asynccontextmanager
 async def tls_house(
-    folder: Path, handler: Handler = echo, *, port: int = 0, more: tuple[tuple[str, int], ...] = ()
+    folder: Path,
+    handler: Handler = echo,
+    *,
+    port: int = 0,
+    more: tuple[tuple[str, int], ...] = (),
+    service: str = "",
 ) -> AsyncIterator[TlsHouse]:
-    """`handler` serves the name `HOST`, or the service at `port` does; `more` are names with ports of their own."""
+    """`handler` serves the name `HOST`, or the service at `port` or of that URL; `more` are names with ports."""
     authority = make_authority("visitors")
     chain, key = authority.issue([HOST, *(name for name, _ in more)])
     pair = CertificatePair(certificate=folder / "chain.pem", key=folder / "key.pem")
@@ -63,6 +68,7 @@ async def tls_house(
     async with await asyncio.start_server(handler, "127.0.0.1", 0) as server:
         services = [(HOST, port or server.sockets[0].getsockname()[1]), *more]
         rules = [
+            *([{"hostname": HOST, "service": service}] if service else []),
             *({"hostname": name, "service": f"tcp://127.0.0.1:{where}"} for name, where in services),
             {"service": "http_status:404"},
         ]

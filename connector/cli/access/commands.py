@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -74,6 +75,59 @@ def tcp_command(context: click.Context, /, **given: Any) -> None:
         from pyconnector.connector.cli.access.tcp import run_tcp
 
         exit_with(lambda: run_tcp(given))
+
+
+@access_group.command("token", short_help="Print the token for an application.")
+@click.argument("url", required=False)
+@click.option("--app", metavar="URL", help="The same as the argument.")
+@_service_token
+@click.option("--path", default="", metavar="PATH", help="For a service token: for what lies below PATH alone.")
+@click.option("--methods", default="", metavar="GET,...", help="For a service token: for these methods alone.")
+@click.option("--seconds", default="", metavar="300-3600", help="For a service token: for how long.")
+@_CACERT
+@_CONNECT_TO
+def token_command(**given: Any) -> None:
+    """Print the token that `access login` got for the application at URL.
+
+    With a service token, print a new one that stands for it: shorter lived, and narrowed where that is asked for.
+    """
+    from pyconnector.connector.cli.access.tokens import print_token
+
+    exit_with(lambda: print_token(given))
+
+
+@access_group.command("login", short_help="Log in to an application by a browser.")
+@click.argument("url", required=False)
+@click.option("--app", metavar="URL", help="The same as the argument; only the token is printed.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no token.")
+@click.option("--no-verbose", is_flag=True, help="Print the token alone.")
+@click.option("--auto-close", is_flag=True, hidden=True)
+@click.option("--fedramp", is_flag=True, hidden=True)
+@_CACERT
+@_CONNECT_TO
+def login_command(**given: Any) -> None:
+    """Log in to the application at URL in a browser, and keep the token for `access tcp`, `curl` and `token`."""
+    from pyconnector.connector.cli.access.tokens import log_in
+
+    exit_with(lambda: log_in(given))
+
+
+@access_group.command(
+    "curl",
+    short_help="Run curl with the token of an application.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[--allow-request] URL [CURL-ARGUMENTS]")
+def curl_command(arguments: tuple[str, ...]) -> None:
+    """Run curl with the token of the application at URL, or with the service token of the environment."""
+    from pyconnector.connector.cli.access.tokens import run_curl
+
+    given = {
+        "service_token_id": os.environ.get("TUNNEL_SERVICE_TOKEN_ID", ""),
+        "service_token_secret": os.environ.get("TUNNEL_SERVICE_TOKEN_SECRET", ""),
+        "service_token_file": None,
+    }
+    exit_with(lambda: run_curl(arguments, given))
 
 
 @access_group.command("ssh-config", short_help="Print what belongs into ~/.ssh/config.")

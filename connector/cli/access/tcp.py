@@ -14,18 +14,19 @@ from pyconnector.agent.access.forward import Forward, join
 from pyconnector.agent.access.standard_streams import StandardStreams
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.cli.access.given import credentials_of, place_of, refused
+from pyconnector.connector.cli.access.tokens import login_for, user_agent
 from pyconnector.connector.cli.exits import CLEAN, FAILED
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig
 from pyconnector.connector.observe.log import Log, LogSetup
-from pyconnector.connector.version import version
 from pyconnector.edge.cli_settings import parse_address
 from pyconnector.edge.settings import SettingsError, host_port_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from pyconnector.agent.access.place import Place
     from pyconnector.edge.settings import HostPort
 
 _log = Log("access")
@@ -58,10 +59,9 @@ def run_tcp(given: Mapping[str, Any]) -> int:
                          "TUNNEL_SERVICE_TOKEN_SECRET or a --service-token-file")  # fmt: skip
         if any(not place.verify for place in places) and given["cacert"] is None:
             _log.warning("--connect-to with three parts takes any certificate; --cacert names whom to trust")
-        agent = f"pyconnector/{version()}"
         try:
             dialers = [
-                Dialer(place, shown, ca_file=given["cacert"], user_agent=agent)
+                Dialer(place, shown, ca_file=given["cacert"], user_agent=user_agent(), log_in=_kept_token(place, given))
                 for place, shown in zip(places, credentials, strict=True)
             ]
         except AccessError as error:
@@ -87,6 +87,24 @@ def listen_address(text: str) -> HostPort:
         return parse_address(where, "--url")
     except SettingsError as error:
         raise refused(error) from error
+
+
+def _kept_token(place: Place, given: Mapping[str, Any]) -> Callable[[bool], Awaitable[str]]:
+    """Return what gives the token of an earlier login, for an edge that asks for one."""
+
+    def find(was_refused: bool) -> str:
+        login = login_for(place, given)
+        application, token = login.find(place)
+        if was_refused:
+            login.store.drop(application)
+        if was_refused or not token:
+            raise AccessError(
+                f"{place.host}: somebody must be known: run `pyconnector access login {place.url}`, or set "
+                "TUNNEL_SERVICE_TOKEN_ID and TUNNEL_SERVICE_TOKEN_SECRET"
+            )
+        return token
+
+    return lambda was_refused: asyncio.to_thread(find, was_refused)
 
 
 async def _serve(dialers: list[Dialer], listen: list[HostPort]) -> int:
