@@ -6,12 +6,12 @@ import base64
 import binascii
 import ipaddress
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from pyconnector.edge.audit.log import AuditSettings
+from pyconnector.edge.audit.flags import AuditFlags, audit_settings
 from pyconnector.edge.settings import (
     CertificatePair,
     ControlSettings,
@@ -66,8 +66,7 @@ class EdgeFlags:
     tcp: tuple[str, ...] = ()
     "PORT=HOSTNAME or PORT=IP:PORT, perhaps followed by @TUNNEL-ID"
     ca_dir: str = ""
-    audit_dir: str = ""
-    audit_when_full: str = "go-on"
+    audit: AuditFlags = field(default_factory=AuditFlags)
     any_credentials: bool = False
     private_network: str = ""
     "A JSON file with private routes, names, tokens and rules."
@@ -133,7 +132,7 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
         tunnels=tunnels,
         tcp_ports=tuple(_tcp_port(text) for text in flags.tcp),
         ca_directory=Path(flags.ca_dir) if flags.ca_dir else None,
-        audit=audit_settings(flags.audit_dir, flags.audit_when_full),
+        audit=audit_settings(flags.audit),
         any_credentials=flags.any_credentials,
         fault_relay=flags.fault_relay,
         location=flags.location,
@@ -169,13 +168,6 @@ def certificate_pairs(address: str, certs: Sequence[str], keys: Sequence[str]) -
     if bool(certs) != bool(address):
         raise SettingsError("--visitors-tls, --tls-cert and --tls-key go together")
     return tuple(CertificatePair(certificate=Path(cert), key=Path(key)) for cert, key in zip(certs, keys, strict=True))
-
-
-def audit_settings(directory: str, when_full: str) -> AuditSettings | None:
-    """Return where requests are recorded; None where no directory is given."""
-    if not directory:
-        return None
-    return AuditSettings(directory=Path(directory).expanduser(), refuse_when_full=when_full == "refuse")
 
 
 def parse_address(text: str, flag: str) -> HostPort:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PRODUCT = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control", "agent")
+PRODUCT = (
+    "protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "control", "agent",
+    "logpush",
+)  # fmt: skip
 ROOMS = (*PRODUCT, "bench")
 #: The one package that is installed; `src/pyconnector/` holds a link for each room.
 PACKAGE = "pyconnector"
@@ -33,9 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "edge",
         "control",
         "agent",
+        "logpush",
     },
-    "edge": {"protocol", "transport", "web", "identity"},
-    "control": {"identity"},
+    "edge": {"protocol", "transport", "web", "identity", "logpush"},
+    "control": {"identity", "logpush"},
+    "logpush": set(),
     "agent": {"transport", "protocol", "web", "identity"},
     "bench": set(ROOMS),
 }
@@ -59,9 +64,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "uvicorn": ("control/server.py",),
     "sqlalchemy": ("control/",),
     "alembic": ("control/store/",),
-    "asyncpg": ("control/store/",),
+    "asyncpg": ("control/store/", "logpush/senders/postgresql.py"),
+    "boto3": ("logpush/senders/s3.py",),
+    "botocore": ("logpush/senders/s3.py",),
     "aiosqlite": (),
-    "httpx": ("edge/directory/", "agent/httpx_transport.py"),
+    "httpx": ("edge/directory/", "agent/httpx_transport.py", "logpush/senders/http.py"),
     "nacl": ("agent/access/login.py",),
     "httpcore": ("agent/httpx_transport.py",),
 }

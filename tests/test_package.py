@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "agent")
+ROOMS = ("protocol", "web", "identity", "ingress", "transport", "origins", "connector", "edge", "agent", "logpush")
 
 
 @pytest.fixture(scope="module")

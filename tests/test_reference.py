@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted(page.stem for page in REFERENCE.glob("*.md") if page.stem != "README")
 #: Folders whose Python files may cite.
-CITING = ("protocol", "identity", "ingress", "transport", "origins", "connector", "edge", "control", "agent", "web")
+CITING = (
+    "protocol", "identity", "ingress", "transport", "origins", "connector", "edge", "control", "agent", "web",
+    "logpush",
+)  # fmt: skip
 CITED = re.compile(rf"\b({'|'.join(PAGES)})\.md,? (?:section |sections )?((?:\d+|[A-Z]\d)(?:\.\d+)*)")
 MORE = re.compile(r"(?:, | and | to )(\d+(?:\.\d+)*)\b(?!-bit| bytes)")
 

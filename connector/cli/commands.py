@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from pyconnector.connector.cli.access.commands import access_group, forward_group
 from pyconnector.connector.cli.audit.commands import audit_group
+from pyconnector.connector.cli.audit.options import audit_options, refuse_secrets
 from pyconnector.connector.cli.diagnose.commands import diag_command
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
@@ -120,11 +121,7 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
 @click.option("--any-credentials", is_flag=True, help="Accept any tunnel; on loopback only.")
 @click.option("--private-network", metavar="FILE", help="JSON with private routes, tokens and rules.")
 @click.option("--fault-relay", is_flag=True, help="Let the control API drop and delay packets.")
-@click.option(
-    "--audit-dir", default="", metavar="DIRECTORY", help="Where each request is recorded (docs/access-edge.md)."
-)
-@click.option("--audit-when-full", default="go-on", type=click.Choice(("go-on", "refuse")), show_default=True,
-              help="While nothing can be recorded.")  # fmt: skip
+@audit_options
 @click.option("--no-identity", is_flag=True, help="Add no headers that say who visits.")
 @click.option("--hide-error-details", is_flag=True, help="Do not tell visitors why an origin failed.")
 @click.option("--location", default="local", show_default=True, help="What connectors log as the edge's location.")
@@ -138,6 +135,7 @@ def edge_command(context: click.Context, /, **given: Any) -> None:
     """
     if context.invoked_subcommand is not None:
         return
+    refuse_secrets(context)
     with early_signals():
         from pyconnector.connector.cli.local import run_edge
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pyconnector.connector.api.errors import ConfigError, StartFailed
+from pyconnector.connector.cli.audit.options import audit_flags
 from pyconnector.connector.cli.exits import CLEAN
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals, serve
@@ -42,9 +43,8 @@ def run_edge(given: Mapping[str, Any]) -> int:
     """
     log = LogConfig(level=given["loglevel"])
     try:
-        settings = settings_from_flags(
-            EdgeFlags(**{name: value for name, value in given.items() if name != "loglevel"})
-        )
+        own = {name: value for name, value in given.items() if name in EdgeFlags.__dataclass_fields__}
+        settings = settings_from_flags(EdgeFlags(**own, audit=audit_flags(given)))
     except SettingsError as error:
         raise ConfigError([Problem(message=str(error))]) from error
     setup = LogSetup(log)

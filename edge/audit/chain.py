@@ -13,7 +13,8 @@ from typing import Any
 
 #: What the first line of all is chained to.
 BEGINNING = "0" * 64
-_TAIL = re.compile(rb',"Chain":"([0-9a-f]{64})"\}\Z')
+#: How a line ends.
+TAIL = re.compile(rb',"Chain":"([0-9a-f]{64})"\}\Z')
 _TAIL_LENGTH = len(b',"Chain":""}') + 64
 #: Bytes of a line that is read.
 MAX_LINE = 64 * 1024
@@ -44,7 +45,7 @@ def read_link(line: bytes, before: str | None) -> Link:
     Raises:
         ChainBroken: it is no such line, was changed, or does not follow.
     """
-    tail = _TAIL.search(line)
+    tail = TAIL.search(line)
     if tail is None:
         raise ChainBroken("it does not end with a digest")
     chain = tail[1].decode("ascii")

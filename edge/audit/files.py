@@ -6,18 +6,18 @@ Blocking: called from a thread. What is on disk after a failure is whole lines, 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge.audit.chain import BEGINNING, MAX_LINE, ChainBroken, Link, chained, read_link
+from pyconnector.edge.audit.push.cursor import Cursor
+from pyconnector.edge.audit.retention import Retention, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NAME = re.compile(r"audit-(\d{6})\.jsonl")
 #: Bytes of a file after which the next is begun.
 DEFAULT_FILE_SIZE = 100 * 1024 * 1024
 
@@ -44,7 +44,7 @@ def log_files(directory: Path) -> list[Path]:
         AuditError: the directory cannot be read.
     """
     try:
-        return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+        return [path for _, path in numbered(directory)]
     except OSError as error:
         raise AuditError(f"{directory} cannot be read: {error.strerror or error}") from error
 
@@ -52,15 +52,17 @@ def log_files(directory: Path) -> list[Path]:
 class AuditFiles:
     """The files of one log, being written by one process."""
 
-    def __init__(self, directory: Path, *, file_size: int = DEFAULT_FILE_SIZE, keep: int = 0) -> None:
-        """`keep` files are kept where it is not 0; the oldest go first.
+    def __init__(
+        self, directory: Path, *, file_size: int = DEFAULT_FILE_SIZE, retention: Retention | None = None
+    ) -> None:
+        """All files are kept unless `retention` lets some go.
 
         Raises:
             AuditError: the directory or the last file cannot be used, or another process writes there.
         """
         self._directory = directory
         self._file_size = file_size
-        self._keep = keep
+        self._retention = retention
         self._number = 0
         self._chain = BEGINNING
         self._file: int | None = None
@@ -79,6 +81,11 @@ class AuditFiles:
         """The digest of the last line."""
         return self._chain
 
+    @property
+    def end(self) -> Cursor:
+        """Behind what is surely there: what a write that failed left is taken back."""
+        return Cursor(self._number, self._size)
+
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """Append records: all of them, or none.
 
@@ -87,7 +94,11 @@ class AuditFiles:
         """
         if self._file is None or self._size >= self._file_size:
             self._begin_next()
-        assert self._file is not None
+        if not self._size:
+            # Not together with opening it: on a full disk a file may be there that holds nothing yet.
+            line, chain = chained({"AuditFile": self._number, "Previous": self._chain}, self._chain)
+            self._append(line + b"\n")
+            self._chain = chain
         chain, lines = self._chain, []
         for record in records:
             line, chain = chained(record, chain)
@@ -124,15 +135,12 @@ class AuditFiles:
         before, self._file, self._size = self._file, file, os.fstat(file).st_size
         self._number += 1
         if before is not None:
-            os.fsync(before)
-            os.close(before)
-        if not self._size:
-            line, chain = chained({"AuditFile": self._number, "Previous": self._chain}, self._chain)
-            self._append(line + b"\n")
-            self._chain = chain
-        if self._keep:
-            for old in log_files(self._directory)[: -self._keep]:
-                old.unlink(missing_ok=True)
+            try:
+                os.fsync(before)
+            finally:
+                os.close(before)
+        if self._retention is not None:
+            self._retention.prune(self._directory)
 
     def _resume(self, path: Path) -> None:
         self._number = int(path.stem[-6:])

@@ -8,10 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pyconnector.edge.audit.files import DEFAULT_FILE_SIZE, AuditFiles
+from pyconnector.edge.audit.files import DEFAULT_FILE_SIZE, AuditError, AuditFiles
+from pyconnector.edge.audit.push.cursor import Cursor
+from pyconnector.edge.audit.push.pushers import Pushers, own_job
+from pyconnector.edge.audit.retention import SPOOL_LIMIT, Retention
+from pyconnector.logpush.destinations import DestinationError
+from pyconnector.logpush.senders.base import SenderMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,20 +38,30 @@ class AuditSettings:
     """Where records go."""
 
     directory: Path
-    refuse_when_full: bool = False
+    refuse_when_full: bool = True
     "Serve nobody while nothing can be recorded; else go on, and count what is lost."
     file_size: int = DEFAULT_FILE_SIZE
     keep: int = 0
-    "Files that are kept; 0 for all."
+    "Files that are kept; 0 for all. What is not pushed yet is kept beside them."
+    spool_limit: int = SPOOL_LIMIT
+    "Bytes of files beyond those to keep that may wait to be pushed."
+    push: tuple[str, ...] = field(default=(), repr=False)
+    "Where records go too, from the edge's first start with each on: URLs as in docs/access-edge.md."
 
 
 class AuditLog:
     """Takes records from `start` to `close`."""
 
     def __init__(
-        self, settings: AuditSettings, open_files: Callable[[AuditSettings], AuditFiles] | None = None
+        self, settings: AuditSettings, open_files: Callable[[AuditSettings, Retention], AuditFiles] | None = None
     ) -> None:
         self._settings = settings
+        self.directory = settings.directory
+        self.retention = Retention(settings.keep, settings.spool_limit, drop=not settings.refuse_when_full)
+        self.pushers = Pushers(self)
+        self.end = Cursor(0, 0)
+        "Behind what is on disk for good; see `Spool`."
+        self._pruning: asyncio.Task[None] | None = None
         self._open_files = open_files or _open
         self._waiting: list[dict[str, Any]] = []
         self._lost = 0
@@ -63,7 +78,9 @@ class AuditLog:
     @property
     def refuses(self) -> bool:
         """Whether nobody is to be served now, because it could not be recorded."""
-        return self._settings.refuse_when_full and (self._failing or len(self._waiting) >= MAX_WAITING)
+        if not self._settings.refuse_when_full:
+            return False
+        return self._failing or self.retention.full or len(self._waiting) >= MAX_WAITING
 
     @property
     def lost(self) -> int:
@@ -77,7 +94,18 @@ class AuditLog:
             AuditError: they cannot be used.
         """
         loop = asyncio.get_running_loop()
-        self._files = await loop.run_in_executor(self._thread, self._open_files, self._settings)
+        self._files = await loop.run_in_executor(self._thread, self._open_files, self._settings, self.retention)
+        self.end = self._files.end
+        try:
+            self.pushers.start(own_job(url, number) for number, url in enumerate(self._settings.push))
+        except (SenderMissing, DestinationError) as error:
+            raise AuditError(str(error)) from error
+        except OSError as error:
+            raise AuditError(f"{self.directory} cannot be used: {error.strerror or error}") from error
+        if self._settings.refuse_when_full:
+            _log.info("Nobody is served while requests cannot be recorded; --audit-when-full go-on would lose records")
+        else:
+            _log.warning("Requests are served even while they cannot be recorded (--audit-when-full go-on)")
         self._task = loop.create_task(self._run(), name="edge audit")
 
     def put(self, record: dict[str, Any]) -> None:
@@ -98,8 +126,36 @@ class AuditLog:
             self._task = None
             if self._waiting:
                 _log.error("%d audit records could not be written and are lost", len(self._waiting) + self._lost)
+            await self.pushers.close()
+            if self._pruning is not None:
+                await asyncio.wait([self._pruning])
             await asyncio.get_running_loop().run_in_executor(self._thread, self._files.close)
+        elif hasattr(self, "_files"):
+            await self.pushers.close()
+            self._files.close()
         self._thread.shutdown(wait=False)
+
+    def prune_soon(self) -> None:
+        """See `Spool.prune_soon`."""
+        if self._pruning is None or self._pruning.done():
+            self._pruning = asyncio.get_running_loop().create_task(self._prune(), name="edge audit retention")
+
+    async def _prune(self) -> None:
+        before = self.retention.full
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self.retention.prune, self.directory)
+        except OSError as error:
+            _log.error("Old files of the audit log cannot be deleted: %s", error.strerror or error)
+        self._say_full(before)
+
+    def _say_full(self, before: bool) -> None:
+        if self.retention.full and not before:
+            _log.error(
+                "More than %d bytes of audit records wait to be pushed: nobody is served until they are taken",
+                self._settings.spool_limit,
+            )
+        elif before and not self.retention.full:
+            _log.warning("Audit records were taken: requests are served again")
 
     async def _run(self) -> None:
         while True:
@@ -127,6 +183,7 @@ class AuditLog:
 
     async def _write_some(self) -> bool:
         lost, records = self._lost, self._waiting[:AT_ONCE]
+        full = self.retention.full
         if lost:
             records = [{"Datetime": records[0]["Datetime"], "AuditRecordsLost": lost}, *records]
         try:
@@ -137,6 +194,9 @@ class AuditLog:
                 _log.error("The audit log cannot be written (%s): %s", error.strerror or error, what)
             self._failing = True
             return False
+        self.end = self._files.end
+        self.pushers.note(len(records))
+        self._say_full(full)
         del self._waiting[: len(records) - bool(lost)]
         self._lost -= lost
         if self._failing:
@@ -145,5 +205,5 @@ class AuditLog:
         return True
 
 
-def _open(settings: AuditSettings) -> AuditFiles:
-    return AuditFiles(settings.directory, file_size=settings.file_size, keep=settings.keep)
+def _open(settings: AuditSettings, retention: Retention) -> AuditFiles:
+    return AuditFiles(settings.directory, file_size=settings.file_size, retention=retention)

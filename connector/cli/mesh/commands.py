@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from pyconnector.connector.cli.audit.options import audit_options, refuse_secrets
 from pyconnector.connector.cli.early_signals import early_signals
 from pyconnector.connector.cli.exits import exit_with
 
@@ -55,11 +56,8 @@ def mesh_group() -> None:
 @_DATABASE
 @_API_HOSTNAMES
 @_QUICK
-@click.option("--audit-dir", default="", metavar="DIRECTORY",
-              help="Where each request is recorded; `audit` in --data-dir without it.")  # fmt: skip
-@click.option("--no-audit", is_flag=True, help="Record no requests.")
-@click.option("--audit-when-full", default="go-on", type=click.Choice(("go-on", "refuse")), show_default=True,
-              help="While nothing can be recorded.")  # fmt: skip
+@audit_options
+@click.option("--no-audit", is_flag=True, help="Record no requests; else in `audit` of --data-dir.")
 @click.option("--location", default="local", show_default=True, help="What lists show as the edge's location.")
 @click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
 @_JSON
@@ -68,6 +66,7 @@ def mesh_group() -> None:
 def mesh_up_command(context: click.Context, /, **given: Any) -> None:
     """Run control plane and edge in one process, until a signal."""
     _refuse_password(context)
+    refuse_secrets(context)
     with early_signals():
         from pyconnector.connector.cli.mesh.up import run_mesh
 

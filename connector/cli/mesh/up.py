@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pyconnector.connector.api.errors import ConfigError, StartFailed
+from pyconnector.connector.cli.audit.options import audit_flags
 from pyconnector.connector.cli.exits import CLEAN
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
 from pyconnector.connector.observe.log import LogSetup
-from pyconnector.edge.cli_settings import audit_settings, certificate_pairs, parse_address
+from pyconnector.edge.audit.flags import audit_settings
+from pyconnector.edge.cli_settings import certificate_pairs, parse_address
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
@@ -31,6 +33,7 @@ from pyconnector.transport.settings import QuicSettings
 if TYPE_CHECKING:
     from pyconnector.control.plane import ControlPlane
     from pyconnector.control.settings import ControlPlaneSettings
+    from pyconnector.edge.audit.log import AuditSettings
 
 SNAPSHOT_FILE = "edge-snapshot.json"
 
@@ -186,9 +189,7 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
             certificates=certificate_pairs(given["visitors_tls"], given["tls_certs"], given["tls_keys"]),
         ),
         control=None,
-        audit=None
-        if given["no_audit"]
-        else audit_settings(given["audit_dir"] or str(data / "audit"), given["audit_when_full"]),
+        audit=_audit_settings(given, data),
         ca_directory=data,
         location=given["location"],
         quic=QuicSettings(engine=given["quic_engine"]),
@@ -196,6 +197,11 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
             url=url, token=token, cache=data / SNAPSHOT_FILE, name=given["location"], join=join
         ),
     )
+
+
+def _audit_settings(given: Mapping[str, Any], data: Path) -> AuditSettings | None:
+    directory = "" if given["no_audit"] else given["audit_dir"] or str(data / "audit")
+    return audit_settings(audit_flags(given, audit_dir=directory))
 
 
 def _data_directory(given: Mapping[str, Any]) -> Path:
