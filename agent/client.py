@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import weakref
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from pyconnector.agent.token_file import Token, TokenError, read_token
@@ -21,8 +21,12 @@ from pyconnector.protocol.proxying.connect_client import MAX_TEXT, encode_connec
 if TYPE_CHECKING:
     from pathlib import Path
 
+Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 #: Seconds until a destination must be reached, the gateway's own limits included.
 CONNECT_TIMEOUT: Final = 30.0
+#: Seconds that the gateway has to answer where it is only asked whether it is there.
+PROBE_TIMEOUT: Final = 5.0
 #: Bytes that a reader keeps ahead of whoever reads.
 READ_LIMIT: Final = 64 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -69,6 +73,11 @@ class Mesh:
         self._tls = _context(ca_file) if parts.scheme == "https" else None
         self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
+    @property
+    def client_id(self) -> str:
+        """Who this is, to the gateway."""
+        return self._token.client_id
+
     def __repr__(self) -> str:
         return f"<Mesh {self.host}:{self.port} as {self._token.client_id} connections={len(self._open)}>"
 
@@ -80,13 +89,7 @@ class Mesh:
         """
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                reader, writer = await asyncio.open_connection(
-                    self.host,
-                    self.port,
-                    ssl=self._tls,
-                    server_hostname=self.host if self._tls else None,
-                    limit=READ_LIMIT,
-                )
+                reader, writer = await self._dial()
                 try:
                     await self._connect(reader, writer, host, port)
                 except BaseException:
@@ -94,22 +97,40 @@ class Mesh:
                     raise
         except TimeoutError:
             raise MeshError(f"{host}:{port} was not reached within {CONNECT_TIMEOUT:g} s") from None
-        except ssl.SSLError as error:
-            raise MeshError(f"the gateway's certificate is not trusted: {error.reason or error}") from error
         except MeshError:
             raise
         except OSError as error:
-            raise MeshError(
-                f"the gateway {self.host}:{self.port} cannot be reached: {error.strerror or error}"
-            ) from error
+            raise self._dial_error(error) from error
         self._open.add(writer)
         return reader, writer
+
+    async def probe(self) -> str:
+        """Return why the gateway cannot be reached now; "" where it can. The token is not shown. Cancel at any time."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                (await self._dial())[1].transport.abort()
+        except TimeoutError:
+            return f"the gateway {self.host}:{self.port} did not answer within {PROBE_TIMEOUT:g} s"
+        except OSError as error:
+            return str(self._dial_error(error))
+        return ""
 
     async def close(self) -> None:
         """Close every connection that is still open. Idempotent."""
         for writer in tuple(self._open):
             writer.close()
         self._open.clear()
+
+    async def _dial(self) -> Pair:
+        name = self.host if self._tls else None
+        return await asyncio.open_connection(
+            self.host, self.port, ssl=self._tls, server_hostname=name, limit=READ_LIMIT
+        )
+
+    def _dial_error(self, error: OSError) -> MeshError:
+        if isinstance(error, ssl.SSLError):
+            return MeshError(f"the gateway's certificate is not trusted: {error.reason or error}")
+        return MeshError(f"the gateway {self.host}:{self.port} cannot be reached: {error.strerror or error}")
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
         token = self._token

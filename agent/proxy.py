@@ -6,10 +6,11 @@ Each connection of a program becomes one through the gateway, or a direct one wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pyconnector.agent.carry import PIECE, SocketEnd, Traffic, join
 from pyconnector.agent.client import MeshError
 from pyconnector.agent.split import Includes
 from pyconnector.protocol.errors import ProtocolError
@@ -17,6 +18,7 @@ from pyconnector.protocol.proxying.handshake import AccessToken, Connect, Creden
 from pyconnector.protocol.proxying.http_connect import MAX_HEAD, HttpConnect
 from pyconnector.protocol.proxying.http_forward import turn_to_server
 from pyconnector.protocol.proxying.socks5 import VERSION, Socks5
+from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
     from pyconnector.agent.client import Mesh
@@ -29,10 +31,19 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 DIRECT_TIMEOUT: Final = 15.0
 #: Programs' connections at once.
 MAX_CLIENTS: Final = 1_024
-_PIECE: Final = 64 * 1024
 _VERDICTS: Final = {403: Verdict.FORBIDDEN, 407: Verdict.FORBIDDEN, 502: Verdict.UNROUTABLE, 503: Verdict.BUSY}
 
 _log = logging.getLogger("pyconnector.agent")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of programs' requests."""
+
+    opened: int = 0
+    direct: int = 0
+    failed: int = 0
+    last_error: str = ""
 
 
 class LocalProxy:
@@ -43,6 +54,8 @@ class LocalProxy:
     def __init__(self, mesh: Mesh, includes: Includes | None = None) -> None:
         self._mesh = mesh
         self._includes = includes or Includes()
+        self.traffic = Traffic()
+        self.counts = Counts()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -58,10 +71,18 @@ class LocalProxy:
         """
         if host not in {"127.0.0.1", "::1", "localhost"}:
             raise ValueError(f"the local proxy asks nobody who they are, so it listens on loopback only, not on {host}")
-        self._server = await asyncio.start_server(self._accept, host, port, limit=_PIECE)
+        self._server = await asyncio.start_server(self._accept, host, port, limit=PIECE)
         bound = self._server.sockets[0].getsockname()
         self.address = (str(bound[0]), int(bound[1]))
         return self.address
+
+    def status(self) -> dict[str, Any]:
+        """Return how it is, for people: counts and bytes since the start."""
+        return {
+            "proxy": join_host_port(*self.address), "connections": len(self._clients), "opened": self.counts.opened,
+            "direct": self.counts.direct, "failed": self.counts.failed, "last_error": self.counts.last_error,
+            "bytes_sent": self.traffic.sent, "bytes_received": self.traffic.received,
+        }  # fmt: skip
 
     async def close(self) -> None:
         """Stop listening and break off every connection. Idempotent. Cancel leaves some of them ending."""
@@ -115,16 +136,25 @@ class LocalProxy:
                 raise
         far = await self._reach(handshake, host, port, writer)
         writer.write(granted)
-        await _join(near, far, early)
+        end = SocketEnd(*far)
+        if early:
+            await end.send(early)
+        await join(SocketEnd(*near), end, self.traffic)
 
     async def _reach(self, handshake: Handshake, host: str, port: int, writer: asyncio.StreamWriter) -> Pair:
         try:
             if self._includes.takes(host):
-                return await self._mesh.open_connection(host, port)
+                pair = await self._mesh.open_connection(host, port)
+                self.counts.opened += 1
+                return pair
             async with asyncio.timeout(DIRECT_TIMEOUT):
-                return await asyncio.open_connection(host, port, limit=_PIECE)
+                pair = await asyncio.open_connection(host, port, limit=PIECE)
+            self.counts.direct += 1
+            return pair
         except MeshError as error:
             _log.info("%s", error)
+            self.counts.failed += 1
+            self.counts.last_error = str(error)
             writer.write(handshake.answer(_VERDICTS.get(error.status, Verdict.UNREACHABLE), str(error)))
             raise
         except (OSError, TimeoutError) as error:
@@ -145,31 +175,6 @@ async def _handshake(handshake: Handshake, first: bytes, near: Pair) -> tuple[st
         elif event is not None:
             raise HandshakeError("UDP is not carried here", handshake.answer(Verdict.FORBIDDEN))
         else:
-            data = await reader.read(_PIECE)
+            data = await reader.read(PIECE)
             if not data:
                 raise EOFError("a program left in the middle of its request")
-
-
-async def _join(near: Pair, far: Pair, early: bytes) -> None:
-    """Carry bytes both ways, each direction to its own end. Cancel, or a failure of one, breaks off both."""
-    if early:
-        far[1].write(early)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_carry(near[0], far[1]), name="local proxy to the network")
-            group.create_task(_carry(far[0], near[1]), name="local proxy from the network")
-    except* (OSError, EOFError):
-        near[1].transport.abort()
-    finally:
-        far[1].close()
-
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_PIECE):
-        writer.write(data)
-        await writer.drain()
-    with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
-        if writer.can_write_eof():
-            writer.write_eof()
-        else:
-            writer.close()

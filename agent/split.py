@@ -15,9 +15,10 @@ class Includes:
         Raises:
             ValueError: one is none of these.
         """
+        self.texts = tuple(texts)
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         self._names: list[str] = []
-        for text in texts:
+        for text in self.texts:
             try:
                 self._networks.append(ipaddress.ip_network(text))
                 continue

@@ -1,93 +1,21 @@
-"""Local ports, and the standard streams of a process, joined with a service behind Access."""
+"""Local ports that lead to services behind Access."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from pyconnector.agent.access.errors import AccessError
+from pyconnector.agent.carry import PIECE, SocketEnd, join
 
 if TYPE_CHECKING:
     from pyconnector.agent.access.dial import Dialer
-    from pyconnector.agent.access.stream import AccessStream
 
 #: Programs' connections at once, of one port.
 MAX_CLIENTS: Final = 1_024
-#: Seconds for which a service may be silent after its client has sent everything, before it is told so: a WebSocket
-#: cannot end one direction alone, and a connector gives the service one more second then.
-SILENCE_AFTER_END: Final = 5.0
-_PIECE: Final = 64 * 1024
 
 _log = logging.getLogger("pyconnector.access")
-
-
-class Near(Protocol):
-    """The program's side."""
-
-    async def receive(self) -> bytes:
-        """Return bytes of the program, b"" at its end. Cancel loses none."""
-
-    async def send(self, data: bytes) -> None:
-        """Send bytes to the program, waiting while it takes less than comes."""
-
-
-async def join(near: Near, far: AccessStream) -> None:
-    """Carry bytes both ways until the service has ended. Cancel, or a failure, breaks both off.
-
-    Raises:
-        AccessError: the edge broke off.
-        OSError: the program did.
-    """
-    heard = asyncio.Event()
-    sending = asyncio.create_task(_send(near, far, heard), name="access to the service")
-    try:
-        while data := await far.receive():
-            heard.set()
-            await near.send(data)
-        far.close()
-    except BaseException:
-        far.abort()
-        raise
-    finally:
-        sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
-            await sending
-
-
-async def _send(near: Near, far: AccessStream, heard: asyncio.Event) -> None:
-    try:
-        while data := await near.receive():
-            await far.send(data)
-    except OSError:
-        far.abort()  # what `receive` makes of it is the reason
-        return
-    await _silence(heard)
-    far.finish()
-
-
-async def _silence(heard: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        while True:
-            heard.clear()
-            async with asyncio.timeout(SILENCE_AFTER_END):
-                await heard.wait()
-
-
-class _Socket:
-    """A program's connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def receive(self) -> bytes:
-        return await self._reader.read(_PIECE)
-
-    async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
 
 
 class Forward:
@@ -107,7 +35,7 @@ class Forward:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
-        self._server = await asyncio.start_server(self._accept, host, port, limit=_PIECE)
+        self._server = await asyncio.start_server(self._accept, host, port, limit=PIECE)
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 
@@ -130,7 +58,7 @@ class Forward:
         assert task is not None
         self._clients.add(task)
         try:
-            await join(_Socket(reader, writer), await self._dialer.open())
+            await join(SocketEnd(reader, writer), await self._dialer.open())
         except AccessError as error:
             _log.warning("%s", error)
             writer.transport.abort()

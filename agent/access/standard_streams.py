@@ -20,7 +20,9 @@ _PIECE: Final = 64 * 1024
 
 
 class StandardStreams:
-    """What ssh and other programs talk to as their ProxyCommand. One task may receive and another send."""
+    """What ssh and other programs talk to as their ProxyCommand: an `End` of `agent.carry`."""
+
+    half_closes = True
 
     def __init__(self, source: int = 0, sink: int = 1) -> None:
         self._source = _Thread("standard input", lambda: _read(source))
@@ -44,6 +46,15 @@ class StandardStreams:
         """
         self._pending = data
         await self._writer.result()
+
+    def finish(self) -> None:
+        """Nothing: the end of the process says it."""
+
+    def close(self) -> None:
+        """Nothing: the streams are not ours."""
+
+    def abort(self) -> None:
+        """Nothing: the exit code says it."""
 
     def _write(self) -> bytes:
         left = memoryview(self._pending)

@@ -36,7 +36,9 @@ _log = logging.getLogger("pyconnector.access")
 
 
 class AccessStream:
-    """Bytes of the service. One task may receive and another send."""
+    """Bytes of the service: an `End` of `agent.carry`. One task may receive and another send."""
+
+    half_closes = False
 
     def __init__(
         self,
@@ -89,6 +91,8 @@ class AccessStream:
         Raises:
             OSError: the connection is gone. `receive` says why.
         """
+        if self._writer.transport.is_closing():
+            raise ConnectionResetError("the connection to the edge is gone")
         for start in range(0, len(data), MAX_FRAME):
             self._write(BINARY, data[start : start + MAX_FRAME])
         self.sent += len(data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyconnector.agent import Mesh
+from pyconnector.agent import Mesh, carry
 from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
 from tests.agent.test_client import joined, token_file, url_of
@@ -92,6 +92,31 @@ def test_a_plain_http_request_is_passed_on(tmp_path: Path) -> None:
             page.writer.write(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:40000\r\n\r\n")
             assert (await page.rest()).startswith(b"HTTP/1.1 400 ")
             page.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_answer_comes_after_a_program_sent_everything(
+    tmp_path: Path, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carry, "SILENCE_AFTER_END", 0.05)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(100_000)
+        writer.write(b"y" * 300_000)
+        writer.close()
+
+    async def main() -> None:
+        async with (
+            proxied(tmp_path, tls=tls) as (_, proxy),
+            await asyncio.start_server(answer, "127.0.0.1", 0) as server,
+        ):
+            _, client = await socks(proxy, "127.0.0.1", server.sockets[0].getsockname()[1])
+            client.writer.write(b"x" * 100_000)
+            client.writer.write_eof()
+            assert await client.rest() == b"y" * 300_000
+            client.close()
 
     asyncio.run(main())
 

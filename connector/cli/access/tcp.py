@@ -10,8 +10,9 @@ import click
 
 from pyconnector.agent.access.dial import Dialer
 from pyconnector.agent.access.errors import AccessError
-from pyconnector.agent.access.forward import Forward, join
+from pyconnector.agent.access.forward import Forward
 from pyconnector.agent.access.standard_streams import StandardStreams
+from pyconnector.agent.carry import join
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.cli.access.given import credentials_of, place_of, refused
 from pyconnector.connector.cli.access.tokens import login_for, user_agent

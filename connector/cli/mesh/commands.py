@@ -99,6 +99,28 @@ def mesh_join_command(**given: Any) -> None:
         exit_with(lambda: run_join(given))
 
 
+_JOINED = click.option("--listen", default="", metavar="HOST:PORT", help="Which one, where several are running.")
+
+
+@mesh_group.command("status", short_help="Say how the running mesh join is.")
+@_JOINED
+@_JSON
+def mesh_status_command(listen: str, as_json: bool) -> None:
+    """Say how the running `mesh join` of this user is: exit code 0 if its gateway can be reached, else 1."""
+    from pyconnector.connector.cli.mesh.join import show_status
+
+    exit_with(lambda: show_status(listen, as_json=as_json))
+
+
+@mesh_group.command("leave", short_help="End the running mesh join.")
+@_JOINED
+def mesh_leave_command(listen: str) -> None:
+    """End the running `mesh join` of this user."""
+    from pyconnector.connector.cli.mesh.join import leave
+
+    exit_with(lambda: leave(listen))
+
+
 @click.command("control", short_help="Run a control plane alone, for edges elsewhere.")
 @_DATA
 @_API

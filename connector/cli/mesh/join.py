@@ -1,7 +1,10 @@
-"""`pyconnector mesh join URL`: a local proxy to the private network behind an edge's gateway."""
+"""`pyconnector mesh join`, `status` and `leave`: a local proxy to the private network behind an edge's gateway."""
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,18 +12,22 @@ import click
 from pyconnector.agent.client import Mesh, MeshError
 from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
+from pyconnector.agent.status import LEAVE, STATUS, StatusError, StatusSocket, find_joined
 from pyconnector.agent.token_file import TokenError, read_token
 from pyconnector.connector.api.errors import ConfigError, StartFailed
-from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.cli.exits import CLEAN, FAILED
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
-from pyconnector.connector.observe.log import LogSetup
+from pyconnector.connector.observe.log import Log, LogSetup
 from pyconnector.edge.cli_settings import parse_address
 from pyconnector.edge.settings import SettingsError, host_port_text
+from pyconnector.web.host_port import join_host_port, port_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = Log("agent")
 
 
 def run_join(given: Mapping[str, Any]) -> int:
@@ -50,15 +57,90 @@ def run_join(given: Mapping[str, Any]) -> int:
 
 async def _serve(mesh: Mesh, includes: Includes, host: str, port: int) -> int:
     signals = Signals()
+    proxy = LocalProxy(mesh, includes)
+    begun = datetime.datetime.now(datetime.UTC)
+
+    async def status() -> dict[str, Any]:
+        return {
+            "gateway": join_host_port(mesh.host, mesh.port), "gateway_error": await mesh.probe(),
+            "client_id": mesh.client_id, "since": begun.isoformat(timespec="seconds"), "process": os.getpid(),
+            "include": list(includes.texts), **proxy.status(),
+        }  # fmt: skip
+
+    answers = StatusSocket(status, signals.stop.set)
     with signals.installed():
-        proxy = LocalProxy(mesh, includes)
         try:
-            where = host_port_text(await proxy.start(host, port))
+            bound = await proxy.start(host, port)
+            where = host_port_text(bound)
+            try:
+                await answers.start(bound[1])
+            except OSError as error:
+                _log.warning("`mesh status` and `mesh leave` will not find this: %s", error.strerror or error)
             click.echo(f"proxy: socks5h://{where} and http://{where}")
+            if why := await mesh.probe():
+                _log.warning("%s; connections are tried all the same", why)
             await signals.stop.wait()
         except (OSError, ValueError) as error:
             raise StartFailed(f"--listen {host_port_text((host, port))}: {error}") from error
         finally:
+            await answers.close()
             await proxy.close()
             await mesh.close()
     return CLEAN
+
+
+def show_status(listen: str, *, as_json: bool) -> int:
+    """Say how the running `mesh join` is; return the exit code: 1 where its gateway cannot be reached.
+
+    Raises:
+        StartFailed: none is running, or several are and none is named.
+    """
+    status = _ask(listen, STATUS)
+    if as_json:
+        click.echo(json.dumps(status))
+    else:
+        click.echo("\n".join(f"{name + ':':<12}{text}" for name, text in _lines(status) if text))
+    return FAILED if status.get("gateway_error") else CLEAN
+
+
+def leave(listen: str) -> int:
+    """End the running `mesh join`; return the exit code.
+
+    Raises:
+        StartFailed: none is running, or several are and none is named.
+    """
+    _ask(listen, LEAVE)
+    click.echo("left")
+    return CLEAN
+
+
+def _ask(listen: str, question: str) -> dict[str, Any]:
+    found = find_joined()
+    if listen:
+        port = port_number(listen.rpartition(":")[2])
+        found = [joined for joined in found if joined.port == port]
+    if not found:
+        raise StartFailed("no mesh join of this user is running" + (f" at {listen}" if listen else ""))
+    if len(found) > 1:
+        ports = ", ".join(str(joined.port) for joined in found)
+        raise StartFailed(f"several are running: name one with --listen ({ports})")
+    try:
+        return found[0].ask(question)
+    except StatusError as error:
+        raise StartFailed(str(error)) from error
+
+
+def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    said = {name: str(value) for name, value in status.items()}
+    counts = f"{said['opened']} through the gateway, {said['direct']} directly, {said['failed']} failed"
+    return [
+        ("gateway", said["gateway"]),
+        ("", said["gateway_error"]),
+        ("as", said["client_id"]),
+        ("proxy", f"socks5h://{said['proxy']} and http://{said['proxy']}"),
+        ("include", ", ".join(status["include"]) or "everything"),
+        ("since", f"{said['since']} (process {said['process']})"),
+        ("now", f"{said['connections']} connections"),
+        ("so far", f"{counts}; {said['bytes_sent']} bytes sent, {said['bytes_received']} received"),
+        ("last error", said["last_error"]),
+    ]

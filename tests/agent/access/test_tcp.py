@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from pyconnector.agent.access import forward
+from pyconnector.agent import carry
 from pyconnector.agent.access.credentials import Credentials
 from pyconnector.agent.access.dial import Dialer
 from pyconnector.agent.access.errors import AccessError
-from pyconnector.agent.access.forward import Forward, join
+from pyconnector.agent.access.forward import Forward
 from pyconnector.agent.access.place import connect_to, parse_place
+from pyconnector.agent.carry import join
 from tests.support.agents import HOST, Agent
 from tests.support.loops import run_on_loop
 from tests.support.tls_house import TlsHouse, echo, tls_house
@@ -136,7 +137,7 @@ async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 def test_a_service_answers_after_its_client_has_sent_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward, "SILENCE_AFTER_END", 0.05)
+    monkeypatch.setattr(carry, "SILENCE_AFTER_END", 0.05)
 
     async def main() -> None:
         async with asyncio.timeout(60), tls_house(tmp_path, answers_at_the_end) as house:
@@ -163,12 +164,20 @@ def test_the_end_of_a_service_is_the_end(tmp_path: Path) -> None:
 class Silent:
     """A program that sends nothing, and breaks when something is sent to it."""
 
+    half_closes = True
+
     async def receive(self) -> bytes:
         await asyncio.Event().wait()
         return b""
 
     async def send(self, data: bytes) -> None:
         raise BrokenPipeError
+
+    def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 def test_a_program_that_leaves_ends_its_service(tmp_path: Path) -> None:
