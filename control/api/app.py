@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI
 
 from pyconnector.control.api import errors
-from pyconnector.control.api.access import applications, network_rules, organizations, policies, service_tokens
+from pyconnector.control.api.access import (
+    applications,
+    identity_providers,
+    network_rules,
+    organizations,
+    policies,
+    service_tokens,
+    users,
+)
 from pyconnector.control.api.guard import Guard, Served
 from pyconnector.control.api.routes import (
     accounts,
@@ -59,6 +67,7 @@ def _application() -> FastAPI:
     for part in (
         accounts, tokens, tunnels, connections, configurations, management, dns, ip_routes, virtual_networks,
         hostname_routes, audit, service_tokens, policies, applications, organizations, network_rules,
+        identity_providers, users,
     ):  # fmt: skip
         clients.include_router(part.router)
     app.include_router(clients)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from pyconnector.identity.applications.application import Application, ApplicationError, parse_application
+from pyconnector.identity.applications.application import (
+    DEFAULT_SESSION,
+    Application,
+    ApplicationError,
+    parse_application,
+)
 from pyconnector.identity.network_rules import NetworkRule, RuleError, parse_rule
+from pyconnector.identity.people.providers import IdentityProvider, ProviderError, parse_provider
 from pyconnector.identity.policies.policy import Policy, parse_group, parse_policy
 from pyconnector.identity.policies.rules import Group, PolicyError
 from pyconnector.identity.service_tokens import SecretDigest, ServiceToken
@@ -16,6 +23,9 @@ ACCESS_KINDS = (
     "access_organization",
     "access_key",
     "service_token",
+    "access_identity_provider",
+    "access_user",
+    "access_ended_session",
     "access_group",
     "access_policy",
     "access_application",
@@ -30,11 +40,19 @@ class OrganizationEntry:
     account_id: str
     auth_domain: str
     deny_unmatched: bool
+    name: str = ""
+    session_seconds: float = DEFAULT_SESSION
+    "For how long people stay logged in."
 
     @property
     def issuer(self) -> str:
         """Who tokens say that they are from."""
         return f"https://{self.auth_domain}"
+
+    @property
+    def audience(self) -> str:
+        """Whom tokens of global sessions are for: this organization's login page."""
+        return hashlib.sha256(f"organization:{self.account_id}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +78,36 @@ class NetworkRuleEntry:
     enabled: bool = True
 
 
-AccessEntry: TypeAlias = OrganizationEntry | KeyEntry | ServiceToken | Group | Policy | Application | NetworkRuleEntry
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserEntry:
+    """A person whose earlier sessions may be worth nothing."""
+
+    id: str
+    email: str
+    valid_after: float
+    "Sessions that began before, in seconds since the epoch, do not count."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedSession:
+    """A session that its person ended."""
+
+    nonce: str
+    expires: float
+
+
+AccessEntry: TypeAlias = (
+    OrganizationEntry
+    | KeyEntry
+    | ServiceToken
+    | IdentityProvider
+    | UserEntry
+    | EndedSession
+    | Group
+    | Policy
+    | Application
+    | NetworkRuleEntry
+)
 
 
 def parse_access(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
@@ -71,7 +118,7 @@ def parse_access(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntr
     """
     try:
         return _parsed(kind, object_id, value)
-    except (PolicyError, ApplicationError, RuleError) as error:
+    except (PolicyError, ApplicationError, RuleError, ProviderError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -80,7 +127,8 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
         case "access_organization":
             return OrganizationEntry(
                 account_id=object_id, auth_domain=_text(value["auth_domain"]),
-                deny_unmatched=_flag(value["deny_unmatched"]),
+                deny_unmatched=_flag(value["deny_unmatched"]), name=_text(value.get("name", "")),
+                session_seconds=_moment(value.get("session_seconds", DEFAULT_SESSION)) or 0.0,
             )  # fmt: skip
         case "access_key":
             return KeyEntry(
@@ -89,6 +137,14 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
             )  # fmt: skip
         case "service_token":
             return _service_token(object_id, value)
+        case "access_identity_provider":
+            return parse_provider(object_id, value)
+        case "access_user":
+            return UserEntry(
+                id=object_id, email=_text(value["email"]), valid_after=_moment(value["valid_after"]) or 0.0
+            )
+        case "access_ended_session":
+            return EndedSession(nonce=object_id, expires=_moment(value["expires"]) or 0.0)
         case "access_group":
             return parse_group(object_id, value)
         case "access_policy":

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.access.entries import AccessEntry, KeyEntry, NetworkRuleEntry, OrganizationEntry
+from pyconnector.edge.access.entries import (
+    AccessEntry,
+    EndedSession,
+    KeyEntry,
+    NetworkRuleEntry,
+    OrganizationEntry,
+    UserEntry,
+)
 from pyconnector.identity.applications.application import Application
 from pyconnector.identity.applications.matching import Applications
+from pyconnector.identity.people.providers import IdentityProvider
 from pyconnector.identity.policies.policy import Effect, Policy
 from pyconnector.identity.policies.rules import Group
 from pyconnector.identity.service_tokens import ServiceToken
@@ -32,12 +40,17 @@ class AccessState:
         "By client id."
         self.network_rules: tuple[NetworkRule, ...] = ()
         "Those that are enabled, in their order."
+        self.providers: dict[str, IdentityProvider] = {}
+        "By what people may log in."
         self.revision = 0
         "Raised with each change."
         self.on_change: Callable[[str], None] = lambda kind: None
         "Called after each change, with the kind of what changed."
         self._token_ids: dict[str, str] = {}
         self._network_rules: dict[str, NetworkRuleEntry] = {}
+        self._users: dict[str, UserEntry] = {}
+        self._valid_after: dict[str, float] = {}
+        self._ended: set[str] = set()
         self._policies: dict[str, Policy] = {}
         self._of_application: dict[str, tuple[Policy, ...] | None] = {}
         self._bypasses: dict[str, tuple[Policy, ...]] = {}
@@ -62,6 +75,14 @@ class AccessState:
                 self._drop_token(entry.id)
                 self.tokens[entry.client_id] = entry
                 self._token_ids[entry.id] = entry.client_id
+            case IdentityProvider():
+                self.providers[entry.id] = entry
+            case UserEntry():
+                self._drop_user(entry.id)
+                self._users[entry.id] = entry
+                self._valid_after[entry.email] = entry.valid_after
+            case EndedSession():
+                self._ended.add(entry.nonce)
             case Group():
                 self.groups[entry.id] = entry
             case Policy():
@@ -82,6 +103,12 @@ class AccessState:
                 self.keys.pop(object_id, None)
             case "service_token":
                 self._drop_token(object_id)
+            case "access_identity_provider":
+                self.providers.pop(object_id, None)
+            case "access_user":
+                self._drop_user(object_id)
+            case "access_ended_session":
+                self._ended.discard(object_id)
             case "access_group":
                 self.groups.pop(object_id, None)
             case "access_policy":
@@ -92,6 +119,15 @@ class AccessState:
                 self._network_rules.pop(object_id, None)
                 self._order_rules()
         self._changed(kind)
+
+    def is_live(self, email: str, provider: str, nonce: str, begun: float) -> bool:
+        """Return whether a person's session still counts: not ended, not revoked, its provider still there."""
+        return nonce not in self._ended and provider in self.providers and begun >= self._valid_after.get(email, 0.0)
+
+    def end_session(self, nonce: str) -> None:
+        """Let a session be over at this edge; the control plane tells the others."""
+        self._ended.add(nonce)
+        self._changed("access_ended_session")
 
     def token(self, token_id: str) -> ServiceToken | None:
         """Return a service token by the id of the object."""
@@ -136,6 +172,11 @@ class AccessState:
         enabled = [entry for entry in self._network_rules.values() if entry.enabled]
         enabled.sort(key=lambda entry: (entry.precedence, entry.rule.id))
         self.network_rules = tuple(entry.rule for entry in enabled)
+
+    def _drop_user(self, user_id: str) -> None:
+        entry = self._users.pop(user_id, None)
+        if entry is not None:
+            self._valid_after.pop(entry.email, None)
 
     def _drop_token(self, token_id: str) -> None:
         client_id = self._token_ids.pop(token_id, None)

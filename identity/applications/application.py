@@ -83,6 +83,10 @@ class Application:
     "Tokens that were issued for it earlier are worth nothing any more."
     identity_headers: bool = False
     "Whether the service is told role, labels and owner in headers (an extension)."
+    provider_ids: tuple[str, ...] = ()
+    "The identity providers that people may log in with; all where it is empty."
+    to_provider_at_once: bool = False
+    "Whether the login page is left out where there is one provider alone."
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -126,6 +130,9 @@ def parse_application(application_id: str, value: Mapping[str, Any]) -> Applicat
         raise ApplicationError(f"An application has at most {MAX_POLICIES} policies, named by their ids.")
     if not isinstance(header, str) or (header and (not _TOKEN_HEADER.fullmatch(header) or header.lower() in _RESERVED)):
         raise ApplicationError("read_service_tokens_from_header is no name of a header that could carry a token.")
+    providers = value.get("allowed_idps", [])
+    if not _are_texts(providers, MAX_POLICIES):
+        raise ApplicationError(f"An application names at most {MAX_POLICIES} identity providers, by their ids.")
     session, valid_after = value.get("session_seconds", DEFAULT_SESSION), value.get("valid_after", 0.0)
     for number in (session, valid_after):
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 2**53:
@@ -134,6 +141,7 @@ def parse_application(application_id: str, value: Mapping[str, Any]) -> Applicat
         id=application_id, name=name, audience=audience, patterns=tuple(map(parse_pattern, patterns)),
         policy_ids=tuple(policies), session_seconds=float(session), token_header=header.lower(),
         valid_after=float(valid_after), identity_headers=value.get("identity_headers") is True,
+        provider_ids=tuple(providers), to_provider_at_once=value.get("auto_redirect_to_identity") is True,
     )  # fmt: skip
 
 

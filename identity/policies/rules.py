@@ -1,6 +1,7 @@
 """The rules of a policy, each a question about a caller that this edge can answer by itself (api.md 7.3).
 
-Kinds that need a service elsewhere, or a login, are refused when they are made, each with its sentence.
+Kinds that need a service elsewhere, or what only a provider knows, are refused when they are made, each with its
+sentence.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class Caller:
     user: str = ""
     "The subject of a person who logged in."
     email: str = ""
+    provider: str = ""
+    "The id of the identity provider by which that person logged in."
+    session: str = ""
+    "What names the session of that login."
+    begun: float = 0.0
+    "When that was, in seconds since the epoch."
 
     @property
     def known(self) -> bool:
@@ -168,6 +175,19 @@ class EmailDomain(Rule):
 
 
 @dataclass(frozen=True, slots=True)
+class LoginMethod(Rule):
+    """A person by the identity provider that they logged in with."""
+
+    provider_id: str
+    kind = "login_method"
+    about = "person"
+
+    def matches(self, caller: Caller, groups: Mapping[str, Group], depth: int = 0) -> bool:
+        """Whether it is that one."""
+        return caller.provider == self.provider_id != ""
+
+
+@dataclass(frozen=True, slots=True)
 class InGroup(Rule):
     """Who belongs to a group."""
 
@@ -221,7 +241,7 @@ class Group:
 
 
 _ELSEWHERE = "needs a service that is not part of this mesh"
-_NO_LOGIN = "needs a login, which this mesh does not have"
+_NO_CLAIMS = "asks for what an identity provider says beside the address, which is not kept here: name the addresses"
 _REFUSED = {
     "email_list": "needs a list, and there are none here: name the addresses one by one",
     "ip_list": "needs a list, and there are none here: name the networks one by one",
@@ -234,8 +254,7 @@ _REFUSED = {
     "user_risk_score": _ELSEWHERE,
     "cloudflare_account_member": _ELSEWHERE,
 } | dict.fromkeys(
-    ("auth_method", "login_method", "azureAD", "okta", "gsuite", "github-organization", "saml", "oidc", "auth_context"),
-    _NO_LOGIN,
+    ("auth_method", "azureAD", "okta", "gsuite", "github-organization", "saml", "oidc", "auth_context"), _NO_CLAIMS
 )
 
 
@@ -308,5 +327,6 @@ _KINDS: dict[str, tuple[str, Callable[[str], Rule]]] = {
     "label": ("label", Label),
     "email": ("email", Email),
     "email_domain": ("domain", _domain),
+    "login_method": ("id", LoginMethod),
     "group": ("id", InGroup),
 }

@@ -269,7 +269,9 @@ def test_every_change_is_audited_and_told_to_edges_in_order(on_mesh: OnMesh) -> 
         assert kinds == [
             "access_organization", "access_key", "access_key", "service_token", "access_organization",
         ]  # fmt: skip
-        assert changes[-1]["value"] == {"auth_domain": "access.example.com", "deny_unmatched": True}
+        assert changes[-1]["value"] == {
+            "auth_domain": "access.example.com", "deny_unmatched": True, "name": "mesh", "session_seconds": 86400.0,
+        }  # fmt: skip
         log = await mesh.call("GET", f"{mesh.account}/logs/audit?since=2020-01-01&before=2100-01-01")
         assert made["id"] in [row["resource"]["id"] for row in log]
 

@@ -265,3 +265,37 @@ def test_access(on_mesh: OnMesh) -> None:
             access.service_tokens.get(token.id, account_id=account)
 
     with_sdk(on_mesh, scenario)
+
+
+def test_identity_providers_and_people(on_mesh: OnMesh) -> None:
+    def scenario(client: Cloudflare, account: str, zone: str) -> None:
+        api = client.zero_trust.identity_providers
+        config: Any = {"client_id": "mesh", "client_secret": "s", "issuer_url": "https://id.example.com"}
+        made = api.create(account_id=account, name="Firm", type="oidc", config=config)
+        assert made is not None
+        assert made.id is not None
+        pin = api.create(account_id=account, name="PIN", type="onetimepin", config={})
+        assert pin is not None
+        assert [row.name for row in api.list(account_id=account)] == ["Firm", "PIN"]
+        got = api.get(made.id, account_id=account)
+        assert got is not None
+        assert (got.name, got.type) == ("Firm", "oidc")
+        edited = api.update(made.id, account_id=account, name="Other", type="oidc", config=config)
+        assert edited is not None
+        assert edited.name == "Other"
+        include: Any = [{"email": {"email": "a@example.com"}}, {"login_method": {"id": made.id}}]
+        policy = client.zero_trust.access.policies.create(
+            account_id=account, name="people", decision="allow", include=include
+        )
+        assert policy is not None
+        with pytest.raises(ConflictError):
+            api.delete(made.id, account_id=account)
+        assert policy.id is not None
+        client.zero_trust.access.policies.delete(policy.id, account_id=account)
+        gone = api.delete(made.id, account_id=account)
+        assert gone is not None
+        assert gone.id == made.id
+        assert client.zero_trust.organizations.revoke_users(account_id=account, email="a@example.com") is True
+        assert [row.email for row in client.zero_trust.access.users.list(account_id=account)] == ["a@example.com"]
+
+    with_sdk(on_mesh, scenario)

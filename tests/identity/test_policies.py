@@ -102,6 +102,17 @@ def test_groups_count_in_every_list() -> None:
     assert met([rules], caller(token=token(role="writer")), groups)[0]
 
 
+def test_people_are_told_apart_by_what_they_logged_in_with() -> None:
+    def person(provider: str = "") -> Caller:
+        return Caller(user="1", email="a@example.com", provider=provider)
+
+    rules = policy("allow", [{"login_method": {"id": "firm"}}])
+    assert met([rules], person("firm"))[0]
+    assert not met([rules], person("pin"))[0]
+    assert not met([rules], person())[0]
+    assert not met([rules], caller(token=token()))[0]
+
+
 def test_a_missing_or_circular_group_refuses_instead_of_admitting() -> None:
     excluding = policy("non_identity", [ANY_TOKEN], exclude=[{"group": {"id": "g"}}])
     circle = {"g": parse_group("g", {"name": "g", "include": [{"group": {"id": "g"}}]})}
@@ -112,7 +123,7 @@ def test_a_missing_or_circular_group_refuses_instead_of_admitting() -> None:
 @pytest.mark.parametrize(
     "kind",
     ["geo", "email_list", "ip_list", "certificate", "common_name", "external_evaluation", "device_posture", "okta",
-     "azureAD", "github-organization", "saml", "oidc", "login_method", "auth_method", "linked_app_token", "gsuite",
+     "azureAD", "github-organization", "saml", "oidc", "auth_method", "linked_app_token", "gsuite",
      "user_risk_score", "cloudflare_account_member", "auth_context"],
 )  # fmt: skip
 def test_rules_that_need_something_else_are_refused_with_a_sentence(kind: str) -> None:

@@ -53,6 +53,8 @@ class ApplicationBody(Body):
     read_service_tokens_from_header: Text = ""
     service_auth_401_redirect: Literal[True] | None = None
     identity_headers: bool = False
+    allowed_idps: Annotated[list[Id], Field(default_factory=list, max_length=100)]
+    auto_redirect_to_identity: bool = False
 
 
 @router.get(_PATH, dependencies=READ)
@@ -109,7 +111,8 @@ async def _put(context: Ctx, application_id: str | None, body: ApplicationBody) 
     fields = ApplicationFields(
         name=body.name, places=_places(body), policies=_policies(body.policies),
         session_duration=body.session_duration, token_header=body.read_service_tokens_from_header,
-        identity_headers=body.identity_headers,
+        identity_headers=body.identity_headers, allowed_idps=body.allowed_idps,
+        auto_redirect_to_identity=body.auto_redirect_to_identity,
     )  # fmt: skip
 
     async def operation(work: Work) -> dict[str, Any]:
@@ -159,6 +162,8 @@ async def _json(session: AsyncSession, row: Application) -> dict[str, Any]:
         "read_service_tokens_from_header": row.token_header,
         "service_auth_401_redirect": True,
         "identity_headers": row.identity_headers,
+        "allowed_idps": row.allowed_idps,
+        "auto_redirect_to_identity": row.auto_redirect_to_identity,
         "created_at": time_text(row.created_at),
         "updated_at": time_text(row.updated_at),
     }

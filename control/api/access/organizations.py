@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.envelope import success, time_text
 from pyconnector.control.api.fields import Body, Name, Text
-from pyconnector.control.store.access import keys, organization
+from pyconnector.control.store.access import keys, organization, people
 from pyconnector.control.store.access.organization import MAX_ROTATION, MIN_ROTATION, OrganizationFields
 from pyconnector.control.store.access.tables import Organization
 from pyconnector.control.store.work import Work
@@ -33,6 +33,15 @@ class OrganizationBody(Body):
     session_duration: Text | None = None
     deny_unmatched_requests: bool | None = None
     strict_service_token_auth: Literal[True] | None = None
+
+
+class Revocation(Body):
+    """Whose sessions end. There are no devices here, so nothing else can be revoked with them."""
+
+    email: Text
+    devices: Literal[False] = False
+    user_uid: Text | None = None
+    warp_session_reauth: Literal[False] = False
 
 
 class KeysBody(Body):
@@ -61,6 +70,17 @@ async def edit_organization(context: Ctx, body: OrganizationBody) -> JSONRespons
 
     async def operation(work: Work) -> dict[str, Any]:
         return _json(await organization.edit(work, fields))
+
+    return success(await context.write(operation))
+
+
+@router.post(_ORGANIZATION + "/revoke_user", dependencies=EDIT)
+async def revoke_user(context: Ctx, body: Revocation) -> JSONResponse:
+    """Let every session of a person be worth nothing, at every edge within a second."""
+
+    async def operation(work: Work) -> bool:
+        await people.revoke(work, body.email)
+        return True
 
     return success(await context.write(operation))
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.fields import Body, Id, Text
-from pyconnector.control.store.access import service_tokens
+from pyconnector.control.store.access import people, service_tokens
 from pyconnector.control.store.objects import authority, connections
 from pyconnector.control.store.work import Work
 
@@ -19,6 +19,9 @@ MAX_WAIT = 25.0
 EDGE = [needs("edge")]
 router = APIRouter(tags=["Edges"])
 Age = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
+Nonce = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+#: Logins, and ended sessions, in one report.
+MAX_LOGINS = 1000
 
 
 class ReportedConnection(Body):
@@ -37,6 +40,14 @@ class ReportedConnection(Body):
     age: Age
 
 
+class ReportedLogin(Body):
+    """Somebody logged in at the edge."""
+
+    email: Annotated[Text, Field(max_length=254)]
+    name: Annotated[Text, Field(max_length=200)] = ""
+    age: Age
+
+
 class Report(Body):
     """An edge and all connections of connectors that it holds."""
 
@@ -48,6 +59,9 @@ class Report(Body):
     leaving: bool = False
     used_tokens: Annotated[dict[Id, Age], Field(default_factory=dict, max_length=10_000)]
     "Seconds since each service token was last used here, of those that were since the report before."
+    logins: Annotated[list[ReportedLogin], Field(default_factory=list, max_length=MAX_LOGINS)]
+    ended_sessions: Annotated[dict[Nonce, Age], Field(default_factory=dict, max_length=MAX_LOGINS)]
+    "Seconds for which tokens of each session that was ended here could still be shown."
     connections: Annotated[list[ReportedConnection], Field(max_length=connections.MAX_REPORTED)]
 
 
@@ -91,6 +105,9 @@ async def post_report(context: Ctx, body: Report) -> JSONResponse:
 
     async def operation(work: Work) -> dict[str, Any]:
         await service_tokens.note_use(work, body.used_tokens)
+        for login in body.logins:
+            await people.note_login(work, login.email, login.name, login.age)
+        await people.end_sessions(work, body.ended_sessions)
         close = await connections.report(work, edge, reported)
         return {"close": close, "peers": await connections.peers_of(work, edge.id)}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from pyconnector.control.store.access import keys, organization
+from pyconnector.control.store.access import keys, organization, providers
 from pyconnector.control.store.access.conditions import find_policy
 from pyconnector.control.store.access.durations import seconds_of
 from pyconnector.control.store.access.tables import Application
@@ -39,6 +39,8 @@ class ApplicationFields:
     session_duration: str | None = None
     token_header: str = ""
     identity_headers: bool = False
+    allowed_idps: list[str] = field(default_factory=list)
+    auto_redirect_to_identity: bool = False
 
 
 async def find(session: AsyncSession, account_id: str, application_id: str) -> Application:
@@ -80,6 +82,8 @@ async def put(work: Work, application_id: str | None, fields: ApplicationFields)
         raise Invalid("An application has each policy once.", BAD_APPLICATION)
     for policy_id in fields.policies:
         await find_policy(work.session, work.account_id, policy_id)
+    for provider_id in fields.allowed_idps:
+        await providers.find(work.session, work.account_id, provider_id)
     await _check_free(work, places, application_id)
     duration = fields.session_duration or (await organization.ensure(work)).session_duration
     seconds_of(duration, BAD_APPLICATION)
@@ -93,6 +97,7 @@ async def put(work: Work, application_id: str | None, fields: ApplicationFields)
     row.name, row.places, row.policies = fields.name, places, fields.policies
     row.session_duration, row.token_header = duration, fields.token_header
     row.identity_headers, row.updated_at = fields.identity_headers, work.now
+    row.allowed_idps, row.auto_redirect_to_identity = fields.allowed_idps, fields.auto_redirect_to_identity
     try:
         parse_application(row.id, edge_value(row))
     except ApplicationError as error:
@@ -137,7 +142,8 @@ def edge_value(row: Application) -> dict[str, Any]:
         "name": row.name, "aud": row.aud, "patterns": row.places, "policies": row.policies,
         "session_seconds": seconds_of(row.session_duration, BAD_APPLICATION), "token_header": row.token_header,
         "valid_after": 0.0 if row.valid_after is None else row.valid_after.timestamp(),
-        "identity_headers": row.identity_headers,
+        "identity_headers": row.identity_headers, "allowed_idps": row.allowed_idps,
+        "auto_redirect_to_identity": row.auto_redirect_to_identity,
     }  # fmt: skip
 
 

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from pyconnector.control.store.access.durations import seconds_of
-from pyconnector.control.store.access.tables import Application, Group, Policy, ServiceToken
+from pyconnector.control.store.access.tables import Application, Group, IdentityProvider, Policy, ServiceToken
 from pyconnector.control.store.errors import Conflict, Invalid, NotFound
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
 from pyconnector.control.store.work import Entry
 from pyconnector.identity.policies.policy import Effect, check_effect, parse_policy
-from pyconnector.identity.policies.rules import MAX_DEPTH, Conditions, InGroup, OneServiceToken, PolicyError
+from pyconnector.identity.policies.rules import (
+    MAX_DEPTH,
+    Conditions,
+    InGroup,
+    LoginMethod,
+    OneServiceToken,
+    PolicyError,
+)
 from pyconnector.identity.policies.rules import parse_conditions as parse
 
 if TYPE_CHECKING:
@@ -208,6 +215,10 @@ async def _check_references(
                     "not its client_id.",
                     BAD_POLICY,
                 )
+        elif isinstance(rule, LoginMethod):
+            provider = await work.session.get(IdentityProvider, rule.provider_id)
+            if provider is None or provider.account_id != work.account_id:
+                raise Invalid(f"There is no identity provider of the id {rule.provider_id!r}.", BAD_POLICY)
         elif isinstance(rule, InGroup):
             if rule.group_id == within:
                 raise Invalid("The group would be part of itself.", BAD_POLICY)

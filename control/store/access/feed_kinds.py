@@ -10,6 +10,8 @@ from pyconnector.control.store.access import (
     keys,
     network_rules,
     organization,
+    people,
+    providers,
     service_tokens,
     tables,
 )
@@ -19,6 +21,9 @@ ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
     ("access_organization", tables.Organization, organization.edge_value),
     ("access_key", tables.SigningKey, keys.edge_value),
     ("service_token", tables.ServiceToken, service_tokens.edge_value),
+    ("access_identity_provider", tables.IdentityProvider, providers.edge_value),
+    ("access_user", tables.User, people.user_value),
+    ("access_ended_session", tables.EndedSession, people.session_value),
     ("access_group", tables.Group, conditions.group_value),
     ("access_policy", tables.Policy, conditions.policy_value),
     ("access_application", tables.Application, applications.edge_value),

@@ -94,4 +94,7 @@ async def edit(work: Work, fields: OrganizationFields) -> Organization:
 
 def edge_value(row: Organization) -> dict[str, Any]:
     """Return what edges need to know."""
-    return {"auth_domain": row.auth_domain, "deny_unmatched": row.deny_unmatched_requests}
+    return {
+        "auth_domain": row.auth_domain, "deny_unmatched": row.deny_unmatched_requests, "name": row.name,
+        "session_seconds": seconds_of(row.session_duration, BAD_ORGANIZATION),
+    }  # fmt: skip

@@ -102,6 +102,8 @@ class Application(Base):
     session_duration: Mapped[str] = mapped_column(String(64))
     token_header: Mapped[str] = mapped_column(String(64))
     identity_headers: Mapped[bool]
+    allowed_idps: Mapped[list[str]] = mapped_column(Json)
+    auto_redirect_to_identity: Mapped[bool]
     valid_after: Mapped[datetime.datetime | None] = mapped_column(UtcTime)
     created_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
     updated_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
@@ -109,6 +111,49 @@ class Application(Base):
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 as SQLAlchemy wants it
     __table_args__ = (Index("ix_access_applications_name", "account_id", "name"),)
+
+
+class IdentityProvider(Base):
+    """By what people log in. `config` holds its client secret as it is, since edges need it."""
+
+    __tablename__ = "access_identity_providers"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    name: Mapped[str] = mapped_column(String(255))
+    type: Mapped[str] = mapped_column(String(16))
+    config: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    updated_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    version: Mapped[int] = mapped_column(Integer)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 as SQLAlchemy wants it
+    __table_args__ = (Index("ix_access_identity_providers_name", "account_id", "name"),)
+
+
+class User(Base):
+    """A person who logged in at an edge, or whose sessions were revoked."""
+
+    __tablename__ = "access_users"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    email: Mapped[str] = mapped_column(String(254))
+    name: Mapped[str] = mapped_column(String(255))
+    valid_after: Mapped[datetime.datetime | None] = mapped_column(UtcTime)
+    "Sessions that began earlier are worth nothing."
+    last_successful_login: Mapped[datetime.datetime | None] = mapped_column(UtcTime)
+    created_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    updated_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+
+    __table_args__ = (Index("ix_access_users_email", "account_id", "email", unique=True),)
+
+
+class EndedSession(Base):
+    """A session that its person ended, for as long as tokens of it could still be shown."""
+
+    __tablename__ = "access_ended_sessions"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    expires_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
 
 
 class SigningKey(Base):
