@@ -41,7 +41,8 @@ def test_claims_that_lack_something_name_nobody(change: dict[str, Any]) -> None:
 def test_addresses_are_compared_in_one_form() -> None:
     assert email_of("Ann.O'Neil+x@Sub.Example.com") == "ann.o'neil+x@sub.example.com"
     for text in ("ann", "ann@", "@example.com", "a b@example.com", "ann@example.com\n", "änn@example.com",
-                 "ann@exa_mple.com", "a" * 65 + "@example.com", "ann@" + "e" * 260, "ann@ex\u0430mple.com"):  # fmt: skip
+                 "ann@exa_mple.com", "a" * 65 + "@example.com", "ann@" + "e" * 260,
+                 "ann@ex\u0430mple.com"):  # fmt: skip
         assert email_of(text) is None
     assert (
         subject_of("a", "ann@example.com") == subject_of("a", "ann@example.com") != subject_of("b", "ann@example.com")
