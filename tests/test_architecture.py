@@ -51,7 +51,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "capnp": ("protocol/capnp_format/schemas.py",),
     "aioquic": ("transport/", "bench/"),
     "qh3": ("transport/", "bench/"),
-    "h2": ("origins/", "edge/", "bench/"),
+    "h2": ("web/http2/engine.py", "origins/", "edge/", "bench/"),
     "httptools": ("origins/", "edge/", "bench/"),
     "re2": ("ingress/",),
     "yaml": ("connector/", "ingress/config/keys/schema.py"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from pyconnector.edge.visitors.http1.connection import VisitorConnection
 from pyconnector.edge.visitors.http2 import Http2Visitor
-from pyconnector.transport.http2.frames import PREFACE
+from pyconnector.web.http2.frames import PREFACE
 
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.server import VisitorServer

@@ -1,32 +1,32 @@
-"""One HTTP/2 connection to a service, on the h2 library: many exchanges, their frames and their credit."""
+"""One HTTP/2 connection to a service, on the h2 library: many exchanges, their frames and their credit.
+
+What frames cost is the business of `incoming`, a slice in each turn of the loop; here is what they mean.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, cast
 
-from h2 import config, events
+from h2 import events
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
 
 from pyconnector.origins.failures import broke_protocol, unreachable
+from pyconnector.origins.http2.engine import CONNECTION_WINDOW, OriginEngine
 from pyconnector.origins.http2.exchange import Exchange, Unprocessed
-from pyconnector.origins.http2.lasting import LastingConnection
+from pyconnector.origins.http2.incoming import Incoming
+from pyconnector.origins.http2.response import check_response, check_trailers
 from pyconnector.origins.net.tls import alert_in
+from pyconnector.web.http2.fields import Malformed
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pyconnector.origins.base import Headers
 
-#: Window of each stream: what an origin may send that its visitor did not take. Above it the inbox's own bound holds.
-STREAM_WINDOW = 1024 * 1024
-#: Window of the connection: that of all its streams together.
-CONNECTION_WINDOW = 16 * 1024 * 1024
-#: Largest header block of a response.
-MAX_HEADER_LIST = 256 * 1024
 #: Streams opened on one connection at most at once, whatever the origin allows.
 MAX_STREAMS = 1000
 #: Streams opened before the first SETTINGS of a service tell its limit (RFC 9113 6.5.2 recommends no less), where no
@@ -34,10 +34,15 @@ MAX_STREAMS = 1000
 FIRST_STREAMS = 100
 #: Informational (1xx) responses that are passed over before a final one.
 MAX_INFORMATIONAL = 32
-#: Bytes without one whole frame among them: h2 itself would gather the 16 MiB that a frame may claim to have.
-MAX_SILENCE = 512 * 1024
 #: Resets by the origin after which a connection is given up (RFC 9113 10.5).
 MAX_RESETS = 10_000
+#: What a service's frames may cost in one turn of the loop (`RawFrame.cost`); the rest waits for others' turns.
+SLICE = 64
+#: Unread bytes of ours above which a service is given up: only answers to its own frames can make so many.
+MAX_UNSENT = 4 * 1024 * 1024
+
+#: What is wrong with a body that is longer or shorter than was said.
+WRONG_LENGTH = "its body is not as long as its content-length says"
 
 _Event = events.Event
 
@@ -49,7 +54,8 @@ class Http2Connection(asyncio.Protocol):
     """
 
     def __init__(self, on_change: Callable[[Http2Connection], None], stream_limit: int = FIRST_STREAMS) -> None:
-        self._h2 = LastingConnection(config.H2Configuration(client_side=True, header_encoding=None))
+        self._h2 = OriginEngine()
+        self._incoming = Incoming(self._h2, self)
         self._on_change = on_change
         self._transport: asyncio.Transport | None = None
         self._exchanges: dict[int, Exchange] = {}
@@ -59,7 +65,10 @@ class Http2Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._resets = 0
         self._heard = False
-        self._silence = 0
+        self._held = False  # reading stopped: frames wait for their turn
+        self._moved = False  # windows opened, or limits changed, in this slice
+        self.closing = False
+        "No frame is read any more."
         self.stream_limit = stream_limit
         "Exchanges that the service allows at once, as far as is known."
         self.write_paused = False
@@ -86,38 +95,48 @@ class Http2Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         if not speaks_http2(transport):
             return
-        h2 = self._h2
-        # As initial values: what is merely assigned would wait for a second SETTINGS frame.
-        values = {
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            SettingCodes.ENABLE_PUSH: 0,
-            SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
-        }
-        h2.local_settings = Settings(client=True, initial_values=values)
-        h2.initiate_connection()
-        h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
+        self._h2.start(CONNECTION_WINDOW)
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Take frames."""
+        """Take frames: a slice at once, the rest in later turns."""
+        if self.closing:
+            return
         if not self._heard and data.startswith(b"HTTP/"):
-            self._fail_all(broke_protocol("it speaks HTTP/1.1 where HTTP/2 is expected"))
-            self.close()
+            self.fail("it speaks HTTP/1.1 where HTTP/2 is expected")
             return
         self._heard = True
-        try:
-            received = self._h2.receive_data(data)
-            for event in received:
-                self._take(event)
-            # Data of streams that were reset makes no events, but answers.
-            answered = self.flush()
-            self._silence = 0 if received or answered else self._silence + len(data)
-            if self._silence > MAX_SILENCE:
-                raise ProtocolError("no frame ends")
-        except (ProtocolError, ValueError, IndexError) as error:
-            # h2 raises its own errors for nearly everything; the other two come from its HPACK corner cases.
-            self._fail_all(broke_protocol(f"its HTTP/2 is wrong ({type(error).__name__})"))
-            self.close()
+        self._incoming.feed(data)
+        if not self._held:
+            self._work()
+
+    def _work(self) -> None:
+        """Read a slice of what waits."""
+        if self.closing:
+            return
+        self._incoming.work(SLICE)
+        if self._moved:
+            self._moved = False
+            self._wake_senders()
+            self._on_change(self)
+        self.flush()
+        self._after_work()
+
+    def _after_work(self) -> None:
+        transport = self._transport
+        if self.closing or transport is None:
+            return
+        if transport.get_write_buffer_size() > MAX_UNSENT:
+            self.fail("it does not read the answers to its own frames", ErrorCodes.ENHANCE_YOUR_CALM)
+            transport.abort()
+        elif self._incoming.has_more:
+            if not self._held:
+                self._held = True
+                transport.pause_reading()
+            self._loop.call_soon(self._work)
+        elif self._held:
+            self._held = False
+            transport.resume_reading()
 
     def eof_received(self) -> None:
         """The service leaves."""
@@ -125,6 +144,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end of everything."""
         self.is_open = False
+        self.closing = True
         self._transport = None
         self._fail_all(unreachable(f"it closed its HTTP/2 connection{alert_in(exc)}"), lost=True)
         self.resume_writing()
@@ -179,6 +199,7 @@ class Http2Connection(asyncio.Protocol):
                 await self._room.wait()
                 continue
             self._h2.send_data(exchange.stream_id, bytes(view[:window]))
+            self._incoming.data_sent()
             view = view[window:]
             self.flush()
 
@@ -199,29 +220,31 @@ class Http2Connection(asyncio.Protocol):
         """See `Carrier.reset`."""
         if self._exchanges.pop(stream_id, None) is not None and self._transport is not None:
             self._informational.pop(stream_id, None)
-            self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+            self._cancel(stream_id)
             self.flush()
             self._on_change(self)
 
-    def close(self) -> None:
+    def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Close after what is queued. Idempotent."""
         self.is_open = False
+        self.closing = True
         if self._transport is not None:
             if self._h2.state_machine.state.name != "CLOSED":
-                self._h2.close_connection()
+                self._h2.close_connection(code)
             self.flush()
+            if self._held:
+                self._transport.resume_reading()  # or its end would not be seen
             # Over TLS a plain close waits for the service's own, perhaps for half a minute.
             if self._transport.get_write_buffer_size():
                 self._transport.close()
             else:
                 self._transport.abort()
 
-    def flush(self) -> bool:
-        """Hand the transport what h2 has to send; False where that is nothing."""
+    def flush(self) -> None:
+        """Hand the transport what h2 has to send."""
         data = self._h2.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
-        return bool(data)
 
     def _flush_soon(self) -> None:
         if not self._flush_due:
@@ -232,9 +255,31 @@ class Http2Connection(asyncio.Protocol):
         self._flush_due = False
         self.flush()
 
-    # -- events ----------------------------------------------------------------------------------------------------
+    # -- what comes (see `incoming.Receiver`) ------------------------------------------------------------------------
 
-    def _take(self, event: _Event) -> None:
+    @property
+    def streams(self) -> Collection[int]:
+        """See `Receiver.streams`."""
+        return self._exchanges
+
+    def now(self) -> float:
+        """See `Receiver.now`."""
+        return self._loop.time()
+
+    def fail(self, cause: str, code: ErrorCodes = ErrorCodes.PROTOCOL_ERROR) -> None:
+        """See `Receiver.fail`."""
+        self._fail_all(broke_protocol(cause))
+        self.close(code)
+
+    def give_up(self, stream_id: int, cause: str) -> None:
+        """See `Receiver.give_up`."""
+        exchange = self._exchanges.get(stream_id)
+        if exchange is not None:
+            self.reset(stream_id)
+            exchange.failed(broke_protocol(cause))
+
+    def take(self, event: _Event) -> None:
+        """See `Receiver.take`."""
         if isinstance(event, events.DataReceived):
             self._data(event)
         elif isinstance(event, events.ResponseReceived):
@@ -242,56 +287,68 @@ class Http2Connection(asyncio.Protocol):
         elif isinstance(event, events.InformationalResponseReceived):
             self._count_informational(event.stream_id)
         elif isinstance(event, events.TrailersReceived):
-            exchange = self._exchanges.get(event.stream_id)
-            if exchange is not None:
-                exchange.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
+            self._trailers(event)
         elif isinstance(event, events.StreamEnded):
-            self._over(event.stream_id, None)
+            self._ended(event.stream_id)
         elif isinstance(event, events.StreamReset):
             self._stream_reset(event)
         elif isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged):
             if isinstance(event, events.RemoteSettingsChanged):
                 self.stream_limit = min(MAX_STREAMS, self._h2.remote_settings.max_concurrent_streams)
-            self._wake_senders()
-            self._on_change(self)
+            self._moved = True
         elif isinstance(event, events.ConnectionTerminated):
             self._goaway(event)
 
     def _data(self, event: events.DataReceived) -> None:
         exchange = self._exchanges.get(event.stream_id)
-        if exchange is not None:
-            exchange.data(b"" if exchange.is_bodiless else event.data, event.flow_controlled_length)
-        elif event.flow_controlled_length:
-            # Of a stream that was reset a moment ago: its bytes still count against the whole connection.
-            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if exchange is None or exchange.is_bodiless or not exchange.takes(len(event.data)):
+            if event.flow_controlled_length:
+                # Nobody's, but its bytes count against the whole connection.
+                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if exchange is None or not event.data:
+                return
+            self._cancel(event.stream_id)
+            self._over(event.stream_id, None if exchange.is_bodiless else broke_protocol(WRONG_LENGTH))
+            return
+        exchange.data(event.data, event.flow_controlled_length)
 
     def _response(self, event: events.ResponseReceived) -> None:
+        fields = self._h2.sections.take()
         exchange = self._exchanges.get(event.stream_id)
         if exchange is None:
             return
-        headers = [(bytes(name), bytes(value)) for name, value in event.headers]
-        status = next((value for name, value in headers if name == b":status"), b"")
-        if len(status) != 3 or not status.isdigit():
-            self._fail_stream(event.stream_id, "its :status is no status")
+        try:
+            status, headers, length = check_response(fields)
+        except Malformed as error:
+            self.give_up(event.stream_id, str(error))
             return
-        exchange.responded(int(status), [field for field in headers if not field[0].startswith(b":")])
+        exchange.responded(status, headers, length)
+
+    def _trailers(self, event: events.TrailersReceived) -> None:
+        fields = self._h2.sections.take()
+        exchange = self._exchanges.get(event.stream_id)
+        if exchange is None:
+            return
+        try:
+            exchange.trailers = check_trailers(fields)
+        except Malformed as error:
+            self.give_up(event.stream_id, str(error))
+
+    def _ended(self, stream_id: int) -> None:
+        exchange = self._exchanges.get(stream_id)
+        short = exchange is not None and exchange.is_short
+        self._over(stream_id, broke_protocol(WRONG_LENGTH) if short else None)
 
     def _count_informational(self, stream_id: int) -> None:
         count = self._informational[stream_id] = self._informational.get(stream_id, 0) + 1
         if count > MAX_INFORMATIONAL:
-            self._fail_stream(stream_id, f"more than {MAX_INFORMATIONAL} interim responses")
-
-    def _fail_stream(self, stream_id: int, cause: str) -> None:
-        exchange = self._exchanges.get(stream_id)
-        if exchange is not None:
-            self.reset(stream_id)
-            exchange.failed(broke_protocol(cause))
+            self.give_up(stream_id, f"more than {MAX_INFORMATIONAL} interim responses")
 
     def _stream_reset(self, event: events.StreamReset) -> None:
         self._resets += event.remote_reset
         if not event.remote_reset:
             exchange = self._exchanges.get(event.stream_id)
-            broken = broke_protocol("its body is not as long as its content-length says")
+            broken = broke_protocol("its frames are not those of a response")
             self._over(event.stream_id, None if exchange is not None and exchange.is_bodiless else broken)
         elif event.error_code == ErrorCodes.REFUSED_STREAM:
             self._over(event.stream_id, Unprocessed("it refused the stream"))
@@ -319,11 +376,17 @@ class Http2Connection(asyncio.Protocol):
         if error is None:
             exchange.completed()
             if not exchange.upload_ended and self._transport is not None:
-                self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)  # or it would stay half open for ever
+                self._cancel(stream_id)  # or it would stay half open for ever
         else:
             exchange.failed(error)
         self._wake_senders()
         self._on_change(self)
+
+    def _cancel(self, stream_id: int) -> None:
+        """Say that nothing more of a stream is wanted."""
+        with contextlib.suppress(ProtocolError):  # it is over for the library
+            self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        self._incoming.stream_given_up()
 
     def _fail_all(self, error: Exception, *, lost: bool = False) -> None:
         exchanges, self._exchanges = list(self._exchanges.values()), {}

@@ -43,6 +43,7 @@ class Exchange(Inbox, OriginResponse):
         self._carrier: Carrier | None = carrier
         self._held = False
         self._owed = 0
+        self._left: int | None = None  # bytes of the body that are to come, where the service has said so
 
     def __repr__(self) -> str:
         state = "open" if self._carrier else "complete"
@@ -55,12 +56,27 @@ class Exchange(Inbox, OriginResponse):
 
     # -- what arrives ----------------------------------------------------------------------------------------------
 
-    def responded(self, status: int, headers: Headers) -> None:
-        """The final header block is there."""
+    def responded(self, status: int, headers: Headers, length: int | None) -> None:
+        """The final header block is there; it says that the body has `length` bytes, where it says so."""
         self.status = status
+        self._left = length
         self.headers = headers
         if not self.head.done():
             self.head.set_result(None)
+
+    def takes(self, count: int) -> bool:
+        """Whether so many bytes more are within the length that was said; they count as received then."""
+        if self._left is None:
+            return True
+        if count > self._left:
+            return False
+        self._left -= count
+        return True
+
+    @property
+    def is_short(self) -> bool:
+        """Whether more of the body was promised, though the service has ended it."""
+        return bool(self._left) and not self.is_bodiless
 
     def data(self, data: bytes, credit: int) -> None:
         """Take a piece of the body; `credit` bytes of window it cost go back once there is room."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from pyconnector.transport.buffers.connection import BufferedConnection
 from pyconnector.transport.errors import ConnectionClosed, TransportError
 from pyconnector.transport.http2.core import Core
-from pyconnector.transport.http2.frames import ErrorCode
 from pyconnector.transport.http2.incoming import Incoming
 from pyconnector.transport.http2.liveness import Liveness
 from pyconnector.transport.http2.outgoing import Outgoing
 from pyconnector.transport.http2.reception import Reception
 from pyconnector.transport.http2.stream import Fields, Http2Stream
 from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
+from pyconnector.web.http2.frames import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from pyconnector.transport.http2 import frames
 from pyconnector.transport.http2.field_sections import FieldDecoder, FieldEncoder
-from pyconnector.transport.http2.frames import ErrorCode
+from pyconnector.web.http2 import frames
+from pyconnector.web.http2.frames import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pyconnector.transport.http2 import frames
-from pyconnector.transport.http2.budget import Budget
 from pyconnector.transport.http2.core import ConnectionFault
-from pyconnector.transport.http2.frames import PREFACE, ErrorCode, FrameCutter, FrameTooLarge, NoPreface, RawFrame
+from pyconnector.web.http2 import frames
+from pyconnector.web.http2.budget import Budget
+from pyconnector.web.http2.frames import PREFACE, ErrorCode, FrameCutter, FrameTooLarge, NoPreface, RawFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyconnector.transport.http2 import frames
 from pyconnector.transport.http2.core import WIDEST_WINDOW, ConnectionFault
 from pyconnector.transport.http2.field_sections import MalformedFields
-from pyconnector.transport.http2.frames import HEADER, ErrorCode
 from pyconnector.transport.http2.stream import MAX_INTERIM, Http2Stream
 from pyconnector.transport.seam import ConnectionClosedInfo
+from pyconnector.web.http2 import frames
+from pyconnector.web.http2.frames import HEADER, ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyconnector.transport.http2.connection import Http2Connection
     from pyconnector.transport.http2.core import Core
-    from pyconnector.transport.http2.frames import RawFrame
     from pyconnector.transport.http2.liveness import Liveness
     from pyconnector.transport.http2.outgoing import Outgoing
     from pyconnector.transport.http2.settings import Http2Settings
     from pyconnector.transport.http2.stream import Fields
+    from pyconnector.web.http2.frames import RawFrame
 
 #: Longest text that is shown of a GOAWAY.
 MAX_REASON = 256

@@ -1,11 +1,11 @@
-"""The h2 library (`lasting`) as visitors meet it: our settings from the first frame on."""
+"""The h2 library (`web.http2.engine`) as visitors meet it: our settings from the first frame on."""
 
 from __future__ import annotations
 
 from h2.settings import SettingCodes, Settings
 
-from pyconnector.edge.visitors.http2.lasting import Engine
-from pyconnector.transport.http2.frames import PREFACE
+from pyconnector.web.http2.engine import Engine
+from pyconnector.web.http2.frames import PREFACE
 
 #: Streams of one visitor at once. What goes beyond is refused one by one (RFC 9113 5.1.2).
 MAX_CONCURRENT_STREAMS = 256

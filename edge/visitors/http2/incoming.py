@@ -14,14 +14,15 @@ from h2.errors import ErrorCodes
 from h2.exceptions import NoSuchStreamError, ProtocolError
 
 from pyconnector.edge.visitors.http2.engine import MAX_BLOCK, MAX_CONCURRENT_STREAMS
-from pyconnector.edge.visitors.http2.fields import Malformed, check_request, check_trailers
-from pyconnector.transport.http2 import frames
-from pyconnector.transport.http2.budget import Budget
-from pyconnector.transport.http2.frames import FrameCutter, FrameTooLarge, RawFrame
+from pyconnector.edge.visitors.http2.fields import check_request, check_trailers
+from pyconnector.web.http2 import frames
+from pyconnector.web.http2.budget import Budget
+from pyconnector.web.http2.fields import Malformed
+from pyconnector.web.http2.frames import FrameCutter, FrameTooLarge, RawFrame
 
 if TYPE_CHECKING:
-    from pyconnector.edge.visitors.http2.lasting import Engine
     from pyconnector.edge.visitors.http2.stream import VisitorStream
+    from pyconnector.web.http2.engine import Engine
 
     Fields = list[tuple[bytes, bytes]]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyconnector.edge.visitors.http2.lasting import Engine
+    from pyconnector.web.http2.engine import Engine
 
     Headers = list[tuple[bytes, bytes]]
 

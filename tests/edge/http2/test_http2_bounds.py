@@ -34,8 +34,8 @@ from pyconnector.edge.visitors.http2.engine import (
     STREAM_WINDOW,
 )
 from pyconnector.edge.visitors.http2.incoming import MAX_IDLE_FRAMES, MAX_RESETS
-from pyconnector.transport.http2.budget import Budget
 from pyconnector.transport.memory import MemoryLimits
+from pyconnector.web.http2.budget import Budget
 from tests.edge.http2.test_http2_visitors import failing, hello, scenario, streaming_echo
 from tests.edge.support import until
 

@@ -27,7 +27,7 @@ from pyconnector.edge.visitors.http2 import Http2Visitor, incoming
 from pyconnector.edge.visitors.http2.connection import AT_ONCE, MAX_DISCARDED, SLICE
 from pyconnector.edge.visitors.http2.incoming import Incoming
 from pyconnector.edge.visitors.server import VisitorServer
-from pyconnector.transport.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
+from pyconnector.web.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
 from tests.edge.http2.test_http2_fuzz import FakeSocket
 from tests.edge.http2.test_http2_visitors import hello
 from tests.edge.support import memory_edge, run

@@ -13,9 +13,10 @@ from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, WindowUpdateFrame
 
 from pyconnector.edge.visitors.http2 import Http2Visitor, incoming
-from pyconnector.edge.visitors.http2.fields import Malformed, check_request, with_one_cookie
-from pyconnector.edge.visitors.http2.lasting import _begins_with_resizing
+from pyconnector.edge.visitors.http2.fields import check_request, with_one_cookie
 from pyconnector.transport.buffers.stream import BufferedStream
+from pyconnector.web.http2.engine import _begins_with_resizing
+from pyconnector.web.http2.fields import Malformed
 from tests.edge.http2.test_http2_visitors import hello, scenario
 from tests.edge.support import until
 from tests.support.h2_visitor import StreamLog

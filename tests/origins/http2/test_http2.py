@@ -15,7 +15,8 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginError, OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.http2 import Http2Origin
 from pyconnector.origins.http2 import origin as origin_module
-from pyconnector.origins.http2.connection import FIRST_STREAMS, STREAM_WINDOW, Http2Connection
+from pyconnector.origins.http2.connection import FIRST_STREAMS, Http2Connection
+from pyconnector.origins.http2.engine import STREAM_WINDOW
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER
 from pyconnector.origins.net.offered_body import MAX_REPLAY
@@ -352,7 +353,7 @@ def test_cancelling_resets_the_stream_at_once() -> None:
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP/1.1"),
         (b"\0\0\1\0\0\0\0\0\7x", "HTTP/2 is wrong"),
-        (b"\xff\xff\xff\0\0\0\0\0\1" + bytes(600_000), "HTTP/2 is wrong"),
+        (b"\xff\xff\xff\0\0\0\0\0\1" + bytes(600_000), "longer than allowed"),
     ],
 )
 def test_garbage_is_one_clear_error(garbage: bytes, sentence: str) -> None:

@@ -1,5 +1,5 @@
-"""The h2 library as visitors need it: a life after GOAWAY, streams counted without a walk over all of them, and field
-sections that it decodes but does not judge, because what it finds wrong ends the connection.
+"""The h2 library as visitors and services need it: a life after GOAWAY, streams counted without a walk over all of
+them, and field sections that it decodes but does not judge, because what it finds wrong ends the connection.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Sections(Decoder):
     def __init__(self, max_decoded: int, *, statuses: bool) -> None:
         super().__init__(max_header_list_size=max_decoded)
         self._statuses = statuses
-        self._last: list[tuple[bytes, bytes]] = []
+        self._last: list[tuple[bytes, bytes]] | None = None
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
         """Decode a block, as the library asks for; keep what is in it.
@@ -96,8 +96,13 @@ class _Sections(Decoder):
 
     def take(self) -> list[tuple[bytes, bytes]]:
         """Return the fields of the last section, once."""
-        taken, self._last = self._last, []
-        return taken
+        taken, self._last = self._last, None
+        return taken or []
+
+    @property
+    def has_one(self) -> bool:
+        """Whether a section was decoded that nobody took yet."""
+        return self._last is not None
 
 
 def _begins_with_resizing(block: bytes) -> bool:
