@@ -34,6 +34,10 @@ _AUTHORIZATION, _ID, _SECRET, _TOKEN, _NETWORK = (
 _ONCE: Final = frozenset(
     (_AUTHORIZATION, _ID, _SECRET, _TOKEN, _NETWORK, b"host", b"upgrade", b"content-length", b"transfer-encoding")
 )
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+_OF_HTTP1: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_BAD_VALUE = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
 _STATUS: Final = {
     Verdict.GRANTED: (200, ""),
     Verdict.UNAUTHENTICATED: (407, ""),
@@ -135,6 +139,41 @@ def credentials_of(fields: dict[bytes, bytes]) -> Credentials | AccessToken:
     except binascii.Error:
         return Credentials("", "")
     return Credentials(user.decode("utf-8", "surrogateescape"), secret.decode("utf-8", "surrogateescape"))
+
+
+def read_http2(fields: Iterable[tuple[bytes, bytes]]) -> tuple[Credentials | AccessToken, Connect]:
+    """Return who asks and for what, by the field section of CONNECT over HTTP/2 (RFC 9113 8.5), or of one that is
+    extended for UDP (RFC 8441 4, RFC 9298 3.4).
+
+    Raises:
+        BadProxyRequest: it asks for something else, or is malformed.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    regular: list[tuple[bytes, bytes]] = []
+    for name, value in fields:
+        if _BAD_VALUE.search(value):
+            raise BadProxyRequest("the value of a field has NUL, a line end, or blanks around it")
+        if name[:1] != b":":
+            if not _FIELD_NAME.fullmatch(name) or name in _OF_HTTP1:
+                raise BadProxyRequest("a field has a name that it must not have")
+            regular.append((name, value))
+        elif regular or name in pseudo or name not in _PSEUDO:
+            raise BadProxyRequest("a pseudo-field is unknown, comes twice or too late")
+        else:
+            pseudo[name] = value
+    found = gather(regular)
+    if pseudo.get(b":method") != b"CONNECT":
+        raise BadProxyRequest("only CONNECT is served here")
+    if found.get(b"content-length", b"0") != b"0":
+        raise BadProxyRequest("CONNECT has no body")
+    shown = credentials_of(found)
+    if b":protocol" not in pseudo:
+        if b":scheme" in pseudo or b":path" in pseudo:
+            raise BadProxyRequest("CONNECT has a :scheme or a :path")
+        return shown, connect_to(pseudo.get(b":authority", b""), found, shown)
+    if pseudo[b":protocol"] != CONNECT_UDP or not pseudo.get(b":scheme") or not pseudo.get(b":authority"):
+        raise BadProxyRequest("of what extends CONNECT connect-udp alone is served here")
+    return shown, connect_udp_to(pseudo.get(b":path", b""), found, shown)
 
 
 def refusal_of(verdict: Verdict, reason: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

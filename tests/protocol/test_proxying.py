@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ from pyconnector.protocol.proxying.handshake import (
     Verdict,
 )
 from pyconnector.protocol.proxying.http_connect import MAX_HEAD, HttpConnect
+from pyconnector.protocol.proxying.proxy_request import BadProxyRequest, read_http2
 from pyconnector.protocol.proxying.socks5 import Socks5, decode_udp, encode_address, encode_udp
 
 USER, SECRET = "abc.access+lab", "s3cret"
@@ -234,3 +236,63 @@ def test_noise_brings_nothing_but_errors(pieces: list[bytes], before: bytes) -> 
             decode_udp(b"\x00\x00\x00" + piece)
         except HandshakeError:
             pass
+
+
+CONNECT = [(b":method", b"CONNECT"), (b":authority", b"db.internal:5432")]
+CONNECT_UDP = [
+    (b":method", b"CONNECT"), (b":protocol", b"connect-udp"), (b":scheme", b"https"), (b":authority", b"edge"),
+    (b":path", b"/.well-known/masque/udp/10.0.0.5/53/"), (b"cf-access-token", b"a.b.c"),
+]  # fmt: skip
+
+
+def test_http2_asks_for_the_same() -> None:
+    basic = (b"proxy-authorization", b"Basic " + BASIC.encode())
+    assert read_http2([*CONNECT, basic]) == (Credentials(USER, SECRET), Connect("db.internal", 5432))
+    assert read_http2(CONNECT_UDP) == (AccessToken(b"a.b.c"), Connect("10.0.0.5", 53, protocol="udp"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a:1"), (b":path", b"/")],
+        CONNECT[:1],
+        [*CONNECT, (b":scheme", b"https")],
+        [*CONNECT, (b":path", b"/")],
+        [*CONNECT, CONNECT[0]],
+        [*CONNECT, (b":status", b"200")],
+        [*CONNECT, (b"x", b"y"), (b":protocol", b"connect-udp")],
+        [*CONNECT, (b"connection", b"x")],
+        [*CONNECT, (b"transfer-encoding", b"chunked")],
+        [*CONNECT, (b"content-length", b"1")],
+        [*CONNECT, (b"Upper", b"x")],
+        [*CONNECT, (b"a b", b"x")],
+        [*CONNECT, (b"", b"x")],
+        [*CONNECT, (b"x", b"a\r\nb: c")],
+        [*CONNECT, (b"x", b" a")],
+        [*CONNECT, (b"cf-access-token", b"x"), (b"cf-access-token", b"y")],
+        [field for field in CONNECT_UDP if field[0] != b":path"],
+        [field for field in CONNECT_UDP if field[0] != b":scheme"],
+        [(name, b"websocket" if name == b":protocol" else value) for name, value in CONNECT_UDP],
+    ],
+)
+def test_what_is_no_connect_of_http2_is_refused(fields: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(BadProxyRequest):
+        read_http2(fields)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([name for name, _ in CONNECT_UDP]) | st.binary(max_size=12),
+            st.sampled_from([value for _, value in CONNECT_UDP]) | st.binary(max_size=30),
+        ),
+        max_size=8,
+    )
+)
+def test_any_fields_of_http2_are_read_or_refused(fields: list[tuple[bytes, bytes]]) -> None:
+    with contextlib.suppress(BadProxyRequest):
+        shown, wanted = read_http2(fields)
+        assert isinstance(shown, Credentials | AccessToken)
+        assert 0 < wanted.port < 65_536

@@ -77,9 +77,7 @@ class Http2Connection(BufferedConnection):
         self._bytes_received = 0
         self._liveness = Liveness(self, settings)
         reception = Reception(self._core, self, self._outgoing, self._liveness, settings)
-        self._incoming = Incoming(
-            self, reception.take, client=client, max_frame=settings.max_frame, max_block=settings.max_header_list
-        )
+        self._incoming = Incoming(self, reception.take, settings, client=client)
         self.flush()
 
     # -- the socket's reports (see `socket`) ---------------------------------------------------------------------

@@ -27,8 +27,8 @@ WIDEST_WINDOW = 2**31 - 1
 #: What a peer may have open where it does not say (RFC 9113 6.5.2: there is no limit).
 UNLIMITED = 2**31 - 1
 
-# Settings (RFC 9113 6.5.2).
-_TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _FIRST_WINDOW, _MAX_FRAME, _MAX_LIST = 1, 2, 3, 4, 5, 6
+# Settings (RFC 9113 6.5.2, RFC 8441 3).
+_TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _FIRST_WINDOW, _MAX_FRAME, _MAX_LIST, _ENABLE_CONNECT = 1, 2, 3, 4, 5, 6, 8
 
 _HEADER = struct.Struct(">BHBBL")
 _NUMBER = struct.Struct(">L")
@@ -74,6 +74,8 @@ class Core:
             (_MAX_FRAME, settings.max_frame),
             (_ENABLE_PUSH, 0) if self._client else (_MAX_STREAMS, settings.max_streams),
         ]
+        if settings.extended_connect:
+            values.append((_ENABLE_CONNECT, 1))
         if self._client:
             self._out.append(frames.PREFACE)
         self._frame(frames.SETTINGS, 0, 0, b"".join(_SETTING.pack(*value) for value in values))

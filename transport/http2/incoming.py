@@ -17,9 +17,11 @@ from pyconnector.web.http2.frames import PREFACE, ErrorCode, FrameCutter, FrameT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Streams that the peer may take back (CVE-2023-44487): at once, and each second.
+    from pyconnector.transport.http2.settings import Http2Settings
+
+#: Streams that the peer may take back (CVE-2023-44487) unless settings say otherwise: at once, and each second.
 MAX_RESETS, RESETS_A_SECOND = 10_000, 1_000.0
-#: Frames that carry nothing but want work, of whatever kind: at once, and each second.
+#: Frames that carry nothing but want work, of whatever kind, likewise.
 MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND = 10_000, 1_000.0
 #: Updates of windows that our data frames called for and that may still come: two for each.
 MAX_EXPECTED_UPDATES = 64 * 1024
@@ -41,15 +43,15 @@ class Incoming:
     """The reading half of one connection."""
 
     def __init__(
-        self, owner: Receiver, take: Callable[[RawFrame], int], *, client: bool, max_frame: int, max_block: int
+        self, owner: Receiver, take: Callable[[RawFrame], int], settings: Http2Settings, *, client: bool
     ) -> None:
         """`take` does what a frame stands for (see `Reception.take`)."""
         self._owner = owner
         self._take = take
-        self._cutter = FrameCutter(max_frame, preface=b"" if client else PREFACE)
-        self._max_block = max_block
-        self._resets = Budget(MAX_RESETS, RESETS_A_SECOND)
-        self._idle_frames = Budget(MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND)
+        self._cutter = FrameCutter(settings.max_frame, preface=b"" if client else PREFACE)
+        self._max_block = settings.max_header_list
+        self._resets = Budget(*(settings.resets or (MAX_RESETS, RESETS_A_SECOND)))
+        self._idle_frames = Budget(*(settings.idle_frames or (MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND)))
         self._expected_updates = 0
         self._block = 0  # bytes of a header block that has not ended
 

@@ -31,6 +31,12 @@ class Http2Settings:
     "Silence after which the peer is asked for a sign of life."
     idle_timeout: float = 15.0
     "Silence after which the connection is given up."
+    extended_connect: bool = False
+    "Whether requests may extend CONNECT (RFC 8441); a server's to say."
+    resets: tuple[int, float] | None = None
+    "Streams that the peer may take back (CVE-2023-44487), at once and each second; None for what a connector may."
+    idle_frames: tuple[int, float] | None = None
+    "Frames that carry nothing but want work, of whatever kind, likewise."
 
 
 #: The connector's end: the edge sends requests.

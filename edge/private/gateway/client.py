@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from pyconnector.edge.private.gateway.associate import Association
 from pyconnector.edge.private.gateway.counted import Counted
+from pyconnector.edge.private.gateway.flows import reach
 from pyconnector.edge.private.gateway.judge import Refused, note_refusal
 from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
-from pyconnector.edge.private.network import Unreachable
+from pyconnector.edge.private.gateway.udp_tunnel import UdpTunnel
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import TwoWay
+from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.handshake import (
     AccessToken,
     Associate,
@@ -31,11 +33,9 @@ from pyconnector.protocol.proxying.handshake import (
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.exchange import Exchange
     from pyconnector.edge.private.gateway.server import Gateway
-    from pyconnector.edge.private.network import Destination
 
-#: Seconds for the handshake, and for a destination to be reached.
+#: Seconds for the handshake.
 HANDSHAKE_TIMEOUT: Final = 10.0
-CONNECT_TIMEOUT: Final = 15.0
 #: Seconds that a client has to take what was sent to it before its connection is closed.
 FLUSH_TIMEOUT: Final = 5.0
 
@@ -54,6 +54,8 @@ class GatewayClient(asyncio.Protocol):
         self._data = b""
         self._ended = False
         self._lost = False
+        self._far_ended = False
+        self._associated = False
         self._two_way: TwoWay | None = None
         self._cut: tuple[CloseReason, str] | None = None
         self._flush_limit: asyncio.TimerHandle | None = None
@@ -136,10 +138,12 @@ class GatewayClient(asyncio.Protocol):
                 await self._associate()
                 ended = True
                 return
-            if request.protocol != "tcp":
-                raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "Only TCP is served here.", "not_served")
-            exchange, destination = await self._reach(request)
-            ended = await self._join(exchange, destination)
+            self.record.protocol = request.protocol
+            if request.protocol == "udp":
+                ended = await self._carry_udp(request)
+                return
+            exchange = await reach(self._owner, self, request)
+            ended = await self._join(exchange)
         except Refused as refused:
             begun = True
             note_refusal(self.record, refused)
@@ -150,16 +154,13 @@ class GatewayClient(asyncio.Protocol):
             self._say(error.answer)
             ended = True
         except TimeoutError:
-            if begun:
-                self.record.reason, self.record.detail = CloseReason.UNREACHABLE, "it did not answer in time"
-                self._say(self._handshake.answer(Verdict.UNREACHABLE, "It did not answer in time."))
-                ended = True
+            pass  # the handshake took too long
         finally:
             self._close(ended)
             self._owner.judge.ended(self)
             if self._cut is not None:
                 self.record.reason, self.record.detail = self._cut
-            if begun and self.record.protocol == "tcp":
+            if begun and not self._associated:
                 if self.record.reason is CloseReason.UNKNOWN and self._lost:
                     self.record.reason = CloseReason.CLIENT_CLOSED
                 self._owner.records.write(self.record)
@@ -192,30 +193,11 @@ class GatewayClient(asyncio.Protocol):
                 return event
             if self._data:
                 continue
-            if self._ended or self._lost:
+            if self._is_over:
                 raise HandshakeError("the client left in the middle of its handshake")
-            self._socket.resume_reading()
-            self._arrived = asyncio.get_running_loop().create_future()
-            try:
-                await self._arrived
-            finally:
-                self._arrived = None
+            self._data = await self._next_data()
 
-    async def _reach(self, request: Connect) -> tuple[Exchange, Destination]:
-        record, judge = self.record, self._owner.judge
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            destination = await judge.admit(
-                record, request.host, request.port, request.virtual_network or record.virtual_network
-            )
-            judge.started(self)
-            try:
-                exchange = await judge.network.open_tcp(destination)
-            except Unreachable as exc:
-                raise Refused(Verdict.UNREACHABLE, CloseReason.UNREACHABLE, str(exc)) from exc
-        record.connector_id = str(exchange.connector_id or "")
-        return exchange, destination
-
-    async def _join(self, exchange: Exchange, destination: Destination) -> bool:
+    async def _join(self, exchange: Exchange) -> bool:
         self._say(self._handshake.answer(Verdict.GRANTED, bound=("0.0.0.0", 0)))
         counted = Counted(self.record)
         two_way = TwoWay(self._socket, exchange, self._owner.tasks, self._owner.turns, counted)
@@ -238,21 +220,66 @@ class GatewayClient(asyncio.Protocol):
     async def _associate(self) -> None:
         """Carry UDP until the client closes this connection (RFC 1928 section 7)."""
         host = str((self._transport.get_extra_info("sockname") or ("127.0.0.1",))[0])
-        if not ipaddress.ip_address(host).is_loopback and not self._owner.udp_everywhere:
-            self.record.protocol = "udp"
-            raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "UDP ASSOCIATE is served on loopback only.")
         self.record.protocol = "udp"
+        if not ipaddress.ip_address(host).is_loopback and not self._owner.udp_everywhere:
+            raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "UDP ASSOCIATE is served on loopback only.")
         association = Association(self._owner, self.record, self.record.virtual_network)
         try:
             bound = association.open(host)
+            self._associated = True  # whose flows have records of their own
             self._say(self._handshake.answer(Verdict.GRANTED, bound=bound))
-            while not self._ended and not self._lost:
-                self._data = b""
-                self._socket.resume_reading()
-                self._arrived = asyncio.get_running_loop().create_future()
-                await self._arrived
+            while await self._next_data():
+                pass
         finally:
             association.close()
+
+    async def _carry_udp(self, request: Connect) -> bool:
+        """Carry the capsules of CONNECT-UDP (RFC 9298) until either side ends it."""
+        tunnel = UdpTunnel(self._owner, self, self._send_capsule, self._udp_ended)
+        try:
+            await tunnel.open(request)
+            self._say(self._handshake.answer(Verdict.GRANTED))
+            data, self._data = self._handshake.leftover + self._data, b""
+            while data or not self._is_over:
+                await tunnel.feed(data)
+                data = await self._next_data()
+                if not data:
+                    break
+            if self.record.reason is CloseReason.UNKNOWN:
+                self.record.reason = CloseReason.CLIENT_CLOSED
+        except ProtocolError as error:
+            self.record.reason, self.record.detail = CloseReason.CLIENT_ERROR, str(error)
+            return False
+        finally:
+            tunnel.close()
+        return True
+
+    @property
+    def _is_over(self) -> bool:
+        return self._ended or self._lost or self._far_ended
+
+    def _send_capsule(self, data: bytes) -> bool:
+        if self._socket.writing.paused or self._transport.is_closing():
+            return False
+        self._transport.write(data)
+        return True
+
+    def _udp_ended(self, reason: CloseReason, detail: str) -> None:
+        self.record.reason, self.record.detail = reason, detail
+        self._far_ended = True
+        self._wake()
+
+    async def _next_data(self) -> bytes:
+        """Return what arrives next, or b"" at the end. Cancel at any time."""
+        while not self._data and not self._is_over:
+            self._socket.resume_reading()
+            self._arrived = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrived
+            finally:
+                self._arrived = None
+        data, self._data = self._data, b""
+        return data
 
     def _say(self, data: bytes) -> None:
         if data and not self._transport.is_closing():

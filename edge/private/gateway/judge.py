@@ -234,7 +234,8 @@ class Judge:
 
 def _unknown(reason: Reason) -> Refused:
     verdict = Verdict.TOO_MANY if reason is Reason.TOO_MANY else Verdict.UNAUTHENTICATED
-    return Refused(verdict, CloseReason.REFUSED, SENTENCES[reason], reason.value)
+    text = "Show who you are: a service token is needed." if reason is Reason.NO_CREDENTIALS else SENTENCES[reason]
+    return Refused(verdict, CloseReason.REFUSED, text, reason.value)
 
 
 def _versions(found: Identified) -> tuple[float, ...]:

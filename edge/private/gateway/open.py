@@ -75,10 +75,15 @@ def own_addresses(bound: Iterable[HostPort]) -> tuple[IPv4Address | IPv6Address,
 
 def _context(settings: GatewaySettings, authority: Authority | None) -> ssl.SSLContext | None:
     if settings.certificate is not None and settings.key is not None:
-        return context_of(settings.certificate, settings.key)
+        return _with_http2(context_of(settings.certificate, settings.key))
     if not settings.own_certificate:
         return None
     if authority is None:
         raise SettingsError("a gateway with a certificate of the edge's own needs an edge that listens for connectors")
     chain, key = authority.issue(list(dict.fromkeys((*EDGE_NAMES, *settings.names))))
-    return http2.server_context(ServerTls(certificate_chain=chain, private_key=key))
+    return _with_http2(http2.server_context(ServerTls(certificate_chain=chain, private_key=key)))
+
+
+def _with_http2(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context

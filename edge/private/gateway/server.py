@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pyconnector.edge.listener import Listener
+from pyconnector.edge.private.gateway.arrival import HttpArrival
 from pyconnector.edge.private.gateway.client import GatewayClient
 from pyconnector.edge.private.gateway.records import FlowRecord
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
-from pyconnector.protocol.proxying.http_connect import HttpConnect
 from pyconnector.protocol.proxying.socks5 import Socks5
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 MAX_CLIENTS: Final = 8_192
 #: Seconds between looks at what has come to its time. Changes are looked at when they happen.
 LOOK_INTERVAL: Final = 1.0
+
+
+class Client(Protocol):
+    """One connection of a client, as the gateway sees it."""
+
+    def abort(self) -> None:
+        """Cut the client off."""
 
 
 class Gateway:
@@ -40,7 +47,7 @@ class Gateway:
         self.udp_everywhere = False
         "Whether UDP ASSOCIATE, which nothing encrypts, is served beyond loopback."
         self._tls = tls
-        self._clients: set[GatewayClient] = set()
+        self._clients: set[Client] = set()
         self._listeners: list[Listener] = []
 
     def __repr__(self) -> str:
@@ -53,7 +60,7 @@ class Gateway:
             OSError: an address is taken or not ours.
         """
         if http is not None:
-            listener = Listener(lambda: GatewayClient(self, HttpConnect(), "http-connect"), "clients", tls=self._tls)
+            listener = Listener(lambda: HttpArrival(self), "clients", tls=self._tls)
             self._listeners.append(listener)
             self.http_address = await listener.start(*http)
         if socks is not None:
@@ -77,12 +84,12 @@ class Gateway:
         """Return the record of a flow that begins now."""
         return FlowRecord(onramp=onramp, protocol=protocol, source=source, begun=self.records.clock())
 
-    def joined(self, client: GatewayClient) -> bool:
+    def joined(self, client: Client) -> bool:
         """Count a new client; False where there are too many."""
         self._clients.add(client)
         return len(self._clients) <= MAX_CLIENTS
 
-    def left(self, client: GatewayClient) -> None:
+    def left(self, client: Client) -> None:
         """A client is gone."""
         self._clients.discard(client)
 
