@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Self
 from pyconnector.edge.access.gate import Gate
 from pyconnector.edge.access.state import AccessState
 from pyconnector.edge.audit.files import AuditError
+from pyconnector.edge.audit.jobs import LogpushJobs
 from pyconnector.edge.audit.log import AuditLog
+from pyconnector.edge.audit.reported import Reported
 from pyconnector.edge.authority import AUTHORITY_NAME, CERTIFICATE_FILE, EDGE_NAMES, load_or_make_authority, write_new
 from pyconnector.edge.connectors.registry import Connectors
 from pyconnector.edge.connectors.tunnels import Tunnels
@@ -90,7 +92,11 @@ class LocalEdge:
         )
         "Who may pass, once a control plane has told it."
         self.audit = None if settings.audit is None else AuditLog(settings.audit)
-        self._watch = Watch(self.gate, self.audit, settings.location)
+        jobs = LogpushJobs(None if self.audit is None else self.audit.pushers)
+        self._reported = None if settings.directory is None else Reported(time.monotonic, jobs)
+        if self.audit is not None:
+            self.audit.reported = self._reported
+        self._watch = Watch(self.gate, self.audit, settings.location, self._reported)
         self._visitors = VisitorServer(settings.visitors, self.tunnels, settings.location, self._watch)
         self._exit = contextlib.AsyncExitStack()
         self._running = False
@@ -245,7 +251,7 @@ class LocalEdge:
         # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.
         from pyconnector.edge.directory.follower import Follower
 
-        follower = self.follower = Follower(settings, self.tunnels, self.connectors, self.gate.state)
+        follower = self.follower = Follower(settings, self.tunnels, self.connectors, self.gate.state, self._reported)
         self._exit.push_async_callback(follower.close)
 
     async def _join(self, settings: JoinSettings) -> None:

@@ -18,6 +18,7 @@ from pyconnector.control.api.access import (
     users,
 )
 from pyconnector.control.api.guard import Guard, Served
+from pyconnector.control.api.logs import access_requests, logpush
 from pyconnector.control.api.routes import (
     accounts,
     audit,
@@ -67,7 +68,7 @@ def _application() -> FastAPI:
     for part in (
         accounts, tokens, tunnels, connections, configurations, management, dns, ip_routes, virtual_networks,
         hostname_routes, audit, service_tokens, policies, applications, organizations, network_rules,
-        identity_providers, users,
+        identity_providers, users, access_requests, logpush,
     ):  # fmt: skip
         clients.include_router(part.router)
     app.include_router(clients)

@@ -14,6 +14,8 @@ from sqlalchemy import func, select
 
 from pyconnector.control.store.access.feed_kinds import ACCESS_KINDS
 from pyconnector.control.store.errors import StoreUnavailable
+from pyconnector.control.store.logs import logpush
+from pyconnector.control.store.logs.tables import LogpushJob
 from pyconnector.control.store.models import Change, DnsRecord, Feed, HostnameRoute, IpRoute, Tunnel, VirtualNetwork
 from pyconnector.control.store.objects import dns, hostname_routes, ip_routes, tunnels, virtual_networks
 from pyconnector.control.store.work import CHANNEL
@@ -92,7 +94,7 @@ class ChangeFeed:
                 async for part in rows.partitions():
                     for row in part:
                         key = row.name if kind == "name" else row.id
-                        lines.append(json.dumps({"kind": kind, "id": key, "value": value(row)}))
+                        lines.append(json.dumps({"kind": kind, "id": str(key), "value": value(row)}))
                     await asyncio.sleep(0)
         return "\n".join(lines).encode("ascii")
 
@@ -177,4 +179,5 @@ _KINDS: tuple[tuple[str, Any, Any], ...] = (
     ("ip_route", IpRoute, ip_routes.edge_value),
     ("hostname_route", HostnameRoute, hostname_routes.edge_value),
     *ACCESS_KINDS,
+    ("logpush_job", LogpushJob, logpush.edge_value),
 )

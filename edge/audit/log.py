@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pyconnector.edge.audit.reported import Reported
+
 #: Records that wait for a disk; some 80 MB.
 MAX_WAITING = 50_000
 #: Records that are written at once.
@@ -59,6 +61,8 @@ class AuditLog:
         self.directory = settings.directory
         self.retention = Retention(settings.keep, settings.spool_limit, drop=not settings.refuse_when_full)
         self.pushers = Pushers(self)
+        self.reported: Reported | None = None
+        "Told of each record too."
         self.end = Cursor(0, 0)
         "Behind what is on disk for good; see `Spool`."
         self._pruning: asyncio.Task[None] | None = None
@@ -110,6 +114,8 @@ class AuditLog:
 
     def put(self, record: dict[str, Any]) -> None:
         """Take a record; it is on disk a moment later."""
+        if self.reported is not None:
+            self.reported.record(record)
         if len(self._waiting) >= MAX_WAITING:
             self._lost += 1
             return

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pyconnector.edge.access.entries import ACCESS_KINDS
 from pyconnector.edge.access.state import AccessState
+from pyconnector.edge.audit.jobs import LogpushJobs
 from pyconnector.edge.connectors.connection import EdgeConnection
 from pyconnector.edge.directory.routes import PrivateRoutes
 from pyconnector.edge.directory.values import (
@@ -19,6 +20,7 @@ from pyconnector.edge.directory.values import (
     Entry,
     HostnameRouteEntry,
     IpRouteEntry,
+    JobEntry,
     NameEntry,
     TunnelEntry,
     VirtualNetworkEntry,
@@ -44,11 +46,13 @@ class Directory:
         push: Callable[[Tunnel], None],
         members_changed: Callable[[], None],
         access: AccessState | None = None,
+        jobs: LogpushJobs | None = None,
     ) -> None:
         self.number = -1
         "The last change that is in here; -1 before the first snapshot."
         self.routes = PrivateRoutes()
         self.access = access or AccessState()
+        self.jobs = jobs or LogpushJobs()
         self.objects: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
         "All objects as they came, for the cached snapshot."
         self._tunnels = tunnels
@@ -129,6 +133,8 @@ class Directory:
                 self.routes.put_route(entry)
             case HostnameRouteEntry():
                 self.routes.put_name(entry)
+            case JobEntry():
+                self.jobs.put(entry.id, entry.value)
             case _:
                 self.access.put(kind, entry)
 
@@ -160,6 +166,8 @@ class Directory:
                 self.routes.drop_route(key)
             case "hostname_route":
                 self.routes.drop_name(key)
+            case "logpush_job":
+                self.jobs.drop(key)
             case _:
                 self.access.drop(kind, key)
 

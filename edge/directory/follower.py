@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge.access.state import AccessState
+from pyconnector.edge.audit.jobs import LogpushJobs
+from pyconnector.edge.audit.reported import Reported
 from pyconnector.edge.connectors.configuration import push_kept
 from pyconnector.edge.directory import cache
 from pyconnector.edge.directory.client import ControlClient, Gone, Unreachable
@@ -41,13 +44,19 @@ class Follower:
     """Follows one control plane from `start` to `close`."""
 
     def __init__(
-        self, settings: DirectorySettings, tunnels: Tunnels, connectors: Connectors, access: AccessState | None = None
+        self,
+        settings: DirectorySettings,
+        tunnels: Tunnels,
+        connectors: Connectors,
+        access: AccessState | None = None,
+        reported: Reported | None = None,
     ) -> None:
         access = access or AccessState()
+        reported = reported or Reported(time.monotonic, LogpushJobs())
         self._settings = settings
         self._client = ControlClient(settings.url, settings.token)
-        self._reporter = Reporter(self._client, connectors, settings.name, access)
-        self.directory = Directory(tunnels, self._push, self._reporter.wake, access)
+        self._reporter = Reporter(self._client, connectors, settings.name, access, reported)
+        self.directory = Directory(tunnels, self._push, self._reporter.wake, access, reported.jobs)
         self._tunnels = tunnels
         self._tunnels.complete = self.connected = False
         self._as_of: datetime.datetime | None = None

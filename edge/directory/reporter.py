@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyconnector.edge.access.state import AccessState
+    from pyconnector.edge.audit.reported import Reported
     from pyconnector.edge.connectors.connection import EdgeConnection
     from pyconnector.edge.connectors.registry import Connectors
     from pyconnector.edge.directory.client import ControlClient
@@ -33,12 +34,15 @@ _log = logging.getLogger("pyconnector.edge")
 class Reporter:
     """Reports for one life of an edge: `id` is new at each start."""
 
-    def __init__(self, client: ControlClient, connectors: Connectors, name: str, access: AccessState) -> None:
+    def __init__(
+        self, client: ControlClient, connectors: Connectors, name: str, access: AccessState, reported: Reported
+    ) -> None:
         self.id = str(uuid.uuid4())
         self._client = client
         self._connectors = connectors
         self._name = name
         self._access = access
+        self._requests = reported
         self._address = self._visitors = self._peer = ""
         self.on_peers: Callable[[tuple[PeerEntry, ...]], None] | None = None
         "Told of the other edges after each report."
@@ -67,6 +71,7 @@ class Reporter:
             except _FAILURES as error:
                 _log.debug("A report was not taken: %s", error)
                 self._access.give_back(report["used_tokens"], asyncio.get_running_loop().time())
+                self._requests.give_back(report)
             else:
                 if self.on_peers is not None:
                     self.on_peers(peers)
@@ -98,6 +103,7 @@ class Reporter:
         return {
             "id": self.id, "name": self._name, "address": self._address, "visitors": self._visitors, "peer": self._peer,
             "leaving": leaving, "connections": held, "used_tokens": self._access.take_used(now),
+            **self._requests.take(),
         }  # fmt: skip
 
     def _close(self, connection_id: str) -> None:

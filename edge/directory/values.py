@@ -13,7 +13,8 @@ from pyconnector.edge.access.entries import ACCESS_KINDS, AccessEntry, parse_acc
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: The kinds of objects, in the order in which a snapshot is taken over: what others refer to first, and what guards a
 #: name before the name.
-KINDS = (*ACCESS_KINDS, "tunnel", "name", "virtual_network", "ip_route", "hostname_route")
+LOGPUSH = "logpush_job"
+KINDS = (*ACCESS_KINDS, LOGPUSH, "tunnel", "name", "virtual_network", "ip_route", "hostname_route")
 #: A request, not an object: close connections of a tunnel.
 CLEANUP = "cleanup"
 
@@ -70,7 +71,17 @@ class HostnameRouteEntry:
     tunnel_id: UUID
 
 
-Entry: TypeAlias = AccessEntry | TunnelEntry | NameEntry | VirtualNetworkEntry | IpRouteEntry | HostnameRouteEntry
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEntry:
+    """A job of Logpush."""
+
+    id: str
+    value: dict[str, Any] = field(repr=False)
+
+
+Entry: TypeAlias = (
+    AccessEntry | JobEntry | TunnelEntry | NameEntry | VirtualNetworkEntry | IpRouteEntry | HostnameRouteEntry
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +173,10 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> Entry:
     if kind in ACCESS_KINDS:
         return parse_access(kind, object_id, value)
     match kind:
+        case "logpush_job":
+            if not object_id.isdigit() or type(value["enabled"]) is not bool:
+                raise ValueError
+            return JobEntry(id=object_id, value=value)
         case "tunnel":
             configuration = value["configuration"]
             digest = bytes.fromhex(value["secret_sha256"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.access.answers import Answer
     from pyconnector.edge.access.running import Running
     from pyconnector.edge.audit.log import AuditLog
+    from pyconnector.edge.audit.reported import Reported
     from pyconnector.edge.connectors.exchange import Exchange
     from pyconnector.edge.connectors.tunnels import Tunnel
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
@@ -33,10 +34,13 @@ REFUSED, REVOKED = "PROXY_CONN_REFUSED", "REVOKED"
 class Watch:
     """What an edge's visitors of every kind share."""
 
-    def __init__(self, gate: Gate, audit: AuditLog | None = None, location: str = "") -> None:
+    def __init__(
+        self, gate: Gate, audit: AuditLog | None = None, location: str = "", reported: Reported | None = None
+    ) -> None:
         self.gate = gate
         self.audit = audit
         self.location = location
+        self.reported = reported
 
     @property
     def on(self) -> bool:
@@ -124,8 +128,22 @@ class Watched:
         """It is over."""
         if self._running is not None:
             self._watch.gate.running.remove(self._running)
-        if self._watch.audit is not None:
-            self._watch.audit.put(record_of(self._ended()))
+        audit, reported, login = self._watch.audit, self._watch.reported, self._is_login()
+        if audit is None and not login:
+            return
+        record = record_of(self._ended())
+        if audit is not None:
+            audit.put(record)
+        if login and reported is not None:
+            reported.login(record)
+
+    def _is_login(self) -> bool:
+        verdict, reported = self.verdict, self._watch.reported
+        if reported is None or verdict is None or verdict.application is None:
+            return False
+        token, decision = verdict.caller.token, verdict.decision
+        who = "" if token is None else token.client_id
+        return reported.is_login(verdict.application.id, who, self.visit.address, allowed=decision.allowed)
 
     def _revoked(self) -> None:
         self.close_reason = REVOKED

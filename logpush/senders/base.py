@@ -56,6 +56,13 @@ class Sender(Protocol):
             SendFailed: it does not have it; the same batch may be tried again.
         """
 
+    async def probe(self, name: str, text: str) -> None:
+        """Write a small file of that name there, to see whether that can be done. Cancel leaves it there, or not.
+
+        Raises:
+            SendFailed: it cannot.
+        """
+
     async def close(self) -> None:
         """Close connections. Idempotent. Cancel leaves some open."""
 

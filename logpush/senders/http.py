@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import TYPE_CHECKING
 
 import httpx
@@ -29,11 +30,21 @@ class HttpSender:
 
     async def send(self, batch: Batch) -> None:
         """See `Sender.send`."""
-        body = await asyncio.to_thread(batch.compressed)
+        # What a receiver that wants each batch once can go by.
+        await self._post(await asyncio.to_thread(batch.compressed), {"Idempotency-Key": batch.id})
+
+    async def probe(self, name: str, text: str) -> None:
+        """See `Sender.probe`."""
+        await self._post(gzip.compress(text.encode()), {})
+
+    async def close(self) -> None:
+        """See `Sender.close`."""
+        await self._client.aclose()
+
+    async def _post(self, body: bytes, more: dict[str, str]) -> None:
         headers = httpx.Headers({"Content-Type": "application/x-ndjson"})
         headers.update(self._destination.headers)
-        # What a receiver that wants each batch once can go by.
-        headers["Idempotency-Key"] = batch.id
+        headers.update(more)
         headers["Content-Encoding"] = "gzip"
         try:
             # The answer's body is not read: nothing in it counts, and it may have no end.
@@ -44,7 +55,3 @@ class HttpSender:
         if not 200 <= status < 300:
             wait = min(float(after), MAX_RETRY_AFTER) if after.isascii() and after.isdigit() else 0.0
             raise SendFailed(f"it answered {status}", retry_after=wait, too_large=status == 413)
-
-    async def close(self) -> None:
-        """See `Sender.close`."""
-        await self._client.aclose()

@@ -40,6 +40,13 @@ class PostgresqlSender:
         columns: list[tuple[object, ...]] = list(
             zip(*(_row(chain, record) for chain, record in batch.rows), strict=True)
         )
+        await self._insert(columns)
+
+    async def probe(self, name: str, text: str) -> None:
+        """See `Sender.probe`: the table is made where it is not there, and nothing is added to it."""
+        await self._insert([])
+
+    async def _insert(self, columns: list[tuple[object, ...]]) -> None:
         try:
             connection = await self._connected()
             if columns:

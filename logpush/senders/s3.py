@@ -14,6 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pyconnector.logpush.senders.base import Batch, SendFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyconnector.logpush.destinations import S3Destination
 
 CONNECT_TIMEOUT, TIMEOUT = 10.0, 60.0
@@ -30,16 +32,26 @@ class S3Sender:
 
     async def send(self, batch: Batch) -> None:
         """See `Sender.send`. Cancel does not end a request that is under way; it ends by itself."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._put, batch)
-        except (BotoCoreError, ClientError, ValueError) as error:
-            raise SendFailed(_sentence(error)) from error
+        await self._in_thread(
+            lambda: self._put(key_of(self._destination.path, batch), batch.compressed(), "application/gzip")
+        )
+
+    async def probe(self, name: str, text: str) -> None:
+        """See `Sender.probe`."""
+        path = self._destination.path.replace("{DATE}", "")
+        await self._in_thread(lambda: self._put(path + name, text.encode(), "text/plain"))
 
     async def close(self) -> None:
         """See `Sender.close`."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _put(self, batch: Batch) -> None:
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise SendFailed(_sentence(error)) from error
+
+    def _put(self, key: str, body: bytes, content_type: str) -> None:
         destination = self._destination
         if self._client is None:
             self._client = boto3.client(
@@ -50,10 +62,7 @@ class S3Sender:
                 config=Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 1}),
             )  # fmt: skip
         options = {"ServerSideEncryption": destination.sse} if destination.sse else {}
-        self._client.put_object(
-            Bucket=destination.bucket, Key=key_of(destination.path, batch), Body=batch.compressed(),
-            ContentType="application/gzip", **options,
-        )  # fmt: skip
+        self._client.put_object(Bucket=destination.bucket, Key=key, Body=body, ContentType=content_type, **options)
 
 
 def key_of(path: str, batch: Batch) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cloudflare import Cloudflare, ConflictError, NotFoundError, PermissionDeniedError
 
+from tests.edge.audit.receiver import running_receiver
+
 if TYPE_CHECKING:
     from tests.control.support import Mesh
 
@@ -299,3 +301,59 @@ def test_identity_providers_and_people(on_mesh: OnMesh) -> None:
         assert [row.email for row in client.zero_trust.access.users.list(account_id=account)] == ["a@example.com"]
 
     with_sdk(on_mesh, scenario)
+
+
+def test_logs(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        async with running_receiver() as receiver:
+            account = mesh.plane.installation.account_id
+
+            def use() -> None:
+                with Cloudflare(api_token=mesh.token, base_url=mesh.plane.api_url, max_retries=0, timeout=30) as client:
+                    logs_scenario(client, account, receiver.url)
+
+            await asyncio.to_thread(use)
+
+    on_mesh(test)
+
+
+def logs_scenario(client: Cloudflare, account: str, receiver: str) -> None:
+    push = client.logpush
+    conf = receiver + "?header_X-Key=secret"
+    assert client.zero_trust.access.logs.access_requests.list(account_id=account, limit=5, direction="desc") == []
+    fields: Any = push.datasets.fields.get("gateway_http", account_id=account)
+    assert "HTTPHost" in fields
+    job = push.jobs.create(
+        account_id=account, destination_conf=conf, dataset="gateway_http", enabled=True, name="all",
+        filter='{"where":{"key":"Action","operator":"eq","value":"block"}}', max_upload_records=1000,
+        output_options={"field_names": ["URL"], "timestamp_format": "rfc3339", "output_type": "ndjson"},
+    )  # fmt: skip
+    assert job is not None
+    assert job.id is not None
+    assert job.output_options is not None
+    assert (job.dataset, job.enabled, job.output_options.field_names) == ("gateway_http", True, ["URL"])
+    assert [row.id for row in push.jobs.list(account_id=account) if row is not None] == [job.id]
+    assert [row.id for row in push.datasets.jobs.get("gateway_http", account_id=account) if row is not None] == [job.id]
+    assert list(push.datasets.jobs.get("access_requests", account_id=account)) == []
+    edited = push.jobs.update(job.id, account_id=account, enabled=False)
+    assert edited is not None
+    assert edited.enabled is False
+    got = push.jobs.get(job.id, account_id=account)
+    assert got is not None
+    assert got.name == "all"
+    assert "secret" not in str(got.destination_conf)
+    ownership = push.ownership.create(account_id=account, destination_conf=conf)
+    assert ownership is not None
+    assert ownership.valid
+    held = push.ownership.validate(account_id=account, destination_conf=conf, ownership_challenge="x")
+    assert held is not None
+    assert held.valid is False
+    works = push.validate.destination(account_id=account, destination_conf=conf)
+    assert works is not None
+    assert works.valid
+    exists = push.validate.destination_exists(account_id=account, destination_conf=conf)
+    assert exists is not None
+    assert exists.exists
+    push.jobs.delete(job.id, account_id=account)
+    with pytest.raises(NotFoundError):
+        push.jobs.get(job.id, account_id=account)

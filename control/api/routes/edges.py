@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.fields import Body, Id, Text
 from pyconnector.control.store.access import people, service_tokens
+from pyconnector.control.store.logs import access_requests, edge_logs
 from pyconnector.control.store.objects import authority, connections
 from pyconnector.control.store.work import Work
 
@@ -48,6 +49,34 @@ class ReportedLogin(Body):
     age: Age
 
 
+class ReportedDecision(Body):
+    """Somebody who was let in at an application, or was not."""
+
+    age: Age
+    allowed: bool
+    app_uid: Text
+    app_domain: Text
+    app_name: Text
+    ip_address: Text
+    ray_id: Annotated[Text, Field(max_length=64)]
+    user_email: Annotated[Text, Field(max_length=255)]
+    user_id: Text
+    service_token_id: Text
+    service_token_name: Text
+    reason: Text
+    connection: Text
+
+
+class JobStatus(Body):
+    """How a job of Logpush is doing at the edge."""
+
+    sent: Annotated[int, Field(ge=0)]
+    lost: Annotated[int, Field(ge=0)]
+    last_complete: Annotated[Text, Field(max_length=64)]
+    last_error: Annotated[Text, Field(max_length=64)]
+    error_message: Text
+
+
 class Report(Body):
     """An edge and all connections of connectors that it holds."""
 
@@ -62,6 +91,11 @@ class Report(Body):
     logins: Annotated[list[ReportedLogin], Field(default_factory=list, max_length=MAX_LOGINS)]
     ended_sessions: Annotated[dict[Nonce, Age], Field(default_factory=dict, max_length=MAX_LOGINS)]
     "Seconds for which tokens of each session that was ended here could still be shown."
+    records: Annotated[list[dict[str, Any]], Field(default_factory=list, max_length=edge_logs.MAX_RECORDS)]
+    "The last records since the report before."
+    decisions: Annotated[list[ReportedDecision], Field(default_factory=list, max_length=1000)]
+    logpush: Annotated[dict[Annotated[Text, Field(max_length=20)], JobStatus],
+                       Field(default_factory=dict, max_length=1000)]  # fmt: skip
     connections: Annotated[list[ReportedConnection], Field(max_length=connections.MAX_REPORTED)]
 
 
@@ -109,6 +143,9 @@ async def post_report(context: Ctx, body: Report) -> JSONResponse:
             await people.note_login(work, login.email, login.name, login.age)
         await people.end_sessions(work, body.ended_sessions)
         close = await connections.report(work, edge, reported)
+        await access_requests.add(work, [decision.model_dump() for decision in body.decisions])
+        jobs = {job_id: status.model_dump() for job_id, status in body.logpush.items()}
+        await edge_logs.note(work, edge.id, body.records, jobs)
         return {"close": close, "peers": await connections.peers_of(work, edge.id)}
 
     return JSONResponse(await context.write(operation, in_turn=False))

@@ -32,6 +32,8 @@ SCOPES = {
     "access:read": "Access: Apps and Policies Read",
     "access:edit": "Access: Apps and Policies Write",
     "audit:read": "Audit Logs Read",
+    "logs:read": "Logs Read",
+    "logs:edit": "Logs Write",
     "tokens:edit": "API Tokens Write",
     "edge": "Edge of this mesh",
 }

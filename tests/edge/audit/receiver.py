@@ -33,13 +33,14 @@ class Receiver:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[1:-2]
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                fields = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[1:-2]
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in fields)}
                 body = await reader.readexactly(int(headers["content-length"]))
                 self.requests.append(Request(headers, body))
                 if self.hold is not None:
                     await self.hold.wait()
-                records = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+                lines = gzip.decompress(body).splitlines()
+                records = [json.loads(line) for line in lines if line.startswith(b"{")]
                 status = 413 if self.limit and len(records) > self.limit else self.answer
                 if status == 200:
                     self.records += records

@@ -1,0 +1,1 @@
+"""What edges report of requests, and the jobs by which they push their records elsewhere."""
