@@ -8,7 +8,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from pyconnector.agent.client import MeshError, connect
+from pyconnector.agent.client import connect
+from pyconnector.agent.errors import MeshError
 from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
 from pyconnector.web.host_port import join_host_port

@@ -14,9 +14,12 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from pyconnector.agent.errors import MeshError
 from pyconnector.agent.token_file import Token, TokenError, read_token
+from pyconnector.agent.udp import UdpFlow
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.proxying.connect_client import MAX_TEXT, encode_connect, read_status
+from pyconnector.protocol.proxying.connect_client import MAX_TEXT, encode_connect, encode_connect_udp, read_status
+from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,14 +40,6 @@ _MEANINGS: Final = {
     503: "the token has too many connections",
     504: "it cannot be reached",
 }
-
-
-class MeshError(OSError):
-    """A destination was not reached. `status` is what the gateway answered, 0 where it did not answer."""
-
-    def __init__(self, reason: str, status: int = 0) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class Mesh:
@@ -87,11 +82,22 @@ class Mesh:
         Raises:
             MeshError: it was refused, or not reached.
         """
+        return await self._reach(host, port, udp=False)
+
+    async def open_udp(self, host: str, port: int) -> UdpFlow:
+        """Return UDP to a private address or name; `close` it. Cancel leaves nothing open.
+
+        Raises:
+            MeshError: it was refused, or not reached.
+        """
+        return UdpFlow(*await self._reach(host, port, udp=True))
+
+    async def _reach(self, host: str, port: int, *, udp: bool) -> Pair:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 reader, writer = await self._dial()
                 try:
-                    await self._connect(reader, writer, host, port)
+                    await self._connect(reader, writer, host, port, udp=udp)
                 except BaseException:
                     writer.transport.abort()
                     raise
@@ -132,14 +138,11 @@ class Mesh:
             return MeshError(f"the gateway's certificate is not trusted: {error.reason or error}")
         return MeshError(f"the gateway {self.host}:{self.port} cannot be reached: {error.strerror or error}")
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
-        token = self._token
+    async def _connect(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, *, udp: bool
+    ) -> None:
         try:
-            writer.write(
-                encode_connect(
-                    host, port, user=token.client_id, secret=token.secret, virtual_network=self._virtual_network
-                )
-            )
+            writer.write(self._request(host, port, udp=udp))
             status = read_status(await reader.readuntil(b"\r\n\r\n"))
         except ProtocolError as error:
             raise MeshError(str(error)) from error
@@ -147,12 +150,21 @@ class Mesh:
             raise MeshError("the gateway ended the connection without an answer") from None
         except asyncio.LimitOverrunError:
             raise MeshError("the gateway's answer is too large") from None
-        if status == 200:
+        if status == (101 if udp else 200):
             return
         text = (await reader.read(MAX_TEXT)).decode("utf-8", "replace").strip()
         shown = "".join(char for char in text if char.isprintable()).removesuffix(".")
         meaning = _MEANINGS.get(status, f"status {status}")
         raise MeshError(f"{host}:{port}: {shown or meaning}", status)
+
+    def _request(self, host: str, port: int, *, udp: bool) -> bytes:
+        user, secret, network = self._token.client_id, self._token.secret, self._virtual_network
+        if not udp:
+            return encode_connect(host, port, user=user, secret=secret, virtual_network=network)
+        gateway = join_host_port(self.host, self.port)
+        return encode_connect_udp(
+            host, port, gateway=gateway, user=user, secret=secret, virtual_network=network
+        )  # fmt: skip
 
 
 @contextlib.asynccontextmanager

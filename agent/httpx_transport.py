@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 import httpx
 
-from pyconnector.agent.client import MeshError
+from pyconnector.agent.errors import MeshError
 
 if TYPE_CHECKING:
     from pyconnector.agent.client import Mesh

@@ -1,6 +1,7 @@
 """A local proxy to the private network, SOCKS5 and HTTP on one port of loopback, so that programs need no secret.
 
-Each connection of a program becomes one through the gateway, or a direct one where its destination is not included.
+Each connection of a program becomes one through the gateway, or a direct one where its destination is not included; of
+its UDP (SOCKS5) each destination does.
 """
 
 from __future__ import annotations
@@ -10,11 +11,20 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pyconnector.agent.associate import Association
 from pyconnector.agent.carry import PIECE, SocketEnd, Traffic, join
-from pyconnector.agent.client import MeshError
+from pyconnector.agent.errors import MeshError
 from pyconnector.agent.split import Includes
+from pyconnector.agent.udp import open_direct
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.proxying.handshake import AccessToken, Connect, Credentials, HandshakeError, Verdict
+from pyconnector.protocol.proxying.handshake import (
+    AccessToken,
+    Associate,
+    Connect,
+    Credentials,
+    HandshakeError,
+    Verdict,
+)
 from pyconnector.protocol.proxying.http_connect import MAX_HEAD, HttpConnect
 from pyconnector.protocol.proxying.http_forward import turn_to_server
 from pyconnector.protocol.proxying.socks5 import VERSION, Socks5
@@ -22,6 +32,7 @@ from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
     from pyconnector.agent.client import Mesh
+    from pyconnector.agent.udp import Flow
     from pyconnector.protocol.proxying.handshake import Handshake
 
 Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -114,32 +125,43 @@ class LocalProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         near = (reader, writer)
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            first = await reader.readexactly(1)
-            try:
-                if first[0] == VERSION:
-                    handshake: Handshake = Socks5(anybody=True)
-                    host, port, early = await _handshake(handshake, first, near)
-                    granted = handshake.answer(Verdict.GRANTED)
-                else:
-                    handshake = HttpConnect()
-                    head = first + await reader.readuntil(b"\r\n\r\n")
-                    if head.startswith(b"CONNECT ") or len(head) > MAX_HEAD:
-                        host, port, early = await _handshake(handshake, head, near)
-                        granted = handshake.answer(Verdict.GRANTED)
-                    else:
-                        (host, port, early), granted = turn_to_server(head), b""
-            except HandshakeError as error:
-                writer.write(error.answer)
-                raise
-            except ProtocolError as error:
-                writer.write(HttpConnect().answer(Verdict.FAILED, str(error)))
-                raise
-        far = await self._reach(handshake, host, port, writer)
-        writer.write(granted)
+            handshake, request, early = await _request(near)
+        if isinstance(request, Associate):
+            await self._associate(handshake, reader, writer)
+            return
+        far = await self._reach(handshake, request.host, request.port, writer)
+        if not early.passes_on:
+            writer.write(handshake.answer(Verdict.GRANTED))
         end = SocketEnd(*far)
-        if early:
-            await end.send(early)
+        if early.data:
+            await end.send(early.data)
         await join(SocketEnd(*near), end, self.traffic)
+
+    async def _associate(
+        self, handshake: Handshake, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Carry UDP until the program closes this connection (RFC 1928 section 7)."""
+        association = Association(self._reach_udp)
+        try:
+            bound = await association.open(str(writer.get_extra_info("sockname")[0]))
+            writer.write(handshake.answer(Verdict.GRANTED, bound=bound))
+            while await reader.read(PIECE):
+                pass
+        finally:
+            await association.close()
+
+    async def _reach_udp(self, host: str, port: int) -> Flow:
+        if not self._includes.takes(host):
+            self.counts.direct += 1
+            return await open_direct(host, port)
+        try:
+            flow = await self._mesh.open_udp(host, port)
+        except MeshError as error:
+            self.counts.failed += 1
+            self.counts.last_error = str(error)
+            raise
+        self.counts.opened += 1
+        return flow
 
     async def _reach(self, handshake: Handshake, host: str, port: int, writer: asyncio.StreamWriter) -> Pair:
         try:
@@ -162,7 +184,34 @@ class LocalProxy:
             raise ProtocolError(f"{host}:{port} cannot be reached: {error}") from error
 
 
-async def _handshake(handshake: Handshake, first: bytes, near: Pair) -> tuple[str, int, bytes]:
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """What a program sent with its request; `passes_on` says that it is the request itself, for the service."""
+
+    data: bytes
+    passes_on: bool = False
+
+
+async def _request(near: Pair) -> tuple[Handshake, Connect | Associate, _Early]:
+    reader, writer = near
+    first = await reader.readexactly(1)
+    try:
+        if first[0] == VERSION:
+            return await _handshake(Socks5(anybody=True), first, near)
+        head = first + await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"CONNECT ") or len(head) > MAX_HEAD:
+            return await _handshake(HttpConnect(), head, near)
+        host, port, data = turn_to_server(head)
+        return HttpConnect(), Connect(host, port), _Early(data, passes_on=True)
+    except HandshakeError as error:
+        writer.write(error.answer)
+        raise
+    except ProtocolError as error:
+        writer.write(HttpConnect().answer(Verdict.FAILED, str(error)))
+        raise
+
+
+async def _handshake(handshake: Handshake, first: bytes, near: Pair) -> tuple[Handshake, Connect | Associate, _Early]:
     data, (reader, writer) = first, near
     while True:
         event = handshake.feed(data)
@@ -170,10 +219,8 @@ async def _handshake(handshake: Handshake, first: bytes, near: Pair) -> tuple[st
         if isinstance(event, Credentials | AccessToken):
             writer.write(handshake.authenticated())
             data = b""
-        elif isinstance(event, Connect):
-            return event.host, event.port, handshake.leftover
         elif event is not None:
-            raise HandshakeError("UDP is not carried here", handshake.answer(Verdict.FORBIDDEN))
+            return handshake, event, _Early(handshake.leftover)
         else:
             data = await reader.read(PIECE)
             if not data:

@@ -1,4 +1,6 @@
-"""The client's side of HTTP CONNECT: the request, and the status of its answer (RFC 9110 section 9.3.6)."""
+"""The client's side of HTTP CONNECT, and of UDP by Upgrade: the request, and the status of its answer (RFC 9110 section
+9.3.6, RFC 9298 section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,26 @@ def encode_connect(host: str, port: int, *, user: str, secret: str, virtual_netw
     Raises:
         ProtocolError: a value cannot stand in one.
     """
+    _check(host, port)
     shown = f"[{host}]" if ":" in host else host
-    name = f"{user}+{virtual_network}" if virtual_network else user
-    if not re.fullmatch(r"[0-9A-Za-z._:\[\]-]+", shown) or not 0 < port < 65_536:
-        raise ProtocolError(f"{host[:255]!r}, port {port}, is no destination")
-    credentials = base64.b64encode(f"{name}:{secret}".encode()).decode("ascii")
-    lines = (f"CONNECT {shown}:{port} HTTP/1.1", f"Host: {shown}:{port}", f"Proxy-Authorization: Basic {credentials}")
+    lines = (f"CONNECT {shown}:{port} HTTP/1.1", f"Host: {shown}:{port}", _credentials(user, secret, virtual_network))
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def encode_connect_udp(
+    host: str, port: int, *, gateway: str, user: str, secret: str, virtual_network: str = ""
+) -> bytes:
+    """Return a request for UDP to `host`, by the default template of RFC 9298; `gateway` is the proxy's own HOST:PORT.
+
+    Raises:
+        ProtocolError: a value cannot stand in one.
+    """
+    _check(host, port)
+    lines = (
+        f"GET /.well-known/masque/udp/{host.replace(':', '%3A')}/{port}/ HTTP/1.1", f"Host: {gateway}",
+        "Connection: Upgrade", "Upgrade: connect-udp", "Capsule-Protocol: ?1",
+        _credentials(user, secret, virtual_network),
+    )  # fmt: skip
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
@@ -38,3 +54,13 @@ def read_status(head: bytes) -> int:
     if found is None:
         raise ProtocolError("the gateway does not answer in HTTP/1.1")
     return int(found[1])
+
+
+def _check(host: str, port: int) -> None:
+    if not re.fullmatch(r"[0-9A-Za-z._:-]+", host) or not 0 < port < 65_536:
+        raise ProtocolError(f"{host[:255]!r}, port {port}, is no destination")
+
+
+def _credentials(user: str, secret: str, virtual_network: str) -> str:
+    name = f"{user}+{virtual_network}" if virtual_network else user
+    return f"Proxy-Authorization: Basic {base64.b64encode(f'{name}:{secret}'.encode()).decode('ascii')}"

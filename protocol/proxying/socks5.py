@@ -167,8 +167,18 @@ def decode_address(data: bytes, at: int) -> tuple[str, int, int] | None:
 
 
 def encode_address(host: str, port: int) -> bytes:
-    """Return a literal address and a port."""
-    address = ipaddress.ip_address(host)
+    """Return an address and a port; what is no literal is a name, of ASCII.
+
+    Raises:
+        ValueError: a name is too long, or not of ASCII.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.encode("ascii")
+        if not 0 < len(name) < 256:
+            raise
+        return bytes((_NAME, len(name))) + name + port.to_bytes(2, "big")
     return bytes((_IPV4 if address.version == 4 else _IPV6,)) + address.packed + port.to_bytes(2, "big")
 
 

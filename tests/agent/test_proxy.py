@@ -144,10 +144,6 @@ def test_refusals_of_the_gateway_reach_the_program(tmp_path: Path) -> None:
             assert code == 2
             client.close()
             assert await status_of(proxy, 80) == 403
-            udp = await Client.at(proxy.address)
-            udp.writer.write(b"\x05\x01\x00\x05\x03\x00\x01" + bytes(6))
-            assert await udp.read(4) == b"\x05\x00\x05\x02"
-            udp.close()
 
     asyncio.run(main())
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyconnector.agent.client import Mesh, MeshError
+from pyconnector.agent.client import Mesh
+from pyconnector.agent.errors import MeshError
 from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
 from pyconnector.agent.status import LEAVE, STATUS, StatusError, StatusSocket, find_joined
