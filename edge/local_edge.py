@@ -23,6 +23,7 @@ from pyconnector.edge.connectors.registry import Connectors
 from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.edge.debug_api.api import ControlApi
 from pyconnector.edge.debug_api.http import ControlServer
+from pyconnector.edge.drain import GRACE, Drain
 from pyconnector.edge.faults.refusals import Refusals
 from pyconnector.edge.faults.relay import FaultRelay
 from pyconnector.edge.listener import Listener
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pyconnector.edge.directory.follower import Follower
+    from pyconnector.edge.drain import Visitors
     from pyconnector.edge.mesh.identity import MeshIdentity
+    from pyconnector.edge.mesh.peers import Peers
     from pyconnector.edge.private.gateway.server import Gateway
     from pyconnector.edge.private.gateway.settings import GatewaySettings
     from pyconnector.edge.private.network import PrivateNetwork
@@ -78,6 +81,8 @@ class LocalEdge:
         self.follower: Follower | None = None
         self._authority: Authority | None = None
         self._identity: MeshIdentity | None = None
+        self._peers: Peers | None = None
+        self._tcp_ports: list[TcpVisitors] = []
         self.peer_address: HostPort | None = None
         "Where other edges reach it; None for an edge on its own."
         self.control_address = None
@@ -125,6 +130,21 @@ class LocalEdge:
         except BaseException:
             await self.stop()
             raise
+
+    async def drain(self, grace: float | None = None) -> None:
+        """Hand over to the other edges of the mesh: call `stop` afterwards. Without others there is nothing to do.
+
+        Nobody new is let in, the others learn that this edge drains, connectors are told to go elsewhere, and requests
+        have `grace` seconds to end. Cancel leaves it half done.
+        """
+        if self.follower is None or self._peers is None or not self._peers.staying:
+            return
+        self.tunnels.is_draining = True
+        await self.follower.drain()
+        visitors: list[Visitors] = [self._visitors, *self._tcp_ports]
+        await Drain(
+            self.connectors, visitors, self._peers.stays_at_another, grace=GRACE if grace is None else grace
+        ).run()
 
     async def stop(self) -> None:
         """Close everything: visitors and connectors are cut off. Idempotent. Cancel leaves some of it open."""
@@ -262,7 +282,7 @@ class LocalEdge:
         assert self.follower is not None
         identity = self._identity = await self.follower.identity()
         later = self._visitors.turns.add
-        peers = Peers(identity.client_context(), later)
+        peers = self._peers = Peers(identity.client_context(), later)
         self._exit.callback(peers.close)
         self.tunnels.elsewhere = peers.holding
         self.follower.tell_peers(peers.learn)
@@ -331,6 +351,7 @@ class LocalEdge:
             port = await visitors.start()
         except OSError as exc:
             raise SettingsError(f"TCP port {settings.port} cannot be opened: {exc.strerror or exc}") from exc
+        self._tcp_ports.append(visitors)
         self._exit.push_async_callback(visitors.close)
         return port
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import uuid
@@ -70,9 +71,20 @@ async def _serve_edge(settings: EdgeSettings) -> int:
             if edge.control_address is not None:
                 click.echo(f"control:    http://{_text(edge.control_address)}/")
             await signals.stop.wait()
+            await hand_over(edge, signals)
         finally:
             await edge.stop()
     return CLEAN
+
+
+async def hand_over(edge: LocalEdge, signals: Signals) -> None:
+    """Let an edge drain, until a second signal. Cancel leaves it half done."""
+    tasks = [asyncio.ensure_future(edge.drain()), asyncio.ensure_future(signals.stop_now.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ async def _create(request: Request, served: Served) -> Response:
     made = await served.database.write(actor, operation)
     async with served.database.read() as reading:
         edges = (await everything(reading, actor.account_id, actor.scopes))["edges"]
-    addresses = " ".join(f"--edge {edge['address']}" for edge in edges if edge["address"])
+    addresses = " ".join(f"--edge {edge['address']}" for edge in edges if edge["address"] and not edge["draining"])
     made["line"] = (
         f"TUNNEL_TOKEN={made['token']} pyconnector run {addresses} --cacert ca.pem --url http://localhost:8000"
     )

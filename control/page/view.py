@@ -73,7 +73,7 @@ async def _tunnels(session: AsyncSession, account_id: str, now: datetime.datetim
         "edges": [
             {
                 "name": edge.name, "address": edge.address, "visitors": edge.about.get("visitors", ""),
-                "connections": held.get(edge.id, 0),
+                "connections": held.get(edge.id, 0), "draining": bool(edge.about.get("draining")),
             }
             for edge in edges
         ],

@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.connectors.session import PushFailed
+from pyconnector.edge.connectors.tunnels import DUPLICATE
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.rpc.conversation import READ_BYTES
@@ -117,6 +118,11 @@ class EdgeConnection:
         """Close at once; visitors in the middle of a request are cut off. Idempotent."""
         self._leave("closed")
         self.transport.close(0, reason)
+
+    def drain(self) -> None:
+        """Let no new request begin on it; those under way go on. Idempotent."""
+        if self.state == "registered":
+            self._leave("draining")
 
     async def open(self, request: TunnelRequest, *, body: bytes, finish: bool) -> Exchange:
         """See `Member.open`. Cancel leaves nothing behind."""
@@ -235,6 +241,8 @@ class EdgeConnection:
             self._tasks.start(self._push_kept(verdict), f"edge configuration {self.connection_id}")
 
     def _verdict(self, registration: Registration) -> Tunnel | Refusal:
+        if self._tunnels.is_draining:
+            return DUPLICATE  # after it a connector tries another address (lifecycle.md 5.2)
         tunnel = self._tunnels.authenticate(registration)
         if isinstance(tunnel, Refusal):
             return tunnel

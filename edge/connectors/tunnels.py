@@ -175,6 +175,8 @@ class Tunnels:
         self._routed: dict[str, Tunnel] = {}
         self.elsewhere: Callable[[UUID], Sequence[Member]] | None = None
         "What tunnels of `put` have from then on."
+        self.is_draining = False
+        "Whether connectors that come are told to go to another edge."
         self.complete = True
         "Whether a tunnel that is not here is nowhere; not so while a control plane is away."
         for tunnel in settings:

@@ -94,6 +94,10 @@ class Follower:
         cached = self._settings.cache
         return await obtain(self._client, None if cached is None else cached.with_name(f"{cached.name}.identity"))
 
+    async def drain(self) -> None:
+        """Say that this edge is about to stop: others ask it last. Cancel leaves that to the next report."""
+        await self._reporter.drain()
+
     async def leave(self) -> None:
         """Say that this edge takes nothing more: others stop coming. Cancel leaves that to be found out."""
         await self._tasks.cancel_all()

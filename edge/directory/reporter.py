@@ -48,6 +48,7 @@ class Reporter:
         "Told of the other edges after each report."
         self._wake = asyncio.Event()
         self._reported = False
+        self._draining = False
 
     def wake(self) -> None:
         """Report soon."""
@@ -84,6 +85,15 @@ class Reporter:
             except TimeoutError:
                 continue
 
+    async def drain(self) -> None:
+        """Report that this edge is about to stop, now and from now on. Cancel leaves that to the next report."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                await self._client.report(self._report(leaving=False))
+        except (*_FAILURES, TimeoutError) as error:
+            _log.warning("The control plane does not know yet that this edge drains: %s", error)
+
     async def leave(self) -> None:
         """Report that this edge is gone, if it was ever there. Cancel leaves that to be found out."""
         if not self._reported:
@@ -104,6 +114,8 @@ class Reporter:
             "id": self.id, "name": self._name, "address": self._address, "visitors": self._visitors, "peer": self._peer,
             "leaving": leaving, "connections": held, "used_tokens": self._access.take_used(now),
             **self._requests.take(),
+            # A control plane of before takes no field that it does not know.
+            **({"draining": True} if self._draining else {}),
         }  # fmt: skip
 
     def _close(self, connection_id: str) -> None:

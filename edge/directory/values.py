@@ -92,6 +92,8 @@ class PeerEntry:
     address: str
     "HOST:PORT for other edges."
     tunnels: tuple[UUID, ...]
+    draining: bool = False
+    "Whether it is about to stop: to be asked last."
 
 
 def parse_peers(body: object) -> tuple[PeerEntry, ...]:
@@ -105,6 +107,7 @@ def parse_peers(body: object) -> tuple[PeerEntry, ...]:
             PeerEntry(
                 id=_typed(entry["id"], str), address=_typed(entry["address"], str),
                 tunnels=tuple(UUID(tunnel) for tunnel in entry["tunnels"]),
+                draining=_typed(entry.get("draining", False), bool),
             )
             for entry in _typed(body, dict).get("peers", ())
         )  # fmt: skip

@@ -172,9 +172,21 @@ class Peers:
             peer.close()
 
     def holding(self, tunnel_id: UUID) -> list[PeerMember]:
-        """Return the edges that hold a tunnel's connections: the least busy first, those that are away last."""
-        peers = sorted(self._by_tunnel.get(tunnel_id, ()), key=lambda peer: (peer.is_away, peer.in_flight))
-        return [PeerMember(peer, tunnel_id) for peer in peers]
+        """Return the edges that hold a tunnel's connections: the least busy first, last who drains or is away."""
+
+        def order(peer: Peer) -> tuple[bool, bool, int]:
+            return peer.is_away, peer.entry.draining, peer.in_flight
+
+        return [PeerMember(peer, tunnel_id) for peer in sorted(self._by_tunnel.get(tunnel_id, ()), key=order)]
+
+    def stays_at_another(self, tunnel_id: UUID) -> bool:
+        """Return whether an edge that does not drain holds connections of a tunnel."""
+        return any(not peer.entry.draining for peer in self._by_tunnel.get(tunnel_id, ()))
+
+    @property
+    def staying(self) -> int:
+        """The other edges that do not drain."""
+        return sum(not peer.entry.draining for peer in self._by_id.values())
 
     def close(self) -> None:
         """Close every connection. Idempotent."""

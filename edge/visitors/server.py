@@ -32,6 +32,13 @@ class VisitorConnection(Protocol):
     def abort(self) -> None:
         """Cut the visitor off."""
 
+    def drain(self) -> None:
+        """Ask the visitor to go elsewhere with its next request, where its protocol has words for that."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something of the visitor is under way."""
+
 
 class VisitorServer:
     """Serves visitors from `start` to `close`."""
@@ -50,6 +57,9 @@ class VisitorServer:
         self.tls_address: HostPort | None = None
         "Where visitors are served over TLS, once started."
         self._sweep: asyncio.TimerHandle | None = None
+        self.is_draining = False
+        "Whether visitors are to go elsewhere with their next requests."
+        self.draining_since = 0.0
 
     def __repr__(self) -> str:
         return f"<VisitorServer connections={len(self._connections)} tasks={len(self.tasks)}>"
@@ -74,11 +84,27 @@ class VisitorServer:
         self._sweep = asyncio.get_running_loop().call_later(SWEEP, self._check_time)
         return bound
 
+    @property
+    def busy(self) -> int:
+        """Visitors of whom something is under way."""
+        return sum(connection.is_busy for connection in self._connections)
+
+    def drain(self) -> None:
+        """Accept no visitor any more, and let those who are here go once they have their answers. Idempotent."""
+        self.is_draining, self.draining_since = True, asyncio.get_running_loop().time()
+        for listener in self._listeners():
+            listener.close()
+        for connection in tuple(self._connections):
+            connection.drain()
+
+    def _listeners(self) -> list[Listener]:
+        return [self._listener, *([self._tls_listener] if self._tls_listener is not None else [])]
+
     async def close(self) -> None:
         """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
         if self._sweep is not None:
             self._sweep.cancel()
-        listeners = [self._listener, *([self._tls_listener] if self._tls_listener is not None else [])]
+        listeners = self._listeners()
         for listener in listeners:
             listener.close()
         for listener in listeners:

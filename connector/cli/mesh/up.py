@@ -13,6 +13,7 @@ import click
 from pyconnector.connector.api.errors import ConfigError, StartFailed
 from pyconnector.connector.cli.audit.options import audit_flags
 from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.cli.local import hand_over
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
@@ -95,6 +96,7 @@ async def _serve_mesh(settings: ControlPlaneSettings, given: Mapping[str, Any]) 
             }
             _say(told, as_json=given["as_json"])
             await signals.stop.wait()
+            await hand_over(edge, signals)
     return CLEAN
 
 

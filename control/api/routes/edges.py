@@ -86,6 +86,7 @@ class Report(Body):
     visitors: Annotated[Text, Field(max_length=300)] = ""
     peer: Annotated[Text, Field(max_length=255)] = ""
     leaving: bool = False
+    draining: bool = False
     used_tokens: Annotated[dict[Id, Age], Field(default_factory=dict, max_length=10_000)]
     "Seconds since each service token was last used here, of those that were since the report before."
     logins: Annotated[list[ReportedLogin], Field(default_factory=list, max_length=MAX_LOGINS)]
@@ -134,6 +135,7 @@ async def post_report(context: Ctx, body: Report) -> JSONResponse:
         visitors=body.visitors,
         peer=body.peer,
         leaving=body.leaving,
+        draining=body.draining,
     )
     reported = [_connection(entry) for entry in body.connections]
 

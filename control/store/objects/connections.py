@@ -33,11 +33,13 @@ class EdgeReport:
     peer: str = ""
     "HOST:PORT for other edges."
     leaving: bool = False
+    draining: bool = False
+    "It is about to stop: nobody is sent there, and others ask it last."
 
     @property
     def about(self) -> dict[str, Any]:
         """What is kept beside the address."""
-        return {"visitors": self.visitors, "peer": self.peer}
+        return {"visitors": self.visitors, "peer": self.peer} | ({"draining": True} if self.draining else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +97,18 @@ async def peers_of(work: Work, edge_id: str) -> list[dict[str, Any]]:
     """
     oldest = work.now - datetime.timedelta(seconds=EDGE_LIFETIME)
     living = (await work.session.execute(select(Edge).where(Edge.seen_at >= oldest, Edge.id != edge_id))).scalars()
-    peers = {edge.id: edge.about["peer"] for edge in living if edge.about.get("peer")}
+    peers = {edge.id: edge.about for edge in living if edge.about.get("peer")}
     held: dict[str, list[str]] = {peer: [] for peer in peers}
     rows = select(Connection.edge_id, Connection.tunnel_id).where(Connection.edge_id.in_(peers)).distinct()
     for peer, tunnel_id in await work.session.execute(rows):
         held[peer].append(tunnel_id)
-    return [{"id": peer, "address": peers[peer], "tunnels": tunnels} for peer, tunnels in held.items()]
+    return [
+        {
+            "id": peer, "address": peers[peer]["peer"], "tunnels": tunnels,
+            "draining": bool(peers[peer].get("draining")),
+        }
+        for peer, tunnels in held.items()
+    ]  # fmt: skip
 
 
 async def clean_up(work: Work, tunnel_id: str, client_id: str | None) -> None:

@@ -112,7 +112,8 @@ def _is_over(tunnel: Tunnel, activity: Activity | None, *, connected: bool, now:
 
 async def _edges(session: AsyncSession, now: datetime.datetime) -> list[Edge]:
     oldest = now - datetime.timedelta(seconds=live.EDGE_LIFETIME)
-    return list((await session.execute(select(Edge).where(Edge.seen_at >= oldest).order_by(Edge.name))).scalars())
+    found = (await session.execute(select(Edge).where(Edge.seen_at >= oldest).order_by(Edge.name))).scalars()
+    return [edge for edge in found if not edge.about.get("draining")]
 
 
 def _name() -> str:

@@ -184,6 +184,18 @@ class VisitorConnection(asyncio.Protocol):
         """Cut the visitor off."""
         self._transport.abort()
 
+    def drain(self) -> None:
+        """See `server.VisitorConnection.drain`. Nothing is said between requests: the next answer says it."""
+
+    @property
+    def is_busy(self) -> bool:
+        """See `server.VisitorConnection.is_busy`."""
+        return self._state is not _State.IDLE
+
+    def _keeps(self, request: VisitorRequest) -> bool:
+        """Whether the connection may carry another request."""
+        return request.keep_alive and not self._server.is_draining
+
     def _set(self, state: _State) -> None:
         self._state = state
         seconds = self._limits.get(state)
@@ -274,7 +286,7 @@ class VisitorConnection(asyncio.Protocol):
             if request.body_length == 0:
                 self._set(_State.RESPONDING)
                 self._transport.write(OPTIONS_ANSWER)
-                return request.keep_alive or self._close()
+                return self._keeps(request) or self._close()
             raise BadRequest("A request about the server itself has no body.")
         ray = self._server.rays.next_ray()
         request.scheme = self._arrival.scheme
@@ -372,7 +384,7 @@ class VisitorConnection(asyncio.Protocol):
                 raise BadResponse("The connector switched protocols, which nobody asked for.")
             await self._tunnel(exchange, switching_head(headers))
             return False
-        keep_alive = request.keep_alive and not (self._unread and status >= 400)
+        keep_alive = self._keeps(request) and not (self._unread and status >= 400)
         head = final_head(status, headers, request, keep_alive=keep_alive)
         self._set(_State.RESPONDING)
         self._ends_silently = head.framing is Framing.UNTIL_CLOSE
@@ -415,14 +427,14 @@ class VisitorConnection(asyncio.Protocol):
         if self._unread:
             self._refuse(BadRequest(reason, status), ray=ray, head_only=head_only)
             return False
-        keep_alive = request.keep_alive
+        keep_alive = self._keeps(request)
         self._set(_State.RESPONDING)
         self._transport.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
         return keep_alive or self._close()
 
     def _give(self, request: VisitorRequest, answer: Answer, ray: str) -> bool:
         """Give an answer of the edge's own; True where the connection can carry another request."""
-        keep_alive = request.keep_alive and request.body_length == 0
+        keep_alive = self._keeps(request) and request.body_length == 0
         self._set(_State.RESPONDING)
         self._transport.write(own_response(answer, ray, keep_alive=keep_alive, head_only=request.method == "HEAD"))
         if request.body_length == 0:

@@ -44,6 +44,10 @@ SMALL_READ, AT_ONCE = 2048, 24
 LINGER = 2.0
 #: Bytes that are read and thrown away meanwhile; whoever sends more does not care why.
 MAX_DISCARDED = 1024 * 1024
+#: Seconds for which a visitor's requests are waited for before it is asked to go.
+GOODBYE_AFTER = 5.0
+#: A GOAWAY frame that takes no stream back: 8 bytes, type 7, the highest stream, no error.
+SOON_GOODBYE = bytes.fromhex("000008 07 00 00000000 7fffffff 00000000")
 _log = logging.getLogger("pyconnector.edge")
 
 
@@ -61,6 +65,7 @@ class Http2Visitor(asyncio.Protocol):
         self._receiving = False
         self._continued: list[int] = []  # streams to be told 100, unless they are taken back in the same slice
         self._leaving = False  # the visitor said GOAWAY
+        self._asked_to_go = False
         self._lost = False
         self._discarded = 0  # bytes that came after the end
         self._deadline: float | None = None
@@ -83,6 +88,8 @@ class Http2Visitor(asyncio.Protocol):
         self._server.joined(self)
         self._set_idle()
         self.flush()
+        if self._server.is_draining:
+            self.drain()
 
     def data_received(self, data: bytes) -> None:
         """Frames came. Few are read at once, so that floods delay nobody's request; many wait for their turn."""
@@ -167,6 +174,8 @@ class Http2Visitor(asyncio.Protocol):
         """End what was idle for too long, or makes no progress. Called by the server every now and then."""
         if not self.closing:
             self._check_progress(now)
+            if self._server.is_draining:
+                self.drain()
         if self._deadline is None or now < self._deadline:
             return
         if not self.closing:
@@ -196,6 +205,27 @@ class Http2Visitor(asyncio.Protocol):
         self.closing = True
         self._abandon_all()
         self._socket.abort()
+
+    def drain(self) -> None:
+        """See `server.VisitorConnection.drain`.
+
+        Many clients take a GOAWAY for the end of their requests, against RFC 9113 6.8: where some are under way they
+        are waited for, for a while.
+        """
+        if not self.streams or self._loop.time() >= self._server.draining_since + GOODBYE_AFTER:
+            self._say_goodbye_soon()
+
+    def _say_goodbye_soon(self) -> None:
+        if self._asked_to_go or self.closing or self._lost or self._socket.is_closing():
+            return
+        self._asked_to_go = True
+        self.flush()
+        self._socket.write(SOON_GOODBYE)  # the library would take it for the end of the connection
+
+    @property
+    def is_busy(self) -> bool:
+        """See `server.VisitorConnection.is_busy`."""
+        return bool(self.streams)
 
     def _set_idle(self) -> None:
         self._deadline = self._loop.time() + self._server.settings.idle_timeout
@@ -267,8 +297,10 @@ class Http2Visitor(asyncio.Protocol):
         if not self.streams and not self.closing:
             if self._leaving:
                 self.close(ErrorCodes.NO_ERROR)
-            else:
-                self._set_idle()
+                return
+            self._set_idle()
+            if self._server.is_draining:
+                self.drain()
 
     def flush(self) -> None:
         """See `Carrier.flush`."""

@@ -68,6 +68,15 @@ class TcpVisitors:
         _, self.port = await self._listener.start(self._http.settings.address[0], self.settings.port)
         return self.port
 
+    @property
+    def busy(self) -> int:
+        """Visitors who are here."""
+        return len(self._visitors)
+
+    def drain(self) -> None:
+        """Accept no visitor any more. Idempotent."""
+        self._listener.close()
+
     async def close(self) -> None:
         """Stop listening and cut every visitor off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
         self._listener.close()

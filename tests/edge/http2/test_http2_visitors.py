@@ -10,6 +10,7 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
+from pyconnector.edge.visitors.http2 import connection
 from pyconnector.edge.visitors.http2.engine import STREAM_WINDOW
 from pyconnector.protocol.http.headers import response_metadata
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectResponse
@@ -697,3 +698,39 @@ def test_a_switch_of_protocols_is_refused() -> None:
         assert (await visitor.ask()).status == 502
 
     scenario(script, play)
+
+
+def test_a_visitor_is_asked_to_go_behind_its_requests() -> None:
+    released = asyncio.Event()
+
+    async def patient(exchange: Exchange) -> None:
+        await released.wait()
+        await hello(exchange)
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        stream = visitor.open()
+        await until(lambda: edge._visitors.busy == 1)
+        edge._visitors.drain()
+        await asyncio.sleep(0)
+        released.set()
+        await visitor.until(lambda: visitor.goaway is not None)
+        assert (visitor.goaway, visitor.lost) == (ErrorCodes.NO_ERROR, False)
+        assert (visitor.streams[stream].status, bytes(visitor.streams[stream].body)) == (200, b"hello")
+        assert edge._visitors.busy == 0
+
+    scenario(patient, play)
+
+
+def test_a_visitor_that_is_never_idle_is_asked_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        visitor.open()
+        await until(lambda: edge._visitors.busy == 1)
+        monkeypatch.setattr(connection, "GOODBYE_AFTER", 0.0)
+        edge._visitors.drain()
+        await visitor.until(lambda: visitor.goaway is not None)
+        assert (visitor.goaway, visitor.lost, edge._visitors.busy) == (ErrorCodes.NO_ERROR, False, 1)
+
+    async def never(exchange: Exchange) -> None:
+        await asyncio.Event().wait()
+
+    scenario(never, play)
