@@ -49,6 +49,7 @@ class Reporter:
         self._wake = asyncio.Event()
         self._reported = False
         self._draining = False
+        self._told_draining = asyncio.Event()
 
     def wake(self) -> None:
         """Report soon."""
@@ -74,6 +75,8 @@ class Reporter:
                 self._access.give_back(report["used_tokens"], asyncio.get_running_loop().time())
                 self._requests.give_back(report)
             else:
+                if "draining" in report:
+                    self._told_draining.set()
                 if self.on_peers is not None:
                     self.on_peers(peers)
                 for connection_id in close:
@@ -88,11 +91,12 @@ class Reporter:
     async def drain(self) -> None:
         """Report that this edge is about to stop, now and from now on. Cancel leaves that to the next report."""
         self._draining = True
+        self.wake()
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                await self._client.report(self._report(leaving=False))
-        except (*_FAILURES, TimeoutError) as error:
-            _log.warning("The control plane does not know yet that this edge drains: %s", error)
+                await self._told_draining.wait()
+        except TimeoutError:
+            _log.warning("The control plane does not know yet that this edge drains")
 
     async def leave(self) -> None:
         """Report that this edge is gone, if it was ever there. Cancel leaves that to be found out."""

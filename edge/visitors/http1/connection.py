@@ -8,7 +8,6 @@ and none is begun while the visitor leaves the answers before it unread.
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 from pyconnector.edge.connectors.exchange import Broken, NoTunnel, Refused, open_exchange
@@ -17,6 +16,7 @@ from pyconnector.edge.visitors.http1.request_body import request_body
 from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
 from pyconnector.edge.visitors.http1.response_body import write_response
 from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, final_head, switching_head
+from pyconnector.edge.visitors.http1.state import State
 from pyconnector.edge.visitors.http1.upload import Upload
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.pages import CONTINUE, MISDIRECTED, OPTIONS_ANSWER, error_response, own_response
@@ -39,15 +39,6 @@ MAX_WAITING = 64 * 1024
 LINGER = 2.0
 
 
-class _State(Enum):
-    IDLE = "waiting for a request"
-    HEAD = "in the middle of a request head"
-    WAITING = "waiting for a response"
-    RESPONDING = "in the middle of a response"
-    TUNNEL = "a tunnel"
-    CLOSING = "closing"
-
-
 class VisitorConnection(asyncio.Protocol):
     """One socket of a visitor, from accept to close."""
 
@@ -55,7 +46,7 @@ class VisitorConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._reader = RequestReader()
-        self._state = _State.IDLE
+        self._state = State.IDLE
         self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -70,10 +61,10 @@ class VisitorConnection(asyncio.Protocol):
         self._watched: Watched | None = None
         settings = server.settings
         self._limits = {
-            _State.IDLE: settings.idle_timeout,
-            _State.HEAD: settings.head_timeout,
-            _State.WAITING: settings.response_timeout,
-            _State.CLOSING: LINGER,
+            State.IDLE: settings.idle_timeout,
+            State.HEAD: settings.head_timeout,
+            State.WAITING: settings.response_timeout,
+            State.CLOSING: LINGER,
         }
 
     def __repr__(self) -> str:
@@ -90,7 +81,7 @@ class VisitorConnection(asyncio.Protocol):
         self._peer = str(peer[0]) if peer else ""
         self._arrival = self._server.arrival(transport)
         self._identity = VisitorIdentity(self._peer, self._arrival.scheme)
-        self._set(_State.IDLE)
+        self._set(State.IDLE)
         if not self._server.joined(self):
             self._transport.write(error_response(503, "Too many visitors are here at once."))
             self._close_at_once()
@@ -101,14 +92,14 @@ class VisitorConnection(asyncio.Protocol):
             self._two_way.visitor_data(data)
         elif self._upload is not None:
             self._push_upload(self._upload, data)
-        elif self._state is _State.CLOSING:
+        elif self._state is State.CLOSING:
             self._socket.drop(self._server.turns)
         else:
             self._reader.feed(data)
             self._bound_reading()
-            if self._state is _State.IDLE:
-                self._set(_State.HEAD)
-            if self._state is _State.HEAD:
+            if self._state is State.IDLE:
+                self._set(State.HEAD)
+            if self._state is State.HEAD:
                 self._start_or_wake()
 
     def eof_received(self) -> bool:
@@ -117,12 +108,12 @@ class VisitorConnection(asyncio.Protocol):
             self._two_way.visitor_ended()
             return True
         self._left()
-        self._set(_State.CLOSING)  # what it may still take has a limit
+        self._set(State.CLOSING)  # what it may still take has a limit
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: whatever still runs for it is given up at once."""
-        self._state = _State.CLOSING
+        self._state = State.CLOSING
         self._server.left(self)
         if self._two_way is not None:
             self._two_way.visitor_lost()
@@ -149,11 +140,11 @@ class VisitorConnection(asyncio.Protocol):
         if self._deadline is None or now < self._deadline:
             return
         self._deadline = None
-        if self._state is _State.IDLE:
+        if self._state is State.IDLE:
             self._close()
-        elif self._state is _State.CLOSING:
+        elif self._state is State.CLOSING:
             self._check_closing()
-        elif self._state is _State.HEAD:
+        elif self._state is State.HEAD:
             self._refuse(BadRequest("The header of the request did not arrive in time.", 408))
         elif self._unread and not (self._upload is not None and self._upload.is_draining):
             self._refuse(BadRequest("The body of the request did not arrive in time.", 408))
@@ -190,13 +181,13 @@ class VisitorConnection(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """See `server.VisitorConnection.is_busy`."""
-        return self._state is not _State.IDLE
+        return self._state is not State.IDLE
 
     def _keeps(self, request: VisitorRequest) -> bool:
         """Whether the connection may carry another request."""
         return request.keep_alive and not self._server.is_draining
 
-    def _set(self, state: _State) -> None:
+    def _set(self, state: State) -> None:
         self._state = state
         seconds = self._limits.get(state)
         self._deadline = None if seconds is None else self._loop.time() + seconds
@@ -212,7 +203,7 @@ class VisitorConnection(asyncio.Protocol):
 
     def _refuse(self, fault: BadRequest, *, ray: str = "", head_only: bool = False) -> None:
         """Answer with an error page, and close so that the visitor can still read it."""
-        if self._watched is not None and self._state is _State.WAITING:
+        if self._watched is not None and self._state is State.WAITING:
             self._watched.status = fault.status
         if not self._transport.is_closing():
             self._transport.write(error_response(fault.status, fault.reason, ray=ray, head_only=head_only))
@@ -224,12 +215,12 @@ class VisitorConnection(asyncio.Protocol):
             self._exchange.abort()
         self._upload = None
         self._reader.leftover.clear()
-        self._set(_State.CLOSING)
+        self._set(State.CLOSING)
         end_writing(self._transport)
         self._socket.resume_reading()
 
     def _close_at_once(self) -> None:
-        self._set(_State.CLOSING)
+        self._set(State.CLOSING)
         self._transport.close()
 
     def _bound_reading(self) -> None:
@@ -254,10 +245,10 @@ class VisitorConnection(asyncio.Protocol):
                     await self._socket.writing.wait()
                 self._bound_reading()
                 if self._reader.has_begun:
-                    self._set(_State.HEAD)
+                    self._set(State.HEAD)
                     await self._server.turns.wait()
                 else:
-                    self._set(_State.IDLE)
+                    self._set(State.IDLE)
         except BadRequest as fault:
             self._refuse(fault)
         except asyncio.CancelledError:
@@ -280,11 +271,11 @@ class VisitorConnection(asyncio.Protocol):
 
     async def _answer(self, request: VisitorRequest) -> bool:
         """Serve one request; True where the connection can carry another."""
-        self._set(_State.WAITING)
+        self._set(State.WAITING)
         if request.target == b"*":
             # RFC 9110 9.3.7: it asks about this server, not about a service behind it.
             if request.body_length == 0:
-                self._set(_State.RESPONDING)
+                self._set(State.RESPONDING)
                 self._transport.write(OPTIONS_ANSWER)
                 return self._keeps(request) or self._close()
             raise BadRequest("A request about the server itself has no body.")
@@ -319,7 +310,7 @@ class VisitorConnection(asyncio.Protocol):
         except NoTunnel:
             return self._fail(request, 530, "No tunnel is connected for this host.", ray)
         except (Broken, Refused, BadResponse, ProtocolError) as exc:
-            if self._state is not _State.WAITING:
+            if self._state is not State.WAITING:
                 self._cut_off()
                 return False
             if self._upload_fault is not None:
@@ -370,8 +361,8 @@ class VisitorConnection(asyncio.Protocol):
             if self._exchange is not None:
                 self._exchange.abort()  # which wakes the task
             return
-        if self._state is _State.WAITING:
-            self._set(_State.WAITING)  # the time for an answer begins anew
+        if self._state is State.WAITING:
+            self._set(State.WAITING)  # the time for an answer begins anew
         if upload.finished:
             self._upload = None
             self._unread = False
@@ -386,7 +377,7 @@ class VisitorConnection(asyncio.Protocol):
             return False
         keep_alive = self._keeps(request) and not (self._unread and status >= 400)
         head = final_head(status, headers, request, keep_alive=keep_alive)
-        self._set(_State.RESPONDING)
+        self._set(State.RESPONDING)
         self._ends_silently = head.framing is Framing.UNTIL_CLOSE
         await write_response(self._transport, self._socket.writing, exchange, head)
         # The response is all that counted: what the stream still has to carry in either direction is in vain.
@@ -398,7 +389,7 @@ class VisitorConnection(asyncio.Protocol):
         return head.keep_alive or self._close()
 
     async def _tunnel(self, exchange: Exchange, head: bytes) -> None:
-        self._set(_State.TUNNEL)
+        self._set(State.TUNNEL)
         self._transport.write(head)
         server = self._server
         two_way = self._two_way = TwoWay(self._socket, exchange, server.tasks, server.turns, Plain())
@@ -428,14 +419,14 @@ class VisitorConnection(asyncio.Protocol):
             self._refuse(BadRequest(reason, status), ray=ray, head_only=head_only)
             return False
         keep_alive = self._keeps(request)
-        self._set(_State.RESPONDING)
+        self._set(State.RESPONDING)
         self._transport.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
         return keep_alive or self._close()
 
     def _give(self, request: VisitorRequest, answer: Answer, ray: str) -> bool:
         """Give an answer of the edge's own; True where the connection can carry another request."""
         keep_alive = self._keeps(request) and request.body_length == 0
-        self._set(_State.RESPONDING)
+        self._set(State.RESPONDING)
         self._transport.write(own_response(answer, ray, keep_alive=keep_alive, head_only=request.method == "HEAD"))
         if request.body_length == 0:
             return keep_alive or self._close()
