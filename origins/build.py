@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyconnector.ingress.config.services import (
     BastionService,
+    FilesService,
     HelloService,
     HttpService,
     Service,
@@ -57,7 +58,7 @@ def build_origin(service: Service, settings: OriginSettings, *, resources: Origi
 
 
 def _rarer(
-    service: HelloService | StreamService | BastionService | SocksService,
+    service: HelloService | StreamService | BastionService | SocksService | FilesService,
     settings: OriginSettings,
     resources: OriginResources,
 ) -> Origin:
@@ -75,6 +76,10 @@ def _rarer(
             from pyconnector.origins.tcp.bastion import BastionOrigin
 
             return BastionOrigin(settings, resolver=resources.resolver)
+        case FilesService(path=path):
+            from pyconnector.origins.files.origin import FilesOrigin
+
+            return FilesOrigin(path)
         case SocksService():
             from pyconnector.origins.tcp.socks import SocksOrigin
 

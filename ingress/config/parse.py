@@ -15,6 +15,7 @@ from pyconnector.ingress.config.keys.origin_keys import ORIGIN_REQUEST, ORIGIN_R
 from pyconnector.ingress.config.keys.rule_keys import RULE
 from pyconnector.ingress.config.services import (
     BastionService,
+    FilesService,
     Service,
     SocksService,
     StatusService,
@@ -179,6 +180,10 @@ class _RuleParser:
         except ValueError as error:
             self._problems.add(place, str(error), _meant_service(text))
             return None
+        if isinstance(service, FilesService) and self._reader.remote:
+            # What an edge pushes may lead to services of this machine, and not to whatever it has on its disks.
+            self._problems.add(place, "files: is for the local config alone, not for one that is pushed")
+            return None
         for sentence in service_warnings(service, text):
             self._problems.warn(place, sentence)
         return service
@@ -277,7 +282,7 @@ def _may_both_hold(identity: tuple[str, ...], allow: tuple[str, ...]) -> bool:
 def _meant_service(text: str) -> str:
     """Return the service that a refused text was probably meant to be, unless something in it may be secret."""
     word, colon, rest = text.partition(":")
-    if meant := closest(word, ("http_status",) if colon else ("hello_world", "socks-proxy", "bastion")):
+    if meant := closest(word, ("http_status", "files") if colon else ("hello_world", "socks-proxy", "bastion")):
         return "" if meant == word else meant + colon + rest
     if not text or "://" in text or "@" in text:
         return ""

@@ -106,8 +106,25 @@ class SocksService:
         return "socks-proxy"
 
 
+@dataclass(frozen=True, slots=True)
+class FilesService:
+    """Files below a directory of this machine, to be read."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"files:{self.path}"
+
+
 Service: TypeAlias = (
-    HttpService | UnixService | StatusService | HelloService | StreamService | BastionService | SocksService
+    HttpService
+    | UnixService
+    | StatusService
+    | HelloService
+    | StreamService
+    | BastionService
+    | SocksService
+    | FilesService
 )
 
 
@@ -122,6 +139,8 @@ def parse_service(text: str, *, bastion_mode: bool = False) -> Service:
         if not path or "\0" in path:
             raise ValueError(f"{scheme}: must be followed by the path of a socket, as in {scheme}:/run/app.sock")
         return UnixService(path, tls=scheme == "unix+tls")
+    if text.startswith("files:"):
+        return FilesService(_parse_directory(text.removeprefix("files:")))
     if text.startswith("http_status:"):
         return StatusService(_parse_status(text.removeprefix("http_status:")))
     if text in ("hello_world", "hello-world"):
@@ -131,6 +150,12 @@ def parse_service(text: str, *, bastion_mode: bool = False) -> Service:
     if text == "bastion" or bastion_mode:
         return BastionService()
     return _parse_url_service(text)
+
+
+def _parse_directory(path: str) -> str:
+    if not path.startswith("/") or path.startswith("//") or "\0" in path:
+        raise ValueError("files: must be followed by the path of a directory from the root on, as in files:/srv/docs")
+    return path
 
 
 def _parse_status(digits: str) -> int:
@@ -217,4 +242,4 @@ def is_stream(service: Service) -> bool:
 
 def is_http(service: Service) -> bool:
     """Say whether requests are forwarded to this service as HTTP."""
-    return isinstance(service, HttpService | UnixService | HelloService)
+    return isinstance(service, HttpService | UnixService | HelloService | FilesService)

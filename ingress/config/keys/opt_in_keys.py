@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from pyconnector.ingress.config.keys.header_keys import HEADERS_KIND
 from pyconnector.ingress.config.keys.kinds import Choice, Duration, Kind, ListOf, Text, Whole
 from pyconnector.ingress.config.keys.table import Key, Section, Table
-from pyconnector.ingress.config.services import Service, is_http, is_stream, parse_service
+from pyconnector.ingress.config.services import (
+    BastionService,
+    FilesService,
+    Service,
+    SocksService,
+    is_http,
+    is_stream,
+    parse_service,
+)
 from pyconnector.ingress.rules.error_page import MAX_ERROR_PAGE, ErrorPage
 
 if TYPE_CHECKING:
@@ -72,6 +80,10 @@ def _build_rewrite(values: dict[str, Any], path: ConfigPath, reader: Reader) -> 
         return None
 
 
+def _is_built_in(service: Service) -> bool:
+    return isinstance(service, BastionService | SocksService | FilesService)
+
+
 class _Backends(Kind[tuple[Service, ...]]):
     """Services of one family: all HTTP, or all streams."""
 
@@ -85,7 +97,7 @@ class _Backends(Kind[tuple[Service, ...]]):
         for index, text in enumerate(texts or ()):
             try:
                 service = parse_service(text)
-                if not (is_http(service) or is_stream(service)) or str(service) in ("bastion", "socks-proxy"):
+                if not (is_http(service) or is_stream(service)) or _is_built_in(service):
                     raise ValueError("a further service must be the address of one, such as http://localhost:8081")
                 services.append(service)
             except ValueError as error:

@@ -10,6 +10,7 @@ from pyconnector.ingress import (
     NoIngressRules,
     OriginSettings,
     WarpRouting,
+    parse_ingress,
     parse_remote_configuration,
     parse_remote_ingress,
 )
@@ -175,3 +176,10 @@ def test_nothing_but_ingress_error_comes_out_of_any_bytes(data: bytes) -> None:
         return
     assert configuration.ingress.match("", "/").index >= 0
     assert isinstance(decode_json(data), dict)
+
+
+def test_a_pushed_configuration_shows_nobody_this_machine_s_files() -> None:
+    assert "files: is for the local config alone" in refused({"ingress": [{"service": "files:/etc"}]})
+    further = [{"service": "http://x", "originRequest": {"backends": ["files:/etc"]}}]
+    with pytest.raises(IngressError, match="must be the address of one"):
+        parse_ingress({"ingress": further})

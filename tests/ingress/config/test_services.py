@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pyconnector.ingress.config.services import (
     NO_SUCH_PORT,
     BastionService,
+    FilesService,
     HelloService,
     HttpService,
     Service,
@@ -39,6 +40,7 @@ from pyconnector.ingress.config.services import (
         ("hello_world", HelloService()),
         ("hello-world", HelloService()),
         ("socks-proxy", SocksService()),
+        ("files:/srv/docs", FilesService("/srv/docs")),
         ("bastion", BastionService()),
         ("tcp://localhost:5432", StreamService("tcp", "localhost", 5432)),
         ("tcp://localhost", StreamService("tcp", "localhost", 7864)),
@@ -166,3 +168,9 @@ def test_reading_is_total(text: str, bastion: bool) -> None:
     assert str(service).isprintable()
     assert not (is_http(service) and is_stream(service))
     service_warnings(service, text) if not bastion else None
+
+
+@pytest.mark.parametrize("text", ["files:", "files:docs", "files:./docs", "files://srv/docs", "files:/a\0b"])
+def test_files_needs_a_directory_from_the_root_on(text: str) -> None:
+    with pytest.raises(ValueError, match="as in files:/srv/docs"):
+        parse_service(text)
