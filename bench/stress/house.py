@@ -222,7 +222,7 @@ class House:
         """Streams that are open, at both ends together; at the edge alone where there are workers."""
         ends = [connection.transport for connection in self.edge.connectors.all()]
         if isinstance(self.connector, Connector):
-            ends += self.connector._edge_connections().values()  # noqa: SLF001 - as the metrics do
+            ends += self.connector.edge_connections().values()
         return sum(end.statistics().streams_open for end in ends)
 
     def _config(self) -> ConnectorConfig:

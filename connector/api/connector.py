@@ -28,13 +28,13 @@ from pyconnector.connector.link.edge_connection import EdgeConnection, Identity,
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
-from pyconnector.connector.link.protocol_choice import ProtocolChoice
+from pyconnector.connector.link.protocol_choice import ProtocolChoice, protocol_to
 from pyconnector.connector.link.quic_return import QuicReturn
-from pyconnector.connector.link.session import HTTP2
 from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Reach, Supervisor
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
+from pyconnector.connector.observe.log_taps import as_itself
 from pyconnector.connector.observe.metrics_server import MetricsServer
 from pyconnector.connector.observe.observer import combined
 from pyconnector.connector.observe.rule_metrics import RuleMetrics
@@ -121,7 +121,10 @@ class Connector:
         )
         self._orchestrator.share = self._share
         self._features = features(
-            config.features, post_quantum=config.edge.post_quantum, remote_config=not config.remote.refuse
+            config.features,
+            post_quantum=config.edge.post_quantum,
+            remote_config=not config.remote.refuse,
+            management=config.management.enabled,
         )
         self._datagrams: DatagramCarrier | None = None
         self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
@@ -147,6 +150,7 @@ class Connector:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
+    @as_itself
     async def start(self, *, wait_for_edge: bool = False) -> None:
         """Start origins and begin to connect. Cancel stops what was started.
 
@@ -182,7 +186,7 @@ class Connector:
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
         self._network = NetworkWatch()
-        choice = ProtocolChoice(self._protocol(book))
+        choice = ProtocolChoice(protocol_to(book.addresses, config.edge))
         services = self._services()
         self._supervisor = Supervisor(
             indices=indices[:count],
@@ -198,16 +202,14 @@ class Connector:
             returning = QuicReturn(
                 choice,
                 dial=quic_dialer(config.edge, self._engine, self._network),
-                connections=self._edge_connections,
+                connections=self.edge_connections,
                 renew=self._renew,
                 network=self._network,
             )
             looking = self._tasks.spawn(returning.run(), name="return to QUIC")
             self._running.add_done_callback(lambda _: looking.cancel())
         if self._engine.is_open:
-            following = self._tasks.spawn(
-                self._engine.follow(self._edge_connections, self._renew), name="engine choice"
-            )
+            following = self._tasks.spawn(self._engine.follow(self.edge_connections, self._renew), name="engine choice")
             self._running.add_done_callback(lambda _: following.cancel())
 
     async def wait_ready(self, connections: int = 1) -> None:
@@ -236,6 +238,7 @@ class Connector:
             await asyncio.wait((self._running,))
         self._raise_failure()
 
+    @as_itself
     async def drain(self, grace_period: float | None = None) -> None:
         """Unregister every connection, let requests under way end, and close.
 
@@ -258,6 +261,7 @@ class Connector:
         self.tracker.wake()
         await self._release()
 
+    @as_itself
     async def reload(self, config: ConnectorConfig) -> None:
         """Put the rules of `config` in force; requests under way keep the old ones. What concerns the connections
         themselves needs a new Connector and is only logged. Cancel: the new rules come into force all the same.
@@ -296,7 +300,7 @@ class Connector:
             make_registry,
         )
 
-        return make_registry(ConnectorCollector(self.counters, self.tracker, self._edge_connections, self._rules))
+        return make_registry(ConnectorCollector(self.counters, self.tracker, self.edge_connections, self._rules))
 
     def statistics(self) -> ConnectorStatistics:
         """Figures as they are now."""
@@ -322,6 +326,11 @@ class Connector:
         )
         headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in config.tags]
         headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
+        management = None
+        if config.management.enabled:
+            from pyconnector.connector.management.service import management_of
+
+            management = management_of(self, status_pages(self, self._orchestrator)["/metrics"])
         sessions = SessionFactory(
             orchestrator=self._orchestrator,
             counters=self.counters,
@@ -331,6 +340,7 @@ class Connector:
             make_datagrams=self._make_datagrams,
             dial_http2=http2_dialer(config.edge, self._network),
             observer=self._observer,
+            management=management,
         )
         return Services(
             identity=identity,
@@ -341,14 +351,6 @@ class Connector:
             configuration_flags=config.configuration_flags,
             rpc_timeout=config.lifecycle.rpc_timeout,
         )
-
-    def _protocol(self, book: AddressBook) -> str:
-        """What may be dialled: HTTP/2 alone where a proxy is in the way, for QUIC goes past none."""
-        edge = self.config.edge
-        if not any(edge.proxy_to(address) for address in book.addresses):
-            return edge.protocol
-        self._log.info("The edge is reached through the proxy %s", edge.proxy)
-        return HTTP2
 
     def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
         return EdgeConnection(plan, services)
@@ -375,7 +377,8 @@ class Connector:
         finally:
             network.close()
 
-    def _edge_connections(self) -> dict[int, Connection]:
+    def edge_connections(self) -> dict[int, Connection]:
+        """The transport's connections there are, by index."""
         return self._supervisor.connections() if self._supervisor is not None else {}
 
     async def _renew(self, index: int) -> bool:

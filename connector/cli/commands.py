@@ -17,6 +17,7 @@ from pyconnector.connector.cli.exits import exit_with
 from pyconnector.connector.cli.install.commands import service_group
 from pyconnector.connector.cli.mesh.commands import control_command, mesh_group
 from pyconnector.connector.cli.options import FlagCommand, FlagGroup, MainGroup, inherit
+from pyconnector.connector.cli.tail.commands import management_group, tail_command
 from pyconnector.connector.version import version as own_version
 
 _CONFIG = click.option("--config", "config_path", metavar="FILE", type=click.Path(), help="The config file.")
@@ -304,6 +305,8 @@ for _command in (
     ready_command,
     diag_command,
     service_group,
+    tail_command,
+    management_group,
     version_command,
     tunnel_group,
 ):

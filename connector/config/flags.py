@@ -137,6 +137,9 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("dns-resolver-addrs", _L, "TUNNEL_DNS_RESOLVER_ADDRS", "IP:PORT", "Resolver of private names. Repeatable."),
     ("icmpv4-src", _T, "TUNNEL_ICMPV4_SRC", "IP", "Address that pings of the private network leave from."),
     ("icmpv6-src", _T, "TUNNEL_ICMPV6_SRC", "IP", "The same for IPv6."),
+    ("label", _T, "", "NAME", "What this machine is called where connectors are listed."),
+    ("management-hostname", _T, "TUNNEL_MANAGEMENT_HOSTNAME", "HOST", ""),
+    ("management-diagnostics", _B, "TUNNEL_MANAGEMENT_DIAGNOSTICS", "", ""),
     ("no-prechecks", _B, "TUNNEL_NO_PRECHECKS", "", "Do not check the way to the edge where connecting takes long."),
     ("no-config-watch", _B, "PYCONNECTOR_NO_CONFIG_WATCH", "", "Do not reload when the config file changes."),
     ("no-autoupdate", _B, "NO_AUTOUPDATE", "", ""),
@@ -144,11 +147,11 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
 )
 #: Known to the reference; accepted, and said to have no effect.
 _UNUSED: dict[Kind, str] = {
-    _T: """origincert management-hostname service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
+    _T: """origincert service-op-ip local-ssh-port bucket-name region-name secret-id access-key-id
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
-        api-ca-key api-url name label proxy-dns-address""",
+        api-ca-key api-url name proxy-dns-address""",
     _B: """ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
-        use-reconnect-token stdin-control ui management-diagnostics""",
+        use-reconnect-token stdin-control ui""",
     _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
         proxy-dns-max-upstream-conns""",
     _D: """autoupdate-freq proxy-connection-timeout proxy-expect-continue-timeout ssh-idle-timeout ssh-max-timeout
@@ -168,8 +171,6 @@ _ENV_OF_UNUSED = {
     "api-ca-key": "TUNNEL_API_CA_KEY",
     "api-url": "TUNNEL_API_URL",
     "name": "TUNNEL_NAME",
-    "management-hostname": "TUNNEL_MANAGEMENT_HOSTNAME",
-    "management-diagnostics": "TUNNEL_MANAGEMENT_DIAGNOSTICS",
     "service-op-ip": "TUNNEL_SERVICE_OP_IP",
     "ssh-server": "TUNNEL_SSH_SERVER",
     "quic-disable-pmtu-discovery": "TUNNEL_DISABLE_QUIC_PMTU",
@@ -189,6 +190,8 @@ _MEANINGS = {
     "quic-connection-level-flow-control-limit": "Unread bytes that one connection may hold. [default: 31457280]",
     "quic-stream-level-flow-control-limit": "Unread bytes that one stream may hold. [default: 6291456]",
     "no-autoupdate": "Accepted: pyconnector never updates itself.",
+    "management-hostname": "none: no management service, so that nobody reads this connector's log from afar.",
+    "management-diagnostics": "Whether the management service shows the metrics. [default: true]",
     "features": "Further feature names to register with. Repeatable.",
 }
 #: Flags that set a key of originRequest where the config has no rules.

@@ -125,7 +125,7 @@ class _Loading(Settings):
         credentials = given or self._credentials()
         if credentials is not None and credentials.endpoint not in ("", edge.region or credentials.endpoint):
             self.add_problem("region", f"the tunnel is of the region {credentials.endpoint}; leave this out")
-        private = self.private()
+        private, management = self.private(), self.management()
         workers = self.workers(lifecycle.ha_connections)
         max_flows = self.positive("max-active-flows", 0, least=0) if "max-active-flows" in self.values else None
         if rules is None or credentials is None or any(not problem.warning for problem in self.problems):
@@ -141,6 +141,7 @@ class _Loading(Settings):
             log=log,
             remote=self.remote(),
             private=private,
+            management=management,
             tags=tags,
             features=self.values.get("features", ()),
             label=self.values.get("label", ""),

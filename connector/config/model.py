@@ -94,6 +94,16 @@ class RemoteConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementConfig:
+    """What may be looked at from afar, by token."""
+
+    enabled: bool = True
+    "Whether there is a management service at all."
+    diagnostics: bool = True
+    "Whether it shows the metrics."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateConfig:
     """How the private network is carried, beside `warp-routing`."""
 
@@ -116,6 +126,7 @@ class ConnectorConfig:
     log: LogConfig = LogConfig()
     remote: RemoteConfig = RemoteConfig()
     private: PrivateConfig = PrivateConfig()
+    management: ManagementConfig = ManagementConfig()
     tags: tuple[tuple[str, str], ...] = ()
     features: tuple[str, ...] = ()
     label: str = ""
@@ -145,5 +156,16 @@ class ConnectorConfig:
 
 def changed_connections(old: ConnectorConfig, new: ConnectorConfig) -> list[str]:
     """Return the names of what differs and cannot be changed while connections are up."""
-    names = ("credentials", "edge", "lifecycle", "tags", "metrics", "remote", "private", "workers")
+    names = (
+        "credentials",
+        "edge",
+        "lifecycle",
+        "tags",
+        "metrics",
+        "remote",
+        "private",
+        "management",
+        "label",
+        "workers",
+    )
     return [name for name in names if getattr(new, name) != getattr(old, name)]

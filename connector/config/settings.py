@@ -18,6 +18,7 @@ from pyconnector.connector.config.model import (
     EdgeConfig,
     LifecycleConfig,
     LogConfig,
+    ManagementConfig,
     PrivateConfig,
     RemoteConfig,
 )
@@ -25,6 +26,7 @@ from pyconnector.connector.config.problems import Path, Problem
 from pyconnector.connector.discovery.addresses import split_host_port
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.connector.workers.share import can_have_workers, cores
+from pyconnector.identity.management_token import HOSTNAME, HOSTNAMES
 from pyconnector.ingress.config.durations import format_duration
 from pyconnector.ingress.config.errors import closest
 from pyconnector.origins.dns.virtual import MAX_ADDRESSES, parse_address
@@ -41,6 +43,8 @@ _LEVELS_OF_OTHERS = {
 }  # fmt: skip
 #: Least flow control window, in bytes: a smaller one may not hold a registration, or makes every request wait.
 MIN_WINDOW = 65_536
+#: What `management-hostname` says where there is to be no management service.
+NO_MANAGEMENT = "none"
 #: The words that some flags take.
 CHOICES = {
     "protocol": ("auto", "quic", "http2", "h2mux"),
@@ -168,6 +172,17 @@ class Settings:
         """What becomes of pushed configurations."""
         return RemoteConfig(
             refuse=self.values.get("no-remote-config", False), keep_access=self.values.get("keep-local-access", False)
+        )
+
+    def management(self) -> ManagementConfig:
+        """What may be looked at from afar."""
+        hostname = self.values.get("management-hostname", HOSTNAME)
+        if hostname not in (*HOSTNAMES, NO_MANAGEMENT):
+            # Under another name nobody would have verified a token: the edge does that for these alone.
+            known = f"{HOSTNAME}, or {NO_MANAGEMENT} for no management service"
+            self.add_problem("management-hostname", f"can only be {known}")
+        return ManagementConfig(
+            enabled=hostname != NO_MANAGEMENT, diagnostics=self.values.get("management-diagnostics", True)
         )
 
     def private(self) -> PrivateConfig:

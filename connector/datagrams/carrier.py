@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from pyconnector.connector.datagrams.shared import SharedFlows
 from pyconnector.connector.datagrams.v2 import DatagramsV2
 from pyconnector.connector.datagrams.v3 import DatagramsV3, SessionsV3
-from pyconnector.connector.observe.log import Log
+from pyconnector.connector.observe.log import UDP, Log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class DatagramCarrier:
 
     def attach(self, index: int, connection: Connection) -> DatagramLink:
         """Return what serves the datagrams of a registered connection, to be closed with it."""
-        log = Log("datagrams", {"connIndex": index})
+        log = Log("datagrams", {"connIndex": index}, kind=UDP)
         if self.version == 3:
             return DatagramsV3(index, connection, self._sessions, icmp=self._router, log=log)
         return DatagramsV2(index, connection, self._shared, icmp=self._router, rpc_timeout=self._rpc_timeout, log=log)

@@ -38,6 +38,8 @@ CLOSE_TIMEOUT = 2.0
 REMOTE_CONFIG = "allow_remote_config"
 #: What every registration says this connector can do (wire.md 5.3), but for what nothing here implements.
 FEATURES = (REMOTE_CONFIG, "serialized_headers", "support_datagram_v2", "support_quic_eof")
+#: The feature of those whose log can be read from afar.
+MANAGEMENT = "management_logs"
 #: Feature names that the edge must no longer be told.
 WITHDRAWN_FEATURES = frozenset({"support_datagram_v3", "support_datagram_v3_1"})
 
@@ -296,8 +298,11 @@ class EdgeConnection:
         self._log.error("%s failed: %s", task.get_name(), error, exc_info=error)
 
 
-def features(asked_for: tuple[str, ...], *, post_quantum: bool, remote_config: bool = True) -> tuple[str, ...]:
+def features(
+    asked_for: tuple[str, ...], *, post_quantum: bool, remote_config: bool = True, management: bool = False
+) -> tuple[str, ...]:
     """Return the feature list of a registration: ours, those asked for, without repeats (wire.md 5.3)."""
-    names = (*FEATURES, *asked_for, *(("postquantum",) if post_quantum else ()))
+    ours = (*FEATURES, MANAGEMENT) if management else FEATURES
+    names = (*ours, *asked_for, *(("postquantum",) if post_quantum else ()))
     left_out = WITHDRAWN_FEATURES if remote_config else WITHDRAWN_FEATURES | {REMOTE_CONFIG}
     return tuple(dict.fromkeys(name for name in names if name not in left_out))

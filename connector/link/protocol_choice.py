@@ -15,7 +15,11 @@ from pyconnector.connector.link.session import HTTP2, QUIC
 from pyconnector.connector.observe.log import Log, fields
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyconnector.connector.config.model import EdgeConfig
     from pyconnector.connector.link.edge_connection import Ended, Plan
+    from pyconnector.transport.seam import Address
 
 #: Failures of one connection in succession after which it changes to HTTP/2, where QUIC had worked before: that may be
 #: the edge, or a moment. Where it never had, one is enough.
@@ -99,3 +103,11 @@ class ProtocolChoice:
         self._failures = dict.fromkeys(self._failures, 0)
         self._fallen.clear()
         self._quic_worked = True
+
+
+def protocol_to(addresses: Iterable[Address], edge: EdgeConfig) -> str:
+    """Return what `ProtocolChoice` is told: HTTP/2 alone where a proxy is in the way, for QUIC goes past none."""
+    if not any(edge.proxy_to(address) for address in addresses):
+        return edge.protocol
+    Log("protocol").info("The edge is reached through the proxy %s", edge.proxy)
+    return HTTP2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.quic.session import QuicSession
 from pyconnector.connector.link.session import HTTP2
-from pyconnector.connector.observe.log import Log
+from pyconnector.connector.observe.log import HTTP, Log
 from pyconnector.connector.requests.path import RequestPath
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.link.edge_connection import Plan
     from pyconnector.connector.link.http2.session import Http2Session
     from pyconnector.connector.link.session import Session
+    from pyconnector.connector.management.service import ManagementService
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.origins.base import Headers
@@ -43,6 +44,7 @@ class SessionFactory:
     dial_http2: Callable[[Plan], Awaitable[Http2Connection]]
     observer: Observer | None = None
     "Told of every request."
+    management: ManagementService | None = None
 
     async def connect(self, plan: Plan) -> Session:
         """Connect as `plan` says. Cancel leaves nothing open.
@@ -56,7 +58,7 @@ class SessionFactory:
 
     def quic_session(self, connection: Connection, index: int) -> QuicSession:
         """Return the session of a QUIC connection."""
-        log = Log("request", {"connIndex": index})
+        log = Log("request", {"connIndex": index}, kind=HTTP)
 
         async def serve_rpc(stream: Stream, leftover: bytes) -> None:
             # With its codecs only where an edge calls: few do.
@@ -80,7 +82,7 @@ class SessionFactory:
         # Loaded where it is used: its library takes a while, and QUIC does without.
         from pyconnector.connector.link.http2.session import Http2Session
 
-        log = Log("request", {"connIndex": index})
+        log = Log("request", {"connIndex": index}, kind=HTTP)
         return Http2Session(
             connection,
             self._path(index, log),
@@ -91,7 +93,7 @@ class SessionFactory:
         )
 
     def _path(self, index: int, log: Log) -> RequestPath:
-        return RequestPath(
+        path = RequestPath(
             orchestrator=self.orchestrator,
             counters=self.counters,
             added_headers=self.added_headers,
@@ -99,3 +101,5 @@ class SessionFactory:
             index=index,
             observer=self.observer,
         )
+        path.management = self.management
+        return path

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.observe.log_output import FileLines, StreamLines, make_folder
+from pyconnector.connector.observe.log_taps import TAPS
 
 if TYPE_CHECKING:
     from pyconnector.connector.config.model import LogConfig
@@ -31,6 +32,9 @@ MAX_VALUE_CHARS = 2048
 ROTATE_BYTES = 1024 * 1024
 ROTATE_KEPT = 5
 
+#: What lines are about, in the words of the reference: the connector itself, or what it carries.
+GENERAL, HTTP, TCP, UDP = KINDS = ("cloudflared", "http", "tcp", "udp")
+
 LEVELS = {
     "trace": logging.DEBUG, "debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING,
     "error": logging.ERROR, "fatal": logging.CRITICAL, "panic": logging.CRITICAL,
@@ -43,13 +47,31 @@ _COLOURS = {"DBG": "\x1b[33m", "INF": "\x1b[32m", "WRN": "\x1b[31m", "ERR": "\x1
 class Log(logging.LoggerAdapter[logging.Logger]):
     """A logger that adds its own fields to each line: `log.info("Registered", **fields(location="LHR"))`."""
 
-    def __init__(self, name: str, values: Mapping[str, object] | None = None) -> None:
+    def __init__(self, name: str, values: Mapping[str, object] | None = None, *, kind: str = GENERAL) -> None:
+        """`kind` is what its lines are about, for those who listen to the log from afar."""
         super().__init__(logging.getLogger(f"{ROOT}.{name}"), dict(values or {}))
+        self._kind = kind
 
     def bound(self, **values: object) -> Log:
         """Return a logger of the same name that adds `values` too."""
         name = self.logger.name.removeprefix(f"{ROOT}.")
-        return Log(name, {**(self.extra or {}), **values})
+        return Log(name, {**(self.extra or {}), **values}, kind=self._kind)
+
+    def of_kind(self, kind: str) -> Log:
+        """Return the same logger for lines about something else."""
+        return Log(self.logger.name.removeprefix(f"{ROOT}."), self.extra, kind=kind)
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Whether anybody wants lines of `level`: the log, or who listens to it from afar."""
+        return level >= TAPS.level or self.logger.isEnabledFor(level)
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a line. Never raises."""
+        if level >= TAPS.level:
+            values = {**(self.extra or {}), **(kwargs.get("extra") or {}).get("fields", {})}
+            TAPS.hand(level, str(msg) % args if args else str(msg), shown(values), self._kind)
+        if self.logger.isEnabledFor(level):
+            super().log(level, msg, *args, **kwargs)
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Merge this logger's fields with those of the call."""
@@ -119,7 +141,11 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
-    values: dict[str, object] = getattr(record, "fields", {})
+    return shown(getattr(record, "fields", {}))
+
+
+def shown(values: Mapping[str, object]) -> dict[str, object]:
+    """Return fields as they may be shown: secrets masked, long ones cut."""
     return {name: MASK if name.lower() in SECRET_FIELDS else _cut(value) for name, value in values.items()}
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.observe.log import Log, escape, fields
+from pyconnector.connector.observe.log import TCP, Log, escape, fields
 from pyconnector.connector.observe.observer import RequestRecord
 from pyconnector.connector.requests.guards import guards_of
 from pyconnector.connector.requests.observed import ObservedExchange
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.active.routes import Route, Routes
+    from pyconnector.connector.management.service import ManagementService
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.connector.requests.exchange import Exchange
@@ -67,7 +68,9 @@ class RequestPath:
         self._observer = observer
         self._now: Callable[[], float] | None = None
         self._unobserved = RequestRecord(index)  # where nobody looks: all requests write into the same
-        self._debug = log.isEnabledFor(logging.DEBUG)
+        self.management: ManagementService | None = None
+        "Answers under its own name, before any rule."
+        self._tcp_log = log.of_kind(TCP)
 
     def __repr__(self) -> str:
         return f"<RequestPath {self._index}>"
@@ -120,8 +123,7 @@ class RequestPath:
                 self._counters.request_errors += 1
                 self._log.warning("The origin broke off: %s", error, **fields(streamID=exchange.number))
             elif isinstance(error, TransportError):
-                if self._debug:
-                    self._log.debug("The visitor left: %s", error, **fields(streamID=exchange.number))
+                self._log.debug("The visitor left: %s", error, **fields(streamID=exchange.number))
             else:
                 raise
 
@@ -134,15 +136,19 @@ class RequestPath:
         try:
             request = exchange.request()
             request.headers += self._added_headers
-            route, guards = self._route(request) or await self._route_for(request)
-            record.rule, record.rule_index = route.rule, route.index
-            if request.body_length != 0:
-                exchange.read_for(route)
-            if self._debug:
-                self._log_request(request, route)
-            for guard in guards:
-                await guard.admit(request)
-            response = await route.origin.serve(request, exchange.body)
+            management = self.management
+            if management is not None and request.host == management.hostname:
+                response = await management.serve(request, exchange.body)
+            else:
+                route, guards = self._route(request) or await self._route_for(request)
+                record.rule, record.rule_index = route.rule, route.index
+                if request.body_length != 0:
+                    exchange.read_for(route)
+                if self._log.isEnabledFor(logging.DEBUG):
+                    self._log_request(request, route)
+                for guard in guards:
+                    await guard.admit(request)
+                response = await route.origin.serve(request, exchange.body)
         except ProtocolError as error:
             self._log.warning("Refused a request: %s", error)
             exchange.fail(str(error), 400)
@@ -234,7 +240,7 @@ class RequestPath:
         except OriginError as error:
             counters.request_errors += 1
             counters.connect_errors += 1
-            self._log.error("%s", error, **fields(destination=escape(request.destination)))
+            self._tcp_log.error("%s", error, **fields(destination=escape(request.destination)))
             exchange.fail(error.reason, error.status)
         else:
             counters.connect_latency_ms.observe((asyncio.get_running_loop().time() - started) * 1000)

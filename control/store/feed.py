@@ -16,9 +16,20 @@ from pyconnector.control.store.access.feed_kinds import ACCESS_KINDS
 from pyconnector.control.store.errors import StoreUnavailable
 from pyconnector.control.store.logs import logpush
 from pyconnector.control.store.logs.tables import LogpushJob
-from pyconnector.control.store.models import Change, DnsRecord, Feed, HostnameRoute, IpRoute, Tunnel, VirtualNetwork
+from pyconnector.control.store.models import (
+    Change,
+    DnsRecord,
+    Feed,
+    HostnameRoute,
+    IpRoute,
+    Setting,
+    Tunnel,
+    VirtualNetwork,
+)
 from pyconnector.control.store.objects import dns, hostname_routes, ip_routes, tunnels, virtual_networks
+from pyconnector.control.store.objects.first import MANAGEMENT_KEY
 from pyconnector.control.store.work import CHANNEL
+from pyconnector.identity.management_token import public_key
 
 if TYPE_CHECKING:
     from pyconnector.control.store.database import Database
@@ -96,6 +107,9 @@ class ChangeFeed:
                         key = row.name if kind == "name" else row.id
                         lines.append(json.dumps({"kind": kind, "id": str(key), "value": value(row)}))
                     await asyncio.sleep(0)
+            key = await session.get(Setting, MANAGEMENT_KEY)
+            if key is not None:  # it never changes, so no change ever tells of it
+                lines.append(json.dumps({"kind": MANAGEMENT_KEY, "id": "1", "value": public_key(key.value)}))
         return "\n".join(lines).encode("ascii")
 
     async def changes(self, after: int, wait: float) -> Changes | None:

@@ -16,6 +16,7 @@ from pyconnector.transport.errors import ConnectionClosed
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pyconnector.edge.connectors.management import OneConnector
     from pyconnector.edge.connectors.tunnels import Member, Tunnel
     from pyconnector.protocol.http.headers import RequestHead
     from pyconnector.protocol.streams.connect import ConnectionType
@@ -133,7 +134,7 @@ class Exchange(ABC):
 
 
 async def open_exchange(
-    tunnel: Tunnel | None,
+    tunnel: Tunnel | OneConnector | None,
     request: TunnelRequest,
     *,
     body: bytes = b"",

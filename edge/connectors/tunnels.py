@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.edge.connectors.hostnames import Hostnames
+from pyconnector.edge.connectors.management import Management
 from pyconnector.edge.settings import TunnelSettings, is_hostname
+from pyconnector.identity.management_token import HOSTNAMES
 from pyconnector.protocol.rpc.registration import Refusal
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
+    from pyconnector.edge.connectors.management import OneConnector
     from pyconnector.protocol.rpc.registration import Registration
 
 #: Connections of one tunnel: four each of 25 connectors, as on the real edge.
@@ -177,6 +181,7 @@ class Tunnels:
         "What tunnels of `put` have from then on."
         self.is_draining = False
         "Whether connectors that come are told to go to another edge."
+        self.management = Management(time.time, self.get)  # noqa: TID251 - tokens carry dates, not durations
         self.complete = True
         "Whether a tunnel that is not here is nowhere; not so while a control plane is away."
         for tunnel in settings:
@@ -255,8 +260,19 @@ class Tunnels:
         return tunnel if tunnel.check_secret(registration.tunnel_secret) else WRONG_SECRET
 
     def for_host(self, host: str) -> Tunnel | None:
-        """Return the tunnel that serves the lower-case `host` (no port): by name, by suffix, or whichever takes all."""
-        return self._hostnames.find(host) or self.for_addresses()
+        """Return the tunnel that serves the lower-case `host` (no port): by name, by suffix, or whichever takes all.
+
+        None serves the names under which connectors are managed: see `for_request`.
+        """
+        return None if host in HOSTNAMES else self._hostnames.find(host) or self.for_addresses()
+
+    def for_request(self, host: str, target: bytes) -> Tunnel | OneConnector | None:
+        """Return what serves a request for path and query `target` of `host`.
+
+        Raises:
+            Broken: it is to manage a connector, and its token is not accepted.
+        """
+        return self.management.tunnel(target) if host in HOSTNAMES else self.for_host(host)
 
     def for_addresses(self) -> Tunnel | None:
         """Return the tunnel for what no hostname decides: of those that take all, the first with connections."""

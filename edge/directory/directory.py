@@ -27,6 +27,7 @@ from pyconnector.edge.directory.values import (
     parse_entry,
 )
 from pyconnector.edge.settings import TunnelSettings
+from pyconnector.identity.management_token import ManagementKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -123,6 +124,8 @@ class Directory:
 
     def _put(self, kind: str, entry: Entry) -> None:
         match entry:
+            case ManagementKey():
+                self._tunnels.management.key = entry
             case TunnelEntry():
                 self._put_tunnel(entry)
             case NameEntry():
@@ -154,6 +157,8 @@ class Directory:
         if self.objects[kind].pop(key, None) is None:
             return
         match kind:
+            case "management_key":
+                self._tunnels.management.key = None
             case "tunnel":
                 tunnel = self._tunnels.remove(UUID(key))
                 if tunnel is not None:

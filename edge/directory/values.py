@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from pyconnector.edge.access.entries import ACCESS_KINDS, AccessEntry, parse_access
+from pyconnector.identity.management_token import ManagementKey
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: The kinds of objects, in the order in which a snapshot is taken over: what others refer to first, and what guards a
 #: name before the name.
 LOGPUSH = "logpush_job"
-KINDS = (*ACCESS_KINDS, LOGPUSH, "tunnel", "name", "virtual_network", "ip_route", "hostname_route")
+KINDS = (*ACCESS_KINDS, "management_key", LOGPUSH, "tunnel", "name", "virtual_network", "ip_route", "hostname_route")
 #: A request, not an object: close connections of a tunnel.
 CLEANUP = "cleanup"
 
@@ -80,7 +81,14 @@ class JobEntry:
 
 
 Entry: TypeAlias = (
-    AccessEntry | JobEntry | TunnelEntry | NameEntry | VirtualNetworkEntry | IpRouteEntry | HostnameRouteEntry
+    ManagementKey
+    | AccessEntry
+    | JobEntry
+    | TunnelEntry
+    | NameEntry
+    | VirtualNetworkEntry
+    | IpRouteEntry
+    | HostnameRouteEntry
 )
 
 
@@ -180,6 +188,8 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> Entry:
             if not object_id.isdigit() or type(value["enabled"]) is not bool:
                 raise ValueError
             return JobEntry(id=object_id, value=value)
+        case "management_key":
+            return ManagementKey(value)
         case "tunnel":
             configuration = value["configuration"]
             digest = bytes.fromhex(value["secret_sha256"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.audit.log import AuditLog
     from pyconnector.edge.audit.reported import Reported
     from pyconnector.edge.connectors.exchange import Exchange
+    from pyconnector.edge.connectors.management import OneConnector
     from pyconnector.edge.connectors.tunnels import Tunnel
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
 
@@ -108,7 +109,7 @@ class Watched:
             self._abort = abort
             self._running = self._watch.gate.begin(self.visit, self.verdict, self._revoked)
 
-    def opened(self, exchange: Exchange, tunnel: Tunnel | None, first: int) -> None:
+    def opened(self, exchange: Exchange, tunnel: Tunnel | OneConnector | None, first: int) -> None:
         """A connector has it, with the first so many bytes of its body."""
         if self._watch.audit is None:
             return

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         LogConfig,
         load_config,
     )
-    from pyconnector.connector.config.model import PrivateConfig, RemoteConfig
+    from pyconnector.connector.config.model import ManagementConfig, PrivateConfig, RemoteConfig
     from pyconnector.connector.config.problems import Problem
     from pyconnector.connector.observe.access_log import AccessLog
     from pyconnector.connector.observe.observer import Observer, RequestRecord
@@ -103,7 +103,7 @@ _HOMES = {
         "Unregistered",
     ),
     "connector.config": ("ConnectorConfig", "Credentials", "EdgeConfig", "LifecycleConfig", "LogConfig", "load_config"),
-    "connector.config.model": ("PrivateConfig", "RemoteConfig"),
+    "connector.config.model": ("ManagementConfig", "PrivateConfig", "RemoteConfig"),
     "connector.config.problems": ("Problem",),
     "connector.observe.access_log": ("AccessLog",),
     "connector.observe.observer": ("Observer", "RequestRecord"),
@@ -183,6 +183,7 @@ __all__ = [
     "LifecycleConfig",
     "LocalEdge",
     "LogConfig",
+    "ManagementConfig",
     "Match",
     "NetworkRule",
     "NoProxy",

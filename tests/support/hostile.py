@@ -39,7 +39,7 @@ class Hostility:
 
     def connections(self) -> list[Connection]:
         """Both ends of the QUIC connection."""
-        return [self.edge.connection, *self.connector._edge_connections().values()]
+        return [self.edge.connection, *self.connector.edge_connections().values()]
 
     @property
     def received(self) -> bytes:

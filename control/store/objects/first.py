@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ACCOUNT = "account_id"
 _ZONE = "zone_id"
-_KEY = "management_key"
+MANAGEMENT_KEY = "management_key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ async def _made(work: Work, zone_name: str, account_name: str) -> Installation:
     work.actor = Actor(account_id=account.id)
     zone = Zone(id=uuid.uuid4().hex, account_id=account.id, name=zone_name, created_at=work.now)
     key = _new_key()
-    session.add_all([zone, Setting(name=_ZONE, value=zone.id), Setting(name=_KEY, value=key)])
+    session.add_all([zone, Setting(name=_ZONE, value=zone.id), Setting(name=MANAGEMENT_KEY, value=key)])
     network = VirtualNetwork(
         id=str(uuid.uuid4()), account_id=account.id, name=virtual_networks.FIRST, comment="", is_default=True,
         created_at=work.now, deleted_at=None,
@@ -92,7 +92,7 @@ async def _made(work: Work, zone_name: str, account_name: str) -> Installation:
 
 async def _found(work: Work, account_id: str, zone_name: str) -> Installation:
     session = work.session
-    key = await session.get_one(Setting, _KEY)
+    key = await session.get_one(Setting, MANAGEMENT_KEY)
     zone = (await session.execute(select(Zone).where(Zone.name == zone_name))).scalar_one_or_none()
     if zone is None:
         zone = Zone(id=uuid.uuid4().hex, account_id=account_id, name=zone_name, created_at=work.now)

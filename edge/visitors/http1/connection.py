@@ -327,7 +327,7 @@ class VisitorConnection(asyncio.Protocol):
             first = body.take(self._reader.leftover)
         self._unread = body is not None and not body.finished
         headers = self._identity.add_to(request.headers, ray) if self._server.settings.identity else request.headers
-        tunnel = self._server.tunnels.for_host(host_name(request.host))
+        tunnel = self._server.tunnels.for_request(host_name(request.host), request.target)
         exchange = await open_exchange(
             tunnel, tunnel_request(request, headers), body=first, finish=not (request.websocket or self._unread)
         )

@@ -197,7 +197,7 @@ class VisitorStream:
         """Open a stream for the request, and let its body flow."""
         headers = identity.add_to(request.headers, self._ray) if self._server.settings.identity else request.headers
         first, finish = self.upload.take_opening()
-        tunnel = self._server.tunnels.for_host(host_name(request.host))
+        tunnel = self._server.tunnels.for_request(host_name(request.host), request.target)
         exchange = await open_exchange(tunnel, tunnel_request(request, headers), body=first, finish=finish)
         if self._watched is not None:
             self._watched.opened(exchange, tunnel, len(first))

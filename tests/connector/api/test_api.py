@@ -176,14 +176,14 @@ def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
     async def scenario(edge: LocalEdge) -> None:
         async with Connector(config(edge)) as connector:
             await connector.wait_ready()
-            port = connector._edge_connections()[0].local_address[1]
+            port = connector.edge_connections()[0].local_address[1]
             for connection in edge.connectors.all():
                 connection.transport.close(reason="killed by the test")
             async with asyncio.timeout(10):
                 while connector.tracker.connected:
                     await connector.tracker.wait_change()
             await connector.wait_ready()
-            assert connector._edge_connections()[0].local_address[1] == port
+            assert connector.edge_connections()[0].local_address[1] == port
             assert await get(edge) == 418
 
     run(scenario)

@@ -180,7 +180,7 @@ def test_downloads_over_a_lossy_path_end_up_on_aioquic(monkeypatch: pytest.Monke
                 relay.set(Faults(loss=0.03, delay=0.01, seed=3))
 
                 def engines() -> set[str]:
-                    found = house.connector._edge_connections().values()
+                    found = house.connector.edge_connections().values()
                     return {connection.statistics().engine for connection in found}
 
                 assert engines() == {"qh3"}
