@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.packet_builder import QuicSentPacket
     from aioquic.quic.rangeset import RangeSet
+    from aioquic.quic.recovery import QuicPacketSpace
 
     from pyconnector.transport.congestion.bbr_state_machine import Uniform
 
@@ -66,6 +67,20 @@ class BbrCongestionControl(QuicCongestionControl):
             self._packets_have_grown(size)
         self._on_sent(packet.packet_number, size, packet.sent_time or 0.0)
         self.pacer.on_sent(size)
+
+    def on_packets_sent(self, packets: Iterable[QuicSentPacket], now: float) -> None:
+        """Count packets into flight that left in one go."""
+        sampler, total = self._sampler, 0
+        for packet in packets:
+            size = packet.sent_bytes
+            if size > self.largest_packet:
+                self._packets_have_grown(size)
+            if sampler.inflight:
+                sampler.on_sent(packet.packet_number, size, now)
+            else:
+                self._on_sent(packet.packet_number, size, now)
+            total += size
+        self.pacer.on_sent(total)
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
         """Forget packets that are neither acknowledged nor lost."""
@@ -173,6 +188,21 @@ class BbrRecovery(QuickAcks):
         cc.pacer.begin(is_idle=not in_flight)
         room = cc.congestion_window - in_flight
         return in_flight + room - room % cc.largest_packet if room > 0 else in_flight
+
+    def on_packets_sent(self, packets: Iterable[QuicSentPacket], *, space: QuicPacketSpace, now: float) -> None:
+        """See `QuickAcks.on_packets_sent`."""
+        sent, flying = space.sent_packets, []
+        for packet in packets:
+            packet.sent_time = now
+            sent[packet.packet_number] = packet
+            if packet.is_ack_eliciting:
+                space.ack_eliciting_in_flight += 1
+            if packet.in_flight:
+                flying.append(packet)
+        if flying:
+            if any(packet.is_ack_eliciting for packet in flying):
+                self._time_of_last_sent_ack_eliciting_packet = now
+            self._bbr_cc.on_packets_sent(flying, now)
 
     def on_ack_received(self, *, ack_rangeset: RangeSet, **context: Any) -> None:
         """Pass an ACK frame on, and look for packets in it that had been taken for lost."""

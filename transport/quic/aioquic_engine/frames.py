@@ -6,6 +6,7 @@ are served in turn, and credit is granted as data is consumed. `sending.py` buil
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from pyconnector.transport.quic.flow.patient_credit import PatientCredit
 from pyconnector.transport.quic.flow.receive_window import Allowance, ReceiveWindow
 
 if TYPE_CHECKING:
+    from pyconnector.transport.quic.aioquic_engine.packets import OneRttBuilder
     from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
     from pyconnector.transport.quic.aioquic_engine.stream import AioquicStream
     from pyconnector.transport.settings import QuicSettings
@@ -43,6 +45,10 @@ FRESH_RUN = 64 * 1024
 #: Room in a packet that no frame with data of a stream fits into.
 FRAME_OVERHEAD = 4
 _TAG = 16
+# A stream frame in which all numbers have their widest form: type, stream, offset, length.
+_MIDDLE = struct.Struct(">BLQH")
+#: Bytes that such a frame has beside its data, and the first stream whose number does not fit.
+MIDDLE_OVERHEAD, MIDDLES_UNTIL = _MIDDLE.size, 1 << 30
 # Stream frames with a length, without and with an offset (RFC 9000 19.8).
 _STREAM = int(QuicFrameType.STREAM_BASE) | 2
 _STREAM_AT_OFFSET = _STREAM | 4
@@ -238,6 +244,34 @@ class StreamCore(QuicConnection):
                     continue
             queue.popleft()
             stream.is_active = False
+
+    def _write_middles(self, builder: OneRttBuilder, now: float) -> None:
+        """Fill whole packets, each with the middle of what a stream has much of, as far as windows and pace allow.
+
+        This is `_write_streams` for what downloads consist of, without the questions whose answers are known.
+        """
+        active, pacer, size = self._active, self._loss.pacer, builder.full_packet - MIDDLE_OVERHEAD
+        while active and not self._fresh and builder.has_full_packet and pacer.next_send_time(now=now) is None:
+            stream = active[0]
+            offset, stream_id = stream.queue.offset, stream.stream_id
+            if (
+                size > stream.remote_limit - offset
+                or size > self._remote_max_data - self._remote_max_data_used - self._reserve
+                or stream.reset_pending
+                or stream.stop_pending
+                or stream_id >= MIDDLES_UNTIL
+                or (frame := stream.queue.next_middle(size)) is None
+            ):
+                return
+            head = _MIDDLE.pack(_STREAM_AT_OFFSET, stream_id | 0x8000_0000, offset | 0xC000 << 48, size | 0x4000)
+            builder.add_packet(head + frame[1], stream.on_frame_delivery, frame)
+            pacer.update_after_send(now=now)
+            self._remote_max_data_used += size
+            self.unsent -= size
+            self.departed += size
+            self._fresh_run = 0
+            if len(active) > 1:
+                active.rotate(-1)
 
     def _write_frame(self, builder: QuicPacketBuilder, stream: AioquicStream, room: int) -> bool | None:
         """True: the stream has more; False: it has not, or may not; None: the packet is full."""

@@ -49,7 +49,7 @@ def _names(text: str) -> frozenset[str]:
 #: By class, as a dotted path.
 NAMES: dict[str, frozenset[str]] = {
     "aioquic._crypto.AEAD": _names("_aead _iv"),
-    "aioquic._crypto.HeaderProtection": _names("_mask"),
+    "aioquic._crypto.HeaderProtection": _names("_encryptor _is_chacha20 _mask"),
     "aioquic.quic.connection.QuicConnection": _names(
         """
         _QuicConnection__frame_handlers _ack_delay _ack_eliciting_sent_since_receipt _close_at _close_event
@@ -70,7 +70,7 @@ NAMES: dict[str, frozenset[str]] = {
         """
     ),
     "aioquic.quic.crypto.CryptoPair": _names("_update_key _update_key_requested"),
-    "aioquic.quic.packet_builder.QuicPacketBuilder": _names("_buffer _datagrams _end_packet _flight_capacity _packets"),
+    "aioquic.quic.packet_builder.QuicPacketBuilder": _names("_buffer _end_packet _flight_capacity _packets"),
     "aioquic.quic.recovery.QuicPacketPacer": _names("_max_datagram_size"),
     "aioquic.quic.recovery.QuicPacketRecovery": _names(
         """
@@ -128,12 +128,26 @@ def follow_key_update(crypto: CryptoPair) -> None:
         crypto._update_key("local_update")
 
 
-def sealing(crypto: CryptoContext) -> tuple[Callable[[bytes, bytes, bytes], bytes], int, Callable[[bytes], bytes]]:
-    """Return what seals a packet: encryption of (nonce, data, header), the nonce's base, the mask of a sample."""
+def sealing(
+    crypto: CryptoContext,
+) -> tuple[Callable[[bytes, bytes, bytes], bytes], int, Callable[[list[bytes]], bytes]]:
+    """Return what seals packets: encryption of (nonce, data, header), the nonce's base, the masks of samples.
+
+    Masks come joined, each in `SAMPLE` bytes of its own.
+    """
     aead, protection = crypto.aead, crypto.hp
     assert aead is not None
     assert protection is not None
-    return aead._aead.encrypt, aead._iv, protection._mask
+    mask, update = protection._mask, protection._encryptor.update
+
+    def each(samples: list[bytes]) -> bytes:
+        return b"".join(mask(sample).ljust(SAMPLE) for sample in samples)
+
+    def together(samples: list[bytes]) -> bytes:
+        return update(b"".join(samples))
+
+    # With AES a mask is the sample's block encrypted (RFC 9001 5.4.3), so that one call does for many.
+    return aead._aead.encrypt, aead._iv, each if protection._is_chacha20 else together
 
 
 class BadPacket(Exception):

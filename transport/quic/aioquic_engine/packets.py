@@ -33,16 +33,28 @@ _FIRST_BYTE = 0x40 | (_PN_SIZE - 1)
 class SentPacket(QuicSentPacket):
     """aioquic's record of a packet in flight, made without its dataclass's cost."""
 
+    epoch = Epoch.ONE_RTT
+    is_crypto_packet = False
+    packet_type = QuicPacketType.ONE_RTT
+    sent_time = None
+    sent_bytes = 0
+
     def __init__(self, packet_number: int) -> None:
-        self.epoch = Epoch.ONE_RTT
+        self.packet_number = packet_number
         self.in_flight = False
         self.is_ack_eliciting = False
-        self.is_crypto_packet = False
-        self.packet_number = packet_number
-        self.packet_type = QuicPacketType.ONE_RTT
-        self.sent_time = None
-        self.sent_bytes = 0
         self.delivery_handlers = []
+
+
+class DataPacket(SentPacket):
+    """A record of a packet of one frame with data."""
+
+    in_flight = True
+    is_ack_eliciting = True
+
+    def __init__(self, packet_number: int, handler: Any, handler_args: Sequence[Any]) -> None:
+        self.packet_number = packet_number
+        self.delivery_handlers = [(handler, handler_args)]
 
 
 class OneRttBuilder(QuicPacketBuilder):
@@ -75,9 +87,9 @@ class OneRttBuilder(QuicPacketBuilder):
         self._flight_left = flight
         if crypto.send.aead is not self._key:
             self._key = crypto.send.aead
-            self._encrypt, self._iv, self._mask = sealing(crypto.send)
+            self._encrypt, self._iv, self._masks = sealing(crypto.send)
         self._current = None
-        self._datagrams = []
+        self._sealed: list[bytes] = []  # behind headers that are protected all together in the end
         self._packets = []
 
     @property
@@ -130,6 +142,22 @@ class OneRttBuilder(QuicPacketBuilder):
             packet.delivery_handlers.append((handler, handler_args))
         return buffer
 
+    @property
+    def full_packet(self) -> int:
+        """Bytes of frames that a packet of full size holds."""
+        return self._max_datagram_size - self._overhead
+
+    @property
+    def has_full_packet(self) -> bool:
+        """Whether the congestion window has room for a packet of full size."""
+        return self._flight_left >= self._max_datagram_size
+
+    def add_packet(self, frame: bytes, handler: Any, handler_args: Sequence[Any]) -> None:
+        """Add a packet of one frame in flight, which fits into it (see `full_packet`)."""
+        if self._current is not None:
+            self._end_packet()
+        self._seal(DataPacket(self._pn, handler, handler_args), frame)
+
     def write_probe(self, handler: Any, handler_args: Sequence[Any]) -> None:
         """Fill the packet with PING and PADDING, whatever the congestion window says: it probes the path's MTU."""
         packet = self._current
@@ -144,7 +172,17 @@ class OneRttBuilder(QuicPacketBuilder):
         """Return the datagrams and the records of their packets."""
         if self._current is not None:
             self._end_packet()
-        return self._datagrams, self._packets
+        packets, sealed = self._packets, self._sealed
+        if not packets:
+            return [], packets
+        masks = self._masks([each[4 - _PN_SIZE : 4 - _PN_SIZE + SAMPLE] for each in sealed])
+        first, cid, number = self._first_byte, self._cid, packets[0].packet_number
+        datagrams = []
+        for at, each in zip(range(0, len(masks), SAMPLE), sealed, strict=True):
+            hidden = (number & 0xFFFF) ^ (masks[at + 1] << 8 | masks[at + 2])
+            datagrams.append(b"%c%b%b%b" % (first ^ (masks[at] & 0x1F), cid, hidden.to_bytes(_PN_SIZE), each))
+            number += 1
+        return datagrams, packets
 
     def _end_packet(self) -> None:
         packet, buffer = self._current, self._buffer
@@ -157,19 +195,15 @@ class OneRttBuilder(QuicPacketBuilder):
             buffer.push_bytes(bytes(4 - _PN_SIZE - size))
             size = 4 - _PN_SIZE
             packet.in_flight = True
-        number = self._pn & 0xFFFF
-        first, cid = self._first_byte, self._cid
-        sealed = self._encrypt(
-            (self._iv ^ self._pn).to_bytes(12),
-            buffer.data_slice(0, size),
-            b"%c%b%b" % (first, cid, number.to_bytes(_PN_SIZE)),
-        )
-        mask = self._mask(sealed[4 - _PN_SIZE : 4 - _PN_SIZE + SAMPLE])
-        number ^= mask[1] << 8 | mask[2]
-        datagram = b"%c%b%b%b" % (first ^ (mask[0] & 0x1F), cid, number.to_bytes(_PN_SIZE), sealed)
-        packet.sent_bytes = len(datagram)
+        self._seal(packet, buffer.data_slice(0, size))
+
+    def _seal(self, packet: SentPacket, frames: bytes) -> None:
+        number = self._pn
+        header = b"%c%b%b" % (self._first_byte, self._cid, (number & 0xFFFF).to_bytes(_PN_SIZE))
+        sealed = self._encrypt((self._iv ^ number).to_bytes(12), frames, header)
+        packet.sent_bytes = size = len(header) + len(sealed)
         if packet.in_flight:
-            self._flight_left -= len(datagram)
-        self._datagrams.append(datagram)
+            self._flight_left -= size
+        self._sealed.append(sealed)
         self._packets.append(packet)
-        self._pn += 1
+        self._pn = number + 1

@@ -97,6 +97,11 @@ class QuickAcks(QuicPacketRecovery):
         return self._cc.congestion_window
 
     @property
+    def pacer(self) -> QuicPacketPacer:
+        """Pacing, for those who ask it for many packets."""
+        return self._pacer
+
+    @property
     def probe_count(self) -> int:
         """How many probe timeouts passed without an answer."""
         return self._pto_count
@@ -119,6 +124,12 @@ class QuickAcks(QuicPacketRecovery):
         """Return None if pacing lets a packet leave now, else the time at which one may."""
         return self._pacer.next_send_time(now=now)
 
+    def on_packets_sent(self, packets: Iterable[QuicSentPacket], *, space: QuicPacketSpace, now: float) -> None:
+        """Count what left in one go, once the handshake is confirmed."""
+        for packet in packets:
+            packet.sent_time = now
+            self.on_packet_sent(packet=packet, space=space)
+
     def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
         """Take in one ACK frame (RFC 9002 A.7)."""
         largest = ack_rangeset[-1].stop - 1
@@ -127,16 +138,16 @@ class QuickAcks(QuicPacketRecovery):
         if not acked:
             return
         is_ack_eliciting = False
-        on_packet_acked = self._cc.on_packet_acked
+        on_packet_acked, is_acked, sent = self._cc.on_packet_acked, QuicDeliveryState.ACKED, space.sent_packets
         for packet in acked:
-            del space.sent_packets[packet.packet_number]
+            del sent[packet.packet_number]
             if packet.is_ack_eliciting:
                 is_ack_eliciting = True
                 space.ack_eliciting_in_flight -= 1
             if packet.in_flight:
                 on_packet_acked(packet=packet, now=now)
             for handler, args in packet.delivery_handlers:
-                handler(QuicDeliveryState.ACKED, *args)
+                handler(is_acked, *args)
         newest = acked[-1]
         if newest.packet_number == largest and is_ack_eliciting and newest.sent_time is not None:
             self._sample_round_trip(now - newest.sent_time, min(ack_delay, self.max_ack_delay), now)

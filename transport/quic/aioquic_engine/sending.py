@@ -90,14 +90,11 @@ class SendingCore(StreamCore):
         if not datagrams:
             return []
         self._packet_number = builder.packet_number
-        space = self._numbers
-        for packet in packets:
-            packet.sent_time = now
-            loss.on_packet_sent(packet=packet, space=space)
-            if packet.is_ack_eliciting and not self._ack_eliciting_sent_since_receipt:
-                # Restarts the idle timer once (RFC 9000 10.1).
-                self._close_at = now + self._idle_timeout()
-                self._ack_eliciting_sent_since_receipt = True
+        loss.on_packets_sent(packets, space=self._numbers, now=now)
+        if not self._ack_eliciting_sent_since_receipt and any(packet.is_ack_eliciting for packet in packets):
+            # Restarts the idle timer once (RFC 9000 10.1).
+            self._close_at = now + self._idle_timeout()
+            self._ack_eliciting_sent_since_receipt = True
         return [(datagram, path.addr) for datagram in datagrams]
 
     def get_timer(self) -> float | None:
@@ -154,6 +151,9 @@ class SendingCore(StreamCore):
             if not crypto.send.is_valid():
                 return
         while True:
+            if self._active and space.ack_at is None and isinstance(builder, OneRttBuilder):
+                if not self._has_more_than_streams(network_path):
+                    self._write_middles(builder, now)
             is_ack_due = space.ack_at is not None and space.ack_at <= now
             if not is_ack_due:
                 self._pacing_at = self._loss.next_send_time(now)
@@ -184,13 +184,11 @@ class SendingCore(StreamCore):
             self._write_streams(builder)
 
     def _has_frames(self, path: QuicNetworkPath) -> bool:
+        return bool(self._active or self._fresh or self._has_more_than_streams(path))
+
+    def _has_more_than_streams(self, path: QuicNetworkPath) -> bool:
         return bool(
-            self._active
-            or self._fresh
-            or self._connection_credit_owed
-            or self._credit_owed
-            or self._datagrams_pending
-            or self._has_rare_work(path)
+            self._connection_credit_owed or self._credit_owed or self._datagrams_pending or self._has_rare_work(path)
         )
 
     def _has_rare_work(self, path: QuicNetworkPath) -> bool:

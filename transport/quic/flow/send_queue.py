@@ -88,6 +88,17 @@ class SendQueue:
             self._finish_sent = True
         return offset, data, ends
 
+    def next_middle(self, size: int) -> Frame | None:
+        """Return `size` new bytes as a frame; None at the beginning and near the end, or where something was lost."""
+        offset = self.offset
+        if self.unsent <= size or not offset or self._lost:
+            return None
+        data = self._take(size)
+        self.offset = offset + size
+        self.unsent -= size
+        self._in_flight += 1
+        return offset, data, False
+
     def acknowledged(self) -> bool:
         """One frame arrived; True where that was the last of all."""
         self._in_flight -= 1
