@@ -181,6 +181,60 @@ def test_many_short_messages_do_not_starve_a_long_one() -> None:
     run(scenario())
 
 
+class _WholePackets:
+    """Takes as many whole packets as the window has room for, and remembers whose they were."""
+
+    full_packet = 1200
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self.packets: list[int] = []
+
+    @property
+    def has_full_packet(self) -> bool:
+        return len(self.packets) < self._window
+
+    def add_packet(self, frame: bytes, handler: Any, _frame: Any) -> None:
+        assert len(frame) == self.full_packet
+        self.packets.append(handler.__self__.stream_id)
+
+
+class _Pace:
+    """Lets so many packets leave."""
+
+    def __init__(self, packets: int) -> None:
+        self._left = packets
+
+    def next_send_time(self, now: float) -> float | None:
+        return None if self._left else now + 1
+
+    def update_after_send(self, now: float) -> None:
+        self._left -= 1
+
+
+@pytest.mark.parametrize(("window", "pace"), [(7, 100), (100, 7)], ids=["window", "pace"])
+def test_long_streams_take_turns_until_window_or_pace_end(
+    window: int, pace: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuickAcks, "pacer", _Pace(pace))
+
+    async def scenario() -> None:
+        async with aioquic_pair() as (client, server):
+            streams: list[Any] = [(await open_both(client, server))[0] for _ in range(3)]
+            for stream in streams:
+                stream.queue.write(bytes(MIB), False)
+            client.core._active.extend(streams)
+            client.core.unsent = 3 * MIB
+            builder = _WholePackets(window)
+            client.core._write_middles(builder, 0.0)  # type: ignore[arg-type]
+            first, second, third = (each.stream_id for each in streams)
+            assert builder.packets == [first, second, third, first, second, third, first]
+            assert client.core.unsent == sum(each.queue.unsent for each in streams)
+            client.close()
+
+    run(scenario())
+
+
 def test_the_sum_of_what_waits_is_kept_through_resets_and_stops() -> None:
     settings = QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)
 

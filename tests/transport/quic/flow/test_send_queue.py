@@ -75,6 +75,21 @@ def test_a_lost_first_frame_is_not_split_into_a_tiny_one() -> None:
     assert queue.acknowledged()
 
 
+def test_middles_come_neither_first_nor_last_nor_before_what_was_lost() -> None:
+    queue = SendQueue()
+    queue.write(bytes(range(100)) * 10, True)
+    assert queue.next_middle(300) is None
+    first = queue.next_frame(300, PLENTY)
+    assert first is not None
+    assert queue.next_middle(300) == (300, bytes(range(100)) * 3, False)
+    queue.lost(first)
+    assert queue.next_middle(300) is None
+    assert queue.next_frame(300, PLENTY) == first
+    assert queue.next_middle(300) is not None
+    assert queue.next_middle(100) is None, "the end belongs to the last frame"
+    assert queue.next_frame(300, PLENTY) == (900, bytes(range(100)), True)
+
+
 def test_a_cleared_queue_has_nothing_to_send() -> None:
     queue = SendQueue()
     queue.write(bytes(1000), True)
