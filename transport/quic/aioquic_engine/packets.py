@@ -36,7 +36,7 @@ class SentPacket(QuicSentPacket):
     epoch = Epoch.ONE_RTT
     is_crypto_packet = False
     packet_type = QuicPacketType.ONE_RTT
-    sent_time = None
+    sent_time: float | None = None
     sent_bytes = 0
 
     def __init__(self, packet_number: int) -> None:
