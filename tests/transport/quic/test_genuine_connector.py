@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import importlib.util
 import json
 import os
 import uuid
@@ -13,14 +14,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.quic import half_open
 from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
+from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import Server, credentials, serve
 from tests.transport.conformance import PATIENCE, run
+from tests.transport.qh3_pair import Server as AnyServer
+from tests.transport.qh3_pair import serve as serve_any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+ENGINES = ["aioquic", *(["qh3"] if importlib.util.find_spec("qh3") else [])]
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 
 pytestmark = [
@@ -30,7 +36,7 @@ pytestmark = [
 
 
 @contextlib.asynccontextmanager
-async def genuine_connector(server: Server, directory: Path, *options: str) -> AsyncIterator[None]:
+async def genuine_connector(server: Server | AnyServer, directory: Path, *options: str) -> AsyncIterator[None]:
     """Run one against `server`, with credentials that nobody issued."""
     tunnel_id = str(uuid.uuid4())
     secret = base64.b64encode(bytes(32)).decode()
@@ -75,5 +81,19 @@ def test_it_connects_registers_and_answers_streams(tmp_path: Path, options: tupl
             with pytest.raises(StreamReset):
                 await asyncio.wait_for(data.receive(), PATIENCE)
             assert connection.core.mtu.size >= 1232
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_shows_its_address_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str) -> None:
+    monkeypatch.setattr(half_open, "RETRY_ABOVE", 0)
+
+    async def scenario() -> None:
+        async with serve_any(QuicSettings(engine=engine)) as server:
+            async with genuine_connector(server, tmp_path):
+                connection = await server.next()
+                control = await asyncio.wait_for(connection.accept_stream(), PATIENCE)
+                assert await asyncio.wait_for(control.receive(), PATIENCE)
 
     run(scenario())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aioquic.quic.packet import (
     QuicPacketType,
     QuicProtocolVersion,
+    encode_quic_retry,
     encode_quic_version_negotiation,
     pull_quic_header,
 )
@@ -17,6 +19,7 @@ from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection, Core
 from pyconnector.transport.quic.aioquic_engine.internals import Buffer
 from pyconnector.transport.quic.failures import address_text
+from pyconnector.transport.quic.half_open import Admitted, HalfOpen, Retry
 from pyconnector.transport.seam import Listener
 from pyconnector.transport.udp.batched import UdpEndpoint
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from pyconnector.transport.settings import QuicSettings
     from pyconnector.transport.udp.batched import Datagram
 
-#: Connections whose handshake is under way, at some 100 KB each; first packets beyond are not answered.
+#: Connections whose handshake is under way, at some 100 KB each (see `half_open`).
 HALF_OPEN_LIMIT = 256
 #: First packets are padded to this at least (RFC 9000 14.1).
 SMALLEST_INITIAL = 1200
@@ -53,7 +56,10 @@ class AioquicListener(Listener):
         self._endpoint: UdpEndpoint | None = None
         self._by_id: dict[bytes, AioquicConnection] = {}
         self._ids: dict[AioquicConnection, set[bytes]] = {}
-        self._half_open: dict[AioquicConnection, asyncio.TimerHandle] = {}
+        self._half_open: HalfOpen[AioquicConnection] = HalfOpen(
+            HALF_OPEN_LIMIT, now=self._loop.time, random=os.urandom, abandon=AioquicConnection.close
+        )
+        self._timers: dict[AioquicConnection, asyncio.TimerHandle] = {}
         self._farewells: dict[bytes, list[bytes]] = {}  # as often as they will be repeated
         self._farewell_timers: set[asyncio.TimerHandle] = set()
 
@@ -129,15 +135,26 @@ class AioquicListener(Listener):
             answer = encode_quic_version_negotiation(header.destination_cid, header.source_cid, versions)
             self._endpoint.send([(answer, address)])
             return None
-        if header.packet_type is not QuicPacketType.INITIAL or len(self._half_open) >= HALF_OPEN_LIMIT:
+        if header.packet_type is not QuicPacketType.INITIAL:
             return None
-        return self._make_connection(header.destination_cid, address, self._endpoint)
+        verdict = self._half_open.judge(address, header.destination_cid, header.token)
+        if isinstance(verdict, Retry):
+            answer = encode_quic_retry(
+                header.version, verdict.source, header.source_cid, header.destination_cid, verdict.token
+            )
+            self._endpoint.send([(answer, address)])
+        if not isinstance(verdict, Admitted):
+            return None
+        return self._make_connection(header.destination_cid, verdict, address, self._endpoint)
 
-    def _make_connection(self, first_id: bytes, address: Address, endpoint: UdpEndpoint) -> AioquicConnection:
+    def _make_connection(
+        self, first_id: bytes, admitted: Admitted, address: Address, endpoint: UdpEndpoint
+    ) -> AioquicConnection:
         core = Core(
             configuration=self._configuration,
             settings=self._settings,
-            original_destination_connection_id=first_id,
+            original_destination_connection_id=admitted.original_destination,
+            retry_source_connection_id=admitted.retry_source,
         )
         ids = {first_id, core.host_cid}
         connection = AioquicConnection(
@@ -152,7 +169,8 @@ class AioquicListener(Listener):
         for connection_id in ids:
             self._by_id[connection_id] = connection
         self._ids[connection] = ids
-        self._half_open[connection] = self._loop.call_later(self._settings.handshake_timeout, connection.close)
+        self._half_open.began(connection, address)
+        self._timers[connection] = self._loop.call_later(self._settings.handshake_timeout, connection.close)
         connection.established.add_done_callback(partial(self._established, connection))
         return connection
 
@@ -168,7 +186,8 @@ class AioquicListener(Listener):
             self._by_id.pop(connection_id, None)
 
     def _established(self, connection: AioquicConnection, outcome: asyncio.Future[bool]) -> None:
-        timer = self._half_open.pop(connection, None)
+        self._half_open.ended(connection)
+        timer = self._timers.pop(connection, None)
         if timer is not None:
             timer.cancel()
         if outcome.result() and connection.closed is None:

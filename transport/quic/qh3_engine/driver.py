@@ -54,6 +54,9 @@ TIMER_STEP = 0.001
 OUTGOING_DATAGRAMS = 256
 #: Bytes of a packet around a DATAGRAM's data: header, frame, authentication tag.
 DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
+#: What the core says where a server may send so little more to an address that has not shown itself (RFC 9000 8.1) that
+#: no packet fits: what is left waits for the client's next packet.
+CRAMPED = "packet builder capacity exhausted"
 #: Bytes of a reason that the peer is told: more may not fit a packet with the rest.
 REASON_LIMIT = 512
 #: Bytes of a packet: the core sends nothing of streams where congestion control allows less.
@@ -189,8 +192,11 @@ class Qh3Driver(BufferedConnection):
             try:
                 more = self._send_batch(now)
             except (ValueError, RuntimeError) as exc:
-                more = self.closed is None  # once more, so that the peer is told
-                self.fail(f"the QUIC core failed: {exc}")
+                if str(exc) == CRAMPED and not self.quic.is_established:
+                    more = False
+                else:
+                    more = self.closed is None  # once more, so that the peer is told
+                    self.fail(f"the QUIC core failed: {exc}")
         self._look_what_is_left(now, cut_short=more)
         self._arm(now)
         if self.draining:
@@ -259,7 +265,8 @@ class Qh3Driver(BufferedConnection):
         One that fires too early costs less than moving it with every packet, so it is only ever moved forward.
         """
         timer = self.core.get_timer()
-        at = self._last_heard + self._settings.keepalive
+        # Before there is a connection no PING is sent: its deadline would stay due for nothing.
+        at = (self._last_heard if self.quic.is_established else now) + self._settings.keepalive
         if timer is not None and (timer[1] < at or self.closed is not None):
             at = self._ack_at or timer[1]
         own = self.own_deadline()

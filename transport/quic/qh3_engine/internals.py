@@ -94,20 +94,41 @@ class NativeQuic(QuicConnection):
     #: What TLS ended the connection with: error code (RFC 9001 4.8) and sentence.
     failure: tuple[int, str] | None = None
 
-    def __init__(self, configuration: Configuration, *, original_destination: bytes | None = None) -> None:
-        super().__init__(configuration=configuration, original_destination_connection_id=original_destination)
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        original_destination: bytes | None = None,
+        retry_source: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination,
+            retry_source_connection_id=retry_source,
+        )
         self.on_events: Callable[[], None] = _ignore
         self._peer_id_is_empty = False
 
     @classmethod
-    def for_client(cls, configuration: Configuration, original_destination: bytes, source: bytes) -> NativeQuic:
-        """Return the server's side for a client whose first packet carried these connection IDs."""
+    def for_client(
+        cls,
+        configuration: Configuration,
+        original_destination: bytes,
+        source: bytes,
+        *,
+        retry_source: bytes | None = None,
+    ) -> NativeQuic:
+        """Return the server's side for a client whose first packet carried these connection IDs.
+
+        `retry_source` is the ID that a Retry made it use from then on, where it was sent one.
+        """
         if source:
-            return cls(configuration, original_destination=original_destination)
+            return cls(configuration, original_destination=original_destination, retry_source=retry_source)
+        destination = retry_source or original_destination
         own = copy.copy(configuration)
-        own.connection_id_length = len(original_destination)
-        quic = cls(own, original_destination=original_destination)
-        quic.host_cid = original_destination
+        own.connection_id_length = len(destination)
+        quic = cls(own, original_destination=original_destination, retry_source=retry_source)
+        quic.host_cid = destination
         quic._peer_id_is_empty = True
         return quic
 
@@ -178,7 +199,7 @@ class NativeQuic(QuicConnection):
             remote_addr,
             self.host_cid,
             b"" if self._peer_id_is_empty else initial_dcid,
-            self._is_client,
+            self._is_client or self._retry_source_connection_id is not None,
             ACTIVE_CONNECTION_IDS,
             configuration.max_datagram_size,
             configuration.probe_datagram_size,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
-from qh3.quic.packet import QuicPacketType, encode_quic_version_negotiation
+from qh3.quic.packet import QuicPacketType, encode_quic_retry, encode_quic_version_negotiation
 
 from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic.half_open import Admitted, HalfOpen, Retry
 from pyconnector.transport.quic.qh3_engine.configuration import CONNECTION_ID_LENGTH
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 from pyconnector.transport.quic.qh3_engine.internals import NativeQuic, pull_quic_header
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pyconnector.transport.settings import QuicSettings
     from pyconnector.transport.udp.batched import Datagram
 
-#: Connections whose handshake is under way; first packets beyond are not answered.
+#: Connections whose handshake is under way (see `half_open`).
 HALF_OPEN_LIMIT = 1024
 #: First packets are padded to this at least (RFC 9000 14.1).
 SMALLEST_INITIAL = 1200
@@ -43,7 +45,11 @@ class Qh3Listener(Listener):
         self._on_connection = on_connection
         self._by_key: dict[bytes, Qh3Connection] = {}
         self._connections: dict[Qh3Connection, set[bytes]] = {}
-        self._half_open: dict[Qh3Connection, asyncio.TimerHandle] = {}
+        self._loop = asyncio.get_running_loop()
+        self._half_open: HalfOpen[Qh3Connection] = HalfOpen(
+            HALF_OPEN_LIMIT, now=self._loop.time, random=os.urandom, abandon=Qh3Connection.abandon
+        )
+        self._timers: dict[Qh3Connection, asyncio.TimerHandle] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -104,7 +110,7 @@ class Qh3Listener(Listener):
             current.receive(run, source)
 
     def _first_packet(self, data: bytes, address: Address) -> Qh3Connection | None:
-        if len(data) < SMALLEST_INITIAL or self._closed or len(self._half_open) >= HALF_OPEN_LIMIT:
+        if len(data) < SMALLEST_INITIAL or self._closed:
             return None
         try:
             header = pull_quic_header(data, 0, CONNECTION_ID_LENGTH)
@@ -118,15 +124,27 @@ class Qh3Listener(Listener):
             return None
         if kind != QuicPacketType.INITIAL or not KEY_LENGTH <= len(destination) <= 20:
             return None
-        quic = NativeQuic.for_client(self._configuration, destination, source)
+        verdict = self._half_open.judge(address, destination, header[5])
+        if isinstance(verdict, Retry):
+            answer = encode_quic_retry(version, verdict.source, source, destination, verdict.token)
+            self.endpoint.send([(answer, address)])
+        if not isinstance(verdict, Admitted):
+            return None
+        return self._make_connection(destination, source, verdict, address)
+
+    def _make_connection(
+        self, destination: bytes, source: bytes, admitted: Admitted, address: Address
+    ) -> Qh3Connection:
+        quic = NativeQuic.for_client(
+            self._configuration, admitted.original_destination, source, retry_source=admitted.retry_source
+        )
         connection = Qh3Connection(quic, self.endpoint, address, self._settings)
         connection.on_gone = lambda: self._forget(connection)
         connection.on_connection_id = lambda cid, issued: self._connection_id(connection, cid, issued)
         connection.handshake_over.add_done_callback(lambda _: self._established(connection))
         self._connections[connection] = set()
-        self._half_open[connection] = asyncio.get_running_loop().call_later(
-            self._settings.handshake_timeout, connection.abandon
-        )
+        self._half_open.began(connection, address)
+        self._timers[connection] = self._loop.call_later(self._settings.handshake_timeout, connection.abandon)
         self._connection_id(connection, destination, True)
         self._connection_id(connection, quic.host_cid, True)
         return connection
@@ -139,11 +157,16 @@ class Qh3Listener(Listener):
         self.endpoint.send([(packet, address)])
 
     def _established(self, connection: Qh3Connection) -> None:
-        timer = self._half_open.pop(connection, None)
+        if self._over(connection) and connection.closed is None:
+            self._on_connection(connection)
+
+    def _over(self, connection: Qh3Connection) -> bool:
+        """The handshake is over; return whether it was under way until now."""
+        self._half_open.ended(connection)
+        timer = self._timers.pop(connection, None)
         if timer is not None:
             timer.cancel()
-            if connection.closed is None:
-                self._on_connection(connection)
+        return timer is not None
 
     def _connection_id(self, connection: Qh3Connection, cid: bytes, issued: bool) -> None:
         key = cid[:KEY_LENGTH]
@@ -158,9 +181,7 @@ class Qh3Listener(Listener):
             keys.discard(key)
 
     def _forget(self, connection: Qh3Connection) -> None:
-        timer = self._half_open.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
+        self._over(connection)
         for key in self._connections.pop(connection, ()):
             self._by_key.pop(key, None)
 
