@@ -140,5 +140,24 @@ def ssh_config_command(hostname: str, short_lived_cert: bool) -> None:
     exit_with(lambda: show_ssh_config(hostname, short_lived_cert=short_lived_cert))
 
 
+@access_group.command("apply", short_help="Make applications, policies, tokens and routes as files have them.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILES...")
+@click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan; exit code 3 where there is something to do.")
+@click.option("--secrets-dir", default="", metavar="DIRECTORY",
+              help="Write secrets of new tokens there, for their owner alone; else they are shown once.")  # fmt: skip
+@click.option("--api-url", default="", envvar="TUNNEL_API_URL", metavar="URL", help="Of the API.")
+@click.option("--api-token-file", default="", type=click.Path(), metavar="FILE",
+              help="Holds an API token; PYCONNECTOR_API_TOKEN, or cert.pem, without it.")  # fmt: skip
+@click.option("--account", default="", metavar="ID", help="Where the token has several.")
+@click.option("--origincert", default="", envvar="TUNNEL_ORIGIN_CERT", metavar="FILE", help="cert.pem.")
+@click.pass_context
+def apply_command(context: click.Context, /, files: tuple[str, ...], **given: Any) -> None:
+    """Show what has to change so that everything is as FILES have it, and change it (docs/access-files.md)."""
+    from pyconnector.connector.cli.access.apply.command import apply
+
+    exit_with(lambda: apply(context, files, given))
+
+
 #: The reference's other name of the group.
 forward_group = _AccessGroup("forward", commands=access_group.commands, help=access_group.help, hidden=True)

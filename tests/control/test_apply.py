@@ -1,0 +1,220 @@
+"""`pyconnector access apply`: files become objects, once, with a plan that can be read; mistakes have their place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.cli.access.apply.files import read_files
+from pyconnector.connector.cli.commands import main
+from tests.control.support import open_mesh, run
+
+if TYPE_CHECKING:
+    from tests.control.support import Mesh
+
+WHOLE = """\
+service_tokens:
+  - name: agent-01
+    duration: 8760h
+    role: reader
+    labels: [team=data, eu]
+  - name: agent-02
+groups:
+  - name: all agents
+    include: [{group: readers}, {service_token: agent-02}]
+  - name: readers
+    include: [{role: reader}]
+policies:
+  - name: agents
+    decision: non_identity
+    include: [{group: all agents}]
+    exclude: [{ip: 192.0.2.0/24}]
+applications:
+  - name: tool
+    domain: tool.example.com
+    destinations: [tool.example.com/admin]
+    policies: [agents]
+routes:
+  - {hostname: tool.example.com, tunnel: home}
+  - {network: 10.9.0.0/16, tunnel: home, comment: lan}
+  - {private_hostname: db.corp, tunnel: home}
+"""
+
+
+class Apply:
+    """Runs the command against a control plane."""
+
+    def __init__(self, mesh: Mesh, directory: Path) -> None:
+        self.mesh, self.file = mesh, directory / "access.yaml"
+        token = directory / "api-token"
+        token.write_text(mesh.token)
+        self._more = ["--api-token-file", str(token), "--api-url", mesh.plane.api_url]
+
+    async def __call__(self, text: str, *flags: str, code: int = 0) -> str:
+        """All that was said."""
+        self.file.write_text(text)
+        arguments = ["access", "apply", str(self.file), *flags, *self._more]
+        result = await asyncio.to_thread(lambda: CliRunner().invoke(main, arguments))
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result.output
+
+
+def on_mesh(tmp_path: Path, test: Callable[[Mesh, Apply], Any]) -> None:
+    async def whole() -> None:
+        async with open_mesh(tmp_path / "data") as mesh:
+            await test(mesh, Apply(mesh, tmp_path))
+
+    run(whole)
+
+
+def test_files_are_applied_once_and_drift_is_shown(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, apply: Apply) -> None:
+        access = f"{mesh.account}/access"
+        await mesh.tunnel("home")
+        await mesh.call("POST", f"{access}/service_tokens", json={"name": "by hand"})
+        said = await apply(WHOLE, "--dry-run", code=3)
+        assert "+ policy agents" in said
+        assert "    include: group all agents (new)" in said
+        assert "? service token by hand is in no file" in said
+        assert "Plan: 9 to make, 0 to change, 0 as they should be, 1 in no file." in said
+        assert await mesh.call("GET", f"{access}/policies") == []
+        assert "--yes" in await apply(WHOLE, code=1)  # nobody can be asked
+        secrets = tmp_path / "secrets"
+        said = await apply(WHOLE, "--yes", "--secrets-dir", str(secrets))
+        assert "client secret" not in said
+        kept = {path.name: json.loads(path.read_text()) for path in secrets.iterdir()}
+        assert len(kept) == 2
+        assert all(value["client_secret"] not in said for value in kept.values())
+        assert {stat.S_IMODE(path.stat().st_mode) for path in secrets.iterdir()} == {0o600}
+        # The same again is nothing to do.
+        again = await apply(WHOLE, "--dry-run")
+        assert "9 as they should be" in again
+        assert "Plan: 0 to make, 0 to change" in await apply(WHOLE, "--yes")
+        (app,) = await mesh.call("GET", f"{access}/apps")
+        assert [policy["name"] for policy in app["policies"]] == ["agents"]
+        assert app["self_hosted_domains"] == ["tool.example.com", "tool.example.com/admin"]
+        # Somebody changes things by hand: drift is shown, and put right.
+        (policy,) = await mesh.call("GET", f"{access}/policies")
+        body = {"name": "agents", "decision": "non_identity", "include": [{"any_valid_service_token": {}}]}
+        await mesh.call("PUT", f"{access}/policies/{policy['id']}", json=body)
+        # The order of rules means nothing.
+        (group,) = await mesh.call("GET", f"{access}/groups", params={"name": "all agents"})
+        body = {"name": "all agents", "include": group["include"][::-1]}
+        await mesh.call("PUT", f"{access}/groups/{group['id']}", json=body)
+        tokens = {row["name"]: row for row in await mesh.call("GET", f"{access}/service_tokens")}
+        await mesh.call("POST", f"{access}/service_tokens/{tokens['agent-01']['id']}/refresh")
+        tokens = {row["name"]: row for row in await mesh.call("GET", f"{access}/service_tokens")}
+        await mesh.call("PUT", f"{access}/service_tokens/{tokens['agent-01']['id']}", json={"role": "writer"})
+        said = await apply(WHOLE, "--dry-run", code=3)
+        assert "~ policy agents\n    - include: any_valid_service_token\n    + include: group all agents" in said
+        assert "    + exclude: ip 192.0.2.0/24" in said
+        assert "= group all agents" in said
+        assert "~ service token agent-01\n    role: writer -> reader" in said
+        await apply(WHOLE, "--yes")
+        await apply(WHOLE, "--dry-run")
+        after = {row["name"]: row for row in await mesh.call("GET", f"{access}/service_tokens")}
+        assert after["agent-01"]["expires_at"] == tokens["agent-01"]["expires_at"]
+        await mesh.tunnel("other")
+        moved = WHOLE.replace("db.corp, tunnel: home", "db.corp, tunnel: other")
+        assert "tunnel: home -> other" in await apply(moved, "--yes")
+
+    on_mesh(tmp_path, test)
+
+
+INTRODUCTION = """\
+name: agent access
+decision: allow
+include:
+  - service_token: "agent-01"
+"""
+
+
+def test_the_file_of_the_introduction_is_understood_and_corrected(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, apply: Apply) -> None:
+        made = await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "agent-01"})
+        said = await apply(INTRODUCTION, "--yes")
+        assert "access.yaml:2:11: `decision: allow` is taken as `decision: non_identity`" in said
+        assert "access.yaml:4:20: `service_token: agent-01` is taken as the service token of that name or id" in said
+        (policy,) = await mesh.call("GET", f"{mesh.account}/access/policies")
+        assert policy["decision"] == "non_identity"
+        assert policy["include"] == [{"service_token": {"token_id": made["id"]}}]
+        for other in (made["id"], made["client_id"]):
+            await apply(INTRODUCTION.replace("agent-01", other), "--dry-run")
+
+    on_mesh(tmp_path, test)
+
+
+def test_a_secret_without_a_place_is_shown_once(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, apply: Apply) -> None:
+        text = "service_tokens: [{name: agent}]"
+        assert "client secret cfast_" in await apply(text, "--yes")
+        assert "cfast_" not in await apply(text, "--yes")
+        taken = tmp_path / "file"
+        taken.write_text("")
+        said = await apply(text.replace("agent", "b"), "--yes", "--secrets-dir", str(taken), code=1)
+        assert "cannot be used" in said
+        assert len(await mesh.call("GET", f"{mesh.account}/access/service_tokens")) == 1
+
+    on_mesh(tmp_path, test)
+
+
+def test_what_refers_to_nothing_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, apply: Apply) -> None:
+        wrong = WHOLE.replace("policies: [agents]", "policies: [agent]").replace(
+            "tunnel: home, comment", "tunnel: hoem, comment"
+        )
+        await mesh.tunnel("home")
+        said = await apply(wrong, "--yes", code=2)
+        assert "access.yaml:18:5: application tool: there is no policy agent; did you mean agents?" in said
+        assert "there is no tunnel hoem; did you mean home?" in said
+        circle = "groups:\n- {name: a, include: [{group: b}]}\n- {name: b, include: [{group: a}]}\n"
+        assert "in a circle" in await apply(circle, "--yes", code=2)
+        assert await mesh.call("GET", f"{mesh.account}/access/service_tokens") == []
+
+    on_mesh(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("polices: []", "f.yaml:1:1: polices: polices is no key here; did you mean policies?"),
+        ("policies:\n- name: p\n  decison: allow\n  include: [everyone]",
+         "f.yaml:3:3: policies[0].decison: decison is no key here; did you mean decision?"),
+        ("policies:\n- {name: p, decision: alow, include: [everyone]}", "did you mean allow?"),
+        ("policies:\n- name: p\n  decision: deny\n  include:\n  - emial: a@b.test", "f.yaml:5:5"),
+        ("policies:\n- name: p\n  decision: deny\n  include:\n  - emial: a@b.test", "did you mean email?"),
+        ("policies:\n- {name: p, decision: deny, include: []}", "include has no rule"),
+        ("policies:\n- {name: p, decision: allow, include: [{role: r}, {email: a@b.test}]}", "make it two"),
+        ("policies:\n- {name: p, decision: deny, include: [{email: [a]}]}", "write `email: VALUE`"),
+        ("policies:\n- {name: p, decision: deny, include: [{everyone: x}]}", "nothing beside it"),
+        ("applications:\n- {name: a}", "needs a domain"),
+        ("applications:\n- {name: a, domain: a.test, type: saas}", "self_hosted"),
+        ("applications:\n- {name: a, domain: a.test, policies: [{id: 1}]}", "by its name"),
+        ("service_tokens:\n- {name: 5}", "a text is wanted"),
+        ("service_tokens:\n- {name: a, enabled: 1}", "true or false"),
+        ("service_tokens:\n- {name: a}\n- {name: a}", "f.yaml:3:3: the service token a is there already, at f.yaml:2"),
+        ("routes:\n- {hostname: a.test}", "a route has a tunnel"),
+        ("routes:\n- {network: 10.0.0.1/8, tunnel: t}", "is no network"),
+        ("routes:\n- {hostname: a.test, tunnel: t, comment: x}", "private routes"),
+        ("groups: {name: a}", "lists objects"),
+        ("groups: [5]", "an object with keys"),
+        ("policies: []\n---\nroutes: []", "first YAML document"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_place(
+    tmp_path: Path, text: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("f.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_files(["f.yaml"])
+    assert told in "\n".join(map(str, caught.value.problems))
