@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
+import struct
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -12,6 +15,8 @@ from typing import Final, Protocol
 SILENCE_AFTER_END: Final = 5.0
 #: Bytes that are read of a socket at once.
 PIECE: Final = 64 * 1024
+#: On, and for no time: what is closed then is reset.
+_RESET: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class End(Protocol):
@@ -35,6 +40,13 @@ class End(Protocol):
 
     def abort(self) -> None:
         """Break off. Idempotent."""
+
+
+class Carrier(End, Protocol):
+    """A far side that packets travel over too."""
+
+    def send_now(self, data: bytes, most: int) -> bool:
+        """Send bytes without waiting; False where more than `most` wait already, or it is gone."""
 
 
 @dataclass(slots=True)
@@ -123,6 +135,14 @@ class SocketEnd:
         self._writer.write(data)
         await self._writer.drain()
 
+    def send_now(self, data: bytes, most: int) -> bool:
+        """See `Carrier.send_now`."""
+        transport = self._writer.transport
+        if transport.is_closing() or transport.get_write_buffer_size() > most:
+            return False
+        self._writer.write(data)
+        return True
+
     def finish(self) -> None:
         """See `End.finish`."""
         if not self.half_closes:
@@ -136,6 +156,15 @@ class SocketEnd:
         self._writer.close()
 
     def abort(self) -> None:
-        """See `End.abort`."""
+        """See `End.abort`: the other side sees a reset, which no end in good order looks like."""
         self._aborted = True
-        self._writer.transport.abort()
+        reset(self._writer)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break a connection off so that its other side sees it broken. Idempotent."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and not writer.transport.is_closing():
+        with contextlib.suppress(OSError, ValueError):  # it is gone
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()

@@ -1,7 +1,7 @@
 """A client of the private network: `async with mesh.connect(url, token_file=...) as m: await m.open_connection(...)`.
 
-Each connection is one TLS connection to the edge's gateway, by HTTP CONNECT; nothing is kept between them, so nothing
-has to be made anew when the edge restarts.
+`open_connection` is a TLS connection of its own to the edge's gateway, by HTTP CONNECT: nothing is kept, so nothing has
+to be made anew when the edge restarts. What is carried for others (the local proxy, UDP) shares one HTTP/2 connection.
 """
 
 from __future__ import annotations
@@ -14,15 +14,26 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from pyconnector.agent.carry import SocketEnd
 from pyconnector.agent.errors import MeshError
+from pyconnector.agent.multiplexed import Multiplexed, NoHttp2, StreamEnd
 from pyconnector.agent.token_file import Token, TokenError, read_token
 from pyconnector.agent.udp import UdpFlow
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.proxying.connect_client import MAX_TEXT, encode_connect, encode_connect_udp, read_status
+from pyconnector.protocol.proxying.connect_client import (
+    MAX_TEXT,
+    connect_fields,
+    encode_connect,
+    encode_connect_udp,
+    read_status,
+)
+from pyconnector.transport.errors import TransportError
 from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pyconnector.agent.carry import Carrier
 
 Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -45,8 +56,16 @@ _MEANINGS: Final = {
 class Mesh:
     """Opens connections through one gateway."""
 
-    def __init__(self, url: str, token: Token, *, ca_file: str | Path | None = None, virtual_network: str = "") -> None:
-        """`url` is `https://HOST:PORT`, or `http://` on loopback.
+    def __init__(
+        self,
+        url: str,
+        token: Token,
+        *,
+        ca_file: str | Path | None = None,
+        virtual_network: str = "",
+        http2: bool = True,
+    ) -> None:
+        """`url` is `https://HOST:PORT`, or `http://` on loopback. Without `http2` each flow is a connection of its own.
 
         Raises:
             MeshError: the URL or the authority cannot be used.
@@ -66,6 +85,7 @@ class Mesh:
         self._token = token
         self._virtual_network = virtual_network
         self._tls = _context(ca_file) if parts.scheme == "https" else None
+        self._multiplexed = Multiplexed(self.host, self.port, self._http2_context(ca_file)) if http2 else None
         self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
     @property
@@ -90,7 +110,53 @@ class Mesh:
         Raises:
             MeshError: it was refused, or not reached.
         """
-        return UdpFlow(*await self._reach(host, port, udp=True))
+        return UdpFlow(await self.open_end(host, port, udp=True))
+
+    async def open_end(self, host: str, port: int, *, udp: bool = False) -> Carrier:
+        """Return a flow of either kind in the form that is carried, over the one HTTP/2 connection to the gateway where
+        it speaks that. Cancel leaves nothing open but that connection.
+
+        Raises:
+            MeshError: it was refused, or not reached.
+        """
+        if self._multiplexed is None:
+            return SocketEnd(*await self._reach(host, port, udp=udp))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await self._open_stream(self._multiplexed, host, port, udp=udp)
+        except NoHttp2:
+            return SocketEnd(*await self._reach(host, port, udp=udp))
+        except TimeoutError:
+            raise MeshError(f"{host}:{port} was not reached within {CONNECT_TIMEOUT:g} s") from None
+        except ProtocolError as error:
+            raise MeshError(str(error)) from error
+        except TransportError as error:
+            raise MeshError(f"{host}:{port}: the gateway broke off: {error}") from error
+        except MeshError:
+            raise
+        except OSError as error:
+            raise self._dial_error(error) from error
+
+    async def _open_stream(self, multiplexed: Multiplexed, host: str, port: int, *, udp: bool) -> StreamEnd:
+        token, gateway = self._token, join_host_port(self.host, self.port) if udp else ""
+        stream = await multiplexed.open(
+            connect_fields(
+                host, port, user=token.client_id, secret=token.secret, virtual_network=self._virtual_network,
+                udp_at=gateway,
+            )
+        )  # fmt: skip
+        try:
+            status = dict(await stream.response()).get(b":status", b"")
+            if status == b"200":
+                return StreamEnd(stream)
+            text = b""
+            while len(text) < MAX_TEXT and (piece := await stream.receive(MAX_TEXT - len(text))):
+                text += piece
+            raise _refusal(host, port, int(status) if status.isdigit() else 0, text)
+        except BaseException:
+            stream.reset()
+            stream.stop()
+            raise
 
     async def _reach(self, host: str, port: int, *, udp: bool) -> Pair:
         try:
@@ -123,9 +189,18 @@ class Mesh:
 
     async def close(self) -> None:
         """Close every connection that is still open. Idempotent."""
+        if self._multiplexed is not None:
+            self._multiplexed.close()
         for writer in tuple(self._open):
             writer.close()
         self._open.clear()
+
+    def _http2_context(self, ca_file: str | Path | None) -> ssl.SSLContext | None:
+        if self._tls is None:
+            return None
+        context = _context(ca_file)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return context
 
     async def _dial(self) -> Pair:
         name = self.host if self._tls else None
@@ -152,10 +227,7 @@ class Mesh:
             raise MeshError("the gateway's answer is too large") from None
         if status == (101 if udp else 200):
             return
-        text = (await reader.read(MAX_TEXT)).decode("utf-8", "replace").strip()
-        shown = "".join(char for char in text if char.isprintable()).removesuffix(".")
-        meaning = _MEANINGS.get(status, f"status {status}")
-        raise MeshError(f"{host}:{port}: {shown or meaning}", status)
+        raise _refusal(host, port, status, await reader.read(MAX_TEXT))
 
     def _request(self, host: str, port: int, *, udp: bool) -> bytes:
         user, secret, network = self._token.client_id, self._token.secret, self._virtual_network
@@ -167,6 +239,13 @@ class Mesh:
         )  # fmt: skip
 
 
+def _refusal(host: str, port: int, status: int, body: bytes) -> MeshError:
+    text = body.decode("utf-8", "replace").strip()
+    shown = "".join(char for char in text if char.isprintable()).removesuffix(".")
+    meaning = _MEANINGS.get(status, f"status {status}")
+    return MeshError(f"{host}:{port}: {shown or meaning}", status)
+
+
 @contextlib.asynccontextmanager
 async def connect(
     url: str,
@@ -174,8 +253,11 @@ async def connect(
     token_file: str | Path,
     ca_file: str | Path | None = None,
     virtual_network: str = "",
+    http2: bool = True,
 ) -> AsyncIterator[Mesh]:
     """Use the gateway at `url` within the block, as the service token in `token_file`.
+
+    Without `http2` each flow of a local proxy, and of UDP, is a connection of its own.
 
     Raises:
         MeshError: URL, authority or token cannot be used.
@@ -184,7 +266,7 @@ async def connect(
         token = read_token(token_file)
     except TokenError as error:
         raise MeshError(str(error)) from error
-    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network)
+    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network, http2=http2)
     try:
         yield mesh
     finally:

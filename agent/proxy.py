@@ -31,6 +31,7 @@ from pyconnector.protocol.proxying.socks5 import VERSION, Socks5
 from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
+    from pyconnector.agent.carry import End
     from pyconnector.agent.client import Mesh
     from pyconnector.agent.udp import Flow
     from pyconnector.protocol.proxying.handshake import Handshake
@@ -132,10 +133,12 @@ class LocalProxy:
         far = await self._reach(handshake, request.host, request.port, writer)
         if not early.passes_on:
             writer.write(handshake.answer(Verdict.GRANTED))
-        end = SocketEnd(*far)
-        if early.data:
-            await end.send(early.data)
-        await join(SocketEnd(*near), end, self.traffic)
+        try:
+            await far.send(early.data)
+        except BaseException:
+            far.abort()
+            raise
+        await join(SocketEnd(*near), far, self.traffic)
 
     async def _associate(
         self, handshake: Handshake, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -163,16 +166,16 @@ class LocalProxy:
         self.counts.opened += 1
         return flow
 
-    async def _reach(self, handshake: Handshake, host: str, port: int, writer: asyncio.StreamWriter) -> Pair:
+    async def _reach(self, handshake: Handshake, host: str, port: int, writer: asyncio.StreamWriter) -> End:
         try:
             if self._includes.takes(host):
-                pair = await self._mesh.open_connection(host, port)
+                end = await self._mesh.open_end(host, port)
                 self.counts.opened += 1
-                return pair
+                return end
             async with asyncio.timeout(DIRECT_TIMEOUT):
                 pair = await asyncio.open_connection(host, port, limit=PIECE)
             self.counts.direct += 1
-            return pair
+            return SocketEnd(*pair)
         except MeshError as error:
             _log.info("%s", error)
             self.counts.failed += 1

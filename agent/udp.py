@@ -16,12 +16,13 @@ from pyconnector.protocol.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyconnector.agent.carry import Carrier
+
 #: Bytes that wait to be sent before packets are dropped, and packets that wait to be received directly.
 MAX_UNSENT: Final = 256 * 1024
 MAX_WAITING: Final = 64
 #: Longest payload: what fits into a datagram of the private network travels on, the rest is dropped there.
 MAX_PAYLOAD: Final = 65_507
-_PIECE: Final = 64 * 1024
 
 
 class Flow(Protocol):
@@ -42,10 +43,9 @@ class Flow(Protocol):
 class UdpFlow:
     """A `Flow` through the gateway. One task may receive."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, carrier: Carrier) -> None:
         self.dropped = 0
-        self._reader = reader
-        self._writer = writer
+        self._carrier = carrier
         self._capsules = CapsuleReader()
 
     def __repr__(self) -> str:
@@ -53,11 +53,8 @@ class UdpFlow:
 
     def send(self, payload: bytes) -> None:
         """See `Flow.send`."""
-        transport = self._writer.transport
-        if len(payload) > MAX_PAYLOAD or transport.is_closing() or transport.get_write_buffer_size() > MAX_UNSENT:
+        if len(payload) > MAX_PAYLOAD or not self._carrier.send_now(encode_udp_capsule(payload), MAX_UNSENT):
             self.dropped += 1
-            return
-        self._writer.write(encode_udp_capsule(payload))
 
     async def receive(self) -> bytes:
         """See `Flow.receive`.
@@ -71,7 +68,7 @@ class UdpFlow:
                     payload = udp_payload(datagram) if datagram else None
                     if payload is not None:
                         return payload
-                data = await self._reader.read(_PIECE)
+                data = await self._carrier.receive()
                 if not data:
                     raise MeshError("the gateway ended the flow")
                 self._capsules.feed(data)
@@ -85,7 +82,7 @@ class UdpFlow:
 
     def close(self) -> None:
         """See `Flow.close`."""
-        self._writer.close()
+        self._carrier.close()
 
 
 class DirectFlow(asyncio.DatagramProtocol):

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.agent.access.errors import AccessError
-from pyconnector.agent.carry import PIECE, SocketEnd, join
+from pyconnector.agent.carry import PIECE, SocketEnd, join, reset
 
 if TYPE_CHECKING:
     from pyconnector.agent.access.dial import Dialer
@@ -52,7 +52,7 @@ class Forward:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= MAX_CLIENTS:
             _log.warning("%d connections are open: one more is turned away", MAX_CLIENTS)
-            writer.transport.abort()
+            reset(writer)
             return
         task = asyncio.current_task()
         assert task is not None
@@ -61,12 +61,12 @@ class Forward:
             await join(SocketEnd(reader, writer), await self._dialer.open())
         except AccessError as error:
             _log.warning("%s", error)
-            writer.transport.abort()
+            reset(writer)
         except OSError as error:
             _log.debug("a program's connection ended: %s", error)
-            writer.transport.abort()
+            reset(writer)
         except asyncio.CancelledError:
-            writer.transport.abort()  # the port is closed
+            reset(writer)  # the port is closed
         finally:
             self._clients.discard(task)
             writer.close()

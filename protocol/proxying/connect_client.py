@@ -44,6 +44,26 @@ def encode_connect_udp(
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
+def connect_fields(
+    host: str, port: int, *, user: str, secret: str, virtual_network: str = "", udp_at: str = ""
+) -> list[tuple[bytes, bytes]]:
+    """Return the field section of a request over HTTP/2 (RFC 9113 section 8.5): for UDP where `udp_at` names the
+    proxy's own HOST:PORT (RFC 9298 section 3.4).
+
+    Raises:
+        ProtocolError: a value cannot stand in one.
+    """
+    _check(host, port)
+    name, _, value = _credentials(user, secret, virtual_network).partition(": ")
+    if udp_at:
+        path = f"/.well-known/masque/udp/{host.replace(':', '%3A')}/{port}/"
+        fields = [(":method", "CONNECT"), (":protocol", "connect-udp"), (":scheme", "https"), (":path", path)]
+        fields += [(":authority", udp_at), ("capsule-protocol", "?1")]
+    else:
+        fields = [(":method", "CONNECT"), (":authority", f"{f'[{host}]' if ':' in host else host}:{port}")]
+    return [(key.encode("ascii"), text.encode("ascii")) for key, text in (*fields, (name.lower(), value))]
+
+
 def read_status(head: bytes) -> int:
     """Return the status of an answer's head.
 

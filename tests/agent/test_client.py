@@ -41,10 +41,13 @@ def url_of(house: PrivateHouse, scheme: str = "http") -> str:
 
 
 @asynccontextmanager
-async def joined(directory: Path, *, tls: bool = False, **more: Any) -> AsyncIterator[tuple[PrivateHouse, Mesh]]:
+async def joined(
+    directory: Path, *, tls: bool = False, http2: bool = True, **more: Any
+) -> AsyncIterator[tuple[PrivateHouse, Mesh]]:
     async with gateway_house(own_certificate=tls, **more) as house:
         url = url_of(house, "https" if tls else "http")
-        async with connect(url, token_file=token_file(directory), ca_file=house.edge.ca_path if tls else None) as mesh:
+        ca_file = house.edge.ca_path if tls else None
+        async with connect(url, token_file=token_file(directory), ca_file=ca_file, http2=http2) as mesh:
             yield house, mesh
 
 

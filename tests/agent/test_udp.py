@@ -13,6 +13,7 @@ import pytest
 
 from pyconnector.agent import MeshError, associate
 from pyconnector.agent.associate import MAX_DESTINATIONS, Association
+from pyconnector.agent.carry import SocketEnd
 from pyconnector.agent.split import Includes
 from pyconnector.agent.udp import MAX_UNSENT, Flow, UdpFlow
 from pyconnector.edge import PrivateHostname
@@ -69,10 +70,14 @@ async def program_at(proxy: LocalProxy) -> AsyncIterator[Program]:
         program.close()
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_packets_of_a_program_pass_through_the_gateway(tmp_path: Path, tls: bool) -> None:
+@pytest.mark.parametrize("http2", [False, True])
+def test_packets_of_a_program_pass_through_the_gateway(tmp_path: Path, http2: bool) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), UdpService() as service, joined(tmp_path, tls=tls) as (house, mesh):
+        async with (
+            asyncio.timeout(60),
+            UdpService() as service,
+            joined(tmp_path, tls=True, http2=http2) as (house, mesh),
+        ):
             flow = await mesh.open_udp("127.0.0.1", service.port)
             for payload in (b"hello", b"", b"x" * 1_200):
                 flow.send(payload)
@@ -102,7 +107,7 @@ def test_a_flow_that_may_not_be_any_more_ends(tmp_path: Path) -> None:
 
 def test_a_flow_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), UdpService() as service, joined(tmp_path, tls=True) as (house, mesh):
+        async with asyncio.timeout(60), UdpService() as service, joined(tmp_path, http2=False) as (house, mesh):
 
             async def used() -> None:
                 flow = await mesh.open_udp("127.0.0.1", service.port)
@@ -268,12 +273,13 @@ def test_a_gateway_that_takes_nothing_costs_no_memory() -> None:
 
         done = asyncio.Event()
         async with await asyncio.start_server(never_reads, "127.0.0.1", 0) as server:
-            flow = UdpFlow(*await asyncio.open_connection(*server.sockets[0].getsockname()))
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            flow = UdpFlow(SocketEnd(reader, writer))
             for _ in range(20_000):
                 flow.send(b"x" * 1_200)
             assert flow.dropped > 0
-            assert flow._writer.transport.get_write_buffer_size() <= MAX_UNSENT + 1_300
-            flow._writer.transport.abort()
+            assert writer.transport.get_write_buffer_size() <= MAX_UNSENT + 1_300
+            writer.transport.abort()
             done.set()
 
     run_on_loop(main())
