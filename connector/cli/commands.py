@@ -51,7 +51,23 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         context.exit()
 
 
-@click.group(cls=MainGroup, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+class _Main(MainGroup):
+    """Loads what is rarely run when it is."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`."""
+        if cmd_name != "grant":
+            return super().get_command(ctx, cmd_name)
+        from pyconnector.connector.cli.grant.commands import grant_command
+
+        return grant_command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group`."""
+        return sorted([*super().list_commands(ctx), "grant"])
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.option("--config", "config_path", metavar="FILE", type=click.Path(), hidden=True)
 @click.option("-v", "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
               help="Show the version and exit.")  # fmt: skip

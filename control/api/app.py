@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from pyconnector.control.api import errors
 from pyconnector.control.api.access import (
     applications,
+    grants,
     identity_providers,
     network_rules,
     organizations,
@@ -67,7 +68,7 @@ def _application() -> FastAPI:
     clients = APIRouter(prefix=CLIENT_PREFIX)
     for part in (
         accounts, tokens, tunnels, connections, configurations, management, dns, ip_routes, virtual_networks,
-        hostname_routes, audit, service_tokens, policies, applications, organizations, network_rules,
+        hostname_routes, audit, service_tokens, policies, applications, organizations, network_rules, grants,
         identity_providers, users, access_requests, logpush,
     ):  # fmt: skip
         clients.include_router(part.router)

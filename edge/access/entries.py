@@ -29,6 +29,7 @@ ACCESS_KINDS = (
     "access_group",
     "access_policy",
     "access_application",
+    "access_grant",
     "network_rule",
 )
 
@@ -69,6 +70,16 @@ class KeyEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantEntry:
+    """Leave for one service token to ask for what a token with this id is narrowed to, whatever policies say."""
+
+    id: str
+    token_id: str
+    application_id: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRuleEntry:
     """A rule of the private network, and where it stands among the others."""
 
@@ -106,6 +117,7 @@ AccessEntry: TypeAlias = (
     | Group
     | Policy
     | Application
+    | GrantEntry
     | NetworkRuleEntry
 )
 
@@ -151,14 +163,25 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
             return parse_policy(object_id, value)
         case "access_application":
             return parse_application(object_id, value)
-        case "network_rule":
-            precedence = value["precedence"]
-            if type(precedence) is not int or not isinstance(value["rule"], dict):
-                raise TypeError
-            return NetworkRuleEntry(
-                rule=parse_rule(object_id, value["rule"]), precedence=precedence, enabled=_flag(value["enabled"])
-            )
+        case "access_grant" | "network_rule":
+            return _grant(object_id, value) if kind == "access_grant" else _network_rule(object_id, value)
     raise ValueError(kind)
+
+
+def _grant(object_id: str, value: dict[str, Any]) -> GrantEntry:
+    return GrantEntry(
+        id=object_id, token_id=_text(value["token_id"]), application_id=_text(value["application_id"]),
+        expires=_moment(value["expires"]) or 0.0,
+    )  # fmt: skip
+
+
+def _network_rule(object_id: str, value: dict[str, Any]) -> NetworkRuleEntry:
+    precedence = value["precedence"]
+    if type(precedence) is not int or not isinstance(value["rule"], dict):
+        raise TypeError
+    return NetworkRuleEntry(
+        rule=parse_rule(object_id, value["rule"]), precedence=precedence, enabled=_flag(value["enabled"])
+    )
 
 
 def _service_token(object_id: str, value: dict[str, Any]) -> ServiceToken:

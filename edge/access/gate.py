@@ -9,7 +9,7 @@ import ipaddress
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -33,6 +33,7 @@ from pyconnector.identity.policies.policy import Decision, Policy, Reason, decid
 from pyconnector.identity.policies.rules import Address, Caller
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.entries import GrantEntry
     from pyconnector.edge.access.identify import Identified
     from pyconnector.edge.access.issuer import Issuer
     from pyconnector.edge.access.state import AccessState
@@ -223,7 +224,7 @@ class Gate:
             if found is not None and found.application is not None and found.application.id != application.id:
                 # Nobody is known here by a token that was issued for another application.
                 return self.stop(visit, Reason.BAD_TOKEN, Caller(address=caller.address), application)
-            decision = self.decide(application, caller)
+            decision = self.decide(application, caller, None if found is None else found.grant)
             if not decision.allowed:
                 return self.stop(visit, decision.reason, caller, application, decision.policy)
             first = first or decision
@@ -250,12 +251,17 @@ class Gate:
                         headers.append((name, quote(text, safe=" !#$&'()*+,/:;=?@[]~").encode("ascii")))
         return Passed(headers=headers, caller=caller, decision=decision, application=application, identified=found)
 
-    def decide(self, application: Application, caller: Caller) -> Decision:
-        """Return what the policies of an application say of a caller."""
+    def decide(self, application: Application, caller: Caller, grant: GrantEntry | None = None) -> Decision:
+        """Return what the policies of an application say of a caller; where nothing, a grant counts."""
         policies = self.state.policies_of(application)
         if policies is None:
             return Decision(allowed=False, reason=Reason.BAD_POLICY)
-        return decide(policies, caller, self.state.groups)
+        decision = decide(policies, caller, self.state.groups)
+        if grant is None:
+            return decision
+        if decision.reason is Reason.NO_POLICY:
+            decision = Decision(allowed=True, reason=Reason.GRANT)
+        return replace(decision, grant=grant.id)
 
     def _bypass(self, application: Application, caller: Caller) -> Policy | None:
         bypassing = self.state.bypasses_of(application)
@@ -285,8 +291,11 @@ class Gate:
         if not met:
             organization = self.state.organization
             return organization is None or not organization.deny_unmatched
+        grant = self.state.grants.get(running.decision.grant)
+        if running.decision.grant and grant is None:
+            return False
         return all(
-            self._bypass(application, caller) is not None or self.decide(application, caller).allowed
+            self._bypass(application, caller) is not None or self.decide(application, caller, grant).allowed
             for application in met
         )
 

@@ -17,6 +17,7 @@ from pyconnector.identity.service_tokens import ServiceToken, fits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pyconnector.edge.access.entries import GrantEntry
     from pyconnector.edge.access.issuer import Issuer
     from pyconnector.edge.access.state import AccessState
     from pyconnector.identity.applications.application import Application
@@ -32,6 +33,8 @@ class Identified:
     claims: Mapping[str, Any] | None = None
     expires: float = math.inf
     "Seconds since the epoch at which what was shown ends, where it is narrowed."
+    grant: GrantEntry | None = None
+    "What lets it pass where policies say nothing of it."
 
     @property
     def is_narrowed(self) -> bool:
@@ -85,7 +88,18 @@ def _judged(claims: dict[str, Any], state: AccessState, now: float) -> Identifie
         raise NotIdentified(Reason.REVOKED, guessing=False)
     if begun < token.valid_after or begun < application.valid_after:
         raise NotIdentified(Reason.REVOKED, guessing=False)
+    grant = None
+    if kind == NARROWED and "grant" in claims:
+        grant = state.grants.get(str(claims.get("jti")))
+        if grant is None or not grant_holds(grant, token, application, now):
+            raise NotIdentified(Reason.REVOKED, guessing=False)
     end = math.inf if token.expires is None else token.expires
     return Identified(
-        token=token, application=application, claims=claims, expires=min(end, expires) if kind == NARROWED else end
-    )
+        token=token, application=application, claims=claims, expires=min(end, expires) if kind == NARROWED else end,
+        grant=grant,
+    )  # fmt: skip
+
+
+def grant_holds(grant: GrantEntry, token: ServiceToken, application: Application, now: float) -> bool:
+    """Return whether a grant is that token's, for that application, and has not come to its end."""
+    return grant.token_id == token.id and grant.application_id == application.id and now < grant.expires

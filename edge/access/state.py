@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pyconnector.edge.access.entries import (
     AccessEntry,
     EndedSession,
+    GrantEntry,
     KeyEntry,
     NetworkRuleEntry,
     OrganizationEntry,
@@ -38,6 +39,8 @@ class AccessState:
         self.groups: dict[str, Group] = {}
         self.tokens: dict[str, ServiceToken] = {}
         "By client id."
+        self.grants: dict[str, GrantEntry] = {}
+        "By id."
         self.network_rules: tuple[NetworkRule, ...] = ()
         "Those that are enabled, in their order."
         self.providers: dict[str, IdentityProvider] = {}
@@ -89,6 +92,8 @@ class AccessState:
                 self._policies[entry.id] = entry
             case Application():
                 self.applications.put(entry)
+            case GrantEntry():
+                self.grants[entry.id] = entry
             case NetworkRuleEntry():
                 self._network_rules[entry.rule.id] = entry
                 self._order_rules()
@@ -115,6 +120,8 @@ class AccessState:
                 self._policies.pop(object_id, None)
             case "access_application":
                 self.applications.drop(object_id)
+            case "access_grant":
+                self.grants.pop(object_id, None)
             case "network_rule":
                 self._network_rules.pop(object_id, None)
                 self._order_rules()

@@ -70,6 +70,8 @@ def record_of(ended: Ended) -> dict[str, Any]:
     if decision is not None and decision.policy is not None:
         policy = decision.policy
         record |= {"PolicyID": policy.id, "PolicyName": policy.name, "PolicyRevision": policy.revision}
+    if decision is not None and decision.grant:
+        record["GrantID"] = decision.grant
     if ended.tunnel:
         record |= {
             "Offramp": "CFD_TUNNEL", "DestinationTunnelID": ended.tunnel, "DestinationReplicaID": ended.connector,

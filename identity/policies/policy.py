@@ -29,6 +29,7 @@ class Reason(Enum):
     NO_APPLICATION = "no_application"
     BYPASS = "bypass"
     POLICY = "policy_matched"
+    GRANT = "granted"
     LOCAL = "answered_by_the_edge"
     NO_CREDENTIALS = "no_credentials"
     BAD_CREDENTIALS = "invalid_credentials"
@@ -66,6 +67,8 @@ class Decision:
     allowed: bool
     reason: Reason
     policy: Policy | None = None
+    grant: str = ""
+    "The id of the grant that was shown, where one was."
 
 
 def decide(policies: Sequence[Policy], caller: Caller, groups: Mapping[str, Group]) -> Decision:

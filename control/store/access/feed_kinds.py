@@ -7,6 +7,7 @@ from typing import Any
 from pyconnector.control.store.access import (
     applications,
     conditions,
+    grants,
     keys,
     network_rules,
     organization,
@@ -27,5 +28,6 @@ ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
     ("access_group", tables.Group, conditions.group_value),
     ("access_policy", tables.Policy, conditions.policy_value),
     ("access_application", tables.Application, applications.edge_value),
+    ("access_grant", tables.Grant, grants.edge_value),
     ("network_rule", tables.NetworkRule, network_rules.edge_value),
 )

@@ -81,6 +81,13 @@ async def current_since(session: AsyncSession, account_id: str) -> datetime.date
     return None if current is None else current.current_since
 
 
+async def signing(session: AsyncSession, account_id: str) -> SigningKey:
+    """Return the key in use, once `ensure` has made it. Cancel changes nothing."""
+    current = await _of_state(session, account_id, "current")
+    assert current is not None
+    return current
+
+
 def edge_value(row: SigningKey) -> dict[str, Any]:
     """Return what edges need to know: the private key too, for they sign."""
     return {

@@ -204,3 +204,20 @@ class NetworkRule(Base):
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 as SQLAlchemy wants it
     __table_args__ = (Index("ix_network_rules_precedence", "account_id", "precedence", "id"),)
+
+
+class Grant(Base):
+    """Leave to read one path under one service token, for a while. What is deleted ends at once."""
+
+    __tablename__ = "access_grants"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    token_id: Mapped[str] = mapped_column(String(36))
+    token_name: Mapped[str] = mapped_column(String(255))
+    application_id: Mapped[str] = mapped_column(String(36))
+    host: Mapped[str] = mapped_column(String(255))
+    path: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
+
+    __table_args__ = (Index("ix_access_grants_created", "account_id", "created_at", "id"),)

@@ -1,0 +1,1 @@
+"""`pyconnector grant`: leave to read one file, for a while."""
