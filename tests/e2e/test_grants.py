@@ -47,13 +47,6 @@ class Place:
         (data / "api-token").write_text(self.mesh.token + "\n")
         options = ["--origincert", str(data / "cert.pem"), "--api-url", self.mesh.plane.api_url]
         options += ["--api-token-file", str(data / "api-token")]
-            "--api-token-file",
-            str(data / "api-token"),
-            "--origincert",
-            str(data / "cert.pem"),
-            "--api-url",
-            self.mesh.plane.api_url,
-        ]
         config = ["--config", str(self.tmp_path / "config.yaml")] if "--to" in arguments else []
         done = await asyncio.to_thread(CliRunner().invoke, main, ["grant", *arguments, *config, *options])
         return done.exit_code, done.output
