@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from pyconnector.control.page.access_view import access_of, last_records
 from pyconnector.control.store.models import Activity, DnsRecord, Edge, HostnameRoute, IpRoute, Tunnel
 from pyconnector.control.store.objects import live
 from pyconnector.control.store.objects.names import TUNNEL_SUFFIX
@@ -28,6 +29,8 @@ async def everything(session: AsyncSession, account_id: str, scopes: frozenset[s
         "edges": None,
         "names": None,
         "routes": None,
+        "access": None,
+        "records": None,
         "limit": MAX_SHOWN,
     }
     if _may(scopes, "tunnels"):
@@ -37,6 +40,10 @@ async def everything(session: AsyncSession, account_id: str, scopes: frozenset[s
         shown["names"] = [{"name": row.name, "tunnel": row.content.removesuffix(TUNNEL_SUFFIX)} for row in rows]
     if _may(scopes, "networks"):
         shown["routes"] = await _routes(session, account_id)
+    if _may(scopes, "access"):
+        shown["access"] = await access_of(session, account_id, MAX_SHOWN, now)
+    if _may(scopes, "audit"):
+        shown["records"] = await last_records(session)
     return shown
 
 

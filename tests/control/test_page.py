@@ -78,6 +78,47 @@ def test_a_tunnel_is_made_and_its_run_line_shown_once(on_mesh: OnMesh) -> None:
     on_mesh(test)
 
 
+def test_who_may_pass_and_who_asked_is_shown_escaped_and_without_secrets(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        access = f"{mesh.account}/access"
+        token = await mesh.call("POST", f"{access}/service_tokens", json={
+            "name": "<i>agent</i>", "role": "reader", "labels": ["team=data"]})  # fmt: skip
+        off = await mesh.call("POST", f"{access}/service_tokens", json={"name": "off", "enabled": False})
+        policy = await mesh.call("POST", f"{access}/policies", json={
+            "name": "agents", "decision": "non_identity", "include": [{"service_token": {"token_id": token["id"]}}],
+            "exclude": [{"ip": {"ip": "192.0.2.0/24"}}]})  # fmt: skip
+        await mesh.call("POST", f"{access}/apps", json={
+            "name": "tool", "type": "self_hosted", "domain": "tool.example.com/x",
+            "policies": [policy["id"]]})  # fmt: skip
+        record = {
+            "Datetime": "2027-01-15T08:00:00.250Z", "Protocol": "HTTP", "HTTPMethod": "GET", "HTTPHost": "a.test",
+            "URL": "/<script>alert(1)</script>", "HTTPStatusCode": 403, "Allowed": False, "SourceIP": "192.0.2.9",
+            "Reason": "no_policy_matched", "ServiceTokenName": "agent-07", "ColoName": "lab",
+        }  # fmt: skip
+        reader = await mesh.call("POST", "/user/tokens", json={"name": "r", "scopes": ["tunnels:read"]})
+        async with mesh.edge() as edge, browser(mesh, mesh.token) as client, browser(mesh, reader["value"]) as other:
+            later = record | {"Datetime": "2027-01-15T08:00:01.000Z", "URL": "/later"}
+            answer = await edge.post("/report", json=report(records=[record, later]))
+            assert answer.status_code == 200
+            page = (await client.get("/ui/live")).text
+            for shown in (
+                "&lt;i&gt;agent&lt;/i&gt;", "reader", "team=data", "disabled", token["client_id"], "non_identity",
+                "any of service token &lt;i&gt;agent&lt;/i&gt;", "but not ip 192.0.2.0/24", "tool.example.com/x",
+                "GET a.test/&lt;script&gt;alert(1)", "no_policy_matched", "agent-07", "2027-01-15 08:00:00.250",
+            ):  # fmt: skip
+                assert shown in page, shown
+            assert page.index("/later") < page.index("/&lt;script")
+            for hidden in ("<i>agent", "<script>", token["client_secret"], off["client_secret"]):
+                assert hidden not in page
+            # Whose token is not for it sees none of it.
+            for text in ((await other.get("/ui/live")).text, (await other.get("/ui")).text):
+                assert "Last requests" not in text
+                assert "Service tokens" not in text
+                assert "agent-07" not in text
+
+    on_mesh(test)
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -183,6 +224,18 @@ def test_a_real_browser_shows_it_and_keeps_it_live(tmp_path: Path) -> None:
                 try:
                     # By itself, without a reload.
                     await tab.until("document.body.innerText.includes('healthy')")
+                    await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "<b>agent-09</b>"})
+                    asked = {
+                        "Datetime": "2027-01-15T08:00:00.250Z", "HTTPMethod": "GET", "HTTPHost": "live.test",
+                        "URL": "/<img src=x onerror=alert(1)>", "HTTPStatusCode": 403, "Allowed": False,
+                    }  # fmt: skip
+                    await edge.post("/report", json=report(connections=[held(made["id"])], records=[asked]))
+                    await tab.until("document.body.innerText.includes('live.test/<img src=x')")
+                    await tab.until("document.body.innerText.includes('<b>agent-09</b>')")
+                    assert await tab.run("document.querySelectorAll('img').length") == 0
+                    assert (
+                        await tab.run("getComputedStyle(document.querySelector('.verdict.block')).fontWeight") == "600"
+                    )
                     await tab.screenshot(tmp_path / "page.png")
                 finally:
                     reporting.cancel()
