@@ -12,23 +12,23 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.active.orchestrator import Orchestrator
 from pyconnector.connector.api.authority import check_authority
 from pyconnector.connector.api.errors import ConnectorError, EdgeNotFound, RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
+from pyconnector.connector.api.statistics import ConnectorStatistics
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.config.model import changed_connections
 from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
-from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Plan, Services, features
+from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
-from pyconnector.connector.link.protocol_choice import ProtocolChoice, protocol_to
+from pyconnector.connector.link.protocol_choice import choice_for
 from pyconnector.connector.link.quic_return import QuicReturn
 from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Reach, Supervisor
@@ -62,17 +62,6 @@ if TYPE_CHECKING:
 #: Header that tells origins which connector a request came through (ingress.md 7).
 ID_HEADER = b"Cf-Warp-Tag-Id"
 TAG_HEADER_PREFIX = b"Cf-Warp-Tag-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectorStatistics:
-    """Figures of a Connector since it started."""
-
-    connected: int
-    active_requests: int
-    total_requests: int
-    request_errors: int
-    configuration_version: int
 
 
 class Connector:
@@ -186,12 +175,12 @@ class Connector:
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
         self._network = NetworkWatch()
-        choice = ProtocolChoice(protocol_to(book.addresses, config.edge))
-        services = self._services()
+        choice = choice_for(config, book.addresses)
+        services = self._services(book)
         self._supervisor = Supervisor(
             indices=indices[:count],
             reach=Reach(book, choice),
-            make_attempt=lambda plan: self._attempt(plan, services),
+            make_attempt=lambda plan: EdgeConnection(plan, services),
             make_backoff=self._make_backoff,
             tracker=self.tracker,
             emit=self._emit,
@@ -315,7 +304,7 @@ class Connector:
 
     # -- wiring ----------------------------------------------------------------------------------------------------
 
-    def _services(self) -> Services:
+    def _services(self, book: AddressBook) -> Services:
         config = self.config
         identity = Identity(
             credentials=config.credentials,
@@ -341,6 +330,7 @@ class Connector:
             dial_http2=http2_dialer(config.edge, self._network),
             observer=self._observer,
             management=management,
+            write_timeout=config.lifecycle.write_stream_timeout,
         )
         return Services(
             identity=identity,
@@ -348,12 +338,10 @@ class Connector:
             orchestrator=self._orchestrator,
             counters=self.counters,
             emit=self._emit,
+            reached=book.reached,
             configuration_flags=config.configuration_flags,
             rpc_timeout=config.lifecycle.rpc_timeout,
         )
-
-    def _attempt(self, plan: Plan, services: Services) -> EdgeConnection:
-        return EdgeConnection(plan, services)
 
     def _make_datagrams(self, index: int, connection: Connection) -> DatagramLink:
         if self._datagrams is None:
@@ -376,6 +364,13 @@ class Connector:
                 await supervisor.run()
         finally:
             network.close()
+
+    def reconnect(self, delay: float = 0.0) -> bool:
+        """Break one connection off, and make it again after `delay` seconds at least; False where none is registered.
+
+        For tests of what is around: requests on it are lost.
+        """
+        return self._supervisor is not None and self._supervisor.reconnect(delay)
 
     def edge_connections(self) -> dict[int, Connection]:
         """The transport's connections there are, by index."""

@@ -16,6 +16,7 @@ import click
 
 from pyconnector.connector.api.errors import ConnectorError
 from pyconnector.connector.cli.exits import FAILED
+from pyconnector.connector.cli.log_names import LOG_NAMES
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.options import overrides_of
 from pyconnector.connector.cli.service import serve
@@ -71,6 +72,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
             tunnel=tunnel,
             environ=os.environ,
         )
+        config = replace(config, log=replace(config.log, name=_program_name()))
         return config if config.metrics is not None else replace(config, metrics=DEFAULT_ADDRESS)
 
     main: Callable[..., Coroutine[Any, Any, int]]
@@ -97,6 +99,13 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         except ConnectorError as error:
             _log.critical("%s", error)
             return FAILED
+
+
+def _program_name() -> str:
+    """Name of the log file in a folder: that of the reference where this is started under its name."""
+    context = click.get_current_context(silent=True)
+    started_as = context.find_root().info_name if context is not None else ""
+    return started_as if started_as in LOG_NAMES else LOG_NAMES[0]
 
 
 def _progress(config: ConnectorConfig) -> ProgressLine | None:

@@ -100,13 +100,14 @@ async def serve(
     """
     signals = Signals()
     tasks = TaskOwner(lambda task, error: None)  # every task here is awaited
-    with signals.installed():
+    with signals.installed(), contextlib.ExitStack() as stack:
         manager = ServiceManager()
         announcer = _Announcer(config, on_registered, manager, progress)
         connector = _connector(config, announcer.observe, observers)
         beside = [asyncio.ensure_future(manager.watch())]
         if config.prechecks:
             beside.append(asyncio.ensure_future(check_way(config, lambda: bool(connector.tracker.connected))))
+        _take_commands(config, connector, stack)
         manager.status("connecting to the edge")
         if progress is not None:
             progress.show(CONNECTING)
@@ -150,6 +151,17 @@ def _connector(
     from pyconnector.connector.workers.fleet import Fleet  # only where there are several
 
     return Fleet(config, on_event=on_event)
+
+
+def _take_commands(config: ConnectorConfig, connector: Connector | Fleet, stack: contextlib.ExitStack) -> None:
+    if not config.stdin_control:
+        return
+    if not isinstance(connector, Connector):
+        _log.warning("stdin-control has no effect with several workers")
+        return
+    from pyconnector.connector.cli.process.stdin_control import commands_from  # for tests alone
+
+    stack.enter_context(commands_from(0, connector.reconnect))
 
 
 async def _first(tasks: TaskOwner, *coroutines: Coroutine[Any, Any, Any]) -> int:

@@ -75,6 +75,9 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("quic-engine", _T, "PYCONNECTOR_QUIC_ENGINE", "NAME", "auto, aioquic or qh3; auto minds losses. [default: auto]"),
     ("congestion-control", _T, "PYCONNECTOR_CONGESTION_CONTROL", "NAME", "auto, bbr, cubic or reno. [default: auto]"),
     ("retries", _I, "TUNNEL_RETRIES", "N", "Doublings of the wait between attempts. [default: 5]"),
+    ("max-edge-addr-retries", _I, "", "N", ""),
+    ("write-stream-timeout", _D, "TUNNEL_STREAM_WRITE_TIMEOUT", "DURATION", ""),
+    ("stdin-control", _B, "STDIN_CONTROL", "", ""),
     ("grace-period", _D, "TUNNEL_GRACE_PERIOD", "DURATION", "Time that requests have after a stop. [default: 30s]"),
     ("metrics", _T, "TUNNEL_METRICS", "HOST:PORT", "Where /metrics and /ready are served. [default: localhost:0]"),
     ("loglevel", _T, "TUNNEL_LOGLEVEL", "LEVEL", "debug, info, warn, error or fatal. [default: info]"),
@@ -118,7 +121,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("proxy-address", _T, "TUNNEL_PROXY_ADDRESS", "", ""),
     ("proxy-port", _I, "TUNNEL_PROXY_PORT", "", ""),
     ("region", _T, "TUNNEL_REGION", "REGION", "Region of the edge that is looked up."),
-    ("edge-ip-version", _T, "TUNNEL_EDGE_IP_VERSION", "VERSION", "auto, 4 or 6. [default: auto]"),
+    ("edge-ip-version", _T, "TUNNEL_EDGE_IP_VERSION", "VERSION", "auto, 4, 6 or both at once. [default: auto]"),
     ("edge-bind-address", _T, "TUNNEL_EDGE_BIND_ADDRESS", "IP", "Local address to connect from."),
     (
         "edge-proxy",
@@ -151,11 +154,11 @@ _UNUSED: dict[Kind, str] = {
         session-token s3-url-host host-key-path transport-loglevel trace-output hostname id lb-pool api-key api-email
         api-ca-key api-url name proxy-dns-address""",
     _B: """ssh-server proxy-dns is-autoupdated quic-disable-pmtu-discovery
-        use-reconnect-token stdin-control ui""",
-    _I: """heartbeat-count compression-quality max-fetch-size max-edge-addr-retries proxy-dns-port
+        use-reconnect-token ui""",
+    _I: """heartbeat-count compression-quality max-fetch-size proxy-dns-port
         proxy-dns-max-upstream-conns""",
     _D: """autoupdate-freq proxy-connection-timeout proxy-expect-continue-timeout ssh-idle-timeout ssh-max-timeout
-        metrics-update-freq heartbeat-interval dial-edge-timeout write-stream-timeout""",
+        metrics-update-freq heartbeat-interval dial-edge-timeout""",
     _L: "proxy-dns-upstream proxy-dns-bootstrap",
 }
 #: Environment variables of those without effect, so that one which is set is said to have none.
@@ -175,12 +178,10 @@ _ENV_OF_UNUSED = {
     "ssh-server": "TUNNEL_SSH_SERVER",
     "quic-disable-pmtu-discovery": "TUNNEL_DISABLE_QUIC_PMTU",
     "use-reconnect-token": "TUNNEL_USE_RECONNECT_TOKEN",
-    "stdin-control": "STDIN_CONTROL",
     "compression-quality": "TUNNEL_COMPRESSION_LEVEL",
     "max-fetch-size": "TUNNEL_MAX_FETCH_SIZE",
     "metrics-update-freq": "TUNNEL_METRICS_UPDATE_FREQ",
     "dial-edge-timeout": "DIAL_EDGE_TIMEOUT",
-    "write-stream-timeout": "TUNNEL_STREAM_WRITE_TIMEOUT",
 }
 #: What the flags do that `--help` does not show; those of one origin are keys of originRequest.
 _MEANINGS = {
@@ -190,6 +191,9 @@ _MEANINGS = {
     "quic-connection-level-flow-control-limit": "Unread bytes that one connection may hold. [default: 31457280]",
     "quic-stream-level-flow-control-limit": "Unread bytes that one stream may hold. [default: 6291456]",
     "no-autoupdate": "Accepted: pyconnector never updates itself.",
+    "max-edge-addr-retries": "Failures of a connection over QUIC, but for one, before it changes to HTTP/2.",
+    "write-stream-timeout": "Time in which the edge must take what waits of a response. [default: 0s, any time]",
+    "stdin-control": "Take commands from standard input, for tests: `reconnect [DURATION]` breaks one connection off.",
     "management-hostname": "none: no management service, so that nobody reads this connector's log from afar.",
     "management-diagnostics": "Whether the management service shows the metrics. [default: true]",
     "features": "Further feature names to register with. Repeatable.",

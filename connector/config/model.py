@@ -69,6 +69,10 @@ class LifecycleConfig:
     retries: int = 5
     grace_period: float = 30.0
     rpc_timeout: float = 5.0
+    max_edge_addr_retries: int | None = None
+    "Failures of a connection over QUIC, but for one, before it changes to HTTP/2; None: by what worked before."
+    write_stream_timeout: float = 0.0
+    "In which the edge must take what waits of a response; 0 for no such time."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,8 @@ class LogConfig:
     output: str = "default"
     file: str | None = None
     directory: str | None = None
+    name: str = "pyconnector"
+    "Of the file in `directory`, without its ending."
     access: str | None = None
     "Where the access log goes: a file, or `-` for standard output; None for nowhere."
 
@@ -145,6 +151,8 @@ class ConnectorConfig:
     "The config file this came from, for messages."
     prechecks: bool = True
     "Whether the command line checks the way to the edge where that is called for."
+    stdin_control: bool = False
+    "Whether the command line takes commands from standard input."
     watch: bool = True
     "Whether the command line reloads the configuration when that file changes."
     warnings: tuple[Problem, ...] = ()

@@ -50,7 +50,7 @@ CHOICES = {
     "protocol": ("auto", "quic", "http2", "h2mux"),
     "quic-engine": ("auto", "aioquic", "qh3"),
     "congestion-control": ("auto", "bbr", "cubic", "reno"),
-    "edge-ip-version": ("auto", "4", "6"),
+    "edge-ip-version": ("auto", "4", "6", "both"),
     "output": ("default", "json"),
 }
 
@@ -82,7 +82,7 @@ class Settings:
             except ValueError:
                 self.add_problem("edge-bind-address", f'"{bind}" is no IP address')
             else:
-                if ip_version not in ("auto", family):
+                if ip_version not in ("auto", "both", family):
                     self.warn("edge-ip-version", f"IPv{family} is used, since edge-bind-address is {bind}")
                 ip_version = family
         defaults = QuicSettings()
@@ -138,7 +138,17 @@ class Settings:
             retries=self.positive("retries", 5, least=0),
             grace_period=grace,
             rpc_timeout=timeout,
+            max_edge_addr_retries=(
+                self.positive("max-edge-addr-retries", 0, least=0) if "max-edge-addr-retries" in self.values else None
+            ),
+            write_stream_timeout=self._write_timeout(),
         )
+
+    def _write_timeout(self) -> float:
+        timeout: float = self.values.get("write-stream-timeout", 0.0)
+        if timeout < 0:
+            self.add_problem("write-stream-timeout", "must not be shorter than 0s")
+        return timeout
 
     def workers(self, connections: int) -> int:
         """How many processes there are to be: none without a connection of its own."""

@@ -35,7 +35,9 @@ class Region:
     def __post_init__(self) -> None:
         four = [address for address in self.addresses if not is_ipv6(address)]
         six = [address for address in self.addresses if is_ipv6(address)]
-        if self.ip_version == "4":
+        if self.ip_version == "both":
+            self._primary, self._secondary = [*six, *four], []
+        elif self.ip_version == "4":
             self._primary, self._secondary = four, []
         elif self.ip_version == "6":
             self._primary, self._secondary = six, []
@@ -67,6 +69,7 @@ class AddressBook:
         self._choose = choose
         self._shared = shared
         self._owned: dict[int, Address] = {}
+        self._handshakes: dict[Address, float] = {}
 
     def __repr__(self) -> str:
         return f"<AddressBook addresses={len(self.addresses)} in_use={len(self._owned)} shared={self._shared}>"
@@ -94,6 +97,10 @@ class AddressBook:
                 self._owned[index] = address
         return address
 
+    def reached(self, address: Address, seconds: float) -> None:
+        """A handshake with `address` took so long."""
+        self._handshakes[address] = seconds
+
     def rotate(self, index: int, *, now: float, unreachable: bool = True) -> bool:
         """Give `index` another address; False where there is none that fewer use, so that it keeps its own.
 
@@ -104,12 +111,24 @@ class AddressBook:
         if old is None:
             return self.take(index) is not None
         if unreachable:
+            self._handshakes.pop(old, None)
             for region in self._regions:
                 if old in region.addresses:
                     region.failed(old, now)
         new = self._pick(excluded=old, most=list(self._owned.values()).count(old))
         self._owned[index] = old if new is None else new
         return new is not None
+
+    def _best(self, addresses: list[Address], used: Sequence[Address]) -> Address:
+        """Of free addresses those of the family that fewer connections use, where both are in use; of these the one
+        whose handshake was the quickest, where any is known."""
+        six = [address for address in addresses if is_ipv6(address)]
+        if six and len(six) < len(addresses):
+            four = [address for address in addresses if not is_ipv6(address)]
+            sixes = sum(map(is_ipv6, used))
+            addresses = six if sixes <= len(used) - sixes else four
+        known = [address for address in addresses if address in self._handshakes]
+        return min(known, key=lambda address: self._handshakes[address]) if known else self._choose(addresses)
 
     def _pick(self, *, excluded: Address | None, only_free: bool = False, most: int | None = None) -> Address | None:
         """The region with more free addresses first; among shared ones those that fewest connections use.
@@ -121,7 +140,7 @@ class AddressBook:
         best = max(free, key=len, default=[])
         if best:
             ties = [addresses for addresses in free if len(addresses) == len(best)]
-            return self._choose([address for addresses in ties for address in addresses])
+            return self._best([address for addresses in ties for address in addresses], used)
         candidates = [address for address in self.addresses if address != excluded] if self._shared else []
         if not candidates or only_free:
             return None

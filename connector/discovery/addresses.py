@@ -63,7 +63,7 @@ async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto", b
     may_be_found = False
     for text in addresses:
         try:
-            address = await _resolve(split_host_port(text), ip_version)
+            found = await _resolve(split_host_port(text), ip_version)
         except (ValueError, OSError, TimeoutError) as error:
             if by_name and not isinstance(error, ValueError):
                 regions.append(Region([split_host_port(text)]))
@@ -71,7 +71,7 @@ async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto", b
             unusable[text] = _reason(error)
             may_be_found = may_be_found or not isinstance(error, ValueError)
         else:
-            regions.append(Region([address]))
+            regions.append(Region(found, "both" if ip_version == "both" else "auto"))
     if not regions:
         reasons = "; ".join(f"{text}: {reason}" for text, reason in unusable.items())
         raise (EdgeNotFound if may_be_found else StartFailed)(f"failed to resolve any edge address ({reasons})")
@@ -80,20 +80,24 @@ async def resolve_given(addresses: Sequence[str], *, ip_version: str = "auto", b
     return regions
 
 
-async def _resolve(address: Address, ip_version: str) -> Address:
+async def _resolve(address: Address, ip_version: str) -> list[Address]:
+    """Return one address, or with `both` one of each family."""
     host, port = address
     try:
         literal = ipaddress.ip_address(host)
     except ValueError:
         pass
     else:
-        if ip_version not in ("auto", str(literal.version)):
+        if ip_version not in ("auto", "both", str(literal.version)):
             raise ValueError(f"is no IPv{ip_version} address")
-        return host, port
+        return [(host, port)]
     family = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(ip_version, socket.AF_UNSPEC)
     async with asyncio.timeout(RESOLVE_TIMEOUT):
         found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
-    return str(found[0][4][0]), port
+    hosts = [str(entry[4][0]) for entry in found]
+    if ip_version != "both":
+        return [(hosts[0], port)]
+    return [(host, port) for host in {":" in host: host for host in reversed(hosts)}.values()]
 
 
 def _reason(error: Exception) -> str:

@@ -119,6 +119,8 @@ class Services:
     orchestrator: Orchestrator
     counters: Counters
     emit: Callable[[Event], None]
+    reached: Callable[[Address, float], None] = lambda address, seconds: None
+    "Told how long it took to connect to an address."
     configuration_flags: tuple[tuple[str, str], ...] = ()
     rpc_timeout: float = 5.0
 
@@ -155,7 +157,9 @@ class EdgeConnection:
         over_quic = self.plan.protocol == QUIC
         self.services.counters.quic_connections += over_quic
         try:
+            started = asyncio.get_running_loop().time()
             session = self.session = await self.services.dial(self.plan)
+            self.services.reached(self.plan.address, asyncio.get_running_loop().time() - started)
         except ConnectFailed as error:
             return Ended(
                 kind=EndKind.UNREACHABLE, reason=error.reason, untrusted=error.untrusted, no_route=error.no_route
@@ -191,6 +195,11 @@ class EdgeConnection:
         await session.running.abort_all()
         self._control.close()
         session.close()
+
+    def break_off(self) -> None:
+        """End the connection at once, as if it had been lost."""
+        if self.session is not None:
+            self.session.close()
 
     async def push_local_configuration(self) -> None:
         """Tell the edge the rules in force, where this is connection 0 of a locally managed tunnel (wire.md 5.6).

@@ -17,7 +17,7 @@ from pyconnector.connector.observe.log import Log, fields
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pyconnector.connector.config.model import EdgeConfig
+    from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.link.edge_connection import Ended, Plan
     from pyconnector.transport.seam import Address
 
@@ -33,9 +33,11 @@ LEFT_OUT = "it carries HTTP, WebSocket and TCP, but neither UDP nor ICMP of priv
 class ProtocolChoice:
     """The choice of one connector."""
 
-    def __init__(self, wanted: str) -> None:
-        """`wanted` is `AUTO`, or the one protocol that is used."""
+    def __init__(self, wanted: str, *, failures: int | None = None) -> None:
+        """`wanted` is `AUTO`, or the one protocol that is used. `failures` of a connection over QUIC in succession are
+        needed to change to HTTP/2, whatever worked before; None: as few as make it probable that it helps."""
         self._wanted = wanted
+        self._patience = failures
         self._quic_worked = False
         self._over_http2: dict[int, Plan] = {}  # connections that fell back, with their last attempt
         self._failures: dict[int, int] = {}
@@ -88,7 +90,7 @@ class ProtocolChoice:
                 self._fallen.clear()
             return
         failures = self._failures[index] = self._failures.get(index, 0) + 1
-        if failures < (FAILURES if self._quic_worked else 1):
+        if failures < (self._patience or (FAILURES if self._quic_worked else 1)):
             return
         self._over_http2[index] = plan
         self._fallen.set()
@@ -105,9 +107,11 @@ class ProtocolChoice:
         self._quic_worked = True
 
 
-def protocol_to(addresses: Iterable[Address], edge: EdgeConfig) -> str:
-    """Return what `ProtocolChoice` is told: HTTP/2 alone where a proxy is in the way, for QUIC goes past none."""
-    if not any(edge.proxy_to(address) for address in addresses):
-        return edge.protocol
-    Log("protocol").info("The edge is reached through the proxy %s", edge.proxy)
-    return HTTP2
+def choice_for(config: ConnectorConfig, addresses: Iterable[Address]) -> ProtocolChoice:
+    """Return the choice of a connector: HTTP/2 alone where a proxy is in the way, for QUIC goes past none."""
+    edge, retries = config.edge, config.lifecycle.max_edge_addr_retries
+    protocol = edge.protocol
+    if any(edge.proxy_to(address) for address in addresses):
+        Log("protocol").info("The edge is reached through the proxy %s", edge.proxy)
+        protocol = HTTP2
+    return ProtocolChoice(protocol, failures=None if retries is None else retries + 1)

@@ -45,6 +45,7 @@ class SessionFactory:
     observer: Observer | None = None
     "Told of every request."
     management: ManagementService | None = None
+    write_timeout: float = 0.0
 
     async def connect(self, plan: Plan) -> Session:
         """Connect as `plan` says. Cancel leaves nothing open.
@@ -102,4 +103,5 @@ class SessionFactory:
             observer=self.observer,
         )
         path.management = self.management
+        path.write_timeout = self.write_timeout
         return path

@@ -60,6 +60,9 @@ class Attempt(Protocol):
     async def drain(self, grace_period: float) -> None:
         """Unregister and let requests end. Cancel leaves it open."""
 
+    def break_off(self) -> None:
+        """End the connection at once, as if it had been lost."""
+
     async def push_local_configuration(self) -> None:
         """Tell the edge the rules in force. Cancel at any time."""
 
@@ -77,6 +80,8 @@ class _Slot:
     "Ends its wait for the next attempt, unless the edge asked for that wait."
     renewing: bool = False
     "Its attempt was drained to make room for another."
+    pause: float | None = None
+    "Its connection was broken off on purpose: the least seconds until the next."
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,22 @@ class Supervisor:
         slot.renewing = True
         await attempt.drain(grace_period)
         return True
+
+    def reconnect(self, delay: float) -> bool:
+        """Break a registered connection off, and make it again after `delay` seconds at least; False without one.
+
+        Requests on it are lost, as they are with a connection that fails.
+        """
+        for slot in self._slots:
+            if slot.attempt is not None and slot.attempt.details is not None and slot.pause is None:
+                self._log.info(
+                    "Restarting connection due to reconnect signal in %s", format_duration(delay),
+                    **fields(connIndex=slot.index),
+                )  # fmt: skip
+                slot.pause = delay
+                slot.attempt.break_off()
+                return True
+        return False
 
     def network_changed(self) -> None:
         """Addresses or routes of this machine changed: who waits to connect tries at once."""
@@ -259,7 +280,8 @@ class Supervisor:
             permanent = not ended.refusal.should_retry and not ended.refusal.duplicate
             self._emit(Refused(index=slot.index, cause=ended.refusal.cause, permanent=permanent))
         self._emit(Reconnecting(index=slot.index, delay=delay))
-        slot.waiting = asyncio.Event() if ended.refusal is None else None
+        slot.waiting = asyncio.Event() if ended.refusal is None and slot.pause is None else None
+        slot.pause = None
         ends = [asyncio.ensure_future(self._draining.wait())]
         if slot.waiting is not None:
             ends.append(asyncio.ensure_future(slot.waiting.wait()))
@@ -290,7 +312,7 @@ class Supervisor:
         refusal = ended.refusal
         if ended.kind is EndKind.UNREACHABLE or ended.idle or (refusal is not None and refusal.duplicate):
             self._book.rotate(slot.index, now=asyncio.get_running_loop().time())
-        delay = slot.backoff.next_delay()
+        delay = slot.backoff.next_delay() + (slot.pause or 0.0)
         if ended.no_route:
             return min(delay, NO_ROUTE_SECONDS)
         if refusal is None or refusal.duplicate:

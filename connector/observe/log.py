@@ -207,7 +207,7 @@ def _file_handler(config: LogConfig) -> logging.Handler:
         path = Path(config.file).expanduser()
         make_folder(path.parent)
         return FileLines(path, f"the log file {path}")
-    path = Path(config.directory or ".").expanduser() / "pyconnector.log"
+    path = Path(config.directory or ".").expanduser() / f"{config.name}.log"
     make_folder(path.parent)
     return FileLines(path, f"the log file {path}", rotate_bytes=ROTATE_BYTES, kept=ROTATE_KEPT)
 

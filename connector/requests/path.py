@@ -37,7 +37,13 @@ if TYPE_CHECKING:
     from pyconnector.ingress import Match
     from pyconnector.origins.base import Headers, OriginRequest, OriginResponse
 
+#: Names of header fields that a line of the log shows; never what they hold.
+MAX_NAMES = 40
 _LIMITED = "failed to start tcp flow due to rate limiting: too many active flows"
+
+
+def _names(headers: Headers) -> str:
+    return escape(",".join(name.decode("latin-1") for name, _ in headers[:MAX_NAMES]))
 
 
 def _found(routes: Routes, match: Match, host: str, path: str) -> tuple[Route, Sequence[Guard]]:
@@ -68,6 +74,8 @@ class RequestPath:
         self._observer = observer
         self._now: Callable[[], float] | None = None
         self._unobserved = RequestRecord(index)  # where nobody looks: all requests write into the same
+        self.write_timeout = 0.0
+        "Seconds in which the edge must take what waits of a response; 0 for any time."
         self.management: ManagementService | None = None
         "Answers under its own name, before any rule."
         self._tcp_log = log.of_kind(TCP)
@@ -144,11 +152,13 @@ class RequestPath:
                 record.rule, record.rule_index = route.rule, route.index
                 if request.body_length != 0:
                     exchange.read_for(route)
-                if self._log.isEnabledFor(logging.DEBUG):
+                if debug := self._log.isEnabledFor(logging.DEBUG):
                     self._log_request(request, route)
                 for guard in guards:
                     await guard.admit(request)
                 response = await route.origin.serve(request, exchange.body)
+                if debug:
+                    self._log_response(response, request, route)
         except ProtocolError as error:
             self._log.warning("Refused a request: %s", error)
             exchange.fail(str(error), 400)
@@ -196,7 +206,7 @@ class RequestPath:
                 exchange.fail(f"the origin's answer cannot be carried: {error}")
                 response.abort()
                 return
-            await pump(exchange, response)
+            await pump(exchange, response, self.write_timeout)
             await response.finish()
         except BaseException:
             response.abort()
@@ -217,7 +227,25 @@ class RequestPath:
             request.method,
             escape(request.target),
             **fields(
-                host=escape(request.host), originService=redacted(route.rule.service), bodyLength=request.body_length
+                host=escape(request.host),
+                originService=redacted(route.rule.service),
+                ingressRule=route.index,
+                bodyLength=request.body_length,
+                headers=_names(request.headers),
+            ),
+        )
+
+    def _log_response(self, response: OriginResponse, request: OriginRequest, route: Route) -> None:
+        self._log.debug(
+            "%d for %s %s",
+            response.status,
+            request.method,
+            escape(request.target),
+            **fields(
+                host=escape(request.host),
+                originService=redacted(route.rule.service),
+                ingressRule=route.index,
+                headers=_names(response.headers),
             ),
         )
 
@@ -247,7 +275,7 @@ class RequestPath:
             # Once the request is acknowledged its bytes are the service's: what fails from here on resets it.
             try:
                 exchange.acknowledge()
-                await pump(exchange, response)
+                await pump(exchange, response, self.write_timeout)
                 await response.finish()
             except BaseException:
                 response.abort()

@@ -6,20 +6,23 @@ without a suspension. Called by `connector.requests.path` for every request.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from pyconnector.origins.base import OriginError
 from pyconnector.protocol.errors import ProtocolError
+from pyconnector.transport.errors import TransportError
 
 if TYPE_CHECKING:
     from pyconnector.connector.requests.exchange import Exchange
     from pyconnector.origins.base import OriginResponse
 
 
-async def pump(exchange: Exchange, response: OriginResponse) -> None:
+async def pump(exchange: Exchange, response: OriginResponse, timeout: float = 0.0) -> None:
     """Send the body of `response` behind the head that `exchange` holds, then its end.
 
-    Cancel leaves the exchange unfinished: the caller aborts it and the response.
+    The edge must take what waits within `timeout` seconds each time; 0 for any time. Cancel leaves the exchange
+    unfinished: the caller aborts it and the response.
 
     Raises:
         OriginError: the origin broke off, or its trailers cannot be carried.
@@ -30,7 +33,7 @@ async def pump(exchange: Exchange, response: OriginResponse) -> None:
     while True:
         if piece is None:
             if exchange.flush():
-                await exchange.drain()
+                await _drain(exchange, timeout)
             piece = await response.receive()
         if not piece:
             break
@@ -38,9 +41,20 @@ async def pump(exchange: Exchange, response: OriginResponse) -> None:
         if following == b"":
             break
         if exchange.send_nowait(piece):
-            await exchange.drain()
+            await _drain(exchange, timeout)
         piece = following
     try:
         exchange.finish(piece, response.trailers)
     except ProtocolError as error:
         raise OriginError(f"its trailers cannot be carried: {error}") from error
+
+
+async def _drain(exchange: Exchange, timeout: float) -> None:
+    if not timeout:
+        await exchange.drain()
+        return
+    try:
+        async with asyncio.timeout(timeout):
+            await exchange.drain()
+    except TimeoutError:
+        raise TransportError(f"the edge did not take what waits within {timeout:g} s (write-stream-timeout)") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import logging
 from urllib.parse import parse_qs, urlsplit
 
 from pyconnector.ingress.config.durations import parse_duration
@@ -28,6 +29,8 @@ MIN_TICK = 0.001
 #: Bytes of a request's body that the page shows.
 MAX_BODY_SHOWN = 16 * 1024
 
+_log = logging.getLogger("pyconnector.origin")
+
 _SAFE: Headers = [
     (b"Cache-Control", b"no-store"),
     (b"X-Content-Type-Options", b"nosniff"),
@@ -41,6 +44,10 @@ class HelloOrigin(Origin):
     def __init__(self, host_header: str = "") -> None:
         self._host_header = host_header
         self._started = datetime.datetime.now(datetime.UTC)
+
+    async def start(self) -> None:
+        """Say that it is there: whoever starts it for a try looks for that."""
+        _log.info("Starting Hello World service, answered in this process")
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Answer; cancel while the body is being read loses it.

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyconnector.connector.api.connector import Connector, ConnectorStatistics
+    from pyconnector.connector.api.connector import Connector
     from pyconnector.connector.api.errors import (
         ConfigError,
         ConnectorError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Registered,
         Unregistered,
     )
+    from pyconnector.connector.api.statistics import ConnectorStatistics
     from pyconnector.connector.config import (
         ConnectorConfig,
         Credentials,
@@ -88,7 +89,8 @@ if TYPE_CHECKING:
 # Loaded when they are asked for, so that the command line says what it has to say of itself, and takes the collector
 # out of the way, before it loads everything else.
 _HOMES = {
-    "connector.api.connector": ("Connector", "ConnectorStatistics"),
+    "connector.api.connector": ("Connector",),
+    "connector.api.statistics": ("ConnectorStatistics",),
     "connector.api.errors": ("ConfigError", "ConnectorError", "RegistrationRefused", "ReloadRejected", "StartFailed"),
     "connector.api.events": (
         "ConfigurationApplied",

@@ -87,3 +87,15 @@ def test_a_lost_connection_keeps_its_protocol_until_the_return() -> None:
     assert (choice.protocol(0), choice.fallen) == ("quic", {})
     choice.failed(attempt(choice), SILENT)
     assert choice.protocol(0) == "quic", "the probe has shown that it works"
+
+
+@pytest.mark.parametrize("worked", [False, True])
+def test_so_many_failures_as_are_wanted_come_before_http2(worked: bool) -> None:
+    choice = ProtocolChoice("auto", failures=5)
+    if worked:
+        choice.registered(attempt(choice))
+    for _ in range(4):
+        choice.failed(attempt(choice), SILENT)
+        assert choice.protocol(0) == "quic"
+    choice.failed(attempt(choice), SILENT)
+    assert choice.protocol(0) == "http2"

@@ -249,3 +249,9 @@ def test_the_echo_needs_a_websocket_and_the_page_no_tcp(run: Run) -> None:
         assert (await HelloOrigin().serve(get("//[x/"), Body())).status == 400
 
     run(scene())
+
+
+def test_the_start_is_said(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pyconnector")
+    run(HelloOrigin().start())
+    assert "Starting Hello World service" in caplog.text

@@ -22,6 +22,7 @@ import click
 
 from pyconnector.connector.api.errors import ConfigError, StartFailed
 from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.cli.log_names import LOG_NAMES
 from pyconnector.connector.config.model import EdgeConfig
 from pyconnector.connector.config.problems import Problem
 from pyconnector.connector.discovery.prechecks import run_prechecks
@@ -169,7 +170,8 @@ def _log(given: Mapping[str, Any], flags: Mapping[str, str]) -> bytes:
     if flags.get("logfile"):
         return _end_of(Path(flags["logfile"]))
     if flags.get("log-directory"):
-        return _end_of(Path(flags["log-directory"]) / "pyconnector.log")
+        names = [Path(flags["log-directory"]) / f"{name}.log" for name in LOG_NAMES]
+        return _end_of(next((path for path in names if path.is_file()), names[0]))
     return _output("journalctl", "--since", f"{LOG_DAYS} days ago", "-n", str(LOG_LINES), "--no-pager", "-u", UNIT)
 
 

@@ -110,7 +110,7 @@ def test_a_defect_is_named_without_its_task_group(monkeypatch: pytest.MonkeyPatc
             raise KeyError("plan")
 
         connector = Connector(config(edge))
-        monkeypatch.setattr(connector, "_attempt", broken)
+        monkeypatch.setattr("pyconnector.connector.api.connector.EdgeConnection", broken)
         async with connector:
             with pytest.raises(ConnectorError, match=r"supervisor: KeyError: 'plan'"):
                 await connector.wait_ready()

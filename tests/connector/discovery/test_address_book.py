@@ -97,3 +97,33 @@ def test_an_index_leaves_a_shared_address_for_a_free_one() -> None:
     region.failed(A, now=FAMILY_FALLBACK_SECONDS)
     assert book.take(2) == A6
     assert [book.take(index) for index in range(2)] == [A, B]
+
+
+def test_of_free_addresses_the_quickest_known_is_taken() -> None:
+    slow, quick, unknown = (("192.0.2.1", 1), ("192.0.2.2", 1), ("192.0.2.3", 1))
+    book = AddressBook([Region([slow, quick, unknown])], choose=lambda found: found[-1])
+    book.reached(slow, 0.3)
+    book.reached(quick, 0.1)
+    assert book.take(0) == quick
+    assert book.take(1) == slow
+    assert book.take(2) == unknown
+
+
+def test_an_address_that_failed_is_not_preferred() -> None:
+    quick, other = (("192.0.2.1", 1), ("192.0.2.2", 1))
+    book = AddressBook([Region([quick, other])], choose=lambda found: found[-1])
+    book.reached(quick, 0.1)
+    assert book.take(0) == quick
+    assert book.rotate(0, now=0.0)
+    assert book.take(1) == quick, "there is no other"
+    book.rotate(1, now=0.0)
+    assert book._handshakes == {}
+
+
+def test_both_families_are_used_at_once() -> None:
+    four = [(f"192.0.2.{number}", 1) for number in range(3)]
+    six = [(f"2001:db8::{number}", 1) for number in range(3)]
+    book = AddressBook([Region([*four, *six], "both"), Region([*six, *four], "both")], choose=lambda found: found[0])
+    taken = [book.take(index) for index in range(4)]
+    assert sorted(":" in address[0] for address in taken if address) == [False, False, True, True]
+    assert len(set(taken)) == 4

@@ -113,6 +113,7 @@ class ScriptedAttempt:
         self.pushed = 0
         self._world, self._plan, self._step = world, plan, step
         self._end = asyncio.Event()
+        self._broken_off = False
 
     async def run(self) -> Ended:
         if self._step.registers:
@@ -132,11 +133,15 @@ class ScriptedAttempt:
         except asyncio.CancelledError:
             self._world.cancelled.append(self._plan.index)
             raise
-        return Ended(kind=EndKind.DRAINED, reason="drained")
+        return LOST if self._broken_off else Ended(kind=EndKind.DRAINED, reason="drained")
 
     async def drain(self, grace_period: float) -> None:
         await asyncio.sleep(min(grace_period, self._world.drain_seconds))
         self._world.drained.append(self._plan.index)
+        self._end.set()
+
+    def break_off(self) -> None:
+        self._broken_off = True
         self._end.set()
 
     async def push_local_configuration(self) -> None:
@@ -403,3 +408,26 @@ def test_waits_without_a_route_are_short() -> None:
     world = run({0: [Step(NO_ROUTE, after=0.0)] * 8}, 60)
     gaps = [later - earlier for earlier, later in zip(world.starts, world.starts[1:], strict=False)]
     assert max(gaps[:7]) <= NO_ROUTE_SECONDS
+
+
+def test_a_connection_is_made_again_on_demand_and_not_sooner() -> None:
+    async def main() -> World:
+        world = World({}, count=2, random=0.5)
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(1)
+        assert world.supervisor.reconnect(15.0)
+        await asyncio.sleep(0.5)
+        assert world.tracker.connected == 1
+        world.supervisor.network_changed()  # which ends every other wait
+        await asyncio.sleep(10)
+        assert world.tracker.connected == 1
+        await asyncio.sleep(10)
+        assert world.tracker.connected == 2
+        await world.supervisor.drain(1)
+        assert not world.supervisor.reconnect(0.0)
+        await task
+        return world
+
+    world = run_virtual(main())
+    # Its own wait of up to 2 s comes on top, as in the reference.
+    assert world.starts == [0, 0.05, 17.0]

@@ -114,3 +114,8 @@ def test_json_on_the_console_when_asked(tmp_path: Path) -> None:
     setup.close()
     logging.getLogger(ROOT).setLevel(logging.NOTSET)
     assert json.loads(stream.getvalue())["message"] == "hello"
+
+
+def test_the_file_in_a_log_directory_is_called_as_wanted(tmp_path: Path) -> None:
+    LogSetup(LogConfig(directory=str(tmp_path), name="cloudflared"), io.StringIO()).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["cloudflared.log"]

@@ -9,9 +9,10 @@ from pyconnector.connector.link.quic.exchange import JOIN_LIMIT, QuicExchange
 from pyconnector.connector.requests.pump import pump
 from pyconnector.origins.base import OriginError
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
-from pyconnector.transport.errors import StreamReset
+from pyconnector.transport.errors import StreamReset, TransportError
 from pyconnector.transport.memory import memory_pair
 from tests.connector.fakes import FakeResponse
+from tests.support.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream
@@ -109,3 +110,21 @@ def test_a_visitor_who_left_is_told_to_the_caller() -> None:
         edge.close()
 
     asyncio.run(scenario())
+
+
+def test_an_edge_that_takes_nothing_for_too_long_is_given_up() -> None:
+    class Stuck(Writes):
+        seconds = 0.0
+
+        async def drain(self) -> None:
+            await asyncio.sleep(self.seconds)
+
+    async def scenario(seconds: float) -> Stuck:
+        writes = Stuck(full_after=1)
+        writes.seconds = seconds
+        await pump(answering(writes), FakeResponse(b"aa", b"bb", b"cc"), 30.0)
+        return writes
+
+    assert run_virtual(scenario(29.0)).writes[-1] == (b"cc", True), "each wait is one of its own"
+    with pytest.raises(TransportError, match=r"within 30 s \(write-stream-timeout\)"):
+        run_virtual(scenario(31.0))

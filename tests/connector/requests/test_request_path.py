@@ -695,3 +695,22 @@ def test_a_rule_for_somebody_is_not_served_where_nobody_can_be_told_apart() -> N
     rules = parse_ingress({"ingress": [rule, {"service": "http_status:404"}]}).rules
     with pytest.raises(ValueError, match="nothing here can say who asks"):
         compose(FakeOrigin(), rules[0], [gate(Rejection(status=403, reason=""), [])])
+
+
+def test_each_request_and_its_answer_are_lines_of_a_debug_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pyconnector")
+
+    async def scenario() -> None:
+        answer = FakeResponse(b"hello", status=203, headers=[(b"X-Secret", b"hush")])
+        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+        await under.ask(headers=[(b"Cookie", b"hush")])
+
+    run(scenario)
+    asked, answered = [record for record in caplog.records if record.name == "pyconnector.request"]
+    assert asked.getMessage().startswith("GET /")
+    assert answered.getMessage() == f"203 for {asked.getMessage()}"
+    told = [record.fields for record in (asked, answered)]  # type: ignore[attr-defined]
+    assert "Cookie" in told[0]["headers"]
+    assert told[1]["headers"] == "X-Secret"
+    assert told[0]["ingressRule"] == told[1]["ingressRule"] == 0
+    assert "hush" not in str(told)
