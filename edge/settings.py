@@ -143,7 +143,7 @@ class VisitorSettings:
     response_timeout: float = 100.0
     "From the request to the head of its response; then the visitor is told 524."
     write_timeout: float = 100.0
-    "While a visitor takes nothing at all of a response; then it is cut off."
+    "While a visitor takes next to nothing of a response (`sockets.LEAST_RATE`); then it is cut off."
 
     def __post_init__(self) -> None:
         if bool(self.certificates) != (self.tls_address is not None):

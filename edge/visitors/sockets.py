@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyconnector.edge.turns import Turns
 
+#: Bytes a second that a visitor must take of what waits for it, on average over the time that it has to take any of it.
+#: A modem took more; whoever takes less only keeps a stream and a service busy.
+LEAST_RATE = 256.0
+
 _LINGER_NOT_AT_ALL = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 try:
@@ -78,6 +82,21 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
         except (OSError, ValueError):
             pass  # it is closed
     return unsent
+
+
+class Unsent:
+    """How much a visitor takes, from one look to the next. Nothing is written in between."""
+
+    __slots__ = ("_last", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._last = 0
+
+    def taken(self) -> int:
+        """Return the bytes that were taken since the last look."""
+        before, self._last = self._last, unsent_bytes(self._transport)
+        return before - self._last
 
 
 class WriteGate:

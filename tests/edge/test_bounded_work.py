@@ -13,7 +13,7 @@ from pyconnector.edge.visitors.http1 import request_body, request_parser
 from pyconnector.edge.visitors.http1.connection import MAX_WAITING, VisitorConnection
 from pyconnector.edge.visitors.http1.request_body import LINES_A_TURN, ChunkedBody
 from pyconnector.edge.visitors.http1.request_parser import MAX_EMPTY_LINES, MAX_FIELDS, BadRequest, RequestReader
-from pyconnector.edge.visitors.sockets import end_writing
+from pyconnector.edge.visitors.sockets import LEAST_RATE, end_writing
 from tests.edge.support import memory_edge, run, until, visitors
 from tests.support.fake_transport import HIGH_WATER, FakeTransport
 from tests.support.raw_visitor import RawVisitor, get
@@ -287,8 +287,8 @@ def test_a_visitor_who_takes_nothing_of_a_response_is_cut_off() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("pause", [True, False])
-def test_slow_readers_stay_and_dead_ones_go(pause: bool) -> None:
+@pytest.mark.parametrize(("taken", "stays"), [(0, False), (10 * LEAST_RATE - 1, False), (10 * LEAST_RATE, True)])
+def test_slow_readers_stay_and_dead_ones_go(taken: float, stays: bool) -> None:
     async def test() -> None:
         async with memory_edge(visitors=visitors(write_timeout=10.0)) as edge:
             transport = visitor_of(edge)
@@ -297,12 +297,31 @@ def test_slow_readers_stay_and_dead_ones_go(pause: bool) -> None:
             transport.write(b"x" * (2 * HIGH_WATER))
             now = asyncio.get_running_loop().time()
             for step in range(1, 5):
-                if not pause:
-                    transport.unsent -= 1  # a byte in all this time is a sign of life
+                transport.unsent -= int(taken)
                 connection.check_time(now + 11 * step)
                 await asyncio.sleep(0)
-            assert transport.aborted is pause
+            assert transport.aborted is not stays
             transport.abort()
+
+    run(test)
+
+
+@pytest.mark.parametrize(("taken", "stays"), [(1, False), (30 * LEAST_RATE, True)])
+def test_what_is_left_at_the_end_is_taken_as_fast(taken: float, stays: bool) -> None:
+    async def test() -> None:
+        async with memory_edge() as edge:
+            transport = visitor_of(edge)
+            connection = transport.protocol
+            assert isinstance(connection, VisitorConnection)
+            transport.write(b"x" * (2 * HIGH_WATER))
+            connection.eof_received()
+            now = asyncio.get_running_loop().time()
+            for step in range(3):
+                transport.unsent -= int(taken)
+                connection.check_time(now + 3 + 31 * step)
+            assert transport.aborted is not stays
+            transport.abort()
+            await asyncio.sleep(0)
 
     run(test)
 

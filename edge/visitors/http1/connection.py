@@ -20,7 +20,7 @@ from pyconnector.edge.visitors.http1.state import State
 from pyconnector.edge.visitors.http1.upload import Upload
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.pages import CONTINUE, MISDIRECTED, OPTIONS_ANSWER, error_response, own_response
-from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing, unsent_bytes
+from pyconnector.edge.visitors.sockets import LEAST_RATE, Unsent, VisitorSocket, Why, end_writing
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
 from pyconnector.edge.visitors.watch import CLIENT_CLOSED, ORIGIN_CLOSED, UNREACHABLE
 from pyconnector.protocol.errors import ProtocolError
@@ -55,7 +55,7 @@ class VisitorConnection(asyncio.Protocol):
         self._upload_fault: BadRequest | None = None
         self._unread = False  # whether more of the current request's body is to come
         self._ends_silently = False  # whether only the end of the socket says that a response is whole
-        self._unsent = 0
+        self._lingered = False  # whether it has had some time to take what is left
         self._stalled_until: float | None = None  # while the visitor takes less than comes
         self._two_way: TwoWay | None = None
         self._watched: Watched | None = None
@@ -77,6 +77,7 @@ class VisitorConnection(asyncio.Protocol):
         # Not asked with isinstance: uvloop's transports are no subclass.
         self._transport = cast("asyncio.Transport", transport)
         self._socket = VisitorSocket(self._transport)
+        self._unsent = Unsent(self._transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self._arrival = self._server.arrival(transport)
@@ -123,7 +124,7 @@ class VisitorConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The visitor takes less than comes."""
         self._socket.writing.pause()
-        self._unsent = unsent_bytes(self._transport)
+        self._unsent.taken()
         self._stalled_until = self._loop.time() + self._server.settings.write_timeout
 
     def resume_writing(self) -> None:
@@ -154,22 +155,22 @@ class VisitorConnection(asyncio.Protocol):
 
     def _check_closing(self) -> None:
         """Cut off a visitor who neither goes nor takes what is left for it."""
-        if self._transport.get_write_buffer_size() and self._takes():
-            self._deadline = self._loop.time() + self._server.settings.head_timeout
+        limit = self._server.settings.head_timeout
+        if self._transport.get_write_buffer_size() and self._unsent.taken() >= (
+            limit * LEAST_RATE if self._lingered else 1
+        ):
+            self._lingered = True
+            self._deadline = self._loop.time() + limit
         else:
             self._transport.abort()
 
     def _check_stall(self, now: float) -> None:
-        """Cut off a visitor who took nothing of a response for too long. A tunnel may rest for as long as it likes."""
-        if self._two_way is not None or self._takes():
-            self._stalled_until = now + self._server.settings.write_timeout
+        """Cut off a visitor who takes too little of a response. A tunnel may rest for as long as it likes."""
+        limit = self._server.settings.write_timeout
+        if self._two_way is not None or self._unsent.taken() >= limit * LEAST_RATE:
+            self._stalled_until = now + limit
         else:
             self._socket.reset()
-
-    def _takes(self) -> bool:
-        """Whether the visitor took something since the last look."""
-        before, self._unsent = self._unsent, unsent_bytes(self._transport)
-        return self._unsent != before
 
     def abort(self) -> None:
         """Cut the visitor off."""

@@ -25,6 +25,7 @@ from pyconnector.edge.visitors.http2.response import CONTINUE_FIELDS
 from pyconnector.edge.visitors.http2.stream import VisitorStream
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.pages import MISDIRECTED
+from pyconnector.edge.visitors.sockets import LEAST_RATE
 
 if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
@@ -40,6 +41,9 @@ MAX_UNSENT = 1024 * 1024
 SLICE = 32
 #: A read of so many bytes is not made to wait: what a request or two may cost is done at once.
 SMALL_READ, AT_ONCE = 2048, 24
+#: Answers that a visitor may leave unread, and seconds after which one is. Those beyond are given up, the oldest first,
+#: and no request is begun meanwhile: each holds bytes in the tunnel that others may have to wait behind.
+MAX_UNREAD, UNREAD_TIMEOUT = 64, 20.0
 #: Seconds for which a visitor is still read after the end, so that it can read why (RFC 9113 5.4.1).
 LINGER = 2.0
 #: Bytes that are read and thrown away meanwhile; whoever sends more does not care why.
@@ -69,6 +73,9 @@ class Http2Visitor(asyncio.Protocol):
         self._lost = False
         self._discarded = 0  # bytes that came after the end
         self._deadline: float | None = None
+        self._lingered = False  # whether it has had some time to take what is left
+        self.has_too_many_unread = False
+        "Whether so many answers are unread that no further request is begun."
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "open"
@@ -80,7 +87,12 @@ class Http2Visitor(asyncio.Protocol):
         """Take over a socket whose first bytes follow at once."""
         self._socket = cast("asyncio.Transport", transport)
         self._socket.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self._out = Outgoing(self._h2, self._socket, self._incoming.expect_updates)
+        self._out = Outgoing(
+            self._h2,
+            self._socket,
+            self._incoming.expect_updates,
+            limit=self._server.settings.write_timeout,
+        )
         peer = self._socket.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self._arrival = self._server.arrival(transport)
@@ -181,24 +193,34 @@ class Http2Visitor(asyncio.Protocol):
         if not self.closing:
             self.close(ErrorCodes.NO_ERROR)
             return
-        if self._socket.get_write_buffer_size() and self._out.has_moved():
-            self._deadline = now + self._server.settings.head_timeout
+        limit = self._server.settings.head_timeout
+        if self._socket.get_write_buffer_size() and self._out.has_moved(limit * LEAST_RATE if self._lingered else 1):
+            self._lingered = True
+            self._deadline = now + limit
         else:
             self._socket.abort()
 
     def _check_progress(self, now: float) -> None:
-        """Give up answers that are not taken: all of them where the socket takes nothing."""
+        """Give up answers that are not taken: all of them where the socket takes too little."""
         limit = self._server.settings.write_timeout
-        if self._out.is_stuck(now, limit):
-            self.refused(f"it has read nothing for {limit:g} s")
+        self._out.look(now)
+        if self._out.is_stuck(now):
+            self.refused(f"it has read less than {LEAST_RATE:g} bytes a second for {limit:g} s")
             self.abort()
             return
-        for stream_id in self._out.stalled(now, limit):
-            if self.forget(stream_id) is not None:
-                self.refused(f"it has taken nothing of an answer for {limit:g} s")
-                with contextlib.suppress(ProtocolError):  # the visitor's reset came first
-                    self._h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        for stream_id in self._out.stalled(now):
+            self._give_up(stream_id, ErrorCodes.CANCEL, f"it has taken next to nothing of an answer for {limit:g} s")
+        unread = self._out.unread(now, UNREAD_TIMEOUT)
+        for stream_id in unread[: max(0, len(unread) - MAX_UNREAD)]:
+            self._give_up(stream_id, ErrorCodes.ENHANCE_YOUR_CALM, f"more than {MAX_UNREAD} of its answers are unread")
+        self.has_too_many_unread = len(unread) >= MAX_UNREAD
         self._out.flush()
+
+    def _give_up(self, stream_id: int, code: ErrorCodes, reason: str) -> None:
+        if self.forget(stream_id) is not None:
+            self.refused(reason)
+            with contextlib.suppress(ProtocolError):  # the visitor's reset came first
+                self._h2.reset_stream(stream_id, code)
 
     def abort(self) -> None:
         """Cut the visitor off."""

@@ -40,6 +40,7 @@ class Receiver(Protocol):
 
     streams: dict[int, VisitorStream]
     closing: bool
+    has_too_many_unread: bool
 
     def now(self) -> float:
         """Return the loop's time."""
@@ -216,6 +217,9 @@ class Incoming:
         if len(self._h2.streams) > MAX_CONCURRENT_STREAMS < self._h2.count_inbound_streams():
             # Before it knew of the limit no visitor can have kept it (RFC 9113 5.1.2).
             self.refuse(stream_id, ErrorCodes.REFUSED_STREAM, f"more than {MAX_CONCURRENT_STREAMS} at once")
+            return
+        if self._owner.has_too_many_unread:
+            self.refuse(stream_id, ErrorCodes.REFUSED_STREAM, "too many of its answers are unread")
             return
         try:
             if fault:

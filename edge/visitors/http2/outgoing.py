@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyconnector.edge.visitors.sockets import LEAST_RATE, unsent_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 MAX_FRAME, BATCH = 32 * 1024, 64 * 1024
 #: Payload of a data frame from which on it calls for an update of windows; smaller ones do where they end a piece.
 COUNTED_FRAME = 512
-#: Bytes that a visitor must take for its time to begin anew, unless that is all there is.
+#: Bytes that a visitor must take at least for its time to begin anew, unless that is all there is.
 PROGRESS = 1024
 
 
@@ -31,7 +33,8 @@ class _Wait(NamedTuple):
 class Outgoing:
     """The sending half of one connection. `counted` is told of each data frame that calls for updates of windows."""
 
-    def __init__(self, engine: Engine, socket: asyncio.Transport, counted: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, socket: asyncio.Transport, counted: Callable[[], None], *, limit: float) -> None:
+        """Whoever takes less than `LEAST_RATE` for `limit` seconds is stuck."""
         self.paused = False
         "Whether the socket has enough."
         self._h2 = engine
@@ -41,8 +44,12 @@ class Outgoing:
         self._waiting: dict[asyncio.Future[None], _Wait] = {}  # first come, first served
         self._queued = 0  # bytes of bodies that only wait for a flush
         self._written = 0  # bytes handed to the socket
-        self._taken = 0  # how many of them had left it, and when
+        self._limit = limit
+        self._least = max(PROGRESS, int(limit * LEAST_RATE))
+        self._taken = 0  # how many of them had left it when its time began anew, and when that was
         self._taken_at = self._loop.time()
+        self._moved = 0  # the same for any progress at all
+        self._moved_at = self._taken_at
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -67,7 +74,7 @@ class Outgoing:
             size = min(window, MAX_FRAME, self._h2.max_outbound_frame_size, len(data) - position)
             if size <= 0:
                 self.flush()
-                if not since or position - marked >= PROGRESS:
+                if not since or position - marked >= self._share:
                     marked, since = position, self._loop.time()
                 await self._room(stream_id, since)
                 continue
@@ -107,25 +114,44 @@ class Outgoing:
                 woken += 1
         return woken
 
-    def has_moved(self) -> bool:
-        """Whether the socket took anything since the last look."""
-        taken, before = self._written - self._socket.get_write_buffer_size(), self._taken
+    @property
+    def _share(self) -> int:
+        """Bytes of one answer for its time to begin anew: its visitor may take many at once, each as slowly."""
+        return max(PROGRESS, self._least // max(1, len(self._waiting)))
+
+    def has_moved(self, least: float) -> bool:
+        """Whether so many bytes left for the visitor since the last look."""
+        taken, before = self._written - unsent_bytes(self._socket), self._taken
         self._taken = taken
-        return taken != before
+        return taken - before >= least
 
-    def is_stuck(self, now: float, limit: float) -> bool:
-        """Whether the socket holds something and has taken next to nothing for longer than `limit` seconds."""
-        unwritten = self._socket.get_write_buffer_size()
-        taken = self._written - unwritten
-        if not unwritten or taken - self._taken >= PROGRESS:
+    def look(self, now: float) -> None:
+        """See how far the visitor is; called every now and then."""
+        waits = self._socket.get_write_buffer_size()
+        taken = self._written - (unsent_bytes(self._socket) if waits else 0)
+        if not waits or taken - self._taken >= self._least:
             self._taken, self._taken_at = taken, now
-        return now - self._taken_at > limit
+        if not waits or taken - self._moved >= PROGRESS:
+            self._moved, self._moved_at = taken, now
 
-    def stalled(self, now: float, limit: float) -> list[int]:
-        """Return the streams whose visitor has taken next to nothing for longer than `limit` seconds."""
+    def is_stuck(self, now: float) -> bool:
+        """Whether the socket holds something and takes too little of it."""
+        return now - self._taken_at > self._limit
+
+    def stalled(self, now: float) -> list[int]:
+        """Return the streams whose visitor takes too little of them."""
         if self.paused:
             return []  # that is the socket's fault
-        return [wait.stream_id for wait in self._waiting.values() if now - wait.since > limit]
+        return [wait.stream_id for wait in self._waiting.values() if now - wait.since > self._limit]
+
+    def unread(self, now: float, limit: float) -> list[int]:
+        """Return the streams of which nothing was taken for `limit` seconds, the oldest first; none while the socket
+        moves, for then they only wait for each other.
+        """
+        if self.paused and now - self._moved_at <= limit:
+            return []
+        waits = sorted(self._waiting.values(), key=lambda wait: wait.since)
+        return [wait.stream_id for wait in waits if now - wait.since > limit]
 
     async def _room(self, stream_id: int, since: float) -> None:
         """Wait until something changed that may let more be sent. Cancel at any time."""
