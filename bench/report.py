@@ -1,4 +1,4 @@
-"""Medians over rounds, as a table for people and as JSON for machines."""
+"""Medians over rounds and how far these lie apart, as a table for people and as JSON for machines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from bench.process import cpu_model
+from bench.targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from bench.rows import Figure
+
+#: Rounds from which on a median is shown with its smallest and largest.
+SPREAD_FROM = 3
+#: Part of a core, or of all of them, from which on a process, or the machine, has no more to give.
+SATURATED = 0.9
+#: How figures of a process's share of a core begin.
+CORES = "cores, "
 
 #: row -> figure -> subject -> one value per round
 Samples = dict[str, dict[str, dict[str, list[float]]]]
@@ -44,10 +52,13 @@ class Report:
         return "\n".join(self._lines(done)) if done is not None and done != row else ""
 
     def table(self) -> str:
-        """A Markdown table of medians, with the ratio to the last subject where there are several."""
+        """A Markdown table of medians with the smallest and the largest, with the ratio to the last subject where there
+        are several, the target of the first, and who had no more to give."""
         subjects = self._subjects
         base = subjects[-1] if len(subjects) > 1 else ""
         heads = ["row", "figure", *subjects, *(f"{name} / {base}" for name in subjects[:-1])]
+        if base:
+            heads.append(f"target, {subjects[0]}")
         lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
         for row in self._samples:
             lines += self._lines(row)
@@ -61,12 +72,30 @@ class Report:
                 continue
             medians = {subject: statistics.median(values) for subject, values in by_subject.items()}
             cells = [row, f"{name} {self._units[row, name]}".strip()]
-            cells += [_short(medians[subject]) if subject in medians else "" for subject in subjects]
+            cells += [_spread(by_subject.get(subject, [])) for subject in subjects]
             if len(subjects) > 1:
                 base = medians.get(subjects[-1])
                 cells += [_ratio(medians.get(subject), base) for subject in subjects[:-1]]
+                cells.append(_verdict(row, name, medians.get(subjects[0]), base))
+            lines.append("| " + " | ".join(cells) + " |")
+        if any(name.startswith(CORES) for name in self._samples[row]):
+            cells = [row, "saturated", *(self._saturated(row, subject) for subject in subjects)]
+            cells += [""] * len(subjects) if len(subjects) > 1 else []
             lines.append("| " + " | ".join(cells) + " |")
         return lines
+
+    def _saturated(self, row: str, subject: str) -> str:
+        """Who had no more to give: processes with a whole core, or the machine with all of its own."""
+        shares = {
+            name.removeprefix(CORES): statistics.median(by_subject[subject])
+            for name, by_subject in self._samples[row].items()
+            if name.startswith(CORES) and subject in by_subject
+        }
+        if full := [name for name, share in shares.items() if share >= SATURATED]:
+            return " and ".join(full)
+        if sum(shares.values()) >= SATURATED * (os.cpu_count() or 1):
+            return "the machine"
+        return "nobody, by these" if shares else ""
 
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Write every sample with `facts`: what it was measured on."""
@@ -97,6 +126,23 @@ def about(peer: str | None = None) -> dict[str, Any]:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _spread(values: list[float]) -> str:
+    """The median, with the smallest and the largest of several rounds."""
+    if not values:
+        return ""
+    middle = _short(statistics.median(values))
+    return middle if len(values) < SPREAD_FROM else f"{middle} ({_short(min(values))} to {_short(max(values))})"
+
+
+def _verdict(row: str, figure: str, value: float | None, base: float | None) -> str:
+    target = TARGETS.get((row, figure))
+    if target is None:
+        return ""
+    if value is None or not base:
+        return str(target)
+    return f"{target}: {'met' if target.is_met(value / base) else 'missed'}"
 
 
 def _ratio(value: float | None, base: float | None) -> str:

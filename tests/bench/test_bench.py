@@ -69,7 +69,25 @@ def test_the_table_shows_medians_and_the_ratio_to_the_last_subject() -> None:
         report.add("ours", "a row", [("p50", value, "ms")])
     report.add("peer", "a row", [("p50", 4.0, "ms")])
 
-    assert "| a row | p50 ms | 2 | 4 | 0.50 |" in report.table()
+    assert "| a row | p50 ms | 2 (1 to 9) | 4 | 0.50 |  |" in report.table()
+
+
+def test_targets_are_printed_beside_the_ratio_that_they_bound() -> None:
+    report = Report(["ours", "peer"])
+    for row in ("HTTP 1 KiB, 64 in flight", "HTTP 1 KiB, 64 in flight, 4 connections"):
+        for subject, cpu in (("ours", 70.0), ("peer", 100.0)):
+            report.add(subject, row, [("CPU per unit", cpu, "us")])
+
+    assert "| 70 | 100 | 0.70 | at most 0.8: met |" in report.table()
+    assert "| 70 | 100 | 0.70 | at most 0.65: missed |" in report.table()
+
+
+def test_the_table_says_whose_core_was_full() -> None:
+    report = Report(["ours", "peer"])
+    report.add("ours", "a row", [("cores, connector", 0.95, ""), ("cores, edge", 0.4, "")])
+    report.add("peer", "a row", [("cores, connector", 0.3, ""), ("cores, edge", 0.1, "")])
+
+    assert "| a row | saturated | connector | nobody, by these |  |  |" in report.table()
 
 
 class Pieces:
