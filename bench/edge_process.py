@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from bench import http2_load, load, slow
+from bench.hop import Mesh, visitors_request
 from bench.subject import ACCOUNT, SECRET, TUNNEL_ID
 from pyconnector.connector.cli.loops import settle
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
@@ -23,7 +24,7 @@ from pyconnector.transport.settings import QuicSettings
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.connection import EdgeConnection
     from pyconnector.edge.connectors.exchange import Exchange
-    from pyconnector.edge.connectors.tunnels import Tunnel
+    from pyconnector.edge.connectors.tunnels import Member, Tunnel
 
 #: Seconds that a connector has to register.
 REGISTER_TIMEOUT = 30.0
@@ -35,6 +36,8 @@ class EdgeProcess:
     def __init__(self, edge: LocalEdge) -> None:
         self._edge = edge
         self._held: list[Exchange] = []
+        self._mesh: Mesh | None = None
+        self._through: Member | None = None
 
     @property
     def _tunnel(self) -> Tunnel:
@@ -48,7 +51,11 @@ class EdgeProcess:
 
     def addresses(self) -> dict[str, Any]:
         """What the parent must know to start a connector."""
-        return {"quic": list(self._edge.quic_address), "ca": str(self._edge.ca_path)}
+        return {
+            "quic": list(self._edge.quic_address),
+            "ca": str(self._edge.ca_path),
+            "visitors": list(self._edge.visitor_address),
+        }
 
     async def run(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what `command` says and return its figures."""
@@ -95,6 +102,14 @@ class EdgeProcess:
         """POSTs of `size` bytes."""
         unit = (http2_load if self._is_http2 else load).upload(size)
         return _figures(await load.repeat(unit, self._tunnel, in_flight=in_flight, seconds=seconds, count=count))
+
+    async def do_exchange(self, hop: bool, in_flight: int, seconds: float) -> dict[str, Any]:
+        """GETs on the way of visitors, perhaps through another edge."""
+        if hop and self._through is None:
+            self._mesh = Mesh(self._edge.tunnels)
+            self._through = await self._mesh.member()
+        unit = visitors_request(self._through if hop else None)
+        return _figures(await load.repeat(unit, self._tunnel, in_flight=in_flight, seconds=seconds))
 
     async def do_first_byte(self, seconds: float) -> dict[str, Any]:
         """Streamed responses."""

@@ -72,6 +72,8 @@ class Stage:
         self.folder = folder
         self.edge = edge
         self._origin, ports = origin
+        self.visitors: tuple[str, int] = ("", 0)
+        "Where the edge serves visitors."
         self.tcp_destination = f"127.0.0.1:{ports['tcp']}"
         self.start_seconds = 0.0
         self.start_cpu = 0.0
@@ -155,6 +157,7 @@ async def set_up(
             folder, edges=[(host, port)] * (connections if subject.peer else 1), connections=connections
         )
         stage = Stage(subject, edge, (origin, ports), folder, command)
+        stage.visitors = (addresses["visitors"][0], addresses["visitors"][1])
         stack.push_async_callback(stage.stop)
         if start:
             await stage.start(connections)

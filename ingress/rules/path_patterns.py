@@ -31,7 +31,7 @@ class PathPattern:
 
     def search(self, path: str) -> bool:
         """Say whether the expression is found anywhere in the decoded `path`."""
-        return self._regex.search(_to_bytes(path)) is not None
+        return self._regex.search(to_bytes(path)) is not None
 
 
 def compile_path(text: str, *, limit: int = MAX_PATTERN) -> PathPattern:
@@ -94,7 +94,7 @@ def _has_byte_escape(text: str) -> bool:
     return any(match[0] == r"\C" for match in re.finditer(r"\\Q.*?(?:\\E|$)|\\.", text, re.DOTALL))
 
 
-def _to_bytes(path: str) -> bytes:
+def to_bytes(path: str) -> bytes:
     """Encode a path; each byte that was no UTF-8 counts as one U+FFFD, as it does for the reference."""
     try:
         return path.encode()

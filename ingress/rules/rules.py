@@ -16,6 +16,7 @@ from pyconnector.ingress.config.settings import AccessSettings, OriginSettings
 from pyconnector.ingress.rules.guarded_paths import GuardedPaths, demand_of, differing, is_safe
 from pyconnector.ingress.rules.hostnames import ANY_HOST, comparable, host_matches, strip_port
 from pyconnector.ingress.rules.path_patterns import PathPattern, compile_path, fold_case
+from pyconnector.ingress.rules.path_set import ASKED_TOGETHER, PathSet
 
 if TYPE_CHECKING:
     from pyconnector.ingress.config.errors import RuleProblem
@@ -103,6 +104,8 @@ class RuleTable:
         self._longest_suffix = max(map(len, wild), default=0)
         self._guarded: dict[int, GuardedPaths] = {}
         "By the identity of the candidates, which are never let go of."
+        self._sets: dict[int, PathSet] = {}
+        "The same, where they are many."
         self._folded: dict[str, PathPattern] = {}
         self._differing: dict[tuple[int, int], None] = {}
         self._with_access = any(demand_of(rule) is not None for rule in rules)
@@ -127,6 +130,9 @@ class RuleTable:
             if search is None and not match.rule.identity:
                 break
         candidates = tuple(found)
+        patterns = [match.rule.pattern for _, match in found if match.rule.pattern is not None]
+        if len(patterns) >= ASKED_TOGETHER and not any(match.rule.identity for _, match in found):
+            self._sets[id(candidates)] = PathSet(patterns)
         if self._with_access:
             self._guard(candidates)
         return candidates
@@ -168,8 +174,10 @@ class RuleTable:
             candidates = self._others if not self._by_suffix else self._wildcards(host)
         if self._asking and (asks := self._asking.get(id(candidates))) is not None:
             return self._find_for(candidates, path, fits, asks)
-        for search, match in candidates:
-            if search is None or search(path):
+        place = self._sets[id(candidates)].first(path) if self._sets and id(candidates) in self._sets else None
+        # Rules with a path stand first: the first that asks for none ends the list.
+        for search, match in candidates if place is None else candidates[place : place + 1]:
+            if place is not None or search is None or search(path):
                 met = match
                 break
         if self._guarded and (guarded := self._guarded.get(id(candidates))) is not None:

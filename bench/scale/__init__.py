@@ -1,0 +1,1 @@
+"""How cost grows with number: streams that are held, streams that are busy, rules, visitors."""
