@@ -36,6 +36,8 @@ class ControlPlane:
     installation: Installation
     database: Database
     address: tuple[str, int]
+    dns_address: tuple[str, int] | None = None
+    "Where the edges' SRV records are served."
 
     def __init__(self, settings: ControlPlaneSettings) -> None:
         self.settings = settings
@@ -81,6 +83,9 @@ class ControlPlane:
         except StoreUnavailable as error:
             await self.stop()
             raise SettingsError(str(error)) from error
+        except SettingsError:
+            await self.stop()
+            raise
         except SchemaTooNew as error:
             await self.stop()
             raise SettingsError(str(error)) from None
@@ -139,6 +144,20 @@ class ControlPlane:
         self._exit.push_async_callback(feed.close)
         self._exit.callback(transfers.close)
         self.address = await server.start(*settings.address)
+        if settings.dns_address is not None:
+            await self._serve_dns(*settings.dns_address)
+
+    async def _serve_dns(self, host: str, port: int) -> None:
+        # Loaded where it is used: most control planes do without a DNS library.
+        from pyconnector.control.discovery.edges import KnownEdges
+        from pyconnector.control.discovery.server import DnsServer
+
+        server = DnsServer(KnownEdges(self.database))
+        self._exit.push_async_callback(server.close)
+        try:
+            self.dns_address = await server.start(host, port)
+        except OSError as error:
+            raise SettingsError(f"--dns {host}:{port}: {error.strerror or error}") from error
 
     async def _authority(self, database: Database) -> MeshAuthority:
         """The database's; at first that which an edge of an earlier version left in the data directory."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyconnector.control.pace import Pace
 from pyconnector.control.store.errors import StoreError, StoreUnavailable
 from pyconnector.control.store.objects import quick
 from pyconnector.control.store.work import Actor
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Quick tunnels that one address may ask for at once, and seconds after which it may ask for one more.
 BURST, REFILL = 10, 30.0
-#: Addresses that are remembered.
-MAX_ADDRESSES = 10_000
 #: Seconds between two looks for quick tunnels whose time is over.
 EVERY = 30.0
 #: Bytes of a certificate authority that is handed out.
@@ -35,25 +33,6 @@ _log = logging.getLogger("pyconnector.control")
 
 class TooOften(Exception):
     """This address asked for too many quick tunnels lately."""
-
-
-class Pace:
-    """How often each address may ask: a bucket of `BURST`, one more every `REFILL` seconds. Pure."""
-
-    def __init__(self) -> None:
-        self._full_at: OrderedDict[str, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._full_at)
-
-    def take(self, address: str, now: float) -> bool:
-        """Return whether `address` may ask now, and count it."""
-        full_at = max(self._full_at.pop(address, now), now) + REFILL
-        allowed = full_at - now <= BURST * REFILL
-        self._full_at[address] = full_at if allowed else full_at - REFILL
-        if len(self._full_at) > MAX_ADDRESSES:
-            self._full_at.popitem(last=False)
-        return allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +60,7 @@ class QuickService:
         self._installation = installation
         self._authority = authority
         self._clock = clock
-        self._pace = Pace()
+        self._pace = Pace(burst=BURST, refill=REFILL)
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 

@@ -34,6 +34,8 @@ class ControlPlaneSettings:
     "Where keys, `cert.pem` and the SQLite file are; made at the first start, for its owner alone."
     address: tuple[str, int] = ("127.0.0.1", 0)
     "Where the API listens."
+    dns_address: tuple[str, int] | None = None
+    "Where the edges' SRV records are served; None for nowhere."
     database: str = field(default="", repr=False)
     "`postgresql://...`; empty for a SQLite file in the data directory."
     zone: str = DEFAULT_ZONE

@@ -11,7 +11,7 @@ import functools
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.active.orchestrator import Orchestrator
@@ -21,6 +21,7 @@ from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInf
 from pyconnector.connector.api.statistics import ConnectorStatistics
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.config.model import changed_connections
+from pyconnector.connector.discovery import refresh
 from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
@@ -195,11 +196,11 @@ class Connector:
                 renew=self._renew,
                 network=self._network,
             )
-            looking = self._tasks.spawn(returning.run(), name="return to QUIC")
-            self._running.add_done_callback(lambda _: looking.cancel())
+            self._beside(self._running, returning.run(), "return to QUIC")
         if self._engine.is_open:
-            following = self._tasks.spawn(self._engine.follow(self.edge_connections, self._renew), name="engine choice")
-            self._running.add_done_callback(lambda _: following.cancel())
+            self._beside(self._running, self._engine.follow(self.edge_connections, self._renew), "engine choice")
+        if config.edge.discovery.is_own and not config.edge.addresses:
+            self._beside(self._running, refresh.follow(config.edge, book), "edge discovery")
 
     async def wait_ready(self, connections: int = 1) -> None:
         """Wait until `connections` connections are registered. Cancel at any time.
@@ -394,6 +395,10 @@ class Connector:
             self._on_event = None
             name = getattr(callback, "__qualname__", type(callback).__qualname__)
             self._end(f"on_event ({name}) raised {type(error).__name__}: {error}", error)
+
+    def _beside(self, running: asyncio.Task[None], work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._tasks.spawn(work, name=name)
+        running.add_done_callback(lambda _: task.cancel())
 
     async def _release(self) -> None:
         await self.metrics_server.close()

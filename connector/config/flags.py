@@ -121,6 +121,13 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("proxy-address", _T, "TUNNEL_PROXY_ADDRESS", "", ""),
     ("proxy-port", _I, "TUNNEL_PROXY_PORT", "", ""),
     ("region", _T, "TUNNEL_REGION", "REGION", "Region of the edge that is looked up."),
+    (
+        "edge-discovery",
+        _T,
+        "PYCONNECTOR_EDGE_DISCOVERY",
+        "WHERE",
+        "Look up the edges of a mesh: dns://HOST:PORT of its control plane, or a domain that is delegated to it.",
+    ),
     ("edge-ip-version", _T, "TUNNEL_EDGE_IP_VERSION", "VERSION", "auto, 4, 6 or both at once. [default: auto]"),
     ("edge-bind-address", _T, "TUNNEL_EDGE_BIND_ADDRESS", "IP", "Local address to connect from."),
     (

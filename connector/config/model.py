@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from pyconnector.connector.discovery.places import PROVIDER, Discovery
 from pyconnector.ingress import Ingress, WarpRouting, default_ingress
 from pyconnector.transport.settings import QuicSettings
 
@@ -43,6 +44,8 @@ class EdgeConfig:
     addresses: tuple[str, ...] = ()
     "host:port each; empty to look the edge up in DNS."
     region: str = ""
+    discovery: Discovery = PROVIDER
+    "Where the edge is looked up."
     ca_file: str | None = None
     "PEM file that replaces the system's authorities."
     ip_version: str = "auto"

@@ -24,6 +24,7 @@ from pyconnector.connector.config.model import (
 )
 from pyconnector.connector.config.problems import Path, Problem
 from pyconnector.connector.discovery.addresses import split_host_port
+from pyconnector.connector.discovery.places import PROVIDER, parse_discovery
 from pyconnector.connector.observe.log import LEVELS
 from pyconnector.connector.workers.share import can_have_workers, cores
 from pyconnector.identity.management_token import HOSTNAME, HOSTNAMES
@@ -85,6 +86,14 @@ class Settings:
                 if ip_version not in ("auto", "both", family):
                     self.warn("edge-ip-version", f"IPv{family} is used, since edge-bind-address is {bind}")
                 ip_version = family
+        discovery = PROVIDER
+        if "edge-discovery" in values:
+            try:
+                discovery = parse_discovery(values["edge-discovery"])
+            except ValueError as error:
+                self.add_problem("edge-discovery", str(error))
+            if values.get("edge"):
+                self.add_problem("edge-discovery", "nothing is looked up where edge is given; leave one of them out")
         defaults = QuicSettings()
         proxy, no_proxy = edge_proxy(
             values, self.environ, problem=self.add_problem,
@@ -93,6 +102,7 @@ class Settings:
         return EdgeConfig(
             addresses=values.get("edge", ()),
             region=values.get("region", ""),
+            discovery=discovery,
             ca_file=str(FilePath(values["cacert"]).expanduser()) if values.get("cacert") else None,
             ip_version=ip_version,
             bind_address=bind,

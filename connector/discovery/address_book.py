@@ -101,6 +101,20 @@ class AddressBook:
         """A handshake with `address` took so long."""
         self._handshakes[address] = seconds
 
+    def learn(self, regions: Sequence[Region]) -> bool:
+        """Know other addresses from now on, if there are any; return whether they differ from those of before.
+
+        A connection keeps its address until it rotates, listed or not.
+        """
+        known = [region for region in regions if region.active()]
+        before = set(self.addresses)
+        if not known or {address for region in known for address in region.active()} == before:
+            return False
+        self._regions = known
+        addresses = self.addresses
+        self._handshakes = {each: took for each, took in self._handshakes.items() if each in addresses}
+        return True
+
     def rotate(self, index: int, *, now: float, unreachable: bool = True) -> bool:
         """Give `index` another address; False where there is none that fewer use, so that it keeps its own.
 
@@ -115,7 +129,9 @@ class AddressBook:
             for region in self._regions:
                 if old in region.addresses:
                     region.failed(old, now)
-        new = self._pick(excluded=old, most=list(self._owned.values()).count(old))
+        # One that is listed no longer is not worth keeping.
+        most = list(self._owned.values()).count(old) if old in self.addresses else None
+        new = self._pick(excluded=old, most=most)
         self._owned[index] = old if new is None else new
         return new is not None
 

@@ -134,12 +134,14 @@ async def find_edge(
     if edge.proxy is not None and resolvers is None:
         resolvers = DEFAULT_RESOLVERS[:1]  # the public one over TLS would have to be reached past the proxy
     try:
-        regions = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
+        regions = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers, discovery=edge.discovery)
     except EdgeNotFound as error:
-        if edge.proxy is None:
+        if edge.proxy is None or edge.discovery.is_own:
             raise
         Log("discovery").info("The edge is not in the DNS of this network: its names are left to the proxy (%s)", error)
         return AddressBook([Region([(name, PORT)]) for name in region_names(edge.region)], choose=choose, shared=True)
+    if edge.discovery.is_own:
+        return AddressBook(regions, choose=choose, shared=True)  # there may be fewer edges than connections
     return AddressBook(regions if share is None else share(regions), choose=choose)
 
 

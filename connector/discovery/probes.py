@@ -59,7 +59,9 @@ def _looked_up(edge: EdgeConfig, resolvers: Sequence[Resolver] | None) -> Callab
 
         names = region_names(edge.region)
         try:
-            found = await look_up(edge.region, ip_version=edge.ip_version, resolvers=resolvers)
+            found = await look_up(
+                edge.region, ip_version=edge.ip_version, resolvers=resolvers, discovery=edge.discovery
+            )
         except StartFailed as error:
             if edge.proxy is not None:  # which is left to find them
                 return [Region(name, ((name, PORT),)) for name in names]

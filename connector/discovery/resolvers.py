@@ -98,6 +98,32 @@ class SystemResolver:
         return answer.rrset or ()
 
 
+class ServerResolver(SystemResolver):
+    """One server that is given, and asked for everything: names that it knows nobody else may know."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__()
+        self._server = host, port
+
+    async def addresses(self, host: str) -> list[str]:
+        """See `Resolver`."""
+        return await _both_families(self._ask, host)
+
+    async def _ask(self, name: str, kind: str) -> Iterable[object]:
+        host, port = self._server
+        try:
+            found = await look_up_host(host)
+        except OSError as error:
+            raise NoAnswer(f"the DNS server {host}: {(error.strerror or str(error)).lower()}") from error
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver.nameservers, resolver.port = list(dict.fromkeys(found)), port
+        try:
+            answer = await resolver.resolve(name, kind, lifetime=self.timeout, search=False)
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            raise NoAnswer(_reason(error)) from error
+        return answer.rrset or ()
+
+
 class TlsResolver:
     """A resolver that is asked over TLS, whose certificate must be right."""
 

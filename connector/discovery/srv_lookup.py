@@ -13,34 +13,46 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.errors import EdgeNotFound
 from pyconnector.connector.discovery.address_book import Region
-from pyconnector.connector.discovery.resolvers import DEFAULT_RESOLVERS, NoAnswer
+from pyconnector.connector.discovery.places import DOMAIN, PROVIDER, Discovery
+from pyconnector.connector.discovery.resolvers import DEFAULT_RESOLVERS, NoAnswer, ServerResolver
 from pyconnector.connector.observe.log import Log, escape, fields
 
 if TYPE_CHECKING:
     from pyconnector.connector.discovery.resolvers import Resolver
 
 SERVICE = "v2-origintunneld"
-DOMAIN = "argotunnel.com"
 #: Regions that are used, of those that DNS names.
 REGIONS = 2
 #: Addresses of one region that are used.
 MAX_ADDRESSES = 64
 
 
-def srv_name(region: str) -> str:
+def srv_name(region: str, domain: str = DOMAIN) -> str:
     """Return the name whose SRV records name the edge of `region`, empty for any."""
-    return f"_{region + '-' if region else ''}{SERVICE}._tcp.{DOMAIN}"
+    return f"_{region + '-' if region else ''}{SERVICE}._tcp.{domain}"
 
 
-async def look_up(region: str, *, ip_version: str, resolvers: Sequence[Resolver] | None = None) -> list[Region]:
+async def look_up(
+    region: str,
+    *,
+    ip_version: str,
+    resolvers: Sequence[Resolver] | None = None,
+    discovery: Discovery = PROVIDER,
+) -> list[Region]:
     """Return the regions of the edge, as the first resolver names them that names any. Cancel at any time.
+
+    A server that `discovery` names is asked alone; a public resolver is never asked for names of a mesh.
 
     Raises:
         EdgeNotFound: none does. The text is what the first one said.
     """
-    name = srv_name(region)
+    name = srv_name(region, discovery.domain)
     first: NoAnswer | None = None
-    for resolver in DEFAULT_RESOLVERS if resolvers is None else resolvers:
+    if discovery.server is not None:
+        resolvers = (ServerResolver(*discovery.server),)
+    elif resolvers is None:
+        resolvers = DEFAULT_RESOLVERS[:1] if discovery.is_own else DEFAULT_RESOLVERS
+    for resolver in resolvers:
         try:
             return await _regions(resolver, name, ip_version)
         except NoAnswer as error:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from pyconnector.control.quick import BURST, MAX_ADDRESSES, REFILL, Pace
+from pyconnector.control.pace import MAX_ADDRESSES, Pace
+from pyconnector.control.quick import BURST, REFILL
 from pyconnector.control.settings import ControlPlaneSettings, SettingsError
 from pyconnector.control.store.objects import quick
 from pyconnector.control.store.work import Actor, Work
@@ -168,7 +169,7 @@ def test_a_web_page_of_others_gets_none(on_mesh: OnMesh, headers: dict[str, str]
 
 
 def test_the_pace_refills_and_is_bounded_in_memory() -> None:
-    pace = Pace()
+    pace = Pace(burst=BURST, refill=REFILL)
     assert [pace.take("a", 0.0) for _ in range(BURST + 1)] == [True] * BURST + [False]
     assert not pace.take("a", REFILL / 2)
     assert pace.take("a", REFILL)

@@ -28,6 +28,8 @@ _API_HOSTNAMES = click.option("--api-hostname", "api_hostnames", multiple=True, 
                               help="A name by which browsers know the API. Repeatable.")  # fmt: skip
 _QUICK = click.option("--quick-tunnels", type=int, default=None, metavar="N",
                       help="Quick tunnels at once, for anybody. [default: 100 on loopback, else 0]")  # fmt: skip
+_DNS = click.option("--dns", default="", metavar="HOST:PORT",
+                    help="Serve the edges' SRV records there, by which connectors find them.")  # fmt: skip
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, for scripts.")
 _LOGLEVEL = click.option("--loglevel", default="info", show_default=True)
 
@@ -56,6 +58,7 @@ def mesh_group() -> None:
 @_DATABASE
 @_API_HOSTNAMES
 @_QUICK
+@_DNS
 @audit_options
 @click.option("--no-audit", is_flag=True, help="Record no requests; else in `audit` of --data-dir.")
 @click.option("--location", default="local", show_default=True, help="What lists show as the edge's location.")
@@ -128,6 +131,7 @@ def mesh_leave_command(listen: str) -> None:
 @_DATABASE
 @_API_HOSTNAMES
 @_QUICK
+@_DNS
 @_JSON
 @_LOGLEVEL
 @click.pass_context

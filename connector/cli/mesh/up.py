@@ -135,6 +135,7 @@ def _told(plane: ControlPlane) -> dict[str, Any]:
         "zone_name": made.zone_name,
         "cert_pem": str(plane.cert_pem),
         "quick_tunnels": plane.settings.quick_limit,
+        "dns": None if plane.dns_address is None else host_port_text(plane.dns_address),
     }
 
 
@@ -148,6 +149,8 @@ def _say(told: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"API token:  {told['api_token']}   (shown this once)")
     click.echo(f"cert.pem:   {told['cert_pem']}")
     click.echo(f"zone:       {told['zone_name']}")
+    if told["dns"]:
+        click.echo(f"discovery:  --edge-discovery dns://{told['dns']}")
     if told["quick_tunnels"]:
         url = told["api_url"].removesuffix("/client/v4")
         click.echo(f"try it:     pyconnector tunnel --quick-service {url} --url http://localhost:8000")
@@ -171,6 +174,7 @@ def _control_settings(given: Mapping[str, Any]) -> ControlPlaneSettings:
             data_directory=_data_directory(given), address=parse_address(given["api"], "--api"),
             database=given["database"], zone=given["zone"], quick_tunnels=given["quick_tunnels"],
             hostnames=given["api_hostnames"],
+            dns_address=parse_address(given["dns"], "--dns") if given["dns"] else None,
         )  # fmt: skip
     except (ControlSettingsError, SettingsError) as error:
         raise ConfigError([Problem(message=str(error))]) from error

@@ -1,0 +1,241 @@
+"""The DNS listener of the control plane: connectors find the edges of the mesh by it, and it is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import pytest
+
+from pyconnector import Connector, Credentials
+from pyconnector.connector.discovery import refresh
+from pyconnector.connector.discovery.places import parse_discovery
+from pyconnector.connector.discovery.srv_lookup import look_up, srv_name
+from pyconnector.control.discovery import edges as known_edges
+from pyconnector.control.discovery import server as dns_server
+from pyconnector.control.discovery.records import LEAST_UDP, MAX_EDGES, EdgeAddress, answer, for_udp, places_of
+from pyconnector.control.discovery.server import DnsServer
+from pyconnector.control.plane import ControlPlane
+from pyconnector.control.settings import ControlPlaneSettings
+from pyconnector.protocol.tokens import decode_token
+from tests.control.support import Mesh, open_mesh, run
+from tests.control.test_drain import registered
+from tests.control.test_edges import until
+from tests.control.test_many_edges import joined
+from tests.support.house import config_for
+
+SRV = srv_name("")
+TWO = [EdgeAddress("192.0.2.1", 7844), EdgeAddress("192.0.2.2", 7844)]
+
+
+def ask(name: str, kind: str = "SRV", edges: Sequence[EdgeAddress] = TWO, **options: Any) -> dns.message.Message:
+    whole = answer(dns.message.make_query(name, kind, **options).to_wire(), edges, shuffle=lambda _: None)
+    assert whole is not None
+    return dns.message.from_wire(whole)
+
+
+def texts(message: dns.message.Message) -> list[str]:
+    return sorted(str(record) for rrset in message.answer for record in rrset)
+
+
+def test_edges_of_one_port_are_shared_among_two_regions() -> None:
+    three = [*TWO, EdgeAddress("2001:db8::3", 7844)]
+    assert texts(ask(SRV, edges=three)) == [f"1 1 7844 region{n}.v2.argotunnel.com." for n in (1, 2)]
+    assert texts(ask("region1.v2.argotunnel.com", "A", three)) == ["192.0.2.1"]
+    assert texts(ask("region1.v2.argotunnel.com", "AAAA", three)) == ["2001:db8::3"]
+    assert texts(ask("us-REGION2.v2.example.org", "A", three)) == ["192.0.2.2"]
+    assert ask(SRV).flags & dns.flags.AA
+
+
+def test_one_edge_is_both_regions_and_many_ports_are_many_hosts() -> None:
+    assert places_of(TWO[:1]) == {"region1": (7844, ["192.0.2.1"]), "region2": (7844, ["192.0.2.1"])}
+    other = [*TWO, EdgeAddress("192.0.2.2", 1)]
+    assert places_of(other) == {"port7844": (7844, ["192.0.2.1", "192.0.2.2"]), "port1": (1, ["192.0.2.2"])}
+    assert texts(ask("_us-v2-origintunneld._tcp.mesh.example", edges=other)) == [
+        "1 1 1 port1.v2.mesh.example.", "1 1 7844 port7844.v2.mesh.example.",
+    ]  # fmt: skip
+    assert not ask(SRV, edges=[]).answer
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code"),
+    [
+        ("example.org", "A", dns.rcode.REFUSED),
+        (".", "SRV", dns.rcode.REFUSED),
+        ("region9.v2.argotunnel.com", "A", dns.rcode.NXDOMAIN),
+        ("region1.v2.argotunnel.com", "TXT", dns.rcode.NOERROR),
+    ],
+)
+def test_other_questions_have_no_records(name: str, kind: str, code: dns.rcode.Rcode) -> None:
+    message = ask(name, kind)
+    assert (message.rcode(), message.answer) == (code, [])
+
+
+def test_what_is_no_query_is_not_answered_and_malformed_ones_are_told() -> None:
+    query = dns.message.make_query(SRV, "SRV")
+    for data in (b"", b"x" * 11, ask(SRV).to_wire()):
+        assert answer(data, TWO, shuffle=lambda _: None) is None
+    torn = answer(query.to_wire()[:-3], TWO, shuffle=lambda _: None)
+    assert torn is not None
+    assert dns.message.from_wire(torn).rcode() == dns.rcode.FORMERR
+    query.set_opcode(dns.opcode.NOTIFY)
+    told = answer(query.to_wire(), TWO, shuffle=lambda _: None)
+    assert told is not None
+    assert dns.message.from_wire(told, question_only=True).rcode() == dns.rcode.NOTIMP
+
+
+def test_an_answer_without_room_says_so_and_is_bounded() -> None:
+    many = [EdgeAddress(f"192.0.2.{number}", number + 1) for number in range(200)]
+    query = dns.message.make_query(SRV, "SRV", use_edns=False)
+    whole = answer(query.to_wire(), many, shuffle=lambda _: None)
+    assert whole is not None
+    assert len(dns.message.from_wire(whole).answer[0]) == MAX_EDGES
+    short = for_udp(whole, query.to_wire())
+    assert len(short) <= LEAST_UDP
+    assert dns.message.from_wire(short).flags & dns.flags.TC
+    few = ask(SRV).to_wire()
+    assert for_udp(few, query.to_wire()) == few
+
+
+class Known:
+    """Edges that are there when they are let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.asked = 0
+
+    async def get(self) -> list[EdgeAddress]:
+        self.asked += 1
+        await self.go.wait()
+        return TWO
+
+
+def test_the_listener_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        known: Any = Known()
+        monkeypatch.setattr(dns_server, "MAX_QUERIES", 3)
+        monkeypatch.setattr(dns_server, "BURST", 5)
+        monkeypatch.setattr(dns_server, "REFILL", 3600.0)
+        monkeypatch.setattr(dns_server, "MAX_CONNECTIONS", 1)
+        server = DnsServer(known)
+        where = await server.start("127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        query = dns.message.make_query(SRV, "SRV")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.setblocking(False)
+            asker.connect(where)
+            for _ in range(8):
+                await loop.sock_sendall(asker, query.to_wire())
+            await until(lambda: known.asked == 3, "three queries")
+            known.go.set()
+            for _ in range(3):
+                assert dns.message.from_wire(await loop.sock_recv(asker, 4096)).answer
+            # The others were dropped, and this address has two answers left.
+            await until(lambda: "0 queries" in repr(server), "the end of them")
+            for _ in range(4):
+                await loop.sock_sendall(asker, query.to_wire())
+            for _ in range(2):
+                await loop.sock_recv(asker, 4096)
+            assert known.asked == 5
+        assert (await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)).answer
+        reader, writer = await asyncio.open_connection(*where)
+        await until(lambda: "1 TCP" in repr(server), "a connection")
+        with pytest.raises((EOFError, OSError, dns.exception.DNSException)):
+            await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)
+        writer.write(b"\xff\xff")
+        assert await reader.read() == b""
+        writer.close()
+        await server.close()
+        await server.close()
+
+    run(test)
+
+
+def test_a_connector_finds_every_edge_of_the_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_edges, "FRESH", 0.0)
+    monkeypatch.setattr(refresh, "EVERY", 0.05)
+
+    async def test() -> None:
+        settings = ControlPlaneSettings(data_directory=tmp_path / "data", dns_address=("127.0.0.1", 0))
+        async with ControlPlane(settings) as plane, joined(_mesh(plane)) as one, joined(_mesh(plane)) as two:
+            assert plane.dns_address is not None
+            discovery = parse_discovery("dns://{}:{}".format(*plane.dns_address))
+            wanted = {one.quic_address, two.quic_address}
+
+            async def found() -> set[Any]:
+                regions = await look_up("", ip_version="auto", discovery=discovery)
+                return {address for region in regions for address in region.active()}
+
+            async with asyncio.timeout(20):
+                while await found() != wanted:
+                    await asyncio.sleep(0.01)
+            token = decode_token(await _tunnel(plane))
+            credentials = Credentials(account_tag=token.account_tag, tunnel_id=token.tunnel_id, secret=token.secret)
+            for edge in (one, two):
+                await until(lambda edge=edge: edge.tunnels.get(token.tunnel_id) is not None, "the tunnel")  # type: ignore[misc]  # bound at once
+            config = replace(config_for(one, [{"service": "hello_world"}], connections=2), credentials=credentials)
+            config = replace(config, edge=replace(config.edge, addresses=(), discovery=discovery))
+            async with Connector(config) as connector:
+                await until(lambda: registered(one) == registered(two) == 1, "a connection to each edge")
+                # One that stops is no longer named, and both connections are at the other.
+                await two.stop()
+                await until(lambda: registered(one) == 2, "both at the edge that is left")
+                await connector.stop()
+            # The database goes, and what was known stays.
+            await plane.database.close()
+            monkeypatch.setattr(plane.database, "read", _away)
+            assert await found() == {one.quic_address}
+
+    run(test)
+
+
+def _mesh(plane: ControlPlane) -> Mesh:
+    return Mesh(plane, None, "")  # type: ignore[arg-type]  # edges need no client
+
+
+async def _tunnel(plane: ControlPlane) -> str:
+    from pyconnector.control.api.routes.tunnel_form import token_of
+    from pyconnector.control.store.objects import tunnels
+    from pyconnector.control.store.work import Actor, Work
+
+    async def operation(work: Work) -> str:
+        made = await tunnels.create(work, name="t", secret=None, config_src="local")
+        await work.session.flush()
+        return token_of(made)
+
+    return await plane.database.write(Actor(account_id=plane.installation.account_id), operation)
+
+
+def _away() -> Any:
+    from pyconnector.control.store.errors import StoreUnavailable
+
+    raise StoreUnavailable("The database is away.")
+
+
+def test_a_name_that_is_taken_stops_the_start(tmp_path: Path) -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            settings = ControlPlaneSettings(data_directory=tmp_path / "d", dns_address=taken.getsockname())
+            with pytest.raises(ValueError, match="--dns"):
+                await ControlPlane(settings).start()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mesh", [open_mesh])
+def test_nothing_is_served_unless_asked_for(tmp_path: Path, mesh: Any) -> None:
+    async def test() -> None:
+        async with mesh(tmp_path / "data") as opened:
+            assert opened.plane.dns_address is None
+
+    run(test)
