@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from pyconnector.connector.config.model import ManagementConfig, PrivateConfig, RemoteConfig
     from pyconnector.connector.config.problems import Problem
+    from pyconnector.connector.discovery.places import Discovery
     from pyconnector.connector.observe.access_log import AccessLog
     from pyconnector.connector.observe.observer import Observer, RequestRecord
     from pyconnector.connector.observe.rule_metrics import RuleCounts, RuleMetrics
@@ -107,6 +108,7 @@ _HOMES = {
     "connector.config": ("ConnectorConfig", "Credentials", "EdgeConfig", "LifecycleConfig", "LogConfig", "load_config"),
     "connector.config.model": ("ManagementConfig", "PrivateConfig", "RemoteConfig"),
     "connector.config.problems": ("Problem",),
+    "connector.discovery.places": ("Discovery",),
     "connector.observe.access_log": ("AccessLog",),
     "connector.observe.observer": ("Observer", "RequestRecord"),
     "connector.observe.rule_metrics": ("RuleCounts", "RuleMetrics"),
@@ -170,6 +172,7 @@ __all__ = [
     "Credentials",
     "DirectorySettings",
     "Disconnected",
+    "Discovery",
     "EdgeConfig",
     "EdgeSettings",
     "Event",
