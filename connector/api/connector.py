@@ -33,6 +33,7 @@ from pyconnector.connector.link.protocol_choice import choice_for
 from pyconnector.connector.link.quic_return import QuicReturn
 from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Reach, Supervisor
+from pyconnector.connector.management.access import management_of
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.log_taps import as_itself
@@ -316,11 +317,6 @@ class Connector:
         )
         headers = [(canonical_name(TAG_HEADER_PREFIX + n.encode()), v.encode()) for n, v in config.tags]
         headers.append((ID_HEADER, str(self.connector_id).encode("ascii")))
-        management = None
-        if config.management.enabled:
-            from pyconnector.connector.management.service import management_of
-
-            management = management_of(self, status_pages(self, self._orchestrator)["/metrics"])
         sessions = SessionFactory(
             orchestrator=self._orchestrator,
             counters=self.counters,
@@ -330,7 +326,7 @@ class Connector:
             make_datagrams=self._make_datagrams,
             dial_http2=http2_dialer(config.edge, self._network),
             observer=self._observer,
-            management=management,
+            management=management_of(self, status_pages(self, self._orchestrator)["/metrics"]),
             write_timeout=config.lifecycle.write_stream_timeout,
         )
         return Services(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.link.edge_connection import Plan
     from pyconnector.connector.link.http2.session import Http2Session
     from pyconnector.connector.link.session import Session
-    from pyconnector.connector.management.service import ManagementService
+    from pyconnector.connector.management.access import Management
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.origins.base import Headers
@@ -44,7 +44,7 @@ class SessionFactory:
     dial_http2: Callable[[Plan], Awaitable[Http2Connection]]
     observer: Observer | None = None
     "Told of every request."
-    management: ManagementService | None = None
+    management: Management | None = None
     write_timeout: float = 0.0
 
     async def connect(self, plan: Plan) -> Session:

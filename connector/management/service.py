@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pyconnector.connector.management.log_stream import LogStream
 from pyconnector.connector.management.sessions import LogSession
-from pyconnector.identity.management_token import FED_HOSTNAME, HOSTNAME, PARAMETER, NoManagementToken, read_claims
+from pyconnector.identity.management_token import PARAMETER, NoManagementToken, read_claims
 from pyconnector.origins.base import OriginResponse, RequestKind
 from pyconnector.origins.builtin.memory import MemoryResponse
 from pyconnector.origins.websocket import accept
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from pyconnector.connector.api.connector import Connector
     from pyconnector.connector.observe.metrics_server import Answer, Page
     from pyconnector.identity.management_token import ManagementClaims
     from pyconnector.origins.base import ByteReader, Headers, OriginRequest
@@ -40,11 +39,10 @@ _log = logging.getLogger("pyconnector.management")
 
 
 class ManagementService:
-    """Serves the requests for `hostname`."""
+    """Serves the requests for the management hostname."""
 
     def __init__(
         self,
-        hostname: str,
         *,
         tunnel_id: UUID,
         connector_id: UUID,
@@ -53,7 +51,6 @@ class ManagementService:
         edge_address: Callable[[], Address | None],
     ) -> None:
         """`metrics` makes the page of figures, where it may be seen; `edge_address` says where the edge is now."""
-        self.hostname = hostname
         self._tunnel_id = str(tunnel_id)
         self._connector_id = connector_id
         self._label = label
@@ -62,7 +59,7 @@ class ManagementService:
         self._random = random.Random()
 
     def __repr__(self) -> str:
-        return f"<ManagementService {self.hostname}>"
+        return f"<ManagementService of {self._tunnel_id}>"
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Answer one request. Cancel at any time."""
@@ -116,19 +113,6 @@ class ManagementService:
         found: Answer = await made if not isinstance(made := page(), tuple) else made
         status, kind, body = found
         return _answer(status, kind.encode(), body, request)
-
-
-def management_of(connector: Connector, metrics: Page) -> ManagementService:
-    """Return the service of `connector`; `metrics` makes its page of figures."""
-    config = connector.config
-    return ManagementService(
-        FED_HOSTNAME if config.credentials.endpoint == "fed" else HOSTNAME,
-        tunnel_id=config.credentials.tunnel_id,
-        connector_id=connector.connector_id,
-        label=config.label,
-        metrics=metrics if config.management.diagnostics else None,
-        edge_address=lambda: next((each.peer_address for each in connector.edge_connections().values()), None),
-    )
 
 
 def _own_address(edge: Address | None) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.active.routes import Route, Routes
-    from pyconnector.connector.management.service import ManagementService
+    from pyconnector.connector.management.access import Management
     from pyconnector.connector.observe.counters import Counters
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.connector.requests.exchange import Exchange
@@ -76,7 +76,7 @@ class RequestPath:
         self._unobserved = RequestRecord(index)  # where nobody looks: all requests write into the same
         self.write_timeout = 0.0
         "Seconds in which the edge must take what waits of a response; 0 for any time."
-        self.management: ManagementService | None = None
+        self.management: Management | None = None
         "Answers under its own name, before any rule."
         self._tcp_log = log.of_kind(TCP)
 

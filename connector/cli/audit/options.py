@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from pyconnector.edge.audit.flags import AuditFlags
-from pyconnector.logpush.destinations import holds_secret
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pyconnector.edge.audit.flags import AuditFlags
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 _OPTIONS = (
@@ -43,6 +42,8 @@ def refuse_secrets(context: click.Context) -> None:
     """
     if context.get_parameter_source("audit_to") is not ParameterSource.COMMANDLINE:
         return
+    from pyconnector.logpush.destinations import holds_secret  # only where an edge is run
+
     for text in context.params["audit_to"]:
         try:
             secret = holds_secret(text)
@@ -57,5 +58,7 @@ def refuse_secrets(context: click.Context) -> None:
 
 def audit_flags(given: Mapping[str, Any], **changes: Any) -> AuditFlags:
     """Return the flags of the audit log among those of a command."""
+    from pyconnector.edge.audit.flags import AuditFlags  # only where an edge is run
+
     names = AuditFlags.__dataclass_fields__
     return AuditFlags(**{name: given[name] for name in names} | changes)

@@ -22,7 +22,6 @@ def service(
     label: str = "", *, metrics: bool = True, edge: tuple[str, int] | None = ("127.0.0.1", 7844)
 ) -> ManagementService:
     return ManagementService(
-        HOSTNAME,
         tunnel_id=TUNNEL,
         connector_id=CONNECTOR,
         label=label,
