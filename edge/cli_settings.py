@@ -28,6 +28,7 @@ from pyconnector.transport.settings import QuicSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyconnector.edge.access.login.sinks import PinSettings
     from pyconnector.edge.private.file import PrivateFile
     from pyconnector.edge.settings import HostPort
 
@@ -67,6 +68,8 @@ class EdgeFlags:
     "PORT=HOSTNAME or PORT=IP:PORT, perhaps followed by @TUNNEL-ID"
     ca_dir: str = ""
     audit: AuditFlags = field(default_factory=AuditFlags)
+    login_pins: str = ""
+    "log, file:PATH or command:PROGRAM ARGUMENTS"
     any_credentials: bool = False
     private_network: str = ""
     "A JSON file with private routes, names, tokens and rules."
@@ -132,6 +135,7 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
         tunnels=tunnels,
         tcp_ports=tuple(_tcp_port(text) for text in flags.tcp),
         ca_directory=Path(flags.ca_dir) if flags.ca_dir else None,
+        login_pins=login_settings(flags.login_pins),
         audit=audit_settings(flags.audit),
         any_credentials=flags.any_credentials,
         fault_relay=flags.fault_relay,
@@ -155,6 +159,20 @@ def _join(flags: EdgeFlags) -> JoinSettings | None:
         return None
     listen = parse_address(flags.peers, "--peers") if flags.peers else (parse_address(flags.listen, "--listen")[0], 0)
     return JoinSettings(listen=listen, advertise=flags.advertise)
+
+
+def login_settings(text: str) -> PinSettings | None:
+    """Return where --login-pins lets PINs go.
+
+    Raises:
+        SettingsError: it says nothing of the kind.
+    """
+    from pyconnector.edge.access.login.sinks import SinkError, pin_settings
+
+    try:
+        return pin_settings(text)
+    except SinkError as error:
+        raise SettingsError(f"--login-pins: {error}") from error
 
 
 def certificate_pairs(address: str, certs: Sequence[str], keys: Sequence[str]) -> tuple[CertificatePair, ...]:

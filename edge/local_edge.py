@@ -96,6 +96,8 @@ class LocalEdge:
             ticks=time.monotonic,
         )
         "Who may pass, once a control plane has told it."
+        if settings.directory is not None:
+            self._make_login()
         self.audit = None if settings.audit is None else AuditLog(settings.audit)
         jobs = LogpushJobs(None if self.audit is None else self.audit.pushers)
         self._reported = None if settings.directory is None else Reported(time.monotonic, jobs)
@@ -224,6 +226,7 @@ class LocalEdge:
             await self.follower.start(told)
         self._open_private()
         # Closed in reverse order: visitors first, then connectors with the reason, then what listens for them.
+        self._exit.push_async_callback(self._close_login)
         self._exit.push_async_callback(self.connectors.close)
         self._exit.push_async_callback(self._visitors.close)
         self.visitor_address = await self._visitors.start()
@@ -266,6 +269,16 @@ class LocalEdge:
         self.gateway = open_gateway(settings, self.private, authority, self._watch, bound)
         self._exit.push_async_callback(self.gateway.close)
         await self.gateway.start(settings.http, settings.socks)
+
+    async def _close_login(self) -> None:
+        if self.gate.login is not None:
+            await self.gate.login.close()
+
+    def _make_login(self) -> None:
+        # Loaded where it is used: an edge without a control plane knows nobody who could log in.
+        from pyconnector.edge.access.login.login import Login
+
+        self.gate.login = Login(self.gate, self.settings.login_pins)
 
     def _make_follower(self, settings: DirectorySettings) -> None:
         # Loaded where it is used: it needs an HTTP client that an edge without a control plane does without.

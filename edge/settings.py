@@ -17,6 +17,7 @@ from pyconnector.web.host_port import join_host_port
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pyconnector.edge.access.login.sinks import PinSettings
     from pyconnector.edge.audit.log import AuditSettings
     from pyconnector.edge.private.gateway.settings import GatewaySettings
 
@@ -249,6 +250,8 @@ class EdgeSettings:
     directory: DirectorySettings | None = None
     "The control plane that tells which tunnels and names there are; None for those of `tunnels` alone."
     audit: AuditSettings | None = None
+    login_pins: PinSettings | None = None
+    "Where one-time PINs go, by which people log in; without it nobody can by a PIN."
     "Where each request is recorded; None where none is."
 
     def __post_init__(self) -> None:

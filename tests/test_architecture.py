@@ -68,7 +68,12 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "boto3": ("logpush/senders/s3.py",),
     "botocore": ("logpush/senders/s3.py",),
     "aiosqlite": (),
-    "httpx": ("edge/directory/", "agent/httpx_transport.py", "logpush/senders/http.py"),
+    "httpx": (
+        "edge/directory/",
+        "edge/access/login/provider_client.py",
+        "agent/httpx_transport.py",
+        "logpush/senders/http.py",
+    ),
     "nacl": ("agent/access/login.py",),
     "httpcore": ("agent/httpx_transport.py",),
 }

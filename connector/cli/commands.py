@@ -141,6 +141,8 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
 @audit_options
 @click.option("--no-identity", is_flag=True, help="Add no headers that say who visits.")
 @click.option("--hide-error-details", is_flag=True, help="Do not tell visitors why an origin failed.")
+@click.option("--login-pins", default="", metavar="WHERE",
+              help="Where one-time PINs of people go: log, file:PATH or command:PROGRAM.")  # fmt: skip
 @click.option("--location", default="local", show_default=True, help="What connectors log as the edge's location.")
 @click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
 @click.option("--loglevel", default="info", show_default=True)

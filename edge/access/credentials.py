@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pyconnector.edge.access.cookies import NAMES, own_cookies
 from pyconnector.identity.policies.policy import Reason
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Shown:
     credential: Pair | Token | None
     fault: Reason | None
     headers: Headers = field(repr=False)
+    cookies: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    "Others of the edge's own."
 
 
 def strip_spoofed(headers: Headers) -> Headers:
@@ -74,6 +77,7 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
     of our keys, for a Bearer token of somebody else's belongs to the service.
     """
     kept: Headers = []
+    own = own_cookies(headers)
     found: dict[bytes, list[bytes]] = {}
     bearers: list[tuple[bytes, bytes]] = []
     for name, value in headers:
@@ -95,7 +99,8 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
             kept.append((name, value))
     if bearers:
         found[b"bearer"] = [value for _, value in bearers]
-    return _judged({kind: values for kind, values in found.items() if values}, kept)
+    shown = _judged({kind: values for kind, values in found.items() if values}, kept)
+    return replace(shown, cookies=tuple(own)) if own else shown
 
 
 def _judged(found: dict[bytes, list[bytes]], kept: Headers) -> Shown:
@@ -147,14 +152,14 @@ def _bearer(value: bytes) -> bytes:
 
 
 def _split_cookie(value: bytes) -> tuple[bytes, list[bytes]]:
-    if COOKIE.lower() not in value.lower():
+    if b"cf_" not in value.lower():
         return value, []
     kept, tokens = [], []
     for part in value.split(b";"):
         name, _, token = part.strip(b" \t").partition(b"=")
         if name == COOKIE:
             tokens.append(token.strip(b'"'))
-        elif name.lower() != COOKIE.lower():
+        elif name.lower() != COOKIE.lower() and name not in NAMES:
             kept.append(part.strip(b" \t"))
     return b"; ".join(kept), tokens
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from pyconnector.edge.access.answers import Answer, refusal
+from pyconnector.edge.access.cookies import BINDING, value_of
 from pyconnector.edge.access.credentials import (
     ASSERTION,
+    EMAIL,
     LABELS,
     OWNER,
     ROLE,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from pyconnector.edge.access.entries import GrantEntry
     from pyconnector.edge.access.identify import Identified
     from pyconnector.edge.access.issuer import Issuer
+    from pyconnector.edge.access.login.login import Login
+    from pyconnector.edge.access.people import IdentifiedPerson
     from pyconnector.edge.access.state import AccessState
     from pyconnector.identity.applications.application import Application
 
@@ -61,6 +65,16 @@ class Visit:
     address: str
     "Where the connection comes from."
     ray: str
+    scheme: str = "http"
+    "Of the connection."
+    authority: str = ""
+    "The host with its port, in the one form in which it goes on."
+    websocket: bool = False
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether nobody on the way can read or change it."""
+        return self.scheme == "https"
 
     @property
     def path(self) -> str:
@@ -76,7 +90,7 @@ class Passed:
     caller: Caller
     decision: Decision
     application: Application | None = None
-    identified: Identified | None = None
+    identified: Identified | IdentifiedPerson | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +98,19 @@ class Stopped:
     """A request that is answered here; `caller` as far as that was found out."""
 
     answer: Answer
+    caller: Caller
+    decision: Decision
+    application: Application | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A request that is answered here once its body was read, and perhaps somebody elsewhere asked."""
+
+    answer: Callable[[bytes], Awaitable[Stopped]] = field(repr=False)
+    "From the body to what is then told."
+    most: int
+    "Bytes of a body that are taken."
     caller: Caller
     decision: Decision
     application: Application | None = None
@@ -102,6 +129,8 @@ class Gate:
         self.listeners: list[Callable[[], None]] = []
         "Called after each change: for what else runs under what is known here."
         state.on_change = self._changed
+        self.login: Login | None = None
+        "By which people log in here; None where nobody can."
         self._issuer: Issuer | None = None
 
     def __repr__(self) -> str:
@@ -126,7 +155,7 @@ class Gate:
                 return None
         return self._issuer
 
-    def judge(self, visit: Visit) -> Passed | Stopped:
+    def judge(self, visit: Visit) -> Passed | Stopped | Pending:
         """Decide whether a request goes on. Called only where `active`."""
         headers = strip_spoofed(visit.headers)
         if visit.target.startswith(OWN_PATHS):
@@ -146,12 +175,22 @@ class Gate:
         names = [application.token_header.encode("ascii") for application in met if application.token_header]
         return read_credentials(headers, names, self._is_ours)
 
-    def identify(self, visit: Visit, shown: Shown) -> Identified | Reason | None:
+    def identify(self, visit: Visit, shown: Shown) -> Identified | IdentifiedPerson | Reason | None:
         """Return who shows it, why that is nobody, or None where nothing is shown; counts failures."""
         if shown.credential is None and shown.fault is None:
             return None
         if shown.credential is None:
             return Reason.TOO_MANY if self.failures.is_too_many(visit.address, self.ticks()) else shown.fault
+        if isinstance(shown.credential, Token) and self.state.providers and (issuer := self.issuer) is not None:
+            from pyconnector.edge.access.people import identify_person
+
+            binding = value_of(shown.cookies, BINDING, secure=visit.is_secure)
+            try:
+                person = identify_person(shown.credential, binding, self.state, issuer, self.clock())
+            except NotIdentified as nobody:
+                return nobody.reason
+            if person is not None:
+                return person
         return self.who(shown.credential, visit.address)
 
     def who(self, credential: Pair | Token, address: str) -> Identified | Reason:
@@ -214,28 +253,41 @@ class Gate:
             return metadata(self, visit, own, caller)
         found = self.identify(visit, shown)
         if isinstance(found, Reason):
-            return self.stop(visit, found, caller, own)
+            return self._refuse(visit, found, caller, own, shown)
         if found is not None:
-            caller = Caller(address=caller.address, token=found.token)
+            caller = found.caller(caller.address)
             if not found.covers(visit.method, visit.target):
                 return self.stop(visit, Reason.OUT_OF_SCOPE, caller, own)
         first: Decision | None = None
         for application in asked:
             if found is not None and found.application is not None and found.application.id != application.id:
                 # Nobody is known here by a token that was issued for another application.
-                return self.stop(visit, Reason.BAD_TOKEN, Caller(address=caller.address), application)
+                anonymous = Caller(address=caller.address)
+                return self._refuse(visit, Reason.BAD_TOKEN, anonymous, application, shown)
             decision = self.decide(application, caller, None if found is None else found.grant)
             if not decision.allowed:
-                return self.stop(visit, decision.reason, caller, application, decision.policy)
+                return self._refuse(visit, decision.reason, caller, application, shown, decision.policy)
             first = first or decision
         assert first is not None
         return self._passed(visit, shown.headers, caller, asked[0], first, found)
 
+    def _refuse(
+        self, visit: Visit, reason: Reason, caller: Caller, application: Application, shown: Shown,
+        policy: Policy | None = None,
+    ) -> Stopped:  # fmt: skip
+        """As `stop`, but a person in a browser is led to the login, or told on a page why not."""
+        stopped = self.stop(visit, reason, caller, application, policy)
+        return stopped if self.login is None else self.login.refused(visit, stopped, application, shown)
+
     def _passed(
         self, visit: Visit, headers: Headers, caller: Caller, application: Application, decision: Decision,
-        found: Identified | None,
+        found: Identified | IdentifiedPerson | None,
     ) -> Passed | Stopped:  # fmt: skip
         token = caller.token
+        if caller.user:
+            # What a person shows is what the service is told: it was issued for this application.
+            shown = cast("IdentifiedPerson", found).text
+            headers += [(ASSERTION, shown), (EMAIL, caller.email.encode("ascii"))]
         if token is not None:
             issuer = self.issuer
             if issuer is None:
@@ -272,10 +324,11 @@ class Gate:
         return issuer is not None and issuer.is_ours(token)
 
     def _versions(self, caller: Caller, host: str, path: str) -> tuple[float, ...]:
-        if caller.token is None:
+        if not caller.known:
             return ()
         met = self.state.applications.met(host, path)
-        return (caller.token.valid_after, *(application.valid_after for application in met))
+        begin = 0.0 if caller.token is None else caller.token.valid_after
+        return (begin, *(application.valid_after for application in met))
 
     def _may_go_on(self, running: Running) -> bool:
         """Whether what runs would be let pass again, by what is known now."""
@@ -286,8 +339,10 @@ class Gate:
             if token is None or not token.lives(self.clock()):
                 return False
             caller = Caller(address=caller.address, token=token)
-            if met and self._versions(caller, running.host, running.path) != running.versions:
-                return False
+        elif caller.known and not self.state.is_live(caller.email, caller.provider, caller.session, caller.begun):
+            return False
+        if caller.known and met and self._versions(caller, running.host, running.path) != running.versions:
+            return False
         if not met:
             organization = self.state.organization
             return organization is None or not organization.deny_unmatched

@@ -12,6 +12,7 @@ from pyconnector.identity.access_token.scope import is_within
 from pyconnector.identity.access_token.signing import APPLICATION, NARROWED
 from pyconnector.identity.access_token.token import CLOCK_SKEW, AccessDenied
 from pyconnector.identity.policies.policy import Reason
+from pyconnector.identity.policies.rules import Address, Caller
 from pyconnector.identity.service_tokens import ServiceToken, fits
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Identified:
     def renewed(self, token: ServiceToken, application: Application | None) -> Identified:
         """Return the same with token and application as they are now."""
         return replace(self, token=token, application=application)
+
+    def caller(self, address: Address | None) -> Caller:
+        """Return who that is to policies."""
+        return Caller(address=address, token=self.token)
 
     def covers(self, method: str, raw_path: str) -> bool:
         """Return whether what was shown is for this."""

@@ -60,6 +60,8 @@ class Issuer:
         self.until = min((entry.expires for entry, _ in living.values() if entry.expires is not None), default=math.inf)
         "When one of its keys ends, so that another has to be made."
         self._key: SigningKey = signing[0]
+        self.secrets = [key.private for _, key in sorted(living.values(), key=lambda pair: pair[0].state != "current")]
+        "The private keys, that which signs first: for what the edges of a mesh seal for each other."
         document = {"keys": [public_jwk(key) for _, key in living.values()]}
         self._published: AccessKeys = parse_keys(json.dumps(document).encode())
         certificates = [{"kid": entry.id, "cert": entry.certificate_pem} for entry, _ in living.values()]

@@ -9,14 +9,15 @@ from urllib.parse import parse_qsl
 
 from pyconnector.edge.access.answers import Answer, mistaken, told
 from pyconnector.edge.access.credentials import COOKIE, Token
-from pyconnector.edge.access.gate import OWN_PATHS, Gate, Stopped, Visit, address_of
+from pyconnector.edge.access.gate import OWN_PATHS, Gate, Pending, Stopped, Visit, address_of
+from pyconnector.edge.access.identify import Identified
 from pyconnector.identity.access_token.scope import ScopeError, parse_scope
 from pyconnector.identity.access_token.signing import MATCH, MAX_NARROWED, MIN_NARROWED, narrowed_claims
 from pyconnector.identity.policies.policy import Decision, Reason
 from pyconnector.identity.policies.rules import Caller
 
 if TYPE_CHECKING:
-    from pyconnector.edge.access.identify import Identified
+    from pyconnector.edge.access.people import IdentifiedPerson
     from pyconnector.identity.applications.application import Application
 
     Headers = list[tuple[bytes, bytes]]
@@ -29,10 +30,16 @@ _LOCAL = Decision(allowed=True, reason=Reason.LOCAL)
 _METHODS = {"certs": ("GET", "HEAD"), "get-identity": ("GET", "HEAD"), "logout": ("GET", "POST"), "session": ("POST",)}
 
 
-def answer_own_path(gate: Gate, visit: Visit, headers: Headers) -> Stopped:
+def answer_own_path(gate: Gate, visit: Visit, headers: Headers) -> Stopped | Pending:
     """Answer a request for a path of the edge's own; `headers` are without spoofed ones."""
     name = visit.path.removeprefix(OWN_PATHS)
     caller = Caller(address=address_of(visit.address))
+    if gate.login is not None and gate.state.providers:
+        from pyconnector.edge.access.login.paths import answer_login
+
+        answered = answer_login(gate.login, visit, caller)
+        if answered is not None:
+            return answered
     methods = _METHODS.get(name)
     if methods is None:
         return _stopped(mistaken(404, "The edge has no such path of its own."), caller)
@@ -47,8 +54,7 @@ def answer_own_path(gate: Gate, visit: Visit, headers: Headers) -> Stopped:
         fields = [(b"Cache-Control", b"public, max-age=300"), (b"Access-Control-Allow-Origin", b"*")]
         return _stopped(Answer(status=200, body=issuer.document, fields=fields), caller)
     if name == "logout":
-        gone = (b"Set-Cookie", COOKIE + b"=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax")
-        return _stopped(told(200, {"logged_out": True}, gone), caller)
+        return _logout(gate, visit, headers, caller)
     return _identity(gate, visit, headers, caller) if name == "get-identity" else _session(gate, visit, headers, caller)
 
 
@@ -75,9 +81,13 @@ def _identity(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Sto
     found = gate.identify(visit, gate.show(visit, headers, on_host))
     if not _is_known(found):
         return gate.stop(visit, found if isinstance(found, Reason) else Reason.NO_CREDENTIALS, caller, None)
-    caller = Caller(address=caller.address, token=found.token)
+    caller = found.caller(caller.address)
     if found.application is not None and found.application not in on_host:
         return gate.stop(visit, Reason.BAD_TOKEN, Caller(address=caller.address), None)
+    if not isinstance(found, Identified):
+        from pyconnector.edge.access.login.finish import told_identity
+
+        return _stopped(told(200, told_identity(gate, visit, found.person, exp=int(found.expires))), caller)
     token, claims = found.token, found.claims or {}
     identity = {
         "common_name": token.client_id, "service_token_id": token.id, "service_token_status": True,
@@ -134,8 +144,9 @@ def _session(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Stop
         # A browser sends cookies whoever made it ask.
         return gate.stop(visit, Reason.NO_CREDENTIALS, caller, application)
     found = gate.identify(visit, shown)
-    if not _is_known(found):
-        return gate.stop(visit, found if isinstance(found, Reason) else Reason.NO_CREDENTIALS, caller, application)
+    if not isinstance(found, Identified):  # a person's token is not exchanged: theirs is as short as the policy says
+        reason = found if isinstance(found, Reason) else Reason.NO_CREDENTIALS
+        return gate.stop(visit, reason, caller, application)
     if found.application is not None and found.application.id != application.id:
         return gate.stop(visit, Reason.BAD_TOKEN, caller, application)
     caller = Caller(address=caller.address, token=found.token)
@@ -174,7 +185,29 @@ def _narrowed_application(gate: Gate, host: str, wanted: _Narrowing) -> Applicat
     return met[0] if len(met) == 1 else None
 
 
-def _is_known(found: Identified | Reason | None) -> TypeGuard[Identified]:
+def _logout(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Stopped:
+    """Take the cookies away; a person's session is over everywhere."""
+    login = gate.login
+    if login is None or not gate.state.providers:
+        gone = (b"Set-Cookie", COOKIE + b"=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax")
+        return _stopped(told(200, {"logged_out": True}, gone), caller)
+    from pyconnector.edge.access.login import finish
+
+    if any(name.lower() == b"sec-fetch-site" and value == b"cross-site" for name, value in visit.headers):
+        # Whom another site sends here did not ask for it.
+        asked = finish.asked_first(login) if visit.method == "GET" else mistaken(403, "Another site asks for this.")
+        return _stopped(asked, caller)
+    is_page = login.is_page(visit)
+    person = finish.person_here(login, visit) if is_page else None
+    if not is_page:
+        shown = gate.show(visit, headers, gate.state.applications.of_host(visit.host))
+        found = gate.identify(visit, shown) if isinstance(shown.credential, Token) else None
+        if found is not None and not isinstance(found, Identified | Reason):
+            person, caller = found.person, found.caller(caller.address)
+    return _stopped(finish.logged_out(login, visit, person, is_page=is_page), caller)
+
+
+def _is_known(found: Identified | IdentifiedPerson | Reason | None) -> TypeGuard[Identified | IdentifiedPerson]:
     return found is not None and not isinstance(found, Reason)
 
 

@@ -13,6 +13,7 @@ from pyconnector.edge.access.entries import (
     OrganizationEntry,
     UserEntry,
 )
+from pyconnector.edge.access.news import News
 from pyconnector.identity.applications.application import Application
 from pyconnector.identity.applications.matching import Applications
 from pyconnector.identity.people.providers import IdentityProvider
@@ -54,6 +55,8 @@ class AccessState:
         self._users: dict[str, UserEntry] = {}
         self._valid_after: dict[str, float] = {}
         self._ended: set[str] = set()
+        self.news = News()
+        "Of people, for the control plane."
         self._policies: dict[str, Policy] = {}
         self._of_application: dict[str, tuple[Policy, ...] | None] = {}
         self._bypasses: dict[str, tuple[Policy, ...]] = {}
@@ -131,9 +134,10 @@ class AccessState:
         """Return whether a person's session still counts: not ended, not revoked, its provider still there."""
         return nonce not in self._ended and provider in self.providers and begun >= self._valid_after.get(email, 0.0)
 
-    def end_session(self, nonce: str) -> None:
-        """Let a session be over at this edge; the control plane tells the others."""
+    def end_session(self, nonce: str, expires: float) -> None:
+        """Let a session be over; `expires` says until when tokens of it could be shown, in seconds since the epoch."""
         self._ended.add(nonce)
+        self.news.ended(nonce, expires)
         self._changed("access_ended_session")
 
     def token(self, token_id: str) -> ServiceToken | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyconnector.identity.applications.application import Application
     from pyconnector.identity.policies.policy import Decision
+    from pyconnector.identity.policies.rules import Caller
     from pyconnector.identity.service_tokens import ServiceToken
 
 #: Characters of a path, a host and a user agent that are kept.
@@ -46,6 +47,8 @@ class Ended:
     token: ServiceToken | None
     application: Application | None
     decision: Decision | None
+    caller: Caller | None = None
+    "Who asked, where that is a person."
 
 
 def record_of(ended: Ended) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def record_of(ended: Ended) -> dict[str, Any]:
         "HTTPHost": ended.host[:MAX_HOST], "URL": ended.path[:MAX_PATH], "HTTPVersion": ended.version,
         "HTTPStatusCode": ended.status, "UserAgent": ended.agent[:MAX_AGENT], "SourceIP": ended.address,
         "BytesSent": ended.sent, "BytesReceived": ended.received, "DurationMs": round(ended.seconds * 1000, 3),
-        **actor_fields(token),
+        **(person_fields(ended.caller) if ended.caller is not None and ended.caller.user else actor_fields(token)),
         **verdict_fields("no_application" if decision is None else decision.reason.value, allowed),
         "AccountID": ended.account, "ColoName": ended.location,
     }  # fmt: skip
@@ -82,6 +85,13 @@ def record_of(ended: Ended) -> dict[str, Any]:
             "ConnectionCloseReason": ended.close_reason or "UNKNOWN",
         }  # fmt: skip
     return record
+
+
+def person_fields(caller: Caller) -> dict[str, Any]:
+    """Return which person asked, as every record of one says it."""
+    return {
+        "ActorType": "user", "UserID": caller.user, "Email": caller.email, "IdentityProviderID": caller.provider,
+    }  # fmt: skip
 
 
 def actor_fields(token: ServiceToken | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Reporter:
         self.on_peers: Callable[[tuple[PeerEntry, ...]], None] | None = None
         "Told of the other edges after each report."
         self._wake = asyncio.Event()
+        access.news.on_news = self.wake
         self._reported = False
         self._draining = False
         self._told_draining = asyncio.Event()
@@ -67,6 +69,7 @@ class Reporter:
         while True:
             self._wake.clear()
             report = self._report(leaving=False)
+            news = self._tell_news(report)
             try:
                 close, peers = await self._client.report(report)
                 self._reported = True
@@ -74,6 +77,7 @@ class Reporter:
                 _log.debug("A report was not taken: %s", error)
                 self._access.give_back(report["used_tokens"], asyncio.get_running_loop().time())
                 self._requests.give_back(report)
+                self._access.news.give_back(*news)
             else:
                 if "draining" in report:
                     self._told_draining.set()
@@ -121,6 +125,19 @@ class Reporter:
             # A control plane of before takes no field that it does not know.
             **({"draining": True} if self._draining else {}),
         }  # fmt: skip
+
+    def _tell_news(self, report: dict[str, Any]) -> tuple[dict[str, tuple[str, float]], dict[str, float]]:
+        """Put what happened to people into a report; return it, for the case that the report is not taken."""
+        logins, ended = self._access.news.take()
+        ticks, now = time.monotonic(), time.time()  # noqa: TID251 - sessions end at dates
+        if logins:
+            report["logins"] = [
+                {"email": email, "name": name, "age": max(0.0, ticks - moment)}
+                for email, (name, moment) in logins.items()
+            ]
+        if ended:
+            report["ended_sessions"] = {nonce: max(0.0, expires - now) for nonce, expires in ended.items()}
+        return logins, ended
 
     def _close(self, connection_id: str) -> None:
         try:

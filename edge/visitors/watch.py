@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.access.answers import unrecorded
-from pyconnector.edge.access.gate import Gate, Passed, Stopped, Visit
+from pyconnector.edge.access.gate import Gate, Passed, Pending, Stopped, Visit
 from pyconnector.edge.audit.counted import CountedStream
 from pyconnector.edge.audit.record import Ended, record_of
-from pyconnector.edge.visitors.forwarding import host_name
+from pyconnector.edge.visitors.forwarding import host_name, normal_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,8 @@ class Watch:
             "WEBSOCKET" if request.websocket else "HTTP",
             Visit(
                 method=request.method, host=host_name(request.host), target=request.target.decode("latin-1"),
-                headers=request.headers, address=address, ray=ray,
+                headers=request.headers, address=address, ray=ray, scheme=request.scheme,
+                authority=normal_host(request.host, request.scheme), websocket=request.websocket,
             ),
             request.version,
         )  # fmt: skip
@@ -95,13 +96,24 @@ class Watched:
         self.status = 0
         "What the visitor was told; 0 where it was told nothing."
         self.close_reason = ""
-        self.verdict: Passed | Stopped | None = gate.judge(visit) if gate.active else None
+        self.verdict: Passed | Stopped | Pending | None = gate.judge(visit) if gate.active else None
         self.answer: Answer | None = self.verdict.answer if isinstance(self.verdict, Stopped) else None
         self.headers: Headers = self.verdict.headers if isinstance(self.verdict, Passed) else visit.headers
         if watch.audit is not None and watch.audit.refuses and self.answer is None:
             self.answer = unrecorded(visit.ray)
         if self.answer is not None:
             self.status, self.close_reason = self.answer.status, REFUSED
+
+    @property
+    def pending(self) -> Pending | None:
+        """What is answered here once its body was read; None for all others."""
+        return self.verdict if self.answer is None and isinstance(self.verdict, Pending) else None
+
+    async def settle(self, pending: Pending, body: bytes) -> Answer:
+        """Return the answer to what was pending. Cancel gives it up."""
+        verdict = self.verdict = await pending.answer(body)
+        self.answer, self.status, self.close_reason = verdict.answer, verdict.answer.status, REFUSED
+        return verdict.answer
 
     def begin(self, abort: Callable[[], None]) -> None:
         """It goes on; `abort` cuts it off, should whoever asks no longer be allowed to."""
@@ -163,6 +175,7 @@ class Watched:
             account="" if organization is None else organization.account_id, location=self._watch.location,
             tunnel=self._tunnel, connector=self._connector, close_reason=self.close_reason,
             token=None if verdict is None else verdict.caller.token,
+            caller=None if verdict is None else verdict.caller,
             application=None if verdict is None else verdict.application, decision=decision,
         )  # fmt: skip
 

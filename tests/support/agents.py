@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pyconnector.edge.access.entries import parse_access
-from pyconnector.edge.access.gate import Gate, Passed, Stopped, Visit
+from pyconnector.edge.access.gate import Gate, Passed, Pending, Stopped, Visit
 from pyconnector.edge.access.state import AccessState
 from pyconnector.identity.access_token.signing import load_key
 from pyconnector.identity.service_tokens import ENTROPY_BYTES, digest, make_secret
@@ -127,7 +127,9 @@ class Judge(World):
         return Visit(target=target, headers=headers or [], **fields)
 
     def judge(self, headers: Headers | None = None, **more: Any) -> Passed | Stopped:
-        return self.gate.judge(self.visit(headers, **more))
+        verdict = self.gate.judge(self.visit(headers, **more))
+        assert not isinstance(verdict, Pending)
+        return verdict
 
     def passed(self, headers: Headers | None = None, **more: Any) -> Passed:
         verdict = self.judge(headers, **more)

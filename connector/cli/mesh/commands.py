@@ -61,6 +61,8 @@ def mesh_group() -> None:
 @_DNS
 @audit_options
 @click.option("--no-audit", is_flag=True, help="Record no requests; else in `audit` of --data-dir.")
+@click.option("--login-pins", default="", metavar="WHERE",
+              help="Where one-time PINs go: log, file:PATH or command:PROGRAM.")  # fmt: skip
 @click.option("--location", default="local", show_default=True, help="What lists show as the edge's location.")
 @click.option("--quic-engine", default="aioquic", show_default=True, metavar="NAME", help="aioquic or qh3.")
 @_JSON

@@ -19,7 +19,7 @@ from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
 from pyconnector.connector.observe.log import LogSetup
 from pyconnector.edge.audit.flags import audit_settings
-from pyconnector.edge.cli_settings import certificate_pairs, parse_address
+from pyconnector.edge.cli_settings import certificate_pairs, login_settings, parse_address
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
@@ -196,6 +196,7 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
         ),
         control=None,
         audit=_audit_settings(given, data),
+        login_pins=login_settings(given["login_pins"]),
         ca_directory=data,
         location=given["location"],
         quic=QuicSettings(engine=given["quic_engine"]),

@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from pyconnector.edge.connectors.exchange import Broken, NoTunnel, Refused, open_exchange
+from pyconnector.edge.visitors.form import Form
 from pyconnector.edge.visitors.forwarding import host_name, tunnel_request
 from pyconnector.edge.visitors.http1.request_body import request_body
 from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
     from pyconnector.edge.visitors.server import VisitorServer
     from pyconnector.edge.visitors.watch import Watched
+    from pyconnector.transport.seam import Stream
 
 #: Bytes sent ahead of their turn that wait for it.
 MAX_WAITING = 64 * 1024
@@ -52,6 +54,7 @@ class VisitorConnection(asyncio.Protocol):
         self._wake: asyncio.Future[None] | None = None
         self._exchange: Exchange | None = None
         self._upload: Upload | None = None
+        self._form: Form | None = None
         self._upload_fault: BadRequest | None = None
         self._unread = False  # whether more of the current request's body is to come
         self._ends_silently = False  # whether only the end of the socket says that a response is whole
@@ -291,6 +294,9 @@ class VisitorConnection(asyncio.Protocol):
         try:
             if watched.answer is not None:
                 return self._give(request, watched.answer, ray)
+            if (pending := watched.pending) is not None:
+                answer = await watched.settle(pending, await self._whole_body(request, pending.most))
+                return self._give(request, answer, ray, body_read=True)
             watched.begin(self._socket.reset)
             return await self._forward(request, ray)
         except asyncio.CancelledError:
@@ -338,9 +344,11 @@ class VisitorConnection(asyncio.Protocol):
             self._begin_upload(request, exchange, body, asked=not first)
         return exchange
 
-    def _begin_upload(self, request: VisitorRequest, exchange: Exchange, body: RequestBody, *, asked: bool) -> None:
-        self._exchange = exchange
-        self._upload = upload = Upload(self._socket, exchange.stream, body, self._reader.leftover, self._server)
+    def _begin_upload(self, request: VisitorRequest, into: Exchange | Form, body: RequestBody, *, asked: bool) -> None:
+        stream: Stream | Form = into if isinstance(into, Form) else into.stream
+        if not isinstance(into, Form):
+            self._exchange = into
+        self._upload = upload = Upload(self._socket, stream, body, self._reader.leftover, self._server)
         upload.on_turn = lambda: self._push_upload(upload)
         asked = asked and not self._reader.has_begun
         self._push_upload(upload)
@@ -361,6 +369,8 @@ class VisitorConnection(asyncio.Protocol):
             self._upload = None
             if self._exchange is not None:
                 self._exchange.abort()  # which wakes the task
+            if self._form is not None:
+                self._form.fail(fault)
             return
         if self._state is State.WAITING:
             self._set(State.WAITING)  # the time for an answer begins anew
@@ -424,12 +434,29 @@ class VisitorConnection(asyncio.Protocol):
         self._transport.write(error_response(status, reason, ray=ray, keep_alive=keep_alive, head_only=head_only))
         return keep_alive or self._close()
 
-    def _give(self, request: VisitorRequest, answer: Answer, ray: str) -> bool:
+    async def _whole_body(self, request: VisitorRequest, most: int) -> bytes:
+        """Return the body of a request that the edge answers itself.
+
+        Raises:
+            BadRequest: it is longer than `most` bytes, or malformed.
+        """
+        if request.body_length == 0:
+            return b""
+        form = self._form = Form(most)
+        self._unread = True
+        self._begin_upload(request, form, request_body(request.body_length), asked=not self._reader.has_begun)
+        try:
+            return await form.whole()
+        finally:
+            self._form = None
+
+    def _give(self, request: VisitorRequest, answer: Answer, ray: str, *, body_read: bool = False) -> bool:
         """Give an answer of the edge's own; True where the connection can carry another request."""
-        keep_alive = self._keeps(request) and request.body_length == 0
+        body_read = body_read or request.body_length == 0
+        keep_alive = self._keeps(request) and body_read
         self._set(State.RESPONDING)
         self._transport.write(own_response(answer, ray, keep_alive=keep_alive, head_only=request.method == "HEAD"))
-        if request.body_length == 0:
+        if body_read:
             return keep_alive or self._close()
         self._close_gently()
         return False

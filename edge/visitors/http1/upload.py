@@ -11,6 +11,7 @@ from pyconnector.transport.errors import TransportError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyconnector.edge.visitors.form import Form
     from pyconnector.edge.visitors.http1.request_body import RequestBody
     from pyconnector.edge.visitors.server import VisitorServer
     from pyconnector.edge.visitors.sockets import VisitorSocket
@@ -23,7 +24,7 @@ class Upload:
     __slots__ = ("_body", "_draining", "_queued", "_refused", "_server", "_socket", "_stream", "_waiting", "on_turn")
 
     def __init__(
-        self, socket: VisitorSocket, stream: Stream, body: RequestBody, waiting: bytearray, server: VisitorServer
+        self, socket: VisitorSocket, stream: Stream | Form, body: RequestBody, waiting: bytearray, server: VisitorServer
     ) -> None:
         """`waiting` is where the visitor's bytes wait: what follows the body stays there."""
         self._socket = socket

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.edge.connectors.exchange import PIECE, Broken, NoTunnel, Refused, open_exchange
+from pyconnector.edge.visitors.form import Form
 from pyconnector.edge.visitors.forwarding import host_name, tunnel_request
 from pyconnector.edge.visitors.http1.request_parser import BadRequest
 from pyconnector.edge.visitors.http1.response_body import wait_for_end
@@ -153,10 +154,15 @@ class VisitorStream:
         try:
             if watched.answer is not None:
                 return await self._give(request, watched.answer)
+            if (pending := watched.pending) is not None:
+                return await self._give(request, await watched.settle(pending, await self._whole_body(pending.most)))
             watched.begin(self._revoke)
             fault = await self._forward(request, identity)
             if fault is not None:
                 watched.status = fault.status
+            return fault
+        except BadRequest as fault:  # of a body that is read here
+            watched.status = fault.status
             return fault
         finally:
             watched.end()
@@ -244,6 +250,26 @@ class VisitorStream:
             await carrier.send_fields(self.stream_id, trailers, end=True)
         else:
             carrier.end(self.stream_id)
+
+    async def _whole_body(self, most: int) -> bytes:
+        """Return the body of a request that the edge answers itself.
+
+        Raises:
+            BadRequest: it is longer than `most` bytes, or does not come.
+        """
+        form = Form(most)
+        first, ended = self.upload.take_opening()
+        try:
+            form.send_nowait(first, finish=ended)
+        except TransportError:
+            self.upload.drop()
+        else:
+            self.upload.attach(form)
+        try:
+            async with asyncio.timeout(self._server.settings.head_timeout):
+                return await form.whole()
+        except TimeoutError:
+            raise BadRequest("The body of the request did not arrive in time.", 408) from None
 
     async def _give(self, request: VisitorRequest, answer: Answer) -> BadRequest | None:
         """Give an answer of the edge's own."""

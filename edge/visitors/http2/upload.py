@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyconnector.edge.tasks import TaskSet
+    from pyconnector.edge.visitors.form import Form
     from pyconnector.transport.seam import Stream
 
 
@@ -22,7 +23,7 @@ class Upload:
         """`credit` gives the visitor so many bytes more."""
         self._credit = credit
         self._tasks = tasks
-        self._stream: Stream | None = None
+        self._stream: Stream | Form | None = None
         self._held = bytearray()
         self._owed = 0
         self._draining = False
@@ -55,7 +56,7 @@ class Upload:
         self._finished = self.ended
         return self._take(), self._finished
 
-    def attach(self, stream: Stream) -> None:
+    def attach(self, stream: Stream | Form) -> None:
         """Send what follows into `stream`, which has taken the opening."""
         self._stream = stream
         self._settle()
@@ -78,7 +79,7 @@ class Upload:
             owed, self._owed = self._owed, 0
             self._credit(owed)
 
-    def _send(self, stream: Stream) -> None:
+    def _send(self, stream: Stream | Form) -> None:
         try:
             full = self._push(stream)
         except TransportError:
@@ -90,11 +91,11 @@ class Upload:
         else:
             self._settle()
 
-    def _push(self, stream: Stream) -> bool:
+    def _push(self, stream: Stream | Form) -> bool:
         self._finished = self.ended
         return stream.send_nowait(self._take(), finish=self.ended) and not self.ended
 
-    async def _drain(self, stream: Stream) -> None:
+    async def _drain(self, stream: Stream | Form) -> None:
         try:
             full = True
             while full and not self._dropped:

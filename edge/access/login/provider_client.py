@@ -1,0 +1,202 @@
+"""Asks OpenID providers: metadata, keys, tokens. Bounded in size and time; what can be kept is kept, and renewed.
+
+The only file of the login that knows HTTP clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pyconnector.identity.people.oidc import (
+    Metadata,
+    OidcError,
+    ProviderKeys,
+    UnknownKey,
+    address_of,
+    metadata_url,
+    name_of,
+    parse_metadata,
+    verified_claims,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from pyconnector.identity.people.providers import IdentityProvider, OidcSettings
+
+#: Seconds for one question, bytes of an answer, and logins that may ask at once.
+TIMEOUT, MAX_ANSWER, MAX_AT_ONCE = 10.0, 262_144, 64
+#: Seconds for which metadata and keys are used, and between two fetches for a key that is not known.
+FRESH, RENEW_EVERY = 3600.0, 10.0
+
+_log = logging.getLogger("pyconnector.edge.login")
+
+
+class ProviderUnavailable(Exception):
+    """A provider cannot be asked, or its answer is not good. The text is for the log."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one provider, as of `moment` (seconds of any clock)."""
+
+    metadata: Metadata
+    moment: float
+    keys: ProviderKeys | None = None
+    keys_moment: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """Whom a provider vouches for."""
+
+    email: str
+    name: str
+
+
+class ProviderClient:
+    """One edge's questions to all providers."""
+
+    def __init__(self, ticks: Callable[[], float], clock: Callable[[], float]) -> None:
+        """`ticks` tells seconds of any clock, `clock` those since the epoch."""
+        import httpx
+
+        self._errors = (httpx.HTTPError, httpx.InvalidURL)
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+        self._ticks = ticks
+        self._clock = clock
+        self._known: dict[OidcSettings, _Known] = {}
+        self._turn = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def close(self) -> None:
+        """Close its connections. Cancel leaves some open."""
+        await self._client.aclose()
+
+    async def metadata(self, provider: IdentityProvider) -> Metadata:
+        """Return where a provider is asked what. Cancel gives it up.
+
+        Raises:
+            ProviderUnavailable: it does not say so.
+        """
+        assert provider.oidc is not None
+        return (await self._of(provider.oidc)).metadata
+
+    async def finish(
+        self, provider: IdentityProvider, *, code: str, redirect: str, nonce: str, verifier: str
+    ) -> LoggedIn:
+        """Exchange a code; return whom the provider vouches for. Cancel gives it up.
+
+        Raises:
+            ProviderUnavailable: it vouches for nobody.
+        """
+        settings = provider.oidc
+        assert settings is not None
+        known = await self._of(settings)
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "code_verifier": verifier}
+        answer = await self._token(known.metadata, settings, form)
+        id_token, access_token = answer.get("id_token"), answer.get("access_token")
+        if not isinstance(id_token, str):
+            raise ProviderUnavailable("it gave no ID token")
+        try:
+            claims = await self._verified(known, settings, id_token, nonce)
+            email = address_of(claims, settings)
+            if email is None and known.metadata.userinfo_endpoint and isinstance(access_token, str):
+                claims = await self._about(known.metadata, access_token, claims)
+                email = address_of(claims, settings)
+        except OidcError as error:
+            raise ProviderUnavailable(str(error)) from error
+        if email is None:
+            raise ProviderUnavailable("it names no e-mail address")
+        return LoggedIn(email=email, name=name_of(claims))
+
+    async def _of(self, settings: OidcSettings) -> _Known:
+        known = self._known.get(settings)
+        if known is None or self._ticks() - known.moment >= FRESH:
+            try:
+                document = await self._ask("GET", metadata_url(settings.issuer))
+                known = _Known(parse_metadata(document, settings.issuer), self._ticks())
+            except OidcError as error:
+                raise ProviderUnavailable(str(error)) from error
+            if len(self._known) >= MAX_AT_ONCE:
+                self._known.clear()
+            self._known[settings] = known
+        return known
+
+    async def _verified(self, known: _Known, settings: OidcSettings, token: str, nonce: str) -> dict[str, Any]:
+        now = self._ticks()
+        if known.keys is None or now - known.keys_moment >= FRESH:
+            await self._renew(known)
+        assert known.keys is not None
+        try:
+            return verified_claims(token, known.keys, settings, nonce=nonce, now=self._clock())
+        except UnknownKey:
+            if now - known.keys_moment < RENEW_EVERY:
+                raise
+            await self._renew(known)
+            return verified_claims(token, known.keys, settings, nonce=nonce, now=self._clock())
+
+    async def _renew(self, known: _Known) -> None:
+        known.keys = ProviderKeys(await self._ask("GET", known.metadata.jwks_uri))
+        known.keys_moment = self._ticks()
+
+    async def _token(self, metadata: Metadata, settings: OidcSettings, form: dict[str, str]) -> dict[str, Any]:
+        headers = {}
+        if settings.client_secret and metadata.basic:
+            # RFC 6749 2.3.1: both are encoded as in a form before they are joined.
+            pair = f"{quote(settings.client_id, safe='')}:{quote(settings.client_secret, safe='')}"
+            headers["Authorization"] = "Basic " + _base64(pair)
+        else:
+            form["client_id"] = settings.client_id
+            if settings.client_secret:
+                form["client_secret"] = settings.client_secret
+        return _object(await self._ask("POST", metadata.token_endpoint, headers=headers, form=form))
+
+    async def _about(self, metadata: Metadata, access_token: str, claims: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {access_token}"}
+        said = _object(await self._ask("GET", metadata.userinfo_endpoint, headers=headers))
+        if said.get("sub") != claims.get("sub"):  # OpenID Connect Core 5.3.2
+            raise ProviderUnavailable("it tells of somebody else")
+        return said
+
+    async def _ask(
+        self, method: str, url: str, *, headers: dict[str, str] | None = None, form: dict[str, str] | None = None
+    ) -> bytes:
+        wanted = {"Accept": "application/json", **(headers or {})}
+        try:
+            async with self._turn, self._client.stream(method, url, headers=wanted, data=form) as response:
+                if response.status_code != 200:
+                    raise ProviderUnavailable(f"{url.partition('?')[0]} answered {response.status_code}")
+                return await _whole(response)
+        except self._errors as error:
+            raise ProviderUnavailable(f"{url.partition('?')[0]}: {type(error).__name__}") from error
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    data = bytearray()
+    async for piece in response.aiter_bytes():
+        data += piece
+        if len(data) > MAX_ANSWER:
+            raise ProviderUnavailable(f"an answer is larger than {MAX_ANSWER} bytes")
+    return bytes(data)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProviderUnavailable("an answer is no JSON") from error
+    if not isinstance(value, dict):
+        raise ProviderUnavailable("an answer is no JSON object")
+    return value
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
