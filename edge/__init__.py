@@ -1,5 +1,6 @@
 """A local edge: accepts connectors over QUIC, serves visitors over HTTP and TCP, and plays tricks on request."""
 
+from pyconnector.edge.access.login.sinks import PinSettings
 from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
@@ -24,6 +25,7 @@ __all__ = [
     "EdgeSettings",
     "JoinSettings",
     "LocalEdge",
+    "PinSettings",
     "PrivateHostname",
     "PrivateRoute",
     "SettingsError",

@@ -155,7 +155,7 @@ class Watched:
         if reported is None or verdict is None or verdict.application is None:
             return False
         token, decision = verdict.caller.token, verdict.decision
-        who = "" if token is None else token.client_id
+        who = verdict.caller.email if token is None else token.client_id
         return reported.is_login(verdict.application.id, who, self.visit.address, allowed=decision.allowed)
 
     def _revoked(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import html
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -55,10 +55,12 @@ class Browser:
     def url(self, host: str, path: str = "/") -> str:
         return f"{self._scheme}://{host}:{self._address[1]}{path}"
 
-    async def ask(self, method: str, url: str, *, form: dict[str, str] | None = None, **headers: str) -> httpx.Response:
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, form: dict[str, str] | None = None
+    ) -> httpx.Response:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        fields = {"Host": parts.netloc, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        fields = {"Host": parts.netloc, **(headers or {})}
         if jar := self.cookies.get(host):
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
         target = f"{self._scheme}://{self._address[0]}:{self._address[1]}{parts.path or '/'}"
@@ -69,10 +71,9 @@ class Browser:
             self._keep(host, text)
         return response
 
-    async def open(self, url: str, **headers: str) -> httpx.Response:
+    async def open(self, url: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Navigate, without following."""
-        fields = {name.replace("-", "_"): value for name, value in NAVIGATION.items()}
-        return await self.ask("GET", url, **(fields | headers))
+        return await self.ask("GET", url, {**NAVIGATION, **(headers or {})})
 
     async def follow(self, response: httpx.Response) -> httpx.Response:
         """Follow redirects to their end."""
@@ -85,11 +86,8 @@ class Browser:
     async def submit(self, page: httpx.Response, host: str = PAGE, **fields: str) -> httpx.Response:
         """Send the form of a page, without following."""
         action, hidden = form_of(page)
-        fields_sent = {
-            **{name.replace("-", "_"): value for name, value in NAVIGATION.items()},
-            "Origin": self.url(host, ""), "Sec_Fetch_Site": "same-origin",
-        }  # fmt: skip
-        return await self.ask("POST", self.url(host, action), form=hidden | fields, **fields_sent)
+        headers = {**NAVIGATION, "Origin": self.url(host, ""), "Sec-Fetch-Site": "same-origin"}
+        return await self.ask("POST", self.url(host, action), headers, form=hidden | fields)
 
     def _keep(self, host: str, text: str) -> None:
         pair, *flags = [part.strip() for part in text.split(";")]

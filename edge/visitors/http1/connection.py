@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, cast
 from pyconnector.edge.connectors.exchange import Broken, NoTunnel, Refused, open_exchange
 from pyconnector.edge.visitors.form import Form
 from pyconnector.edge.visitors.forwarding import host_name, tunnel_request
+from pyconnector.edge.visitors.http1.pace import Pace
 from pyconnector.edge.visitors.http1.request_body import request_body
 from pyconnector.edge.visitors.http1.request_parser import BadRequest, RequestReader
 from pyconnector.edge.visitors.http1.response_body import write_response
 from pyconnector.edge.visitors.http1.response_head import BadResponse, Framing, final_head, switching_head
-from pyconnector.edge.visitors.http1.state import State
+from pyconnector.edge.visitors.http1.state import State, limits
 from pyconnector.edge.visitors.http1.upload import Upload
 from pyconnector.edge.visitors.identity import VisitorIdentity
 from pyconnector.edge.visitors.pages import CONTINUE, MISDIRECTED, OPTIONS_ANSWER, error_response, own_response
-from pyconnector.edge.visitors.sockets import LEAST_RATE, Unsent, VisitorSocket, Why, end_writing
+from pyconnector.edge.visitors.sockets import VisitorSocket, Why, end_writing
 from pyconnector.edge.visitors.tcp.two_way import Plain, TwoWay
 from pyconnector.edge.visitors.watch import CLIENT_CLOSED, ORIGIN_CLOSED, UNREACHABLE
 from pyconnector.protocol.errors import ProtocolError
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 #: Bytes sent ahead of their turn that wait for it.
 MAX_WAITING = 64 * 1024
-#: Seconds for which a visitor is still read after the last response, so that it can read that response (RFC 9112 9.6).
-LINGER = 2.0
 
 
 class VisitorConnection(asyncio.Protocol):
@@ -58,17 +57,9 @@ class VisitorConnection(asyncio.Protocol):
         self._upload_fault: BadRequest | None = None
         self._unread = False  # whether more of the current request's body is to come
         self._ends_silently = False  # whether only the end of the socket says that a response is whole
-        self._lingered = False  # whether it has had some time to take what is left
-        self._stalled_until: float | None = None  # while the visitor takes less than comes
         self._two_way: TwoWay | None = None
         self._watched: Watched | None = None
-        settings = server.settings
-        self._limits = {
-            State.IDLE: settings.idle_timeout,
-            State.HEAD: settings.head_timeout,
-            State.WAITING: settings.response_timeout,
-            State.CLOSING: LINGER,
-        }
+        self._limits = limits(server.settings)
 
     def __repr__(self) -> str:
         return f"<VisitorConnection {self._state.value}>"
@@ -80,7 +71,7 @@ class VisitorConnection(asyncio.Protocol):
         # Not asked with isinstance: uvloop's transports are no subclass.
         self._transport = cast("asyncio.Transport", transport)
         self._socket = VisitorSocket(self._transport)
-        self._unsent = Unsent(self._transport)
+        self._pace = Pace(self._transport, self._server.settings)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self._arrival = self._server.arrival(transport)
@@ -127,27 +118,28 @@ class VisitorConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The visitor takes less than comes."""
         self._socket.writing.pause()
-        self._unsent.taken()
-        self._stalled_until = self._loop.time() + self._server.settings.write_timeout
+        self._pace.slow(self._loop.time())
 
     def resume_writing(self) -> None:
         """The visitor took enough."""
         self._socket.writing.resume()
-        self._stalled_until = None
+        self._pace.fast()
 
     # -- time and end --------------------------------------------------------------------------------------------
 
     def check_time(self, now: float) -> None:
         """Act where the visitor or the connector took too long. Called by the server every now and then."""
-        if self._stalled_until is not None and now >= self._stalled_until:
-            self._check_stall(now)
+        if self._pace.is_stalled(now, may_rest=self._two_way is not None):
+            self._socket.reset()
         if self._deadline is None or now < self._deadline:
             return
         self._deadline = None
         if self._state is State.IDLE:
             self._close()
         elif self._state is State.CLOSING:
-            self._check_closing()
+            self._deadline = self._pace.lingers(now)
+            if self._deadline is None:
+                self._transport.abort()
         elif self._state is State.HEAD:
             self._refuse(BadRequest("The header of the request did not arrive in time.", 408))
         elif self._unread and not (self._upload is not None and self._upload.is_draining):
@@ -155,25 +147,6 @@ class VisitorConnection(asyncio.Protocol):
         else:
             self._refuse(BadRequest("The service behind the tunnel did not answer in time.", 524))
         self._cancel()
-
-    def _check_closing(self) -> None:
-        """Cut off a visitor who neither goes nor takes what is left for it."""
-        limit = self._server.settings.head_timeout
-        if self._transport.get_write_buffer_size() and self._unsent.taken() >= (
-            limit * LEAST_RATE if self._lingered else 1
-        ):
-            self._lingered = True
-            self._deadline = self._loop.time() + limit
-        else:
-            self._transport.abort()
-
-    def _check_stall(self, now: float) -> None:
-        """Cut off a visitor who takes too little of a response. A tunnel may rest for as long as it likes."""
-        limit = self._server.settings.write_timeout
-        if self._two_way is not None or self._unsent.taken() >= limit * LEAST_RATE:
-            self._stalled_until = now + limit
-        else:
-            self._socket.reset()
 
     def abort(self) -> None:
         """Cut the visitor off."""
@@ -341,14 +314,12 @@ class VisitorConnection(asyncio.Protocol):
         if self._watched is not None:
             self._watched.opened(exchange, tunnel, len(first))
         if body is not None and self._unread:
-            self._begin_upload(request, exchange, body, asked=not first)
+            self._exchange = exchange
+            self._begin_upload(request, exchange.stream, body, asked=not first)
         return exchange
 
-    def _begin_upload(self, request: VisitorRequest, into: Exchange | Form, body: RequestBody, *, asked: bool) -> None:
-        stream: Stream | Form = into if isinstance(into, Form) else into.stream
-        if not isinstance(into, Form):
-            self._exchange = into
-        self._upload = upload = Upload(self._socket, stream, body, self._reader.leftover, self._server)
+    def _begin_upload(self, request: VisitorRequest, into: Stream | Form, body: RequestBody, *, asked: bool) -> None:
+        self._upload = upload = Upload(self._socket, into, body, self._reader.leftover, self._server)
         upload.on_turn = lambda: self._push_upload(upload)
         asked = asked and not self._reader.has_begun
         self._push_upload(upload)
@@ -435,11 +406,7 @@ class VisitorConnection(asyncio.Protocol):
         return keep_alive or self._close()
 
     async def _whole_body(self, request: VisitorRequest, most: int) -> bytes:
-        """Return the body of a request that the edge answers itself.
-
-        Raises:
-            BadRequest: it is longer than `most` bytes, or malformed.
-        """
+        """Return the body of a request that the edge answers itself; BadRequest where it is none of `most` bytes."""
         if request.body_length == 0:
             return b""
         form = self._form = Form(most)

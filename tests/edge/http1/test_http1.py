@@ -8,6 +8,7 @@ import os
 import pytest
 
 from pyconnector.edge.visitors.http1 import connection as http1
+from pyconnector.edge.visitors.http1 import state
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.transport.errors import StreamReset
 from tests.edge.support import memory_edge, run, until, visitors
@@ -603,7 +604,7 @@ def test_the_number_of_visitors_is_bounded() -> None:
 
 
 def test_a_refused_visitor_who_does_not_go_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "LINGER", 0.05)
+    monkeypatch.setattr(state, "LINGER", 0.05)
 
     async def test() -> None:
         async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:

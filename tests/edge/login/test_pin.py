@@ -67,19 +67,19 @@ def test_a_session_opens_further_applications_without_a_page(tmp_path: Path) -> 
 
 PROGRAMS: list[dict[str, str]] = [
         {"Accept": "application/json"}, {"Accept": "*/*"}, {},
-        {"Accept": "text/html", "X_Requested_With": "XMLHttpRequest"},
-        {"Accept": "text/html", "Sec_Fetch_Mode": "cors"},
-        {"Accept": "text/html", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"},
-        {"Accept": "text/html", "CF_Access_Client_Id": "x", "CF_Access_Client_Secret": "y"},
+        {"Accept": "text/html", "X-Requested-With": "XMLHttpRequest"},
+        {"Accept": "text/html", "Sec-Fetch-Mode": "cors"},
+        {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Accept": "text/html", "CF-Access-Client-Id": "x", "CF-Access-Client-Secret": "y"},
 ]  # fmt: skip
 
 
 def test_programs_are_refused_by_status_and_never_redirected(tmp_path: Path) -> None:
     async def test() -> None:
         async with open_hall(tmp_path) as hall, hall.browser() as browser:
-            asked = [("GET", fields) for fields in PROGRAMS] + [("POST", PROGRAMS[3] | {"X_Requested_With": ""})]
+            asked = [("GET", fields) for fields in PROGRAMS] + [("POST", PROGRAMS[3] | {"X-Requested-With": ""})]
             for method, fields in asked:
-                found = await browser.ask(method, browser.url(TOOL), **fields)
+                found = await browser.ask(method, browser.url(TOOL), fields)
                 assert found.status_code == 401
                 assert found.json()["error"] == "access_denied"
                 assert "location" not in found.headers
