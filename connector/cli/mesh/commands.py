@@ -92,6 +92,7 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
     metavar="NETWORK|NAME",
     help="What goes through the gateway; all else directly. Repeatable.",
 )
+@click.option("--no-http2", is_flag=True, help="A connection to the gateway for each flow, for paths that lose much.")
 @_LOGLEVEL
 def mesh_join_command(**given: Any) -> None:
     """Serve SOCKS5 and HTTP on loopback for programs, and reach private addresses and names through the gateway at URL.

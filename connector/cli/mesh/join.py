@@ -45,6 +45,7 @@ def run_join(given: Mapping[str, Any]) -> int:
             read_token(given["token_file"]),
             ca_file=given["cacert"],
             virtual_network=given["virtual_network"],
+            http2=not given["no_http2"],
         )
         includes = Includes(given["include"])
     except (SettingsError, TokenError, MeshError, ValueError) as error:
