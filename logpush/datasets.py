@@ -38,8 +38,14 @@ _SESSION = {
     "DestinationTunnelID": "The tunnel that it went through.",
     "Email": _COMMON["Email"],
     "IngressColoName": "The location of the edge.",
+    "OnrampType": "OTHER.",
+    "OriginIP": "The address behind the tunnel, of a private flow.",
+    "OriginPort": "Its port.",
+    "ResolvedFQDN": "The name that led to it.",
+    "SourcePort": "The client's port, of a private flow.",
+    "VirtualNetworkID": "The virtual network, of a private flow.",
     "Offramp": "CFD_TUNNEL where a tunnel served it.",
-    "Protocol": "TCP; WEBSOCKET is an extension.",
+    "Protocol": "TCP, UDP; WEBSOCKET is an extension.",
     "SNI": "The host that was asked for.",
     "SessionEndTime": "When it ended.",
     "SessionID": "The ray id of the session.",
@@ -105,7 +111,8 @@ def _session(record: Record) -> Record | None:
     if "SessionStartTime" not in record:
         return None
     return {
-        **record, "SessionID": record.get("RayID", ""), "SNI": record.get("HTTPHost", ""),
+        **record, "SessionID": record.get("SessionID") or record.get("RayID", ""),
+        "SNI": record.get("HTTPHost", ""),
         "IngressColoName": record.get("ColoName", ""),
     }  # fmt: skip
 

@@ -26,6 +26,14 @@ class AuditError(Exception):
     """An audit log cannot be used. The text is one sentence."""
 
 
+class CutOff(AuditError):
+    """A line has no end: the process that wrote it died, or writes it now."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(f"{place}: the line is cut off")
+        self.place = place
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A line by its file and number, for people."""
@@ -207,7 +215,7 @@ def read_log(paths: Sequence[Path]) -> Iterator[tuple[Place, Link]]:
 
 def _checked(place: Place, line: bytes, before: str | None) -> Link:
     if not line.endswith(b"\n"):
-        raise AuditError(f"{place}: the line is cut off")
+        raise CutOff(place)
     try:
         if place.line > 1:
             return read_link(line[:-1], before)

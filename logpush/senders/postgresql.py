@@ -77,7 +77,8 @@ class PostgresqlSender:
 def _row(chain: str, record: dict[str, object]) -> tuple[object, ...]:
     actor = record.get("Email") or record.get("ServiceTokenName") or record.get("ActorType", "")
     moment = datetime.datetime.fromisoformat(str(record["Datetime"]))
-    texts = [str(record.get(name, "")) for name in ("RayID", "HTTPHost", "URL")]
+    host = record.get("HTTPHost") or record.get("RequestedHost", "")
+    texts = [str(record.get("RayID") or record.get("SessionID", "")), str(host), str(record.get("URL", ""))]
     why = [str(record.get(name, "")) for name in ("Action", "Reason")]
     # The database's texts hold no NUL, nor does its jsonb.
     row = (chain, moment, *texts, record.get("HTTPStatusCode"), *why, str(actor), str(record.get("SourceIP", "")))

@@ -7,6 +7,8 @@ import click
 from pyconnector.connector.cli.exits import exit_with
 
 _WHERE = click.argument("places", nargs=-1, required=True, type=click.Path(), metavar="DIRECTORY|FILES...")
+_WHEN = click.option("-w", "--where", "conditions", multiple=True, metavar="CONDITION",
+                     help="As in ServiceTokenName=agent-*, HTTPStatusCode>=400, Role!=reader. Repeatable.")  # fmt: skip
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print whole records, one line each.")
 
 
@@ -17,7 +19,9 @@ def audit_group() -> None:
 
 @audit_group.command("verify")
 @_WHERE
-@click.option("--last", default="", metavar="DIGEST", help="The digest that the last line has to have.")
+@click.option(
+    "--last", default="", metavar="DIGEST", help="A digest that was printed before: its line has to be there still."
+)
 def verify_command(places: tuple[str, ...], last: str) -> None:
     """Check that no line was changed, added or taken out; prints the number of records and the last digest."""
     from pyconnector.connector.cli.audit.reading import verify
@@ -29,21 +33,23 @@ def verify_command(places: tuple[str, ...], last: str) -> None:
 @_WHERE
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(0), help="Records to begin with.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as records come, until a signal.")
+@_WHEN
 @_JSON
-def tail_command(places: tuple[str, ...], lines: int, follow: bool, as_json: bool) -> None:
-    """Show the last records."""
+def tail_command(places: tuple[str, ...], lines: int, follow: bool, conditions: tuple[str, ...], as_json: bool) -> None:
+    """Show the last records, or the last that fit all conditions."""
     from pyconnector.connector.cli.audit.reading import tail
 
-    exit_with(lambda: tail(places, lines, follow=follow, as_json=as_json))
+    exit_with(lambda: tail(places, lines, follow=follow, as_json=as_json, conditions=conditions))
 
 
 @audit_group.command("search")
 @_WHERE
-@click.option("-w", "--where", "conditions", multiple=True, metavar="FIELD=VALUE",
-              help="As in ServiceTokenName=agent-* or HTTPStatusCode=403. Repeatable.")  # fmt: skip
+@_WHEN
+@click.option("--since", default="", metavar="MOMENT", help="2027-01-15T08:00Z, a date, or 15m, 2h, 7d ago.")
+@click.option("--until", default="", metavar="MOMENT", help="The same.")
 @_JSON
-def search_command(places: tuple[str, ...], conditions: tuple[str, ...], as_json: bool) -> None:
+def search_command(places: tuple[str, ...], conditions: tuple[str, ...], since: str, until: str, as_json: bool) -> None:
     """Show the records that fit all conditions."""
     from pyconnector.connector.cli.audit.reading import search
 
-    exit_with(lambda: search(places, conditions, as_json=as_json))
+    exit_with(lambda: search(places, conditions, as_json=as_json, since=since, until=until))
