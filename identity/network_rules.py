@@ -33,6 +33,17 @@ SENSITIVE: Final[tuple[Network, ...]] = tuple(
 )  # fmt: skip
 
 
+#: IPv6 addresses that stand for an IPv4 address, and where in them it is: whoever dials one may reach the other. IPv4
+#: mapped and compatible (RFC 4291 2.5.5), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380, inverted).
+_EMBEDDING: Final[tuple[tuple[ipaddress.IPv6Network, int, int], ...]] = tuple(
+    (ipaddress.IPv6Network(text), shift, inverted)
+    for text, shift, inverted in (
+        ("::ffff:0:0/96", 0, 0), ("::/96", 0, 0), ("64:ff9b::/96", 0, 0), ("64:ff9b:1::/48", 0, 0),
+        ("2002::/16", 80, 0), ("2001::/32", 0, 0xFFFF_FFFF),
+    )
+)  # fmt: skip
+
+
 class RuleError(Exception):
     """A network rule that makes no sense. The text is one sentence for whoever wrote it."""
 
@@ -187,13 +198,27 @@ def parse_rule(rule_id: str, value: Mapping[str, Any]) -> NetworkRule:
     )
 
 
+def embedded_address(address: Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for, if it does."""
+    if isinstance(address, ipaddress.IPv6Address):
+        for network, shift, inverted in _EMBEDDING:
+            if address in network:
+                return ipaddress.IPv4Address((int(address) >> shift & 0xFFFF_FFFF) ^ inverted)
+    return None
+
+
 def _sensitive(address: Address | None, own: Sequence[Address]) -> Network | None:
     if address is None:
         return None
     for network in SENSITIVE:
         if address.version == network.version and address in network:
             return network
-    return ipaddress.ip_network(address) if address in own else None
+    plain = ipaddress.ip_address(int(address)) if address.version == 4 else ipaddress.IPv6Address(int(address))
+    if plain in own:  # whatever zone it was written with
+        return ipaddress.ip_network(plain)
+    inner = embedded_address(address)
+    # Only one address by itself names it then: the range of the inner one is of another version.
+    return None if inner is None or _sensitive(inner, own) is None else ipaddress.ip_network(plain)
 
 
 def _route_names(route: Network | None, within: Network) -> bool:

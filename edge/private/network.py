@@ -82,12 +82,14 @@ class PrivateNetwork:
             Unroutable: there is no such virtual network, no route, or no such name.
         """
         network_id = self._network_id(virtual_network)
+        address: Address | None
         try:
             address = ip_address(host)
         except ValueError:
             return await self._find_name(host.lower().removesuffix("."), port, network_id)
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        address = _plain(address)
+        if address is None:
+            raise Unroutable(f"{host[:255]!r} has a zone, which means something on one machine alone.")
         found = self.routes.route_for(address, network_id)
         tunnel = self._tunnels.get(found.tunnel_id) if found is not None else None
         if found is None or tunnel is None:
@@ -186,9 +188,10 @@ class PrivateNetwork:
         if tunnel is None:
             raise Unroutable(f"No route leads to {name}.")
         try:
-            address = await self._names.resolve(tunnel, name)
+            address = _plain(await self._names.resolve(tunnel, name))
         except NameNotFound as exc:
             raise Unroutable(str(exc)) from exc
+        assert address is not None  # an answer of DNS has no zone
         return Destination(
             tunnel=tunnel, address=address, port=port, name=name, virtual_network=network_id or "", network=name
         )
@@ -197,6 +200,16 @@ class PrivateNetwork:
         self, tunnel: Tunnel, address: IPv6Address, port: int, on_data: Callable[[bytes], None]
     ) -> PrivateUdp:
         return PrivateUdp(tunnel, address, port, tasks=self.tasks, on_data=on_data, on_end=lambda reason: None)
+
+
+def _plain(address: Address) -> Address | None:
+    """Return an IPv4 address for one that is mapped into IPv6; None where it has a zone."""
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            return None
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+    return address
 
 
 def routes_of(routes: Iterable[PrivateRoute], hostnames: Iterable[PrivateHostname]) -> PrivateRoutes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -85,6 +85,24 @@ def test_the_edge_s_own_addresses_need_to_be_named_too() -> None:
     assert not allowed({"networks": ["10.0.0.0/8"]}, flow(), own=own)
     assert not allowed({"networks": ["10.0.0.5/32"]}, flow(), own=own)
     assert allowed({"networks": ["10.0.0.5/32"]}, flow(route=ip_network("10.0.0.5/32")), own=own)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "::ffff:169.254.169.254", "::ffff:127.0.0.1", "::169.254.169.254", "64:ff9b::169.254.169.254",
+        "64:ff9b:1::169.254.169.254", "2002:a9fe:a9fe::1", "2002:7f00:1::", "2001::5601:5601", "fe80::1%eth0",
+        "64:ff9b::10.0.0.5", "fd00::5%1",
+    ],
+)  # fmt: skip
+def test_an_address_within_an_address_is_as_sensitive(host: str) -> None:
+    own = (ip_address("10.0.0.5"), ip_address("fd00::5"))
+    address = ip_address(host)
+    assert not allowed({"networks": ["::/0"]}, flow(host, route=ip_network("::/0")), own=own)
+    assert not allowed({}, flow(host, name="db.internal", route=None), own=own)
+    itself = IPv6Network(int(address))
+    assert allowed({"networks": [str(itself)]}, flow(host, route=itself), own=own)
+    assert allowed({}, flow("64:ff9b::10.0.0.6", route=ip_network("64:ff9b::/96")), own=own)
 
 
 def test_a_name_that_resolves_to_a_sensitive_address_gets_nowhere() -> None:

@@ -24,7 +24,8 @@ def token(**more: Any) -> ServiceToken:
 
 
 def rule(**value: Any) -> NetworkRule:
-    return parse_rule(value.pop("id", "1"), {"action": "allow", "networks": LOOPBACK_NETWORKS, **value})
+    whole = {"action": "allow", "networks": LOOPBACK_NETWORKS, **value}
+    return parse_rule(whole.pop("id", "1"), {key: each for key, each in whole.items() if each is not None})
 
 
 def gateway_settings(**more: Any) -> GatewaySettings:
@@ -97,6 +98,8 @@ class Client:
         if await self.read(2) != b"\x01\x00":
             return -1, ("", 0)
         try:
+            if "%" in host:
+                raise ValueError  # an address with a zone can be said as a name alone
             where = encode_address(host, port)
         except ValueError:
             where = b"\x03" + bytes([len(host)]) + host.encode() + port.to_bytes(2, "big")

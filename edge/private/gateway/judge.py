@@ -6,6 +6,7 @@ tokens, and there is no other revocation, than those of `edge.access`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -20,6 +21,7 @@ from pyconnector.identity.network_rules import NetworkDecision, NetworkFlow, dec
 from pyconnector.identity.policies.policy import Reason
 from pyconnector.identity.policies.rules import Caller
 from pyconnector.protocol.proxying.handshake import AccessToken, Verdict
+from pyconnector.web.http2.budget import Budget
 
 if TYPE_CHECKING:
     from pyconnector.edge.access.gate import Gate
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 Address: TypeAlias = IPv4Address | IPv6Address
 #: Flows that one token may have at once.
 MAX_FLOWS_PER_TOKEN: Final = 1_000
+#: Flows that one token may ask for: at once, and each second. What goes beyond is refused, with one record a second.
+NEW_FLOWS, NEW_FLOWS_A_SECOND = 5_000, 1_000.0
+#: Tokens whose new flows are counted.
+MAX_COUNTED: Final = 10_000
 #: What an Access token that is narrowed to methods or a path has to cover.
 METHOD, PATH = "CONNECT", "/"
 
@@ -75,6 +81,23 @@ class _Held:
         return lambda: self.flow.cut_off(CloseReason.REFUSED, self.why)
 
 
+class NewFlows:
+    """How many flows a token asks for."""
+
+    __slots__ = ("_told", "budget")
+
+    def __init__(self) -> None:
+        self.budget = Budget(NEW_FLOWS, NEW_FLOWS_A_SECOND)
+        self._told = -1.0
+
+    def is_first(self, now: float) -> bool:
+        """Return whether no other of this second was refused before."""
+        first = now - self._told >= 1.0
+        if first:
+            self._told = now
+        return first
+
+
 @dataclass(slots=True, eq=False)
 class Judge:
     """Knows every running flow, and asks the gate about everybody."""
@@ -89,6 +112,7 @@ class Judge:
     running: RunningSet[_Held] = field(init=False)
     _held: dict[RunningFlow, _Held] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
+    _new: OrderedDict[str, NewFlows] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.running = RunningSet(self._may_go_on)
@@ -119,6 +143,7 @@ class Judge:
                 raise _unknown(Reason.NO_CREDENTIALS)
             found = self.gate.who(Pair(shown.client_id, shown.secret), record.source[0])
         if isinstance(found, Reason):
+            record.silent = found is Reason.TOO_MANY  # the failures that led there have records
             raise _unknown(found)
         application = found.application
         if application is not None:
@@ -141,6 +166,7 @@ class Judge:
         """
         assert record.token is not None
         record.wanted, record.virtual_network = (host, port), virtual_network or DEFAULT_NETWORK
+        self._count_new(record)
         if self.records.refuses:
             raise Refused(
                 Verdict.BUSY, CloseReason.REFUSED, "This edge cannot record flows now, and serves none unrecorded.",
@@ -164,6 +190,20 @@ class Judge:
                 "too_many_flows",
             )  # fmt: skip
         return destination
+
+    def _count_new(self, record: FlowRecord) -> None:
+        assert record.token is not None
+        client_id, now = record.token.client_id, self.gate.ticks()
+        new = self._new.pop(client_id, None) or NewFlows()
+        self._new[client_id] = new
+        if len(self._new) > MAX_COUNTED:
+            self._new.popitem(last=False)
+        if not new.budget.spend(now):
+            record.silent = not new.is_first(now)
+            raise Refused(
+                Verdict.BUSY, CloseReason.TOO_MANY_NEW, "This token asks for too many flows: wait a moment.",
+                "too_many_new_flows",
+            )  # fmt: skip
 
     def started(self, flow: RunningFlow) -> None:
         """A flow that was admitted goes on from now."""

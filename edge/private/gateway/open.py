@@ -18,7 +18,7 @@ from pyconnector.transport import http2
 from pyconnector.transport.settings import ServerTls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.edge.settings import HostPort
@@ -53,7 +53,7 @@ def open_gateway(
 
 
 def own_addresses(bound: Iterable[HostPort]) -> tuple[IPv4Address | IPv6Address, ...]:
-    """Return where the edge can be reached: what it binds, and what others see it as where that is every address."""
+    """Return where the edge can be reached: what it binds, and every address of this machine where that is all."""
     found: dict[IPv4Address | IPv6Address, None] = {}
     for host, _ in bound:
         try:
@@ -63,14 +63,38 @@ def own_addresses(bound: Iterable[HostPort]) -> tuple[IPv4Address | IPv6Address,
         if not address.is_unspecified:
             found[address] = None
             continue
-        for family, towards in ((AF_INET, "192.0.2.1"), (AF_INET6, "2001:db8::1")):
-            try:
-                with socket(family, SOCK_DGRAM) as sock:
-                    sock.connect((towards, 9))  # sends nothing
-                    found[ip_address(str(sock.getsockname()[0]).partition("%")[0])] = None
-            except OSError:
-                continue
+        found.update(dict.fromkeys(_of_this_machine()))
     return tuple(found)
+
+
+def _of_this_machine() -> Iterator[IPv4Address | IPv6Address]:
+    yield from _seen_from_outside()
+    # Linux tells all of them: those that it delivers locally.
+    before = ""
+    for line in _lines("/proc/net/fib_trie"):
+        if line.endswith("/32 host LOCAL") and before.startswith("|-- "):
+            yield IPv4Address(before[4:])
+        before = line
+    for line in _lines("/proc/net/if_inet6"):
+        yield IPv6Address(int(line.split()[0], 16))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="ascii") as file:
+            return [line.strip() for line in file]
+    except OSError:
+        return []
+
+
+def _seen_from_outside() -> Iterator[IPv4Address | IPv6Address]:
+    for family, towards in ((AF_INET, "192.0.2.1"), (AF_INET6, "2001:db8::1")):
+        try:
+            with socket(family, SOCK_DGRAM) as sock:
+                sock.connect((towards, 9))  # sends nothing
+                yield ip_address(str(sock.getsockname()[0]).partition("%")[0])
+        except OSError:
+            continue
 
 
 def _context(settings: GatewaySettings, authority: Authority | None) -> ssl.SSLContext | None:

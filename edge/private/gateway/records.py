@@ -44,6 +44,7 @@ class CloseReason(Enum):
     UNROUTABLE = "ORIGIN_UNROUTABLE"
     REFUSED = "PROXY_CONN_REFUSED"
     TOO_MANY = "TOO_MANY_ACTIVE_SESSIONS_FOR_USER"
+    TOO_MANY_NEW = "TOO_MANY_NEW_SESSIONS_FOR_USER"
     UNKNOWN = "UNKNOWN"
 
 
@@ -70,6 +71,8 @@ class FlowRecord:
     sent: int = 0
     received: int = 0
     reason: CloseReason = CloseReason.UNKNOWN
+    silent: bool = False
+    "Whether it is one of so many refusals that the first of them says it for all."
     verdict: str = ""
     "Why it was refused before a rule was asked."
     detail: str = ""
@@ -130,6 +133,8 @@ class Records:
 
     def write(self, record: FlowRecord) -> None:
         """Take a finished record. Never waits and never raises."""
+        if record.silent:
+            return
         value = record.as_json(self._location, self.clock())
         self.recent.append(value)
         if _log.isEnabledFor(logging.INFO):

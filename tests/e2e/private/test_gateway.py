@@ -21,7 +21,10 @@ from pyconnector.edge.access.entries import NetworkRuleEntry
 from pyconnector.edge.access.failures import MAX_FAILURES
 from pyconnector.edge.audit.files import log_files, read_log
 from pyconnector.edge.audit.log import AuditSettings
+from pyconnector.edge.private import names
 from pyconnector.edge.private.gateway import judge as judges
+from pyconnector.edge.private.gateway.associate import MAX_DESTINATIONS
+from pyconnector.edge.private.network import Unreachable, Unroutable
 from pyconnector.edge.settings import DirectorySettings, SettingsError
 from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
 from tests.support.agents import Agent, World
@@ -610,3 +613,141 @@ def test_an_edge_with_a_control_plane_has_its_tokens_and_rules_from_there() -> N
             EdgeSettings(directory=DirectorySettings(url="http://control", token="t" * 20), gateway=settings)
     with pytest.raises(SettingsError, match="the same id"):
         gateway_settings(rules=(rule(), rule()))
+
+
+@pytest.mark.parametrize("rebound", ["127.0.0.1", "169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::7f00:1"])
+def test_a_name_that_is_rebound_gets_nowhere(rebound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "MIN_TTL", 0.0)
+    monkeypatch.setattr(names, "MAX_TTL", 0.0)
+
+    async def main() -> None:
+        hostnames = {"private_hostnames": (PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),)}
+        records = {"db.internal": "192.0.2.1"}
+        async with dns_service(records) as resolver:
+            async with gateway_house(
+                resolver.port, hostnames, rules=(rule(networks=None, names=["db.internal"]),)
+            ) as house:
+                dialled: list[str] = []
+
+                async def open_tcp(destination: Any) -> Any:
+                    dialled.append(str(destination.address))
+                    raise Unreachable("It is not there.")
+
+                monkeypatch.setattr(house.network, "open_tcp", open_tcp)
+                client, through = await opened(house, "http", "db.internal", 80)
+                assert not through
+                assert dialled == ["192.0.2.1"]
+                client.close()
+                records["db.internal"] = rebound
+                client, through = await opened(house, "socks", "db.internal", 80)
+                assert not through
+                assert dialled == ["192.0.2.1"]
+                record = await record_of(house, count=2)
+                assert (record["Action"], record["ResolvedFQDN"]) == ("block", "db.internal")
+                client.close()
+
+    run_on_loop(main())
+
+
+def test_addresses_with_a_zone_lead_nowhere() -> None:
+    async def main() -> None:
+        async with gateway_house() as house:
+            client = await Client.at(gateway_of(house).socks_address)
+            assert (await client.socks("::1%1", 80))[0] in (2, 3)
+            client.close()
+            with pytest.raises(Unroutable, match="has a zone"):
+                await house.network.find("::1%1", 80)
+
+    run_on_loop(main())
+
+
+def test_new_flows_of_one_token_are_bounded_and_leave_few_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "NEW_FLOWS", 5)
+
+    async def main() -> None:
+        async with gateway_house() as house, echo_service() as port:
+            house.edge.gate.ticks = lambda: 7.0
+            through = []
+            for number in range(20):
+                client, let = await opened(house, ONRAMPS[number % 2], "127.0.0.1", port)
+                through.append(let)
+                client.close()
+            assert through == [True] * 5 + [False] * 15
+            await record_of(house, count=6)
+            await asyncio.sleep(0.05)
+            reasons = [record["ConnectionCloseReason"] for record in gateway_of(house).records.recent]
+            assert reasons.count("TOO_MANY_NEW_SESSIONS_FOR_USER") == 1
+            assert len(reasons) == 6
+            house.edge.gate.ticks = lambda: 8.0
+            client, let = await opened(house, "http", "127.0.0.1", port)
+            assert let
+            client.close()
+
+    run_on_loop(main())
+
+
+def test_guesses_beyond_the_limit_leave_no_records() -> None:
+    async def main() -> None:
+        async with gateway_house() as house:
+            for _ in range(MAX_FAILURES + 10):
+                client, _ = await opened(house, "http", "127.0.0.1", 1, secret="wrong")
+                client.close()
+            assert len(gateway_of(house).records.recent) == MAX_FAILURES
+
+    run_on_loop(main())
+
+
+SOCKS_LIES = {
+    "methods that do not come": b"\x05\xff\x02",
+    "a name of no length": b"\x05\x01\x02\x01\x00\x00",
+    "a secret that does not come": b"\x05\x01\x02\x01\x01x\xffshort",
+    "another version inside": b"\x05\x01\x02\x05\x01x\x01y",
+    "HTTP to SOCKS": b"CONNECT a:1 HTTP/1.1\r\n\r\n",
+    "one byte": b"\x05",
+}
+
+
+def test_socks_clients_that_lie_or_stall_hold_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyconnector.edge.private.gateway.client.HANDSHAKE_TIMEOUT", 0.2)
+
+    async def main() -> None:
+        async with gateway_house() as house, echo_service() as port:
+            gateway = gateway_of(house)
+            for data in SOCKS_LIES.values():
+                liar = await Client.at(gateway.socks_address)
+                liar.writer.write(data)
+                assert len(await liar.rest()) <= 4
+                liar.close()
+            long = await Client.at(gateway.socks_address)  # more than one message at once, behind each other
+            long.writer.write(b"\x05\x01\x02" * 30_000)
+            await long.rest()
+            long.close()
+            client, through = await opened(house, "socks", "127.0.0.1", port)
+            assert through
+            client.close()
+            async with asyncio.timeout(5):
+                while len(gateway._clients):
+                    await asyncio.sleep(0.01)
+
+    run_clean(main)
+
+
+def test_udp_of_many_destinations_is_bounded() -> None:
+    async def main() -> None:
+        async with gateway_house() as house, UdpService() as service:
+            control, where = await associated(house)
+            udp = await udp_client(where)
+            for number in range(2_000):
+                udp.send(encode_udp("127.0.0.1", 1 + number % 60_000, b"x"))
+                udp.send(b"\x00\x00\x01" + encode_udp("127.0.0.1", service.port, b"fragment")[3:])
+                if not number % 100:
+                    await asyncio.sleep(0.001)
+            assert len(gateway_of(house).judge) <= MAX_DESTINATIONS
+            control.close()
+            async with asyncio.timeout(10):
+                while len(gateway_of(house).judge):
+                    await asyncio.sleep(0.01)
+            assert service.received == []
+            udp.close()
+
+    run_clean(main)
