@@ -9,6 +9,7 @@ import contextlib
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +29,7 @@ from pyconnector.edge.faults.refusals import Refusals
 from pyconnector.edge.faults.relay import FaultRelay
 from pyconnector.edge.listener import Listener
 from pyconnector.edge.settings import EdgeSettings, SettingsError, TcpPort, TunnelSettings, host_port_text
+from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.edge.visitors.tcp.port import TcpVisitors
 from pyconnector.edge.visitors.watch import Watch
@@ -37,7 +39,8 @@ from pyconnector.transport.settings import ServerTls
 from pyconnector.transport.tls.certificates import make_authority
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import ssl
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from uuid import UUID
 
@@ -82,6 +85,8 @@ class LocalEdge:
         self._authority: Authority | None = None
         self._identity: MeshIdentity | None = None
         self._peers: Peers | None = None
+        self._mesh_contexts: tuple[ssl.SSLContext, ...] = ()
+        self._certified: list[Callable[[ServerTls], None]] = []
         self._tcp_ports: list[TcpVisitors] = []
         self.peer_address: HostPort | None = None
         "Where other edges reach it; None for an edge on its own."
@@ -290,19 +295,33 @@ class LocalEdge:
     async def _join(self, settings: JoinSettings) -> None:
         """Become one of several edges. Cancel leaves what was opened to `stop`."""
         from pyconnector.edge.mesh.peers import Peers
+        from pyconnector.edge.mesh.renewal import keep_valid
         from pyconnector.edge.mesh.server import PeerServer
 
         assert self.follower is not None
         identity = self._identity = await self.follower.identity()
         later = self._visitors.turns.add
-        peers = self._peers = Peers(identity.client_context(), later)
+        client, served = identity.client_context(), identity.server_context()
+        self._mesh_contexts = (client, served)
+        peers = self._peers = Peers(client, later)
         self._exit.callback(peers.close)
         self.tunnels.elsewhere = peers.holding
         self.follower.tell_peers(peers.learn)
-        server = PeerServer(self.tunnels, identity.server_context(), later)
+        server = PeerServer(self.tunnels, served, later)
         self._exit.push_async_callback(server.close)
         self.peer_address = await server.start(settings.listen)
         self.follower.announce(peer=advertised(settings, self.peer_address))
+        tasks = TaskSet()
+        self._exit.push_async_callback(tasks.cancel_all)
+        tasks.start(keep_valid(identity, self.follower.identity, self._show), "edge certificate")
+
+    def _show(self, identity: MeshIdentity) -> None:
+        """Be known by another certificate in handshakes from now on."""
+        self._identity = identity
+        for context in self._mesh_contexts:
+            identity.show_by(context)
+        for show in self._certified:
+            show(ServerTls(certificate_chain=identity.chain, private_key=identity.key))
 
     async def _listen_for_connectors(self, host: str, port: int) -> None:
         """Listen for QUIC and for HTTP/2 at one port number, as the real edge does."""
@@ -331,6 +350,7 @@ class LocalEdge:
         inner: HostPort = ("127.0.0.1", 0) if settings.fault_relay else (host, port)
         listener = await quic.listen(*inner, tls=tls, settings=settings.quic, on_connection=self.connectors.accept)
         opened.push_async_callback(listener.close)
+        self._certified.append(listener.show)
         if not settings.fault_relay:
             return listener.address
         self.relay = FaultRelay(host, port, listener.address)
@@ -340,7 +360,8 @@ class LocalEdge:
     async def _listen_for_http2(
         self, opened: contextlib.AsyncExitStack, tls: ServerTls, host: str, port: int
     ) -> HostPort:
-        listener = Listener(self._http2_socket, "connectors", tls=http2.server_context(tls))
+        context = http2.server_context(tls)
+        listener = Listener(self._http2_socket, "connectors", tls=context)
         address = await listener.start(host, port)
 
         async def close() -> None:
@@ -348,6 +369,7 @@ class LocalEdge:
             await listener.wait_closed()
 
         opened.push_async_callback(close)
+        self._certified.append(partial(http2.show_certificate, context))
         return address
 
     def _http2_socket(self) -> http2.Http2Socket:

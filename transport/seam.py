@@ -10,7 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from pyconnector.transport.settings import ServerTls
 
 #: Bytes of unsent data in one stream above which `send` waits.
 SEND_HIGH_WATER = 256 * 1024
@@ -204,6 +207,14 @@ class Listener(ABC):
     """A bound server socket that hands each new connection to its callback."""
 
     address: Address
+
+    @abstractmethod
+    def show(self, tls: ServerTls) -> None:
+        """Show another certificate to whoever comes from now on.
+
+        Raises:
+            ConnectFailed: certificate and key do not fit; the one before stays.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -46,6 +46,10 @@ class MeshIdentity:
         """Return a context that shows this identity, and takes no other end than an edge of this mesh."""
         return self._prepared(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
+    def show_by(self, context: ssl.SSLContext) -> None:
+        """Let a context of an earlier identity show this one in handshakes from now on."""
+        self._prepared(context)
+
     def _prepared(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_verify_locations(cadata=self.authority.decode("ascii"))

@@ -2,7 +2,7 @@
 
 from pyconnector.transport.http2.connection import Http2Connection
 from pyconnector.transport.http2.dial import connect
-from pyconnector.transport.http2.listen import server_context
+from pyconnector.transport.http2.listen import server_context, show_certificate
 from pyconnector.transport.http2.settings import CLIENT_SETTINGS, SERVER_SETTINGS, Http2Settings
 from pyconnector.transport.http2.socket import Http2Socket
 from pyconnector.transport.http2.stream import Http2Stream
@@ -16,4 +16,5 @@ __all__ = [
     "Http2Stream",
     "connect",
     "server_context",
+    "show_certificate",
 ]

@@ -21,6 +21,16 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    show_certificate(context, tls)
+    return context
+
+
+def show_certificate(context: ssl.SSLContext, tls: ServerTls) -> None:
+    """Let a server's context show that certificate to whoever comes from now on.
+
+    Raises:
+        ConnectFailed: certificate and key do not fit.
+    """
     # The library reads files alone; this one is there for its owner alone, and for a moment.
     descriptor, path = tempfile.mkstemp(prefix="pyconnector-edge-", suffix=".pem")
     try:
@@ -31,4 +41,3 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         raise ConnectFailed(f"certificate and key do not fit: {error.reason or error}") from error
     finally:
         os.unlink(path)
-    return context

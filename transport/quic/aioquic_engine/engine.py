@@ -6,18 +6,11 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.packet import QuicProtocolVersion
-from aioquic.tls import CipherSuite
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from pyconnector.transport.congestion.registry import BBR, register
 from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic.aioquic_engine.configuration import client_configuration, server_configuration
 from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection, Core
 from pyconnector.transport.quic.aioquic_engine.listener import AioquicListener
 from pyconnector.transport.quic.failures import address_text, follow_routes, handshake_failure, socket_failure
-from pyconnector.transport.tls.edge_roots import find_roots
 from pyconnector.transport.udp.batched import UdpEndpoint
 
 if TYPE_CHECKING:
@@ -27,22 +20,12 @@ if TYPE_CHECKING:
     from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
     from pyconnector.transport.udp.batched import Datagram
 
-#: Smallest that QUIC allows (RFC 9000 14).
-SMALLEST_PACKET = 1200
-#: Guess of the round trip before the first answer (RFC 9002 6.2.2 proposes 333 ms; quic-go uses 100 ms).
-INITIAL_ROUND_TRIP = 0.1
-_CIPHERS = (
-    CipherSuite.AES_128_GCM_SHA256,
-    CipherSuite.AES_256_GCM_SHA384,
-    CipherSuite.CHACHA20_POLY1305_SHA256,
-)
-
 
 async def connect(
     address: Address, *, tls: ClientTls, settings: QuicSettings, local_host: str | None, local_port: int
 ) -> Connection:
     """See `transport.quic.connect`. Cancel leaves neither a socket nor a task behind."""
-    configuration = _client_configuration(tls, settings)
+    configuration = client_configuration(tls, settings)
     address = await _numeric(address)
     connections: list[AioquicConnection] = []
     refusals: list[OSError] = []
@@ -96,7 +79,7 @@ async def listen(
     host: str, port: int, *, tls: ServerTls, settings: QuicSettings, on_connection: Callable[[Connection], None]
 ) -> AioquicListener:
     """See `transport.quic.listen`. Cancel leaves no socket behind."""
-    listener = AioquicListener(_server_configuration(tls, settings), settings, on_connection)
+    listener = AioquicListener(server_configuration(tls, settings), settings, on_connection)
     await listener.open(host, port)
     return listener
 
@@ -114,47 +97,3 @@ async def _numeric(address: Address) -> Address:
     except OSError as exc:
         raise ConnectFailed(f"cannot resolve {host}: {exc.strerror or exc}") from exc
     return str(found[0][4][0]), port
-
-
-def _client_configuration(tls: ClientTls, settings: QuicSettings) -> QuicConfiguration:
-    configuration = _configuration(settings, tls.alpn, is_client=True)
-    roots = find_roots(tls.ca_file)
-    configuration.server_name = tls.server_name
-    configuration.load_verify_locations(cafile=roots.path, cadata=roots.extra or None)
-    return configuration
-
-
-def _server_configuration(tls: ServerTls, settings: QuicSettings) -> QuicConfiguration:
-    configuration = _configuration(settings, tls.alpn, is_client=False)
-    try:
-        chain = x509.load_pem_x509_certificates(tls.certificate_chain)
-        configuration.private_key = load_pem_private_key(tls.private_key, password=None)
-    except (ValueError, TypeError) as exc:
-        # Without the cause's text: it may quote the key.
-        raise ConnectFailed(f"cannot read the server's certificate or key ({type(exc).__name__})") from None
-    configuration.certificate, configuration.certificate_chain = chain[0], chain[1:]
-    if chain[0].public_key() != configuration.private_key.public_key():
-        raise ConnectFailed("the server's certificate and its key do not belong together")
-    return configuration
-
-
-def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> QuicConfiguration:
-    # BBR by default: at 30 ms and 1 % loss it carries some twenty times what cubic does (docs/congestion.md).
-    control = BBR if settings.congestion_control == "auto" else settings.congestion_control
-    if control == BBR:
-        register()
-    elif control not in ("cubic", "reno"):
-        raise ConnectFailed(f"unknown congestion control {control!r}: choose auto, bbr, cubic or reno")
-    return QuicConfiguration(
-        alpn_protocols=[alpn],
-        cipher_suites=list(_CIPHERS),
-        congestion_control_algorithm=control,
-        idle_timeout=settings.idle_timeout,
-        initial_rtt=INITIAL_ROUND_TRIP,
-        is_client=is_client,
-        max_data=min(settings.initial_connection_window, settings.connection_window),
-        max_datagram_frame_size=settings.datagram_frame_size,
-        max_datagram_size=max(settings.initial_packet_size, SMALLEST_PACKET),
-        max_stream_data=min(settings.initial_stream_window, settings.stream_window),
-        supported_versions=[QuicProtocolVersion.VERSION_1],
-    )

@@ -16,6 +16,7 @@ from aioquic.quic.packet import (
 )
 
 from pyconnector.transport.errors import ConnectFailed
+from pyconnector.transport.quic.aioquic_engine.configuration import server_configuration
 from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection, Core
 from pyconnector.transport.quic.aioquic_engine.internals import Buffer
 from pyconnector.transport.quic.failures import address_text
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from aioquic.quic.configuration import QuicConfiguration
 
     from pyconnector.transport.seam import Address, Connection
-    from pyconnector.transport.settings import QuicSettings
+    from pyconnector.transport.settings import QuicSettings, ServerTls
     from pyconnector.transport.udp.batched import Datagram
 
 #: Connections whose handshake is under way, at some 100 KB each (see `half_open`).
@@ -82,6 +83,10 @@ class AioquicListener(Listener):
         except OSError as exc:
             raise ConnectFailed(f"cannot listen on {address_text((host, port))}: {exc.strerror or exc}") from exc
         self.address = self._endpoint.address
+
+    def show(self, tls: ServerTls) -> None:
+        """See `Listener.show`."""
+        self._configuration = server_configuration(tls, self._settings)
 
     async def close(self) -> None:
         """See `Listener.close`. Cancel leaves the socket closed: nothing here waits."""

@@ -10,7 +10,7 @@ from qh3.quic.packet import QuicPacketType, encode_quic_retry, encode_quic_versi
 
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic.half_open import Admitted, HalfOpen, Retry
-from pyconnector.transport.quic.qh3_engine.configuration import CONNECTION_ID_LENGTH
+from pyconnector.transport.quic.qh3_engine.configuration import CONNECTION_ID_LENGTH, server_configuration
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 from pyconnector.transport.quic.qh3_engine.internals import NativeQuic, pull_quic_header
 from pyconnector.transport.seam import Listener
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyconnector.transport.quic.qh3_engine.configuration import Configuration
     from pyconnector.transport.seam import Address, Connection
-    from pyconnector.transport.settings import QuicSettings
+    from pyconnector.transport.settings import QuicSettings, ServerTls
     from pyconnector.transport.udp.batched import Datagram
 
 #: Connections whose handshake is under way (see `half_open`).
@@ -78,6 +78,10 @@ class Qh3Listener(Listener):
         listener.endpoint.on_writable = listener._on_writable
         listener.address = listener.endpoint.address
         return listener
+
+    def show(self, tls: ServerTls) -> None:
+        """See `Listener.show`."""
+        self._configuration = server_configuration(tls, self._settings)
 
     async def close(self) -> None:
         """See `Listener.close`. Cancel leaves the socket closed: nothing here waits."""
