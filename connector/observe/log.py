@@ -157,7 +157,10 @@ def _cut(value: object) -> object:
 
 
 class LogSetup:
-    """The handlers that the command line put on `pyconnector`; `close` takes them off again."""
+    """The handlers that the command line put on `pyconnector`; `close` takes them off again.
+
+    They are on the root logger too, for what libraries warn of: the standard library would print that bare.
+    """
 
     def __init__(self, config: LogConfig, stream: IO[str] | None = None) -> None:
         """Log to `stream` (stderr by default) and where `config` says.
@@ -193,6 +196,7 @@ class LogSetup:
         self._logger.propagate = self._propagate
         for handler in self._handlers:
             self._logger.removeHandler(handler)
+            logging.getLogger().removeHandler(handler)
             handler.close()
         self._handlers.clear()
 
@@ -200,6 +204,7 @@ class LogSetup:
         handler.setFormatter(formatter)
         self._handlers.append(handler)
         self._logger.addHandler(handler)
+        logging.getLogger().addHandler(handler)
 
 
 def _file_handler(config: LogConfig) -> logging.Handler:

@@ -148,7 +148,9 @@ class Worker:
         logger = logging.getLogger(ROOT)
         logger.setLevel(LEVELS.get(start.config.log.level, logging.INFO))
         logger.propagate = False
-        logger.addHandler(RelayHandler(self._link.tell, lambda: self._link.is_clogged, start.number))
+        handler = RelayHandler(self._link.tell, lambda: self._link.is_clogged, start.number)
+        for taken in (logger, logging.getLogger()):  # what libraries warn of would come bare
+            taken.addHandler(handler)
 
     def _access_log(self, config: LogConfig) -> Observer:
         from pyconnector.connector.observe.access_log import AccessLog  # for those who want one

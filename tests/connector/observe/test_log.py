@@ -119,3 +119,20 @@ def test_json_on_the_console_when_asked(tmp_path: Path) -> None:
 def test_the_file_in_a_log_directory_is_called_as_wanted(tmp_path: Path) -> None:
     LogSetup(LogConfig(directory=str(tmp_path), name="cloudflared"), io.StringIO()).close()
     assert [path.name for path in tmp_path.iterdir()] == ["cloudflared.log"]
+
+
+def test_what_libraries_say_has_time_and_level_too() -> None:
+    """The standard library would print their warnings bare, asyncio's among them."""
+    stream = io.StringIO()
+    setup = LogSetup(LogConfig(level="debug"), stream)
+    foreign = logging.getLogger("asyncio")
+    handlers = logging.getLogger().handlers[:]
+    try:
+        foreign.warning("socket.send() raised exception.")
+        foreign.debug("Using selector: EpollSelector")
+        logging.getLogger("pyconnector.edge").warning("our own, once")
+    finally:
+        setup.close()
+    lines = stream.getvalue().splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == ["WRN socket.send() raised exception.", "WRN our own, once"]
+    assert len(logging.getLogger().handlers) == len(handlers) - 1
