@@ -74,7 +74,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "agent/httpx_transport.py",
         "logpush/senders/http.py",
     ),
-    "nacl": ("agent/access/login.py",),
+    "nacl": ("agent/access/login.py", "edge/access/login/handover.py"),
     "httpcore": ("agent/httpx_transport.py",),
 }
 MAX_LINES = 450

@@ -36,6 +36,8 @@ SESSION: Final = "/cdn-cgi/access/session"
 POLL_TIMEOUT: Final = 60.0
 POLLS: Final = 10
 POLL_PAUSE: Final = 2.0
+#: Characters of the key that a person compares.
+CODE: Final = 8
 _NONCE: Final = 24
 
 
@@ -71,9 +73,10 @@ class Login:
         return not page.wants_login and page.status != 401
 
     def by_browser(
-        self, place: Place, application: Application, show: Callable[[str], None], pause: Callable[[float], None]
+        self, place: Place, application: Application, show: Callable[[str, str], None], pause: Callable[[float], None]
     ) -> str:
-        """Have somebody log in, keep the token and return it. `show` is given the URL to open; `pause` waits seconds.
+        """Have somebody log in, keep the token and return it. `show` is given the URL to open, and the code by which
+        a person knows this login there; `pause` waits seconds.
 
         Raises:
             AccessError: the edge has no login, or nobody logged in.
@@ -95,7 +98,7 @@ class Login:
                 f"the edge of {place.host} has no login for people: set TUNNEL_SERVICE_TOKEN_ID and "
                 f"TUNNEL_SERVICE_TOKEN_SECRET, and `pyconnector access token {place.url}` gives a token"
             )
-        show(f"{place.url}{LOGIN}?{query}")
+        show(f"{place.url}{LOGIN}?{query}", public[:CODE])
         target = f"{store.target.removesuffix('/')}/{public}"
         for _ in range(POLLS):
             page = self.pages.ask("GET", store, target, timeout=POLL_TIMEOUT)

@@ -157,8 +157,8 @@ def _configuration(fields: Fields) -> bytes:
     return "".join(lines).encode("ascii")
 
 
-def _show(url: str) -> None:
-    click.echo(f"Log in by a browser:\n\n{url}\n\nWaiting for login...", err=True)
+def _show(url: str, code: str) -> None:
+    click.echo(f"Log in by a browser:\n\n{url}\n\nThe code is {code}. Waiting for login...", err=True)
     if sys.platform in {"darwin", "win32"} or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(url)
 

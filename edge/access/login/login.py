@@ -15,6 +15,7 @@ from pyconnector.edge.access.gate import OWN_PATHS, Stopped
 from pyconnector.edge.access.login import finish
 from pyconnector.edge.access.login.attempt import ATTEMPT_SECONDS, Origin, browser_digest, target_of
 from pyconnector.edge.access.login.counts import Counts
+from pyconnector.edge.access.login.handover import Handovers
 from pyconnector.edge.access.login.pins import Pins
 from pyconnector.edge.access.login.sealing import Sealer
 from pyconnector.edge.access.login.sinks import open_sink
@@ -49,6 +50,7 @@ class Login:
         self.sink = None if pins is None else open_sink(pins)
         self.codes = Counts(1, ATTEMPT_SECONDS)
         "Codes and states that were used: each of them counts once."
+        self.handovers = Handovers()
         self._client: ProviderClient | None = None
         self._sealers: dict[str, Sealer] = {}
         self._sealers_of: Issuer | None = None
@@ -113,9 +115,14 @@ class Login:
         reason, caller = stopped.decision.reason, stopped.caller
         if caller.user and reason in _POLICY:
             return _with(stopped, finish.may_not_pass(self, visit, application, caller.email, reason))
+        led = self.lead(visit, application, reason) if reason in _MENDED else None
+        return stopped if led is None else _with(stopped, led)
+
+    def lead(self, visit: Visit, application: Application, reason: Reason) -> Answer | None:
+        """Return a redirect to the login, and back to what was asked for; None where nobody logs in to that."""
         issuer = self.gate.issuer
-        if reason not in _MENDED or issuer is None or not self._leads_anywhere(visit, application):
-            return stopped
+        if issuer is None or not self._leads_anywhere(visit, application):
+            return None
         browser = os.urandom(16).hex().encode("ascii")
         origin = Origin(
             scheme=visit.scheme, authority=visit.authority, target=target_of(visit.target), application=application.id,
@@ -124,7 +131,7 @@ class Login:
         state = finish.sealed(self.sealer("origin", issuer), origin, self.gate.clock())
         location = f"{self.page_site(visit)}{OWN_PATHS}login/{visit.host}?kid={application.audience}&state={state}"
         given = cookie(APP_SESSION, browser, secure=visit.is_secure, seconds=ATTEMPT_SECONDS)
-        return _with(stopped, finish.redirect(location, given, reason=reason))
+        return finish.redirect(location, given, reason=reason)
 
     def _leads_anywhere(self, visit: Visit, application: Application) -> bool:
         policies = self.gate.state.policies_of(application) or ()
@@ -132,7 +139,7 @@ class Login:
             any(policy.effect is Effect.ALLOW for policy in policies)
             and bool(self.providers_of(application))
             # Where several have to agree there is no one token to log in for: it would lead in a circle.
-            and len(self.gate.state.applications.met(visit.host, visit.path)) == 1
+            and (visit.path.startswith(OWN_PATHS) or len(self.gate.state.applications.met(visit.host, visit.path)) == 1)
         )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from pyconnector.edge.access.answers import mistaken, told
 from pyconnector.edge.access.gate import OWN_PATHS, Pending, Stopped
-from pyconnector.edge.access.login import finish, steps
+from pyconnector.edge.access.login import finish, handover, steps
 from pyconnector.edge.access.login.login import is_private
 from pyconnector.edge.access.people import caller_of
 from pyconnector.identity.policies.policy import Decision, Reason
@@ -35,6 +35,10 @@ _MAX_QUERY_FIELDS = 20
 def answer_login(login: Login, visit: Visit, caller: Caller) -> Stopped | Pending | None:
     """Answer a path of the login; None where it is none of it."""
     name = visit.path.removeprefix(OWN_PATHS)
+    if name.startswith(handover.TRANSFER):
+        return _stopped(handover.fetch(login, visit, name.removeprefix(handover.TRANSFER)), caller)
+    if name == handover.CLI:
+        return _cli(login, visit, caller)
     if login.is_page(visit):
         step = _STEPS.get("login" if name.startswith("login/") else name)
         if step is not None:
@@ -49,6 +53,17 @@ def answer_login(login: Login, visit: Visit, caller: Caller) -> Stopped | Pendin
         answer = mistaken(400, "That is no query.") if query is None else finish.authorized(login, visit, query)
         return _stopped(answer, caller)
     return None
+
+
+def _cli(login: Login, visit: Visit, caller: Caller) -> Stopped | Pending:
+    query = _query(visit)
+    if visit.method not in {"GET", "POST"}:
+        return _stopped(_not_for(visit, "GET, POST"), caller)
+    if not is_private(visit):
+        return _stopped(mistaken(403, _CLEAR), caller)
+    if query is None:
+        return _stopped(mistaken(400, "That is no query."), caller)
+    return handover.answer_cli(login, visit, query, caller)
 
 
 def _step(

@@ -133,7 +133,7 @@ def test_a_browser_leaves_the_token_for_our_key(tmp_path: Path, domain: str) -> 
             assert (query["aud"], query["edge_token_transfer"]) == ([AUD], ["true"])
             edge.seal(query["token"][0], token)
 
-        assert login.by_browser(place, application, shown.append, pause) == token
+        assert login.by_browser(place, application, lambda url, code: shown.append(url), pause) == token
         assert len(pauses) == 1
         assert shown[0].startswith(f"{place.url}/cdn-cgi/access/cli?")
         assert login.find(place)[1] == token
@@ -154,7 +154,7 @@ def test_a_login_that_gives_nothing_useful_is_refused(tmp_path: Path) -> None:
         login = login_at(place, tmp_path)
 
         def leave(value: Any) -> Any:
-            def show(url: str) -> None:
+            def show(url: str, code: str) -> None:
                 key = parse_qs(urlsplit(url).query)["token"][0]
                 edge.seal(key, value) if isinstance(value, str) else edge.answers.update({key: value})
 
@@ -165,11 +165,11 @@ def test_a_login_that_gives_nothing_useful_is_refused(tmp_path: Path) -> None:
             with pytest.raises(AccessError, match=r"the login gave a token for|no token for this key"):
                 login.by_browser(place, APPLICATION, leave(value), lambda seconds: None)
         with pytest.raises(AccessError, match="nobody logged in"):
-            login.by_browser(place, APPLICATION, lambda url: None, lambda seconds: None)
+            login.by_browser(place, APPLICATION, lambda url, code: None, lambda seconds: None)
         assert list(tmp_path.iterdir()) == []
         edge.metadata["auth_domain"], edge.login_status = "access.example.com", 404
         with pytest.raises(AccessError, match="no login for people: set TUNNEL_SERVICE_TOKEN_ID"):
-            login.by_browser(place, login.find(place)[0], lambda url: None, lambda seconds: None)
+            login.by_browser(place, login.find(place)[0], lambda url, code: None, lambda seconds: None)
 
 
 @pytest.mark.parametrize(
