@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass
 
 from bench.stress.body import Wrong, check_body, make_body
@@ -31,6 +32,11 @@ async def read_head(reader: asyncio.StreamReader) -> Head:
         if status == 101 or status >= 200:
             fields = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines[1:-2]}
             return Head(status, fields)
+
+
+def _sentence(page: bytes) -> str:
+    """What a page of the edge says, without the marks around it."""
+    return re.sub(r"<style>.*</style>|<[^>]*>|\s+", " ", page.decode("latin-1"))[:300].strip()
 
 
 def host_of(plan: Plan) -> str:
@@ -141,7 +147,7 @@ class Http1Visitor:
 
     def _judge(self, plan: Plan, head: Head, body: bytes) -> None:
         if head.status != 200:
-            expect_failure(plan, f"status {head.status}: {body[:120]!r}")
+            expect_failure(plan, f"status {head.status}: {_sentence(body)}")
             return
         if plan.behaviour in FAILING:
             raise Wrong(f"{plan.number} got a whole answer from an origin that gave a part")
