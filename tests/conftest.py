@@ -1,10 +1,54 @@
-"""What holds for every test."""
+"""What holds for every test: on which event loop its coroutine runs, that it leaves nothing behind, how it is reported.
+
+A coroutine test runs on asyncio's own loop; on that and on uvloop with the fixture `each_loop`; in virtual time with
+`virtual_time`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from typing import Any
 
 import pytest
+
+from tests.support.leaks import nothing_left
+from tests.support.loops import each_loop as each_loop
+from tests.support.loops import new_loop
+from tests.support.loops import virtual_time as virtual_time
+
+#: Fixtures of coroutine tests that come before all others, the first one first.
+_FIRST = ("virtual_time", "each_loop", "leaves_nothing")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Let each test run on the loop that a fixture of `tests/support/loops.py` chose for it."""
+    return {"chosen": new_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Choose the loop of a coroutine test, and look at what there is, before any other fixture makes something."""
+    for item in items:
+        if isinstance(item, pytest.Function) and asyncio.iscoroutinefunction(item.function):
+            asked = [name for name in _FIRST if name in item.fixturenames or name == "leaves_nothing"]
+            item.fixturenames[:] = asked + [name for name in item.fixturenames if name not in asked]
+
+
+@pytest.fixture
+async def leaves_nothing() -> AsyncIterator[None]:
+    """Fail a test that leaves a task, a socket or another descriptor behind. Every coroutine test has it."""
+    async with nothing_left():
+        yield
+
+
+@pytest.fixture
+async def loop_errors() -> AsyncIterator[None]:
+    """Fail a test in which a callback of the loop failed: asyncio merely logs that."""
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+    yield
+    for failure in failures:
+        raise AssertionError(failure["message"]) from failure.get("exception")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.drains import measure
-from tests.support.loops import each_loop, run_on_loop
-
-__all__ = ["each_loop"]
+from tests.support.loops import run_on_loop
 
 DRAINS = 4
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.loops import each_loop as each_loop
-
 #: How a connector reaches the edge: over QUIC with either engine, or over HTTP/2.
 ENGINES = ("aioquic", "qh3", "http2")
 

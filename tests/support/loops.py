@@ -1,6 +1,8 @@
-"""Both event loops for tests of traffic: the standard library's and uvloop, whose transports differ where peers leave.
+"""Which event loop a test runs on: the standard library's, uvloop, whose transports differ where peers leave, or both;
+or one in virtual time.
 
-A module of tests asks for both with `each_loop` in `usefixtures`; its tests run their coroutines with `run_on_loop`.
+A test or module asks for both with `each_loop` in `usefixtures`, for virtual time with `virtual_time`. Tests that are
+no coroutines run theirs with `run_on_loop`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+
+from tests.support.clock import VirtualLoop
 
 T = TypeVar("T")
 
@@ -31,6 +35,20 @@ def each_loop(request: pytest.FixtureRequest) -> Iterator[str]:
         _chosen = asyncio.SelectorEventLoop
     yield name
     _chosen = None
+
+
+@pytest.fixture
+def virtual_time() -> Iterator[None]:
+    """Run the test in virtual time: a wait for nothing is a failure and not a hang."""
+    global _chosen
+    _chosen = VirtualLoop
+    yield
+    _chosen = None
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Make the loop that a fixture chose, else asyncio's default."""
+    return (_chosen or asyncio.SelectorEventLoop)()
 
 
 def run_on_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -25,12 +25,11 @@ from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.certificates import Authority
 from tests.support.dns_server import DnsServer, Zone, dns_server
 from tests.support.house import Eager, config_for, tunnel
-from tests.support.loops import each_loop, run_on_loop
+from tests.support.loops import run_on_loop
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address
 
-__all__ = ["each_loop"]
 
 NAME = srv_name("")
 PUBLIC = "resolver.example"

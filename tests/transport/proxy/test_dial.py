@@ -20,7 +20,6 @@ from tests.support.certificates import Authority
 from tests.support.fake_transport import FakeTransport
 from tests.support.forward_proxy import forward_proxy
 from tests.support.house import open_descriptors, tunnel
-from tests.support.loops import each_loop as each_loop
 from tests.support.loops import run_on_loop
 
 pytestmark = pytest.mark.usefixtures("each_loop")

@@ -1,7 +1,0 @@
-"""Fixtures of the edge's tests."""
-
-from __future__ import annotations
-
-from tests.support.loops import each_loop
-
-__all__ = ["each_loop"]
