@@ -17,9 +17,6 @@ from tests.support.loops import each_loop as each_loop
 from tests.support.loops import new_loop
 from tests.support.loops import virtual_time as virtual_time
 
-#: Fixtures of coroutine tests that come before all others, the first one first.
-_FIRST = ("virtual_time", "each_loop", "leaves_nothing")
-
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Let each test run on the loop that a fixture of `tests/support/loops.py` chose for it."""
@@ -27,11 +24,18 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Choose the loop of a coroutine test, and look at what there is, before any other fixture makes something."""
+    """Choose the loop of a coroutine test before any other fixture, and see what there is before those of the test."""
     for item in items:
         if isinstance(item, pytest.Function) and asyncio.iscoroutinefunction(item.function):
-            asked = [name for name in _FIRST if name in item.fixturenames or name == "leaves_nothing"]
-            item.fixturenames[:] = asked + [name for name in item.fixturenames if name not in asked]
+            names = [name for name in item.fixturenames if name not in ("each_loop", "virtual_time")]
+            shared = sum(_is_shared(item, name) for name in names)  # they stand before those of the test alone
+            loop = [name for name in ("each_loop", "virtual_time") if name in item.fixturenames]
+            item.fixturenames[:] = [*loop, *names[:shared], "leaves_nothing", *names[shared:]]
+
+
+def _is_shared(item: pytest.Function, name: str) -> bool:
+    found = item._fixtureinfo.name2fixturedefs.get(name, ())
+    return any(each.scope != "function" for each in found[-1:])
 
 
 @pytest.fixture

@@ -44,6 +44,8 @@ class S3Sender:
     async def close(self) -> None:
         """See `Sender.close`."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()  # which a request that is under way outlives
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         try:

@@ -8,7 +8,8 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ async def answering(directory: Path, port: int = 40_000) -> AsyncIterator[list[s
         await answers.close()
 
 
-@pytest.mark.asyncio
 async def test_questions_are_answered_at_a_socket_of_the_user_alone(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     async with answering(directory) as asked:
@@ -55,7 +55,6 @@ async def test_questions_are_answered_at_a_socket_of_the_user_alone(tmp_path: Pa
         await asyncio.to_thread(joined.ask, STATUS)
 
 
-@pytest.mark.asyncio
 async def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
     for name in ("mesh-join-1.sock", "mesh-join-40000.sock"):
         with socket.socket(socket.AF_UNIX) as left:
@@ -76,13 +75,19 @@ async def ask(home: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
-@pytest.mark.asyncio
-async def test_a_join_says_how_it_is_and_leaves(tmp_path: Path) -> None:
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home with a short name: the path of a Unix socket has some 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="h") as name:
+        yield Path(name)
+
+
+async def test_a_join_says_how_it_is_and_leaves(home: Path) -> None:
     async with asyncio.timeout(60), gateway_house() as house, echo_service() as port:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pyconnector", "mesh", "join", url_of(house), "--token-file",
-            str(token_file(tmp_path)), "--listen", "127.0.0.1:0", "--include", "127.0.0.0/8",
-            env=os.environ | {"HOME": str(tmp_path)}, stdout=-1,
+            str(token_file(home)), "--listen", "127.0.0.1:0", "--include", "127.0.0.0/8",
+            env=os.environ | {"HOME": str(home)}, stdout=-1,
         )  # fmt: skip
         assert process.stdout is not None
         where = (await process.stdout.readline()).decode().split("http://")[1].strip().rpartition(":")
@@ -93,7 +98,7 @@ async def test_a_join_says_how_it_is_and_leaves(tmp_path: Path) -> None:
         assert await refused.http_connect("127.9.9.9", 1, user="", secret="") == 504
         refused.close()
 
-        code, out = await ask(tmp_path, "status", "--json")
+        code, out = await ask(home, "status", "--json")
         status = json.loads(out)
         assert (code, status["client_id"], status["gateway_error"]) == (0, CLIENT_ID, "")
         assert (status["connections"], status["opened"], status["failed"]) == (1, 1, 1)
@@ -101,10 +106,10 @@ async def test_a_join_says_how_it_is_and_leaves(tmp_path: Path) -> None:
         assert "127.9.9.9:1" in status["last_error"]
         assert SECRET not in out
         gateway_of(house)._listeners[0].close()
-        code, out = await ask(tmp_path, "status")
+        code, out = await ask(home, "status")
         assert code == 1
         assert "cannot be reached" in out
-        assert await ask(tmp_path, "leave", "--listen", f"127.0.0.1:{where[2]}") == (0, "left\n")
+        assert await ask(home, "leave", "--listen", f"127.0.0.1:{where[2]}") == (0, "left\n")
         assert await process.wait() == 0
-        assert await ask(tmp_path, "status") == (1, "error: no mesh join of this user is running\n")
+        assert await ask(home, "status") == (1, "error: no mesh join of this user is running\n")
         client.close()

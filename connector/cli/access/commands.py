@@ -43,7 +43,10 @@ class _AccessGroup(click.Group):
 
 @click.group("access", cls=_AccessGroup)
 def access_group() -> None:
-    """Reach applications behind Access from here: TCP services, curl, tokens (docs/access-client.md)."""
+    """Reach applications behind Access.
+
+    TCP services, curl and tokens, from here: see docs/access-client.md.
+    """
 
 
 @access_group.command("tcp", short_help="Reach a TCP service; ssh, rdp and smb are the same.")

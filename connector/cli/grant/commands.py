@@ -23,10 +23,10 @@ _group = click.Group("grant")
     click.option("--revoke", metavar="ID", help="End a grant, and downloads that run under it."),
 )  # fmt: skip
 def grant_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
-    """Let a service token read one path for a while: WHAT is files:/FILE of a config's rules, or https://HOST/PATH.
+    """Let a service token read one path for a while.
 
-    Prints the URL and a token to show there. Every read is a record of the edge; the end of the grant, or of the
-    service token, cuts off what still runs.
+    WHAT is files:/FILE of a config's rules, or https://HOST/PATH. Prints the URL and a token to show there. Every read
+    is a record of the edge; the end of the grant, or of the service token, cuts off what still runs.
     """
     from pyconnector.connector.cli.grant import granting
 
