@@ -13,6 +13,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,7 +36,11 @@ class Room:
 
     def run(self, work: Coroutine[Any, Any, _T], *, timeout: float = 60.0) -> _T:
         """Run `work` there and return what it returns."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+        return self.begin(work).result(timeout)
+
+    def begin(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run `work` there while the test goes on."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

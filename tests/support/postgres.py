@@ -49,8 +49,11 @@ def _unprivileged() -> dict[str, int]:
 
 
 @contextmanager
-def running_postgres() -> Iterator[int]:
-    """Run a server for the block and yield its port; skip the test where PostgreSQL is not installed."""
+def running_postgres(host: str = "127.0.0.1", trusted: str = "") -> Iterator[int]:
+    """Run a server at `host` for the block and yield its port; skip the test where PostgreSQL is not installed.
+
+    Clients of the network `trusted` may come too.
+    """
     binaries = server_folder()
     if binaries is None:
         pytest.skip("no PostgreSQL server is installed")
@@ -83,15 +86,18 @@ def running_postgres() -> Iterator[int]:
             user=identity.get("user"),
             group=identity.get("group"),
         )
+        if trusted:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {trusted} trust\n")
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             port = int(probe.getsockname()[1])
         serve: list[str | Path] = [
             binaries / "postgres",
             "-D",
             data,
             "-h",
-            "127.0.0.1",
+            host,
             "-p",
             str(port),
             "-k",
@@ -109,7 +115,7 @@ def running_postgres() -> Iterator[int]:
             group=identity.get("group"),
         )
         try:
-            _wait_until_ready(binaries, port, server, environment)
+            _wait_until_ready(binaries, (host, port), server, environment)
             yield port
         finally:
             server.terminate()
@@ -118,7 +124,9 @@ def running_postgres() -> Iterator[int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_until_ready(binaries: Path, port: int, server: subprocess.Popen[bytes], environment: dict[str, str]) -> None:
+def _wait_until_ready(
+    binaries: Path, address: tuple[str, int], server: subprocess.Popen[bytes], environment: dict[str, str]
+) -> None:
     """Return once the server answers; PostgreSQL offers no event to wait for."""
     import time
 
@@ -126,7 +134,7 @@ def _wait_until_ready(binaries: Path, port: int, server: subprocess.Popen[bytes]
         if server.poll() is not None:
             raise RuntimeError(f"PostgreSQL ended with {server.returncode}")
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
+            with socket.create_connection(address, timeout=1):
                 break
         except OSError:
             time.sleep(0.1)
@@ -135,7 +143,7 @@ def _wait_until_ready(binaries: Path, port: int, server: subprocess.Popen[bytes]
         if (
             not ready.exists()
             or subprocess.run(
-                [ready, "-q", "-h", "127.0.0.1", "-p", str(port)], env=environment, check=False
+                [ready, "-q", "-h", address[0], "-p", str(address[1])], env=environment, check=False
             ).returncode
             == 0
         ):

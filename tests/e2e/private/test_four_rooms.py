@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -74,24 +74,22 @@ def private_services(rooms: Rooms) -> Iterator[Services]:
         rooms.private.run(stack.aclose())
 
 
-def edge_settings(**more: Any) -> EdgeSettings:
+def edge_settings(settings: Mapping[str, Any] = {}, **more: Any) -> EdgeSettings:
     rules: list[dict[str, Any]] = [
         {"action": "block", "ports": [22]},
         {"action": "allow", "networks": ["192.168.77.0/24"]},
         {"action": "allow", "names": ["*.internal"]},
     ]
+    given: dict[str, Any] = {"http": (EDGE_FOR_AGENTS, 0), "own_certificate": True, "names": (EDGE_FOR_AGENTS,), **more}
     gateway = gateway_settings(
-        http=(EDGE_FOR_AGENTS, 0), socks=None, own_certificate=True, names=(EDGE_FOR_AGENTS,),
-        rules=tuple(parse_rule(str(number), rule) for number, rule in enumerate(rules)), **more,
-    )  # fmt: skip
-    return EdgeSettings(
-        address=(EDGE_FOR_SITES, 0),
-        tunnels=(tunnel(),),
-        control=None,
-        private_routes=(PrivateRoute(network=ip_network("192.168.0.0/16"), tunnel_id=TUNNEL_ID),),
-        private_hostnames=(PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),),
-        gateway=gateway,
+        socks=None, rules=tuple(parse_rule(str(number), rule) for number, rule in enumerate(rules)), **given
     )
+    whole: dict[str, Any] = {
+        "address": (EDGE_FOR_SITES, 0), "tunnels": (tunnel(),), "control": None, "gateway": gateway,
+        "private_routes": (PrivateRoute(network=ip_network("192.168.0.0/16"), tunnel_id=TUNNEL_ID),),
+        "private_hostnames": (PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),),
+    }  # fmt: skip
+    return EdgeSettings(**{**whole, **settings})
 
 
 async def connector_to(address: tuple[str, int], ca_path: Path, dns_port: int, version: int) -> Connector:
