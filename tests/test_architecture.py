@@ -57,6 +57,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "yaml": ("connector/", "ingress/config/keys/schema.py"),
     "click": ("connector/cli/",),
     "prometheus_client": ("connector/",),
+    "opentelemetry": ("connector/observe/tracing.py",),
     "joserfc": ("identity/", "connector/", "control/"),
     "fastapi": ("control/",),
     "starlette": ("control/",),

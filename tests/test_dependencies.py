@@ -34,6 +34,7 @@ def section(title: str) -> str:
         ("Extra `fast`", PROJECT["optional-dependencies"]["fast"]),
         ("Extra `mesh`", PROJECT["optional-dependencies"]["mesh"]),
         ("Extra `s3`", PROJECT["optional-dependencies"]["s3"]),
+        ("Extra `otel`", PROJECT["optional-dependencies"]["otel"]),
     ],
 )
 def test_every_package_has_its_reason_and_every_reason_its_package(title: str, requirements: list[str]) -> None:
@@ -56,7 +57,17 @@ def test_every_package_has_a_constraint() -> None:
 def test_a_request_gets_through_where_only_core_packages_are_installed() -> None:
     """The demo, with every package of the extras made impossible to import."""
     blocked = ["capnp", "nacl", "qh3", "uvloop", "grpc", "httpx", "hypothesis", "psycopg", "pytest", "websockets"]
-    blocked += ["aiosqlite", "alembic", "asyncpg", "boto3", "cloudflare", "fastapi", "sqlalchemy", "uvicorn"]
+    blocked += [
+        "aiosqlite",
+        "alembic",
+        "asyncpg",
+        "boto3",
+        "cloudflare",
+        "fastapi",
+        "opentelemetry",
+        "sqlalchemy",
+        "uvicorn",
+    ]
     code = (
         f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n"
         "import runpy\nrunpy.run_path('examples/demo.py', run_name='__main__')\n"

@@ -104,7 +104,7 @@ class Connector:
         )
         self._orchestrator = Orchestrator(
             resources=OriginResources(virtual_dns=self._virtual_dns),
-            layers=(self._access, *layers),
+            layers=(self._access, *(observer.layer for observer in observers if observer.layer is not None), *layers),
             max_active_flows=config.max_active_flows,
             remote=config.remote,
             counters=self.counters,

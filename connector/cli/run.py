@@ -14,7 +14,7 @@ from uuid import UUID
 
 import click
 
-from pyconnector.connector.api.errors import ConnectorError
+from pyconnector.connector.api.errors import ConnectorError, StartFailed
 from pyconnector.connector.cli.exits import FAILED
 from pyconnector.connector.cli.log_names import LOG_NAMES
 from pyconnector.connector.cli.loops import run_loop
@@ -92,7 +92,7 @@ def run(path: str | None, given: Mapping[str, Any], *, tunnel: str | None = None
         main = functools.partial(serve, config, read_config, progress=progress)
     with contextlib.ExitStack() as stack:
         stack.callback(LogSetup(config.log, cast("IO[str] | None", progress)).close)
-        observers = _access_log(config.log, stack) if config.log.access else ()
+        observers = observers_of(config, stack)
         try:
             _say_settings(config, overrides)
             return run_loop(functools.partial(main, observers=observers))
@@ -132,6 +132,29 @@ def _occasion(
 
         return LocalRun.make(given.get("local_visitors") or "127.0.0.1:0")
     return None
+
+
+def observers_of(config: ConnectorConfig, stack: contextlib.ExitStack) -> tuple[Observer, ...]:
+    """Return who is to be told of requests, as `config` says; `stack` closes them.
+
+    Raises:
+        StartFailed: one of them cannot be had.
+    """
+    observers = _access_log(config.log, stack) if config.log.access else ()
+    if not config.trace_to or config.workers > 1:  # each worker has its own
+        return observers
+    return (*observers, _tracing(config.trace_to, stack))
+
+
+def _tracing(url: str, stack: contextlib.ExitStack) -> Observer:
+    try:
+        from pyconnector.connector.observe.tracing import open_tracing  # for those who want it
+    except ImportError as error:
+        raise StartFailed(f"trace-to needs the extra `otel`: pip install 'pyconnector[otel]' ({error})") from error
+
+    tracing = open_tracing(url)
+    stack.callback(tracing.close)
+    return tracing
 
 
 def _access_log(config: LogConfig, stack: contextlib.ExitStack) -> tuple[Observer, ...]:

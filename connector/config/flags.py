@@ -84,6 +84,13 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
     ("logfile", _T, "TUNNEL_LOGFILE", "FILE", "Log there as well, as JSON lines."),
     ("log-directory", _T, "TUNNEL_LOGDIRECTORY", "DIRECTORY", "Log into a rotating file there."),
     ("access-log", _T, "PYCONNECTOR_ACCESS_LOG", "FILE", "One line for each request there; - for standard output."),
+    (
+        "trace-to",
+        _T,
+        "PYCONNECTOR_TRACE_TO",
+        "URL",
+        "Send spans of requests to this OpenTelemetry collector (OTLP/HTTP); needs the extra otel.",
+    ),
     ("output", _T, "TUNNEL_MANAGEMENT_OUTPUT TUNNEL_LOG_OUTPUT", "FORMAT", "Log lines: default or json."),
     ("no-remote-config", _B, "PYCONNECTOR_NO_REMOTE_CONFIG", "", "Refuse configurations that the edge pushes."),
     (

@@ -153,6 +153,7 @@ class _Loading(Settings):
             shown_flags=self._shown(),
             file=self.source.file,
             prechecks=not self.values.get("no-prechecks", False),
+            trace_to=self.trace_to(),
             stdin_control=self.values.get("stdin-control", False),
             watch=not self.values.get("no-config-watch", False),
             warnings=tuple(problem for problem in self.problems if problem.warning),

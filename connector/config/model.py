@@ -154,6 +154,8 @@ class ConnectorConfig:
     "The config file this came from, for messages."
     prechecks: bool = True
     "Whether the command line checks the way to the edge where that is called for."
+    trace_to: str | None = None
+    "Where the command line sends spans of requests; None for nowhere."
     stdin_control: bool = False
     "Whether the command line takes commands from standard input."
     watch: bool = True

@@ -205,6 +205,13 @@ class Settings:
             enabled=hostname != NO_MANAGEMENT, diagnostics=self.values.get("management-diagnostics", True)
         )
 
+    def trace_to(self) -> str | None:
+        """Where spans go."""
+        url: str | None = self.values.get("trace-to")
+        if url and not url.startswith(("http://", "https://")):
+            self.add_problem("trace-to", "write the address of a collector: http://HOST:4318")
+        return url or None
+
     def private(self) -> PrivateConfig:
         """How the private network is carried."""
         resolvers: list[tuple[str, int]] = []

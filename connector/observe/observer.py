@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pyconnector.ingress import Rule
     from pyconnector.origins.base import OriginRequest, RequestKind
+    from pyconnector.origins.layers.base import Layer
 
 #: Seconds between two lines of the log that say that an observer fails.
 COMPLAINT_INTERVAL = 60.0
@@ -81,6 +82,9 @@ class RequestRecord:
 
 class Observer:
     """Is told of every request of a Connector, from the event loop; must not block. Does nothing by itself."""
+
+    layer: Layer | None = None
+    "What it wants around the service of every rule; outermost of all but the check of Access tokens."
 
     def begin(self, record: RequestRecord) -> None:
         """A request has come; its rule is not known yet."""

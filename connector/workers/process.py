@@ -123,6 +123,15 @@ class Worker:
         observers: list[Observer] = [RuleMetrics()]
         if start.config.log.access:
             observers.append(self._access_log(start.config.log))
+        if start.config.trace_to:
+            from pyconnector.connector.observe.tracing import open_tracing  # for those who want it
+
+            try:
+                tracing = open_tracing(start.config.trace_to)
+            except ConnectorError as error:
+                return str(error)
+            self._exit.callback(tracing.close)
+            observers.append(tracing)
         share = Share(
             number=start.number,
             workers=start.workers,
