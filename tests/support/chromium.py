@@ -46,9 +46,9 @@ class Tab:
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    async def run(self, script: str) -> object:
-        """The value of an expression."""
-        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
+    async def run(self, script: str, *, waits: bool = False) -> object:
+        """The value of an expression, or of its promise."""
+        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=waits)
         return answer.get("result", {}).get("result", {}).get("value")
 
     async def until(self, script: str) -> None:
@@ -75,11 +75,12 @@ def _is_error(message: dict[str, Any]) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def running_chromium(binary: str, profile: Path) -> AsyncIterator[Tab]:
+async def running_chromium(binary: str, profile: Path, *flags: str) -> AsyncIterator[Tab]:
     """Start a browser with an empty profile for the block."""
     command = [
         binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,1000",
+        *flags,
         "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
     ]  # fmt: skip
     process = await asyncio.create_subprocess_exec(

@@ -67,6 +67,7 @@ class Browser:
         target += f"?{parts.query}" if parts.query else ""
         extensions = {"sni_hostname": host} if self._scheme == "https" else {}
         response = await self.client.request(method, target, headers=fields, data=form, extensions=extensions)
+        self.client.cookies.clear()  # its own know one host only, the address
         for text in response.headers.get_list("set-cookie"):
             self._keep(host, text)
         return response
