@@ -41,7 +41,8 @@ async def back(browser: Browser, provider: Provider) -> httpx.Response:
 
 
 def email_at(served: httpx.Response) -> str:
-    return {name.lower(): value for name, value in served.json()["headers"]}["cf-access-authenticated-user-email"]
+    fields = {name.lower(): value for name, value in served.json()["headers"]}
+    return str(fields["cf-access-authenticated-user-email"])
 
 
 def test_a_person_logs_in_by_a_provider(tmp_path: Path) -> None:
