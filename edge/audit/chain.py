@@ -16,6 +16,8 @@ BEGINNING = "0" * 64
 #: How a line ends.
 TAIL = re.compile(rb',"Chain":"([0-9a-f]{64})"\}\Z')
 _TAIL_LENGTH = len(b',"Chain":""}') + 64
+#: One for all records: making it is a fifth of what it does. They are flat, so nothing in them goes round in a circle.
+_ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 #: Bytes of a line that is read.
 MAX_LINE = 64 * 1024
 
@@ -34,7 +36,7 @@ class Link:
 
 def chained(record: dict[str, Any], before: str) -> tuple[bytes, str]:
     """Return the line of a record, without its end, and its digest; `before` is that of the line before."""
-    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
+    body = _ENCODE(record).encode("ascii")[:-1]
     digest = _digest(body, before)
     return b'%b,"Chain":"%b"}' % (body, digest.encode("ascii")), digest
 

@@ -87,6 +87,11 @@ class AuditLog:
         return self._failing or self.retention.full or len(self._waiting) >= MAX_WAITING
 
     @property
+    def waiting(self) -> int:
+        """Records that are not on disk yet."""
+        return len(self._waiting)
+
+    @property
     def lost(self) -> int:
         """Records that nothing could be done for, and that are not yet told of in the log."""
         return self._lost
