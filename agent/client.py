@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pyconnector.agent.carry import SocketEnd
 from pyconnector.agent.errors import MeshError
 from pyconnector.agent.multiplexed import Multiplexed, NoHttp2, StreamEnd
+from pyconnector.agent.outgoing import open_streams
 from pyconnector.agent.token_file import Token, TokenError, read_token
 from pyconnector.agent.udp import UdpFlow
 from pyconnector.protocol.errors import ProtocolError
@@ -28,6 +29,7 @@ from pyconnector.protocol.proxying.connect_client import (
     read_status,
 )
 from pyconnector.transport.errors import TransportError
+from pyconnector.transport.proxy.address import parse_proxy
 from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
@@ -64,8 +66,10 @@ class Mesh:
         ca_file: str | Path | None = None,
         virtual_network: str = "",
         http2: bool = True,
+        proxy: str = "",
     ) -> None:
         """`url` is `https://HOST:PORT`, or `http://` on loopback. Without `http2` each flow is a connection of its own.
+        `proxy` is the URL of one by which the gateway is reached.
 
         Raises:
             MeshError: the URL or the authority cannot be used.
@@ -85,7 +89,12 @@ class Mesh:
         self._token = token
         self._virtual_network = virtual_network
         self._tls = _context(ca_file) if parts.scheme == "https" else None
-        self._multiplexed = Multiplexed(self.host, self.port, self._http2_context(ca_file)) if http2 else None
+        try:
+            self._proxy = parse_proxy(proxy) if proxy else None
+        except ValueError as error:
+            raise MeshError(f"this is no proxy: {error}") from None
+        context = self._http2_context(ca_file)
+        self._multiplexed = Multiplexed(self.host, self.port, context, self._proxy) if http2 else None
         self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
     @property
@@ -203,9 +212,8 @@ class Mesh:
         return context
 
     async def _dial(self) -> Pair:
-        name = self.host if self._tls else None
-        return await asyncio.open_connection(
-            self.host, self.port, ssl=self._tls, server_hostname=name, limit=READ_LIMIT
+        return await open_streams(
+            self.host, self.port, tls=self._tls, server_name=self.host, proxy=self._proxy, limit=READ_LIMIT
         )
 
     def _dial_error(self, error: OSError) -> MeshError:
@@ -254,10 +262,12 @@ async def connect(
     ca_file: str | Path | None = None,
     virtual_network: str = "",
     http2: bool = True,
+    proxy: str = "",
 ) -> AsyncIterator[Mesh]:
     """Use the gateway at `url` within the block, as the service token in `token_file`.
 
-    Without `http2` each flow of a local proxy, and of UDP, is a connection of its own.
+    Without `http2` each flow of a local proxy, and of UDP, is a connection of its own. `proxy` is the URL of one by
+    which the gateway is reached.
 
     Raises:
         MeshError: URL, authority or token cannot be used.
@@ -266,7 +276,7 @@ async def connect(
         token = read_token(token_file)
     except TokenError as error:
         raise MeshError(str(error)) from error
-    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network, http2=http2)
+    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network, http2=http2, proxy=proxy)
     try:
         yield mesh
     finally:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.agent.carry import PIECE
+from pyconnector.agent.outgoing import open_protocol
 from pyconnector.transport.errors import StreamReset, TransportError
 from pyconnector.transport.http2 import Http2Settings, Http2Socket
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from pyconnector.transport.http2 import Http2Connection, Http2Stream
+    from pyconnector.transport.proxy.address import Proxy
 
     Fields = Sequence[tuple[bytes, bytes]]
 
@@ -40,9 +42,10 @@ class NoHttp2(Exception):
 class Multiplexed:
     """The connection to one gateway, as long as somebody wants one."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, proxy: Proxy | None = None) -> None:
         self._address = (host, port)
         self._tls = tls
+        self._proxy = proxy
         self._connection: Http2Connection | None = None
         self._dialling = asyncio.Lock()
         self._no_http2_until = 0.0
@@ -89,9 +92,9 @@ class Multiplexed:
 
     async def _dial(self) -> Http2Connection:
         host, port = self._address
-        transport, made = await asyncio.get_running_loop().create_connection(
-            lambda: Http2Socket(client=True, settings=SETTINGS), host, port, ssl=self._tls,
-            server_hostname=host if self._tls is not None else None,
+        transport, made = await open_protocol(
+            lambda: Http2Socket(client=True, settings=SETTINGS), host, port, tls=self._tls, server_name=host,
+            proxy=self._proxy,
         )  # fmt: skip
         connection = made.connection
         assert connection is not None

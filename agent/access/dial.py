@@ -22,6 +22,7 @@ from pyconnector.agent.access.handshake import (
     sentence_of,
 )
 from pyconnector.agent.access.stream import AccessStream
+from pyconnector.agent.outgoing import open_streams
 from pyconnector.web.websocket.handshake import new_key
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pyconnector.agent.access.credentials import Credentials
     from pyconnector.agent.access.place import Place
+    from pyconnector.transport.proxy.address import Proxy
 
 #: Seconds until the service must be connected, and in which an edge that broke off is asked why.
 CONNECT_TIMEOUT: Final = 30.0
@@ -50,6 +52,7 @@ class Dialer:
         ca_file: str | Path | None = None,
         user_agent: str = _PRODUCT,
         log_in: Callable[[bool], Awaitable[str]] | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         """`log_in` gives the token of a login where the edge wants one; True means that the last one was refused.
 
@@ -60,6 +63,7 @@ class Dialer:
         self.credentials = credentials
         self._user_agent = user_agent
         self._log_in = log_in
+        self._proxy = proxy
         self._tls = client_context(place, ca_file) if place.tls else None
 
     def __repr__(self) -> str:
@@ -114,8 +118,8 @@ class Dialer:
         place = self.place
         host, port = place.address
         try:
-            return await asyncio.open_connection(
-                host, port, limit=MAX_HEAD, ssl=self._tls, server_hostname=place.host if self._tls else None
+            return await open_streams(
+                host, port, tls=self._tls, server_name=place.host, proxy=self._proxy, limit=MAX_HEAD
             )
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or error

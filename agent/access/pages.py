@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import ssl
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from pyconnector.agent.access.errors import AccessError
 from pyconnector.agent.access.handshake import LOGIN_PATH
+from pyconnector.transport.proxy.address import HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyconnector.agent.access.place import Place
+    from pyconnector.transport.proxy.address import Proxy
 
 #: Bytes of an answer that are read, and seconds that it may take.
 MAX_BODY: Final = 1024 * 1024
@@ -38,9 +41,11 @@ class Page:
 class Pages:
     """Asks one edge; redirects are not followed."""
 
-    def __init__(self, context: ssl.SSLContext, user_agent: str) -> None:
+    def __init__(self, context: ssl.SSLContext, user_agent: str, proxy: Proxy | None = None) -> None:
+        """`proxy` is the one by which it is reached; of those in the clear alone."""
         self._context = context
         self._user_agent = user_agent
+        self._proxy = proxy
 
     def ask(
         self, method: str, place: Place, target: str, fields: Iterable[tuple[str, str]] = (), timeout: float = TIMEOUT
@@ -50,8 +55,7 @@ class Pages:
         Raises:
             AccessError: there is none.
         """
-        host, port = place.address
-        plain = http.client.HTTPConnection(host, port, timeout=timeout)
+        plain = self._connection(place, timeout)
         try:
             plain.connect()
             if place.tls:
@@ -75,3 +79,17 @@ class Pages:
             raise AccessError(f"{place.host} cannot be reached: {reason}") from error
         finally:
             plain.close()
+
+    def _connection(self, place: Place, timeout: float) -> http.client.HTTPConnection:
+        proxy, (host, port) = self._proxy, place.address
+        if proxy is None:
+            return http.client.HTTPConnection(host, port, timeout=timeout)
+        if proxy.kind != HTTP:
+            raise AccessError(f"{place.host} cannot be asked through {proxy}: only an http:// proxy can be used here")
+        connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=timeout)
+        fields = {}
+        if proxy.username:
+            shown = base64.b64encode(proxy.username + b":" + proxy.password).decode("ascii")
+            fields["Proxy-Authorization"] = f"Basic {shown}"
+        connection.set_tunnel(host, port, fields)
+        return connection

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.agent.access.credentials import Credentials, parse_fields
 from pyconnector.agent.access.place import Place, connect_to, parse_place
+from pyconnector.agent.outgoing import proxy_of_environment
 from pyconnector.agent.token_file import TokenError, read_token
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.config import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pyconnector.transport.proxy.address import Proxy
 
 
 def refused(error: Exception | str) -> ConfigError:
@@ -47,4 +51,16 @@ def credentials_of(given: Mapping[str, Any], destination: str = "", headers: Seq
             client_id, secret = token.client_id, token.secret
         return Credentials(client_id=client_id, secret=secret, destination=destination, more=parse_fields(headers))
     except (ValueError, TokenError) as error:
+        raise refused(error) from error
+
+
+def proxy_for(place: Place) -> Proxy | None:
+    """Return the proxy of the environment by which an application is reached; None for none.
+
+    Raises:
+        ConfigError: the environment names something else.
+    """
+    try:
+        return proxy_of_environment(os.environ, *place.address)
+    except ValueError as error:
         raise refused(error) from error

@@ -14,7 +14,7 @@ from pyconnector.agent.access.forward import Forward
 from pyconnector.agent.access.standard_streams import StandardStreams
 from pyconnector.agent.carry import join
 from pyconnector.connector.api.errors import StartFailed
-from pyconnector.connector.cli.access.given import credentials_of, place_of, refused
+from pyconnector.connector.cli.access.given import credentials_of, place_of, proxy_for, refused
 from pyconnector.connector.cli.access.tokens import login_for, user_agent
 from pyconnector.connector.cli.exits import CLEAN, FAILED
 from pyconnector.connector.cli.loops import run_loop
@@ -62,7 +62,14 @@ def run_tcp(given: Mapping[str, Any]) -> int:
             _log.warning("--connect-to with three parts takes any certificate; --cacert names whom to trust")
         try:
             dialers = [
-                Dialer(place, shown, ca_file=given["cacert"], user_agent=user_agent(), log_in=_kept_token(place, given))
+                Dialer(
+                    place,
+                    shown,
+                    ca_file=given["cacert"],
+                    user_agent=user_agent(),
+                    log_in=_kept_token(place, given),
+                    proxy=proxy_for(place),
+                )
                 for place, shown in zip(places, credentials, strict=True)
             ]
         except AccessError as error:

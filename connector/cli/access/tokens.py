@@ -19,7 +19,7 @@ from pyconnector.agent.access.errors import AccessError
 from pyconnector.agent.access.login import Login
 from pyconnector.agent.access.pages import Pages
 from pyconnector.connector.api.errors import StartFailed
-from pyconnector.connector.cli.access.given import credentials_of, place_of, refused
+from pyconnector.connector.cli.access.given import credentials_of, place_of, proxy_for, refused
 from pyconnector.connector.cli.exits import CLEAN
 from pyconnector.connector.version import version
 
@@ -41,7 +41,7 @@ def login_for(place: Place, given: Mapping[str, Any]) -> Login:
     Raises:
         AccessError: the authorities cannot be used.
     """
-    pages = Pages(client_context(place, given.get("cacert")), user_agent())
+    pages = Pages(client_context(place, given.get("cacert")), user_agent(), proxy_for(place))
     return Login(pages=pages, clock=_now, fedramp=bool(given.get("fedramp")))
 
 

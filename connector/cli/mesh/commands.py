@@ -92,13 +92,18 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
     metavar="NETWORK|NAME",
     help="What goes through the gateway; all else directly. Repeatable.",
 )
+@click.option(
+    "--proxy", default="", metavar="URL", help="By which the gateway is reached: http://, https://, socks5://."
+)
 @click.option("--no-http2", is_flag=True, help="A connection to the gateway for each flow, for paths that lose much.")
 @_LOGLEVEL
-def mesh_join_command(**given: Any) -> None:
+@click.pass_context
+def mesh_join_command(context: click.Context, /, **given: Any) -> None:
     """Serve SOCKS5 and HTTP on loopback for programs, and reach private addresses and names through the gateway at URL.
 
     The service token stays in this process: programs need no secret.
     """
+    _refuse_password(context, "proxy", "PYCONNECTOR_MESH_PROXY")
     with early_signals():
         from pyconnector.connector.cli.mesh.join import run_join
 
@@ -147,12 +152,12 @@ def control_command(context: click.Context, /, **given: Any) -> None:
         exit_with(lambda: run_control(given))
 
 
-def _refuse_password(context: click.Context) -> None:
-    if context.get_parameter_source("database") is not ParameterSource.COMMANDLINE:
+def _refuse_password(context: click.Context, option: str = "database", variable: str = "PYCONNECTOR_DATABASE") -> None:
+    if context.get_parameter_source(option) is not ParameterSource.COMMANDLINE:
         return
     try:
-        password = urlsplit(context.params["database"]).password
+        password = urlsplit(context.params[option]).password
     except ValueError:
         return  # it is no URL, which is told where it is used
     if password is not None:
-        raise click.UsageError("every user of this machine can read arguments: put the URL into PYCONNECTOR_DATABASE")
+        raise click.UsageError(f"every user of this machine can read arguments: put the URL into {variable}")

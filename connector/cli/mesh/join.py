@@ -46,6 +46,7 @@ def run_join(given: Mapping[str, Any]) -> int:
             ca_file=given["cacert"],
             virtual_network=given["virtual_network"],
             http2=not given["no_http2"],
+            proxy=given["proxy"],
         )
         includes = Includes(given["include"])
     except (SettingsError, TokenError, MeshError, ValueError) as error:
