@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from pyconnector.connector.cli.streams import as_text
 from pyconnector.connector.config.flag_values import from_environment
 from pyconnector.connector.config.flags import FLAGS, Flag, Kind
 
@@ -102,7 +103,14 @@ def overrides_of(given: Mapping[str, Any], environ: Mapping[str, str] | None = N
         name = parameter.replace("_", "-")
         if name in FLAGS and value not in (None, (), False):
             found[name] = value
-    return found
+    return {name: _as_texts(value) for name, value in found.items()}
+
+
+def _as_texts(value: Any) -> Any:
+    """Texts of a flag as the UTF-8 that they were meant to be; other values as they are."""
+    if isinstance(value, str):
+        return as_text(value)
+    return tuple(map(_as_texts, value)) if isinstance(value, tuple) else value
 
 
 def _option(flag: Flag) -> click.Option:

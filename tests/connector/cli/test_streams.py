@@ -110,3 +110,14 @@ def test_a_url_is_read_as_utf_8_in_any_locale(tmp_path: Path) -> None:
     found = shell(f"ingress rule {path} https://exämple.org/ä", **plain)
     assert (found.returncode, found.stderr) == (0, "")
     assert "Matched rule #0" in found.stdout
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_values_of_flags_are_read_as_utf_8_in_any_locale(tmp_path: Path, by_flag: bool) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": str(tmp_path)}
+    named = "--url ftp://exämple.org/" if by_flag else ""
+    more = {} if by_flag else {"TUNNEL_URL": "ftp://exämple.org/"}
+    found = shell(f"run --local {named}", **plain, **more)
+    assert found.returncode == 2
+    assert "surrogates" not in found.stderr
+    assert "ftp" in found.stderr
