@@ -175,6 +175,9 @@ class GatewayClient(asyncio.Protocol):
                     self._owner.judge.authenticate(event, self.record)
                 except Refused as refused:
                     note_refusal(self.record, refused)
+                    asked = self._handshake.feed(b"")  # HTTP said it in the same head
+                    if isinstance(asked, Connect):
+                        self.record.wanted = (asked.host, asked.port)
                     self._owner.records.write(self.record)
                     raise HandshakeError(str(refused), self._handshake.refused(refused.verdict, str(refused))) from None
                 known = True

@@ -9,6 +9,7 @@ from pyconnector.edge.listener import Listener
 from pyconnector.edge.private.gateway.arrival import HttpArrival
 from pyconnector.edge.private.gateway.client import GatewayClient
 from pyconnector.edge.private.gateway.records import FlowRecord
+from pyconnector.edge.settings import is_loopback
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
 from pyconnector.protocol.proxying.socks5 import Socks5
@@ -64,7 +65,9 @@ class Gateway:
             self._listeners.append(listener)
             self.http_address = await listener.start(*http)
         if socks is not None:
-            listener = Listener(lambda: GatewayClient(self, Socks5(), "socks5"), "clients", tls=self._tls)
+            # Few clients speak SOCKS within TLS: on loopback nobody listens in, and elsewhere there is no other way.
+            tls = None if is_loopback(socks[0]) else self._tls
+            listener = Listener(lambda: GatewayClient(self, Socks5(), "socks5"), "clients", tls=tls)
             self._listeners.append(listener)
             self.socks_address = await listener.start(*socks)
         self.tasks.start(self._look(), "edge gateway looks")

@@ -147,6 +147,8 @@ def test_who_may_not_is_refused_with_a_record(
             assert record["Detail"] == detail
             assert record["ConnectionCloseReason"] == "PROXY_CONN_REFUSED"
             assert record["BytesSent"] == 0
+            # SOCKS says where to only once it is known who asks.
+            assert record["RequestedHost"] == ("" if onramp == "socks" and not record["UserID"] else "127.0.0.1")
             client.close()
             await asyncio.sleep(0.05)
             assert len(gateway_of(house).records.recent) == 1
@@ -348,6 +350,9 @@ def test_tls_is_spoken_where_it_is_asked_for() -> None:
             client = await Client.at(gateway_of(house).http_address, context)
             assert await client.http_connect("127.0.0.1", port) == 200
             assert await client.ask(b"x" * 100_000) == b"x" * 100_000
+            client.close()
+            client, through = await opened(house, "socks", "127.0.0.1", port)  # on loopback in the clear
+            assert through
             client.close()
 
     run_on_loop(main())
