@@ -29,6 +29,7 @@ from pyconnector.connector.link.edge_connection import EdgeConnection, Identity,
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
+from pyconnector.connector.link.path_guard import PathGuard
 from pyconnector.connector.link.protocol_choice import choice_for
 from pyconnector.connector.link.quic_return import QuicReturn
 from pyconnector.connector.link.session_factory import SessionFactory
@@ -198,6 +199,10 @@ class Connector:
                 network=self._network,
             )
             self._beside(self._running, returning.run(), "return to QUIC")
+        move = functools.partial(self._supervisor.move, grace_period=config.lifecycle.grace_period)
+        guard = PathGuard(connections=self.edge_connections, leave=self._supervisor.leave, move=move)
+        guarding = self._tasks.spawn(guard.run(), name="path guard")
+        self._running.add_done_callback(lambda _: guarding.cancel())
         if self._engine.is_open:
             self._beside(self._running, self._engine.follow(self.edge_connections, self._renew), "engine choice")
         if config.edge.discovery.is_own and not config.edge.addresses:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.connector.api.events import Disconnected, Reconnecting, Refused
@@ -80,6 +80,9 @@ class _Slot:
     "Ends its wait for the next attempt, unless the edge asked for that wait."
     renewing: bool = False
     "Its attempt was drained to make room for another."
+    left: str = ""
+    "Why its connection was ended from here, where another address is to be dialled."
+    moving: asyncio.Task[None] | None = None
     pause: float | None = None
     "Its connection was broken off on purpose: the least seconds until the next."
 
@@ -163,6 +166,37 @@ class Supervisor:
         await attempt.drain(grace_period)
         return True
 
+    def leave(self, index: int, reason: str) -> bool:
+        """End connection `index` at once because of its path, and dial another address; False where there is none.
+
+        Requests on it are lost, as they would be a little later.
+        """
+        slot, attempt = self._registered(index)
+        if slot is None or attempt is None or slot.left or self._tracker.connected <= 1:
+            return False
+        slot.left = reason
+        attempt.break_off()
+        return True
+
+    def move(self, index: int, grace_period: float) -> bool:
+        """Replace connection `index` by one to another address, once its requests ended or `grace_period` seconds went.
+
+        False where it is not registered, or where the others could not take its place.
+        """
+        slot, attempt = self._registered(index)
+        if slot is None or attempt is None or slot.renewing or self._tracker.connected <= 1 or self._draining.is_set():
+            return False
+        slot.renewing = True
+        self._book.rotate(index, now=asyncio.get_running_loop().time(), unreachable=False)
+        slot.moving = asyncio.ensure_future(attempt.drain(grace_period))
+        return True
+
+    def _registered(self, index: int) -> tuple[_Slot | None, Attempt | None]:
+        for slot in self._slots:
+            if slot.index == index and slot.attempt is not None and slot.attempt.details is not None:
+                return slot, slot.attempt
+        return None, None
+
     def reconnect(self, delay: float) -> bool:
         """Break a registered connection off, and make it again after `delay` seconds at least; False without one.
 
@@ -245,6 +279,12 @@ class Supervisor:
                 if attempt.connection is not None and plan.protocol == QUIC:
                     slot.port = attempt.connection.local_address[1]
                 slot.attempt = None
+            if slot.left and ended.kind is EndKind.LOST:
+                ended = replace(ended, reason=slot.left, idle=True)
+            slot.left = ""
+            if slot.moving is not None:
+                slot.moving.cancel()
+                slot.moving = None
             if attempt.details is not None:
                 slot.backoff.reset()
                 self._told.clear()

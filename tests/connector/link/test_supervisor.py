@@ -431,3 +431,58 @@ def test_a_connection_is_made_again_on_demand_and_not_sooner() -> None:
     world = run_virtual(main())
     # Its own wait of up to 2 s comes on top, as in the reference.
     assert world.starts == [0, 0.05, 17.0]
+
+
+def test_a_dead_path_is_left_for_another_address() -> None:
+    async def main() -> World:
+        world = World({}, count=2, addresses=(A, B, ("192.0.2.3", 7844)), random=0.0)
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(1)
+        assert world.supervisor.leave(1, "dead")
+        assert not world.supervisor.leave(1, "dead"), "once is enough"
+        await asyncio.sleep(1)
+        assert world.tracker.connected == 2
+        await world.supervisor.drain(1)
+        assert not world.supervisor.leave(0, "dead")
+        await task
+        return world
+
+    world = run_virtual(main())
+    before, after = [plan.address for _, plan in world.plans if plan.index == 1]
+    assert before != after
+    assert "dead" in [event.reason for event in world.events if isinstance(event, Disconnected)]
+
+
+def test_a_collapsed_path_is_left_once_its_requests_ended() -> None:
+    async def main() -> World:
+        world = World({}, count=2, addresses=(A, B, ("192.0.2.3", 7844)), drain_seconds=5.0)
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(1)
+        assert world.supervisor.move(1, 30.0)
+        assert not world.supervisor.move(1, 30.0)
+        await asyncio.sleep(10)
+        assert world.tracker.connected == 2
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return world
+
+    world = run_virtual(main())
+    assert world.drained == [1]
+    before, after = [plan.address for _, plan in world.plans if plan.index == 1]
+    assert before != after
+    assert world.starts[-1] == 6.0
+
+
+def test_the_only_connection_is_left_by_nobody() -> None:
+    async def main() -> None:
+        world = World({})
+        task = asyncio.create_task(world.supervisor.run())
+        await asyncio.sleep(1)
+        assert not world.supervisor.leave(0, "dead")
+        assert not world.supervisor.move(0, 1.0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    run_virtual(main())
