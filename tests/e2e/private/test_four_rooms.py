@@ -24,6 +24,7 @@ from pyconnector.agent.token_file import Token
 from pyconnector.connector.config.model import PrivateConfig
 from pyconnector.edge import EdgeSettings, LocalEdge, PrivateHostname, PrivateRoute
 from pyconnector.identity.network_rules import parse_rule
+from tests.agent.test_udp import program_at
 from tests.e2e.private.test_private_udp import Client as UdpClient
 from tests.support.dns_service import dns_service
 from tests.support.four_rooms import EDGE_FOR_AGENTS, EDGE_FOR_SITES, PRIVATE, Rooms, four_rooms
@@ -153,20 +154,24 @@ def test_an_agent_without_a_route_reaches_a_private_network(version: int) -> Non
             writer.write(b"GET http://db.internal:%d/private HTTP/1.1\r\n\r\n" % services.http)
             assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"GET /private HTTP/1.1")
             writer.close()
+            async with asyncio.timeout(20), program_at(proxy) as program:
+                program.send("db.internal", services.udp, b"by name")
+                assert await program.receive() == ("db.internal", services.udp, b"by name")
             await proxy.close()
+            await mesh.close()
 
         rooms.agent.run(agent(), timeout=120)
 
         async def records() -> list[dict[str, Any]]:
             async with asyncio.timeout(10):
-                while len(gateway.records.recent) < FLOWS + 8:
+                while len(gateway.records.recent) < FLOWS + 9:
                     await asyncio.sleep(0.01)
             return list(gateway.records.recent)
 
         found = rooms.edge.run(records())
-        assert len(found) == FLOWS + 8
+        assert len(found) == FLOWS + 9
         assert {record["SourceIP"] for record in found} == {"10.88.1.2"}
-        assert sum(record["Action"] == "allow" for record in found) == FLOWS + 5
+        assert sum(record["Action"] == "allow" for record in found) == FLOWS + 6
         udp_and_pings(rooms, edge, services, connector, version)
 
 
