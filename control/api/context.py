@@ -51,8 +51,8 @@ class Context:
 
     @property
     def now(self) -> datetime.datetime:
-        """The moment, by this machine's clock."""
-        return datetime.datetime.now(datetime.UTC)
+        """The moment, by the clock of the database."""
+        return self.database.now()
 
     def read(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Return a session for reading."""

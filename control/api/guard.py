@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -119,7 +118,7 @@ class Guard:
         if not text or len(text) > _MAX_TOKEN:
             return None
         async with self._served.database.read() as session:
-            row = await tokens.verify(session, text, datetime.datetime.now(datetime.UTC))
+            row = await tokens.verify(session, text, self._served.database.now())
         if row is None:
             return None
         client = scope.get("client")

@@ -53,7 +53,7 @@ class KnownEdges:
 
     async def _read(self) -> list[EdgeAddress]:
         async with self._database.read() as session:
-            oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=EDGE_LIFETIME)
+            oldest = self._database.now() - datetime.timedelta(seconds=EDGE_LIFETIME)
             rows = await session.execute(select(Edge).where(Edge.seen_at >= oldest).order_by(Edge.name, Edge.id))
             texts = [edge.address for edge in rows.scalars() if edge.address and not edge.about.get("draining")]
         found = await asyncio.gather(*map(_addresses, texts[:MAX_EDGES]))

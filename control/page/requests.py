@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from functools import cache
 from pathlib import Path
@@ -76,7 +75,7 @@ async def signed_in(request: Request, served: Served) -> tuple[Session, Actor] |
     if session is None:
         return None
     async with served.database.read() as reading:
-        row = await tokens.by_digest(reading, session.digest, datetime.datetime.now(datetime.UTC))
+        row = await tokens.by_digest(reading, session.digest, served.database.now())
     if row is None:
         served.sessions.end(request.cookies.get(COOKIE, ""))
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -88,7 +87,7 @@ async def _show(
         return page("sign_in.html", status if problem else 200, problem=problem)
     session, actor = found
     async with served.database.read() as reading:
-        shown = await everything(reading, actor.account_id, actor.scopes)
+        shown = await everything(reading, actor.account_id, actor.scopes, served.database.now())
         zones = await dns.zones_of(reading, actor.account_id) if may_grant(actor.scopes) else []
     return page(
         "page.html", status, shown=shown, form_key=session.form_key, problem=problem, made=made,
@@ -106,7 +105,7 @@ async def _show_live(request: Request, served: Served) -> Response:
     if found is None:
         raise Refused(403, "Sign in first.")
     async with served.database.read() as reading:
-        shown = await everything(reading, found[1].account_id, found[1].scopes)
+        shown = await everything(reading, found[1].account_id, found[1].scopes, served.database.now())
     return page("live.html", 200, shown=shown)
 
 
@@ -115,7 +114,7 @@ async def _sign_in(request: Request, served: Served) -> Response:
     address = request.client.host if request.client else ""
     text = fields.get("token", "").strip()
     async with served.database.read() as reading:
-        row = await tokens.verify(reading, text, datetime.datetime.now(datetime.UTC)) if text else None
+        row = await tokens.verify(reading, text, served.database.now()) if text else None
     if row is None:
         if not served.failures.count(address, time.monotonic()):
             raise Refused(429, "Too many invalid tokens were tried from there; wait a minute.")
@@ -158,7 +157,7 @@ async def _create(request: Request, served: Served) -> Response:
 
     made = await served.database.write(actor, operation)
     async with served.database.read() as reading:
-        edges = (await everything(reading, actor.account_id, actor.scopes))["edges"]
+        edges = (await everything(reading, actor.account_id, actor.scopes, served.database.now()))["edges"]
     addresses = " ".join(f"--edge {edge['address']}" for edge in edges if edge["address"] and not edge["draining"])
     made["line"] = (
         f"TUNNEL_TOKEN={made['token']} pyconnector run {addresses} --cacert ca.pem --url http://localhost:8000"

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 MAX_SHOWN = 500
 
 
-async def everything(session: AsyncSession, account_id: str, scopes: frozenset[str]) -> dict[str, Any]:
+async def everything(
+    session: AsyncSession, account_id: str, scopes: frozenset[str], now: datetime.datetime
+) -> dict[str, Any]:
     """Return what a token of these scopes may see, by kind; None: not that kind. Cancel reads nothing more."""
-    now = datetime.datetime.now(datetime.UTC)
     shown: dict[str, Any] = {
         "tunnel_names": {},
         "tunnels": None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import event, select
+from sqlalchemy import event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -29,6 +30,8 @@ BUSY_TIMEOUT = 10.0
 POOL_SIZE = 8
 #: Times that a write is tried which others were quicker than.
 MAX_ATTEMPTS = 10
+#: Seconds after which it is looked again how far this machine's clock is from PostgreSQL's.
+MEASURE_AGAIN = 30.0
 #: Option of a connection whose transactions will write.
 WRITES = "pyconnector_writes"
 #: SQLSTATEs of PostgreSQL that mean: try the same again.
@@ -68,11 +71,21 @@ class Database:
         self.is_postgresql = self.url.drivername.startswith("postgresql")
         self.engine: AsyncEngine = _postgresql(self.url) if self.is_postgresql else _sqlite(self.url)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._clock = machine_clock
+        self._offset = datetime.timedelta()
+        self._measured: float | None = None
         self.on_commit: list[Callable[[], None]] = []
         "Called after each write that edges must learn of."
 
     def __repr__(self) -> str:
         return f"<Database {self.url.get_backend_name()}>"
+
+    def now(self) -> datetime.datetime:
+        """Return the moment by the clock that everybody who shares this database goes by: that of PostgreSQL.
+
+        By this machine's alone a control plane whose clock is an hour off would take the edges of all others for dead.
+        """
+        return self._clock() + self._offset
 
     async def close(self) -> None:
         """Close every connection. Cancel leaves some open."""
@@ -132,7 +145,9 @@ class Database:
             if in_turn and self.is_postgresql:
                 # As BEGIN IMMEDIATE does: a dozen edits of one object at once would overtake each other for long.
                 await session.execute(select(Feed.last).where(Feed.id == 1).with_for_update())
-            work = Work(session, actor, datetime.datetime.now(datetime.UTC))
+            if self.is_postgresql:
+                await self._measure(session)
+            work = Work(session, actor, self.now())
             result = await operation(work)
             await work.finish(notify=self.is_postgresql)
             await session.commit()
@@ -140,6 +155,18 @@ class Database:
             for tell in self.on_commit:
                 tell()
         return result
+
+    async def _measure(self, session: AsyncSession) -> None:
+        """Look how far this machine's clock is from the database's, unless that was done a moment ago."""
+        moment = time.monotonic()
+        if self._measured is None or moment - self._measured >= MEASURE_AGAIN:
+            shown = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+            self._offset, self._measured = shown - self._clock(), moment
+
+
+def machine_clock() -> datetime.datetime:
+    """Return the moment by this machine's clock."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _is_last_resort(error: IntegrityError) -> bool:
