@@ -43,6 +43,8 @@ STALL_LIMIT = 5.0
 #: The same for a connection that gave up streams within the last `REPEAT_MEMORY` seconds: whoever caused it most often
 #: comes again at once, and everybody else would wait `STALL_LIMIT` every time.
 REPEAT_STALL_LIMIT, REPEAT_MEMORY = 0.5, 60.0
+#: Unread streams of one reader that are a crowd, and how long it is waited for: it alone is to blame, most likely.
+CROWD, CROWD_STALL_LIMIT = 16, 1.0
 #: Bytes to be read before events are taken again, so that it is not done for every read.
 RESUME_STEP = 64 * 1024
 #: Events that may wait in the core while none are taken; then the peer's packets are dropped unread.
@@ -68,6 +70,7 @@ class Qh3Connection(Qh3Driver):
         self._usual_limit = self._unread_limit = windows.unread
         self._grace_size = windows.stream
         self._graces = 0  # how many were granted since unread bytes were last below the usual limit
+        self._is_crowded = False  # whether one reader had so many unread streams when the last grace was granted
         self._is_held = False  # whether unread bytes keep events from being taken
         self._held_since = 0.0  # or since something was read last
         self._held_events = 0
@@ -371,12 +374,15 @@ class Qh3Connection(Qh3Driver):
         """How long nobody may have read anything before each grace, and at last before streams are given up."""
         if monotonic() < self._repeat_until:
             return (*GRACES[:1], REPEAT_STALL_LIMIT)
+        if self._is_crowded and self._graces:
+            return (*GRACES[:1], CROWD_STALL_LIMIT)
         return (*GRACES, STALL_LIMIT)
 
     def on_own_deadline(self) -> None:
         """Nobody read anything for a while, and all streams wait for it."""
         if self._graces < len(self._stall_waits()) - 1:
             self._graces += 1
+            self._is_crowded = max(map(len, self._unread_by_reader()), default=0) >= CROWD
             self._unread_limit += self._grace_size
             self.take_events()
             return
@@ -384,11 +390,7 @@ class Qh3Connection(Qh3Driver):
 
     def _give_up_stalled(self) -> None:
         """Give up streams until nothing is held: all of one reader together, of whoever leaves most unread first."""
-        readers: dict[Hashable, list[Qh3Stream]] = {}
-        for stream in self._qh3_streams.values():
-            if stream.buffered:
-                readers.setdefault(stream if stream.reader is None else stream.reader, []).append(stream)
-        by_size = sorted(readers.values(), key=lambda streams: sum(stream.buffered for stream in streams))
+        by_size = sorted(self._unread_by_reader(), key=lambda streams: sum(stream.buffered for stream in streams))
         alive, waited = len(self.streams), self._stall_waits()[-1]
         given_up, size = 0, 0
         while self._is_held and by_size:
@@ -402,6 +404,14 @@ class Qh3Connection(Qh3Driver):
             log.warning("gave up %d of %d streams: %d bytes were unread for %g s", given_up, alive, size, waited)
         # What else is unread belongs to streams that are over on the wire: only their readers can help that.
         self._held_since = monotonic()
+
+    def _unread_by_reader(self) -> list[list[Qh3Stream]]:
+        """Return the streams of which something is unread, those of one reader together."""
+        readers: dict[Hashable, list[Qh3Stream]] = {}
+        for stream in self._qh3_streams.values():
+            if stream.buffered:
+                readers.setdefault(stream if stream.reader is None else stream.reader, []).append(stream)
+        return list(readers.values())
 
     # -- streams of this side ------------------------------------------------------------------------------------
 

@@ -23,7 +23,12 @@ from pyconnector.transport.quic.qh3_engine.configuration import (
     UNREAD_LIMIT,
     Windows,
 )
-from pyconnector.transport.quic.qh3_engine.connection import REPEAT_MEMORY, REPEAT_STALL_LIMIT
+from pyconnector.transport.quic.qh3_engine.connection import (
+    CROWD,
+    CROWD_STALL_LIMIT,
+    REPEAT_MEMORY,
+    REPEAT_STALL_LIMIT,
+)
 from pyconnector.transport.quic.qh3_engine.numbers import (
     SKIPPED_STREAMS,
     TOMBSTONES,
@@ -328,3 +333,23 @@ def test_the_last_streams_that_ended_are_remembered_and_not_for_ever() -> None:
         assert 4 * number in over
         assert 4 * max(0, number - TOMBSTONES // 2 + 1) in over
         assert 4 * (number - TOMBSTONES) not in over
+
+
+@pytest.mark.parametrize(("readers", "waits"), [(1, (0.02, CROWD_STALL_LIMIT)), (CROWD, (0.02, 5.0))])
+def test_a_reader_of_many_streams_is_waited_for_less_long(
+    monkeypatch: pytest.MonkeyPatch, readers: int, waits: tuple[float, ...]
+) -> None:
+    monkeypatch.setattr(qh3_connection, "GRACES", (0.02,))
+
+    async def main() -> None:
+        async with qh3_pair(SETTINGS, SETTINGS) as (client, server):
+            pairs = [await open_both(client, server) for _ in range(CROWD)]
+            for number, (near, far) in enumerate(pairs):
+                far.read_for(f"visitor {number % readers}")
+                near.send_nowait(bytes(MIB), finish=True)
+            await until(lambda: server._graces > 0, "nobody reads")
+            assert server._stall_waits() == waits
+            for _, far in pairs:
+                far.stop()
+
+    run(main)
