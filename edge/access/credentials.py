@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.access.cookies import NAMES, own_cookies
@@ -29,13 +30,16 @@ CLIENT_ID, CLIENT_SECRET, TOKEN = b"cf-access-client-id", b"cf-access-client-sec
 _SPOOFED = frozenset(name.lower() for name in (ASSERTION, EMAIL, ROLE, LABELS, OWNER))
 _SPOOFED_LENGTHS = frozenset(map(len, _SPOOFED))
 _SPENT = frozenset((CLIENT_ID, CLIENT_SECRET, TOKEN))
+#: Of the names that may show something: other spellings of one are as long. What has another length goes on as it is.
+_LENGTHS = frozenset(map(len, (*_SPENT, b"cookie", b"authorization")))
 _ODD = re.compile(rb"[^a-z0-9]")
 #: Bytes of a token, and of a header with a pair in it.
 MAX_TOKEN = 16_384
 MAX_PAIR = 1024
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes it: made for every request, and a frozen one costs three times as much to make.
+@dataclass(slots=True)
 class Pair:
     """Client id and secret of a service token."""
 
@@ -43,7 +47,8 @@ class Pair:
     secret: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes it: made for every request, and a frozen one costs three times as much to make.
+@dataclass(slots=True)
 class Token:
     """A token that an edge issued, as whoever sends it says."""
 
@@ -51,7 +56,8 @@ class Token:
     from_cookie: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes it: made for every request, and a frozen one costs three times as much to make.
+@dataclass(slots=True)
 class Shown:
     """What a request shows, and its headers without it."""
 
@@ -66,7 +72,7 @@ def strip_spoofed(headers: Headers) -> Headers:
     """Return `headers` without those that only an edge may say, however they are spelt."""
     for name, _ in headers:
         if len(name) in _SPOOFED_LENGTHS and _spoofs(name):
-            return [entry for entry in headers if not _spoofs(entry[0])]
+            return [entry for entry in headers if len(entry[0]) not in _SPOOFED_LENGTHS or not _spoofs(entry[0])]
     return headers
 
 
@@ -80,7 +86,12 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
     own = own_cookies(headers)
     found: dict[bytes, list[bytes]] = {}
     bearers: list[tuple[bytes, bytes]] = []
-    for name, value in headers:
+    lengths = _LENGTHS.union(map(len, token_headers)) if token_headers else _LENGTHS
+    for entry in headers:
+        name, value = entry
+        if len(name) not in lengths:
+            kept.append(entry)
+            continue
         lower = name.lower()
         if lower in _SPENT:
             found.setdefault(lower, []).append(value)
@@ -96,14 +107,18 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
         elif lower == b"authorization" and _bearer(value) and is_ours(_bearer(value)):
             bearers.append((name, _bearer(value)))
         else:
-            kept.append((name, value))
+            kept.append(entry)
     if bearers:
         found[b"bearer"] = [value for _, value in bearers]
-    shown = _judged({kind: values for kind, values in found.items() if values}, kept)
+    if not found.get(COOKIE, True):
+        del found[COOKIE]
+    shown = _judged(found, kept)
     return replace(shown, cookies=tuple(own)) if own else shown
 
 
 def _judged(found: dict[bytes, list[bytes]], kept: Headers) -> Shown:
+    if not found:
+        return Shown(None, None, kept)
     halves = (CLIENT_ID in found) + (CLIENT_SECRET in found)
     kinds = len(found) - (halves == 2)
     if kinds > 1 or any(len(values) > 1 for values in found.values()):
@@ -164,6 +179,7 @@ def _split_cookie(value: bytes) -> tuple[bytes, list[bytes]]:
     return b"; ".join(kept), tokens
 
 
+@lru_cache(maxsize=256)  # of names of few lengths, so of few bytes
 def _spoofs(name: bytes) -> bool:
     lower = name.lower()
     return lower[:2] == b"cf" and _ODD.sub(b"-", lower) in _SPOOFED

@@ -53,7 +53,8 @@ _MAKE_ISSUER = frozenset(("access_organization", "access_key"))
 _log = logging.getLogger("pyconnector.edge.access")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nobody changes it: made for every request, and a frozen one costs three times as much to make.
+@dataclass(slots=True, kw_only=True)
 class Visit:
     """A request as the gate sees it."""
 
@@ -82,7 +83,8 @@ class Visit:
         return self.target.partition("?")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nobody changes it: made for every request, and a frozen one costs three times as much to make.
+@dataclass(slots=True, kw_only=True)
 class Passed:
     """A request that goes on."""
 
@@ -91,6 +93,8 @@ class Passed:
     decision: Decision
     application: Application | None = None
     identified: Identified | IdentifiedPerson | None = None
+    met: tuple[Application, ...] = ()
+    "Every application that let it pass, where somebody was asked."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,10 +233,12 @@ class Gate:
 
     def begin(self, visit: Visit, passed: Passed, abort: Callable[[], None]) -> Running:
         """Note that what passed runs now; `running.remove` it at its end."""
+        path = visit.path
+        met = passed.met or self.state.applications.met(visit.host, path)
         running = Running(
-            host=visit.host, path=visit.path, caller=passed.caller, decision=passed.decision, abort=abort,
+            host=visit.host, path=path, caller=passed.caller, decision=passed.decision, abort=abort,
             expires=math.inf if passed.identified is None else passed.identified.expires,
-            versions=self._versions(passed.caller, visit.host, visit.path),
+            versions=_versions(passed.caller, met),
         )  # fmt: skip
         self.running.add(running)
         return running
@@ -269,7 +275,10 @@ class Gate:
                 return self._refuse(visit, decision.reason, caller, application, shown, decision.policy)
             first = first or decision
         assert first is not None
-        return self._passed(visit, shown.headers, caller, asked[0], first, found)
+        passed = self._passed(visit, shown.headers, caller, asked[0], first, found)
+        if isinstance(passed, Passed):
+            passed.met = met
+        return passed
 
     def _refuse(
         self, visit: Visit, reason: Reason, caller: Caller, application: Application, shown: Shown,
@@ -323,13 +332,6 @@ class Gate:
         issuer = self.issuer
         return issuer is not None and issuer.is_ours(token)
 
-    def _versions(self, caller: Caller, host: str, path: str) -> tuple[float, ...]:
-        if not caller.known:
-            return ()
-        met = self.state.applications.met(host, path)
-        begin = 0.0 if caller.token is None else caller.token.valid_after
-        return (begin, *(application.valid_after for application in met))
-
     def _may_go_on(self, running: Running) -> bool:
         """Whether what runs would be let pass again, by what is known now."""
         met = self.state.applications.met(running.host, running.path)
@@ -341,7 +343,7 @@ class Gate:
             caller = Caller(address=caller.address, token=token)
         elif caller.known and not self.state.is_live(caller.email, caller.provider, caller.session, caller.begun):
             return False
-        if caller.known and met and self._versions(caller, running.host, running.path) != running.versions:
+        if caller.known and met and _versions(caller, met) != running.versions:
             return False
         if not met:
             organization = self.state.organization
@@ -360,6 +362,14 @@ class Gate:
         self.running.judge_anew()
         for listener in self.listeners:
             listener()
+
+
+def _versions(caller: Caller, met: tuple[Application, ...]) -> tuple[float, ...]:
+    """From when on what was issued counts, for a caller at applications; empty for nobody in particular."""
+    if not caller.known:
+        return ()
+    begin = 0.0 if caller.token is None else caller.token.valid_after
+    return (begin, *[application.valid_after for application in met])
 
 
 @lru_cache(maxsize=1024)
