@@ -183,14 +183,15 @@ async def audit_rows(gate: Gate, directory: Path, count: int) -> dict[str, float
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.access", description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000, help="requests of a repeat")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--count", type=int, default=500, help="requests of a repeat: few, so that one is undisturbed")
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--records", type=int, default=100_000, help="of the audit rows")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     gate = known()
     rows = access_rows(gate, arguments.count, arguments.repeats)
     with tempfile.TemporaryDirectory(prefix="pyconnector-bench-") as directory:
-        audit = asyncio.run(audit_rows(gate, Path(directory), arguments.count * 5))
+        audit = asyncio.run(audit_rows(gate, Path(directory), arguments.records))
     if arguments.json:
         print(json.dumps({"access_us": rows, "audit": audit}, indent=1))
         return
