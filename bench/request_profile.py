@@ -1,8 +1,8 @@
 """`python -m bench.request_profile`: where the connector's CPU time of one small request goes, step by step.
 
-A connector on each engine carries HTTP requests of 1 KiB while `bench.sampler` looks at it. Each look counts for the
-innermost frame of ours: what asyncio, uvloop, aioquic or a C function does, counts for who called it. The parts of a
-sum that is measured from outside, the process's CPU time by the number of requests, are what is printed.
+A connector on each engine, and over HTTP/2, carries HTTP requests of 1 KiB while `bench.sampler` looks at it. Each look
+counts for the innermost frame of ours: what a library or a C function does, counts for who called it. The
+parts of a sum that is measured from outside, the process's CPU time by the number of requests, are what is printed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from bench.subject import Subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Who takes the call when a datagram arrives: what is below belongs to receiving.
-_RECEIVING = ("datagrams_received", "on_datagrams")
-_UDP, _HTTP1, _PACKETS = "transport/udp/batch", "origins/http1", "QUIC packets"
+#: In place of an engine: that protocol.
+HTTP2 = "http2"
+#: Who takes the call when a datagram or a frame arrives: what is below belongs to receiving.
+_RECEIVING = ("datagrams_received", "on_datagrams", "http2/incoming.py:work")
+#: How a frame of Python's TLS ends, whichever loop calls it.
+_TLS = ("ssl.py:read", "ssl.py:write")
+_UDP, _HTTP1, _PACKETS = "transport/udp/batch", "origins/http1", "packets or frames"
 #: Step, and the files or `file:function`s that are it. The first that fits the innermost frame counts.
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
@@ -39,6 +43,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "transport/buffers/stream.py",
             "transport/buffers/connection.py",
+            "transport/http2/stream.py",
             "transport/quic/qh3_engine/stream.py",
             "transport/quic/aioquic_engine/stream.py",
             "transport/quic/flow/send_queue.py",
@@ -52,6 +57,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *(f"protocol/streams/{name}" for name in ("connect_codec.py:_encode", "connect_codec.py:encode")),
             *(f"protocol/streams/{name}" for name in ("openings.py:encode", "response_head.py")),
             "protocol/http/headers.py:response",
+            *(f"protocol/http/http2_form.py:{name}" for name in ("response_fields", "trailer_fields")),
+            "protocol/http/serialized_headers.py:serialize",
         ),
     ),
     (
@@ -79,6 +86,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("request path: order of the steps, counters", ("connector/", "ingress/")),
 )
 REST = "event loop and the rest"
+TLS = "TLS, of HTTP/2"
 
 
 class SampledSubject(Subject):
@@ -111,6 +119,8 @@ class Profile:
 def step_of(stack: Sequence[str]) -> str:
     """The step that a stack, innermost frame first, belongs to."""
     for frame in stack:
+        if frame.endswith(_TLS):
+            return TLS
         for step, places in STEPS:
             if frame.startswith(places):
                 if step != _PACKETS:
@@ -130,6 +140,7 @@ ALL_STEPS = (
     "rule matched",
     "request path: order of the steps, counters",
     "tasks",
+    TLS,
     "origin connection: pool, response",
     "request written to the origin, send included",
     "answer read from the origin and parsed",
@@ -142,7 +153,8 @@ ALL_STEPS = (
 
 async def profile(engine: str, *, in_flight: int, seconds: float, edge_engine: str) -> Profile:
     """Load a connector on `engine` and look at it meanwhile."""
-    async with set_up(SampledSubject(engine, engine=engine), connections=1, edge_engine=edge_engine) as stage:
+    edge = HTTP2 if engine == HTTP2 else edge_engine
+    async with set_up(SampledSubject(engine, engine=engine), connections=1, edge_engine=edge) as stage:
         command = {"do": "download", "size": 1024, "in_flight": in_flight}
         await stage.edge.ask(**command, seconds=min(1.0, seconds))
         os.kill(stage.pid, signal.SIGUSR1)
@@ -171,13 +183,13 @@ def main() -> None:
     """Profile, print."""
     engines = ("aioquic", "qh3") if importlib.util.find_spec("qh3") else ("aioquic",)
     parser = argparse.ArgumentParser(prog="python -m bench.request_profile", description=__doc__)
-    parser.add_argument("--engine", action="append", choices=engines, help="default: every installed one")
+    parser.add_argument("--engine", action="append", choices=(*engines, HTTP2), help="default: all that are installed")
     parser.add_argument("--edge-engine", default=engines[-1], choices=engines)
     parser.add_argument("--in-flight", type=int, default=64, help="requests under way at once")
     parser.add_argument("--seconds", type=float, default=20.0, help="of load on each engine")
     arguments = parser.parse_args()
     wanted = {"in_flight": arguments.in_flight, "seconds": arguments.seconds, "edge_engine": arguments.edge_engine}
-    engines = tuple(arguments.engine or engines[::-1])
+    engines = tuple(arguments.engine or (*engines[::-1], HTTP2))
     profiles = {f"{each}, us": asyncio.run(profile(each, **wanted)) for each in engines}
     print(table(profiles), f"\nlooks: {', '.join(str(each.looks) for each in profiles.values())}", sep="\n")
 

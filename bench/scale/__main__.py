@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 #: By name: what makes the curves, and the numbers, of which `--share` takes a part.
 SECTIONS = {
-    "held": (curves.held_streams, (0, 1000, 2500, 5000, 10_000)),
+    "held": (curves.held_streams, (0, 10, 100, 1000, 10_000)),
     "busy": (curves.busy_streams, (1, 4, 16, 64, 256, 1000)),
     "rules": (curves.rules, (1, 10, 100, 1000)),
-    "visitors": (curves.visitors, (100, 1000, 2500, 5000, 10_000)),
+    "visitors": (curves.visitors, (100, 300, 1000, 3000, 10_000)),
 }
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SMALL = {"do": "download", "size": 1024, "in_flight": 16}
 #: Requests in flight at the edge's visitors.
 ASKING = 16
+#: Streams from which on the memory of each can be told from what else moves.
+LEAST_HELD = 100
 #: Seconds that memory has to settle.
 SETTLE = 0.5
 
@@ -57,7 +59,7 @@ async def held_streams(numbers: Sequence[int], effort: Effort) -> list[Curve]:
             await stage.edge.ask(do="hold", streams=number - held, destination=stage.tcp_destination)
             held = number
             await asyncio.sleep(SETTLE)
-            if number:
+            if number >= LEAST_HELD:
                 memory.append((number, (stage.resident() - idle) / number / 1e3))
             per_request = [await _per_unit(stage, SMALL, effort) for _ in range(effort.rounds)]
             requests.append((max(1, number), statistics.median(per_request)))
@@ -79,7 +81,7 @@ async def busy_streams(numbers: Sequence[int], effort: Effort) -> list[Curve]:
 
     async with _stage(effort) as stage:
         points = await _in_turn(numbers, effort, lambda number: measure(stage, number))
-    return [Curve("connector: CPU of a message of 64 bytes, by busy streams", "µs", points)]
+    return [Curve("connector: CPU of a message, by busy streams", "µs", points)]
 
 
 async def rules(numbers: Sequence[int], effort: Effort) -> list[Curve]:

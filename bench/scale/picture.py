@@ -39,6 +39,10 @@ def picture(curves: Sequence[Curve]) -> str:
     return canvas.text()
 
 
+def _anchor(x: float, frame: Frame) -> str:
+    return "start" if x == frame.x else "middle"
+
+
 def _draw(canvas: Canvas, frame: Frame, curve: Curve) -> None:
     first, last = math.log(curve.points[0][0]), math.log(curve.points[-1][0])
     places = []
@@ -47,6 +51,7 @@ def _draw(canvas: Canvas, frame: Frame, curve: Curve) -> None:
         y = frame.y + frame.height * (1 - value / frame.top)
         places.append((x, y))
         canvas.bar(x - 2, y + 2, 4, 4, _LINE)
-        canvas.label(x, y - 8, f"{value:.3g}", anchor="middle", size=10)
+        # Beside the figures of the axis, where it would stand on one.
+        canvas.label(x + (4 if x == frame.x else 0), y - 8, f"{value:.3g}", anchor=_anchor(x, frame), size=10)
         canvas.label(x, frame.y + frame.height + 16, f"{number:,}", anchor="middle", color=MUTED, size=10)
     canvas.line(places, _LINE)

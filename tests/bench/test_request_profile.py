@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.request_profile import ALL_STEPS, REST, STEPS, Profile, profile, step_of, table
+from bench.request_profile import ALL_STEPS, REST, STEPS, TLS, Profile, profile, step_of, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -21,9 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
           "transport/quic/qh3_engine/driver.py:flush"], "datagrams out: sendmsg, GSO"),
         (["lib/aioquic/buffer.py:pull",
           "transport/quic/aioquic_engine/packets.py:a", "transport/quic/x.py:on_datagrams"],
-         "QUIC packets in"),
+         "packets or frames in"),
         (["transport/quic/aioquic_engine/packets.py:a", "transport/quic/aioquic_engine/sending.py:b"],
-         "QUIC packets out"),
+         "packets or frames out"),
+        (["lib/python/ssl.py:read", "lib/asyncio/runners.py:run"], TLS),
+        (["transport/http2/core.py:take", "transport/http2/outgoing.py:pump"], "packets or frames out"),
+        (["transport/http2/field_sections.py:decode", "transport/http2/incoming.py:work"], "packets or frames in"),
         (["protocol/streams/connect_codec.py:_encode"], "response metadata written"),
         (["protocol/streams/connect_codec.py:_fast_metadata"], "opening read"),
         (["connector/requests/path.py:_route"], "rule matched"),

@@ -113,12 +113,14 @@ class HttpOrigin:
     async def _part(self, peer: Peer, request: Request, behaviour: str, dice: random.Random) -> None:
         body = make_body(request.number, request.size)
         part = body[: dice.randrange(len(body))]
+        # Behind the head of an answer to HEAD nothing is missing: such a close is one between two requests.
+        extra = b"Connection: close\r\n" if self._announces else b""
         if dice.random() < 0.5:
-            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+            head = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (extra, len(body))
             await peer.send(head + part)
         else:
             chunk = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
-            await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+            await peer.send(b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n" % extra + chunk)
         self._end(peer, behaviour)
 
     async def _body(self, peer: Peer, request: Request) -> None:

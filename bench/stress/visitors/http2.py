@@ -125,7 +125,7 @@ class Http2Stream:
             expect_failure(plan, f"RST_STREAM {log.reset}, fields {log.fields[:1]}")
             return
         if log.status != 200:
-            expect_failure(plan, f"status {log.status}: {bytes(log.body[:120])!r}")
+            expect_failure(plan, f"status {log.status}: {bytes(log.body[-220:-60])!r}")
             return
         if is_grpc:
             self._judge_grpc(plan, log)
