@@ -181,11 +181,11 @@ class Fleet:
             self._gone(member)
             if self._ending.is_set():
                 return
-            if loop.time() - started >= HEALTHY_SECONDS:
+            was_asked = reason == how_it_ended(0)  # to end, by a signal of its own: it has drained, and did not fail
+            if was_asked or loop.time() - started >= HEALTHY_SECONDS:
                 delay = FIRST_RESTART_SECONDS
             successor = None
             while successor is None:
-                # One that was asked to end by a signal of its own has drained, and is no failure.
                 level = logging.INFO if reason == how_it_ended(0) else logging.ERROR
                 waits = fields(worker=member.number, retryIn=format_duration(delay))
                 self._log.log(level, "A worker ended: %s", reason, **waits)
