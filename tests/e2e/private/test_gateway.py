@@ -398,6 +398,27 @@ def test_flows_of_one_token_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     run_on_loop(main())
 
 
+def test_a_connector_that_goes_ends_its_flows_with_a_record_each() -> None:
+    async def main() -> None:
+        async with gateway_house() as house, echo_service() as port:
+            clients = await asyncio.gather(*(opened(house, ONRAMPS[n % 2], "127.0.0.1", port) for n in range(200)))
+            assert all(through for _, through in clients)
+            await house.connector.stop()
+            for client, _ in clients:
+                assert await client.rest() == b""
+                client.close()
+            await record_of(house, count=200)
+            reasons = {record["ConnectionCloseReason"] for record in gateway_of(house).records.recent}
+            assert reasons == {"ORIGIN_ERROR"}
+            assert len(gateway_of(house).judge) == 0
+            client, through = await opened(house, "http", "127.0.0.1", port)
+            assert not through
+            assert (await record_of(house, count=201))["ConnectionCloseReason"] == "ORIGIN_UNREACHABLE"
+            client.close()
+
+    run_clean(main)
+
+
 def test_many_short_flows_at_once_leave_nothing() -> None:
     async def main() -> None:
         async with gateway_house() as house, echo_service() as port:
