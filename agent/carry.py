@@ -45,6 +45,10 @@ class End(Protocol):
 class Carrier(End, Protocol):
     """A far side that packets travel over too."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the far side is known to send no more."""
+
     def send_now(self, data: bytes, most: int) -> bool:
         """Send bytes without waiting; False where more than `most` wait already, or it is gone."""
 
@@ -118,6 +122,11 @@ class SocketEnd:
     def half_closes(self) -> bool:
         """See `End.half_closes`: TLS connections do not."""
         return self._writer.can_write_eof()
+
+    @property
+    def has_ended(self) -> bool:
+        """See `Carrier.has_ended`."""
+        return self._reader.at_eof() or self._writer.transport.is_closing()
 
     async def receive(self) -> bytes:
         """See `End.receive`."""

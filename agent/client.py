@@ -148,23 +148,22 @@ class Mesh:
 
     async def _open_stream(self, multiplexed: Multiplexed, host: str, port: int, *, udp: bool) -> StreamEnd:
         token, gateway = self._token, join_host_port(self.host, self.port) if udp else ""
-        stream = await multiplexed.open(
+        end = await multiplexed.open(
             connect_fields(
                 host, port, user=token.client_id, secret=token.secret, virtual_network=self._virtual_network,
                 udp_at=gateway,
             )
         )  # fmt: skip
         try:
-            status = dict(await stream.response()).get(b":status", b"")
+            status = dict(await end.stream.response()).get(b":status", b"")
             if status == b"200":
-                return StreamEnd(stream)
+                return end
             text = b""
-            while len(text) < MAX_TEXT and (piece := await stream.receive(MAX_TEXT - len(text))):
+            while len(text) < MAX_TEXT and (piece := await end.stream.receive(MAX_TEXT - len(text))):
                 text += piece
             raise _refusal(host, port, int(status) if status.isdigit() else 0, text)
         except BaseException:
-            stream.reset()
-            stream.stop()
+            end.abort()
             raise
 
     async def _reach(self, host: str, port: int, *, udp: bool) -> Pair:

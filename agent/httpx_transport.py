@@ -14,8 +14,10 @@ import httpcore
 import httpx
 
 from pyconnector.agent.errors import MeshError
+from pyconnector.agent.tls_end import TlsEnd
 
 if TYPE_CHECKING:
+    from pyconnector.agent.carry import Carrier
     from pyconnector.agent.client import Mesh
 
 
@@ -88,7 +90,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                return _Stream(*await self._mesh.open_connection(host, port))
+                return _Stream(await self._mesh.open_end(host, port))
         except MeshError as error:
             raise httpcore.ConnectError(str(error)) from error
         except TimeoutError as error:
@@ -96,43 +98,56 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, end: Carrier, tls: TlsEnd | None = None) -> None:
+        self._end = end
+        self._tls = tls
+        self._left = b""  # of what came at once and was not asked for
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
             async with asyncio.timeout(timeout):
-                return await self._reader.read(max_bytes)
+                if self._tls is not None:
+                    return await self._tls.receive(max_bytes)
+                data = self._left or await self._end.receive()
         except TimeoutError as error:
             raise httpcore.ReadTimeout("the service did not answer in time") from error
         except OSError as error:
             raise httpcore.ReadError(str(error)) from error
+        self._left = data[max_bytes:]
+        return data[:max_bytes]
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         try:
             async with asyncio.timeout(timeout):
-                self._writer.write(buffer)
-                await self._writer.drain()
+                await (self._end if self._tls is None else self._tls).send(buffer)
         except TimeoutError as error:
             raise httpcore.WriteTimeout("the service takes nothing") from error
         except OSError as error:
             raise httpcore.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
-        self._writer.close()
+        self._end.close()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
+        tls = TlsEnd(self._end, ssl_context, server_hostname or "")
         try:
             async with asyncio.timeout(timeout):
-                await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+                await tls.handshake()
         except TimeoutError as error:
+            self._end.abort()
             raise httpcore.ConnectTimeout("TLS was not established in time") from error
         except OSError as error:
+            self._end.abort()
             raise httpcore.ConnectError(str(error)) from error
-        return self
+        except BaseException:
+            self._end.abort()
+            raise
+        return _Stream(self._end, tls)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._writer.get_extra_info("ssl_object") if info == "ssl_object" else None
+        if info == "ssl_object" and self._tls is not None:
+            return self._tls.ssl_object
+        # Asked of connections that wait for a request: one that has ended is not used again.
+        return self._end.has_ended if info == "is_readable" else None

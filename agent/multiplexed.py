@@ -53,7 +53,7 @@ class Multiplexed:
     def __repr__(self) -> str:
         return f"<Multiplexed {self._connection!r}>"
 
-    async def open(self, head: Fields) -> Http2Stream:
+    async def open(self, head: Fields) -> StreamEnd:
         """Send a request, and return its stream. Cancel leaves nothing open but the connection, for others.
 
         Raises:
@@ -63,7 +63,7 @@ class Multiplexed:
         for attempt in range(ATTEMPTS):
             connection = await self._current()
             try:
-                return await connection.open_request(list(head))
+                return StreamEnd(await connection.open_request(list(head)), connection)
             except TransportError as error:  # it ended meanwhile: nothing of the request was served
                 if attempt == ATTEMPTS - 1:
                     raise ConnectionError(f"its connections end at once: {error}") from error
@@ -116,9 +116,15 @@ class StreamEnd:
 
     half_closes = True
 
-    def __init__(self, stream: Http2Stream) -> None:
+    def __init__(self, stream: Http2Stream, connection: Http2Connection) -> None:
         self.stream = stream
+        self._connection = connection
         self._aborted = False
+
+    @property
+    def has_ended(self) -> bool:
+        """See `Carrier.has_ended`."""
+        return self.stream.peer_ended or self.stream.is_aborted or self._connection.closed is not None
 
     async def receive(self) -> bytes:
         """See `End.receive`."""

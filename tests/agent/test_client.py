@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -18,8 +19,10 @@ from pyconnector.agent.token_file import Token, TokenError, read_token
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.connect_client import encode_connect, read_status
 from pyconnector.protocol.proxying.http_forward import turn_to_server
+from pyconnector.transport.tls.certificates import make_authority
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
 from tests.support.gateway import CLIENT_ID, SECRET, rule
+from tests.support.loops import run_on_loop
 
 if TYPE_CHECKING:
     from tests.support.private_house import PrivateHouse
@@ -168,23 +171,65 @@ def test_a_request_to_a_proxy_is_turned_into_one_to_the_server() -> None:
             turn_to_server(wrong)
 
 
-def test_httpx_speaks_to_private_services(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_httpx_speaks_to_private_services(tmp_path: Path, scheme: str) -> None:
     httpx = pytest.importorskip("httpx", reason="the extra `mesh` is not installed")
     from pyconnector.agent.httpx_transport import MeshTransport
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        body = head.split(b"\r\n")[0]
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        with contextlib.suppress(EOFError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                body = head.split(b"\r\n")[0]
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    authority = make_authority("services")
+    chain, key = authority.issue(["localhost", "127.0.0.1"])
+    (tmp_path / "service.pem").write_bytes(chain + key)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(tmp_path / "service.pem")
+    trusting = ssl.create_default_context(cadata=authority.certificate_pem.decode())
+
+    async def main() -> None:
+        tls = served if scheme == "https" else None
+        service = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+        async with asyncio.timeout(60), service, joined(tmp_path, tls=True) as (_, mesh):
+            where = f"{scheme}://127.0.0.1:{service.sockets[0].getsockname()[1]}"
+            async with httpx.AsyncClient(transport=MeshTransport(mesh, verify=trusting)) as client:
+                answers = await asyncio.gather(*(client.get(f"{where}/{number}") for number in range(8)))
+                assert [each.text for each in answers] == [f"GET /{number} HTTP/1.1" for number in range(8)]
+                with pytest.raises(httpx.ConnectError, match="No network rule"):
+                    await client.get("http://10.9.9.9/")
+                if scheme == "https":
+                    async with httpx.AsyncClient(transport=MeshTransport(mesh)) as careful:
+                        with pytest.raises(httpx.ConnectError, match="certificate"):
+                            await careful.get(where)
+
+    run_on_loop(main())
+
+
+@pytest.mark.usefixtures("each_loop")
+def test_httpx_does_not_use_a_connection_that_the_service_has_closed(tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx", reason="the extra `mesh` is not installed")
+    from pyconnector.agent.httpx_transport import MeshTransport
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(EOFError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
     async def main() -> None:
-        async with joined(tmp_path) as (_, mesh), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            async with httpx.AsyncClient(transport=MeshTransport(mesh, verify=ssl.create_default_context())) as client:
-                response = await client.get(f"http://127.0.0.1:{port}/hello?x=1")
-                assert (response.status_code, response.text) == (200, "GET /hello?x=1 HTTP/1.1")
-                with pytest.raises(httpx.ConnectError, match="No network rule"):
-                    await client.get("http://10.9.9.9/")
+        service = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+        async with asyncio.timeout(60), service, joined(tmp_path, tls=True) as (_, mesh):
+            transport = MeshTransport(mesh)
+            async with httpx.AsyncClient(transport=transport) as client:
+                for _ in range(3):
+                    response = await client.get(f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}/")
+                    assert response.status_code == 200
+                    while not all(each.has_expired() for each in transport._pool.connections):
+                        await asyncio.sleep(0.01)
 
-    asyncio.run(main())
+    run_on_loop(main())
