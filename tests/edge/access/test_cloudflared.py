@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agents import HOST
+from tests.support.postgres import running_postgres
 from tests.support.raw_visitor import RawVisitor
 from tests.support.tls_house import TlsHouse, tls_house
 
@@ -111,3 +113,33 @@ def test_both_clients_carry_the_same_bytes(tmp_path: Path) -> None:
             assert len(answers[0]) == 1 + 125 + 126 + 16 * 1024 + 1 + 300_000
 
     asyncio.run(test())
+
+
+@pytest.mark.postgres
+def test_psql_reaches_its_server_under_a_service_token_alone(tmp_path: Path) -> None:
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("psql is not installed")
+
+    async def asked(place: tuple[str, int], query: str) -> tuple[bytes, int | None]:
+        command = [psql, "-h", place[0], "-p", str(place[1]), "-U", "pyconnector", "-d", "postgres", "-Atc", query]
+        process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-1)
+        out, _ = await process.communicate()
+        return out, process.returncode
+
+    async def test(server: int) -> None:
+        async with asyncio.timeout(60), tls_house(tmp_path, port=server) as house:
+            world = house.world()
+            world.application()
+            agent = world.agent()
+            async with access_tcp(house, tmp_path, agent.client_id, agent.secret) as place:
+                query = "SELECT sum(x) FROM generate_series(1, 100000) x"
+                assert await asked(place, query) == (b"5000050000\n", 0)
+                agent.delete()
+                assert await asked(place, "SELECT 1") == (b"", 2)
+            stranger = world.agent("stranger")
+            async with access_tcp(house, tmp_path, stranger.client_id, agent.secret) as place:
+                assert await asked(place, "SELECT 1") == (b"", 2)
+
+    with running_postgres() as server:
+        asyncio.run(test(server))
