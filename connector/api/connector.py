@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.active.orchestrator import Orchestrator
 from pyconnector.connector.api.authority import check_authority
-from pyconnector.connector.api.errors import ConnectorError, EdgeNotFound, RegistrationRefused, StartFailed
+from pyconnector.connector.api.companions import companions
+from pyconnector.connector.api.errors import ConnectorError, RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
 from pyconnector.connector.api.statistics import ConnectorStatistics
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.config.model import changed_connections
-from pyconnector.connector.discovery import refresh
 from pyconnector.connector.discovery.addresses import find_edge
+from pyconnector.connector.discovery.patience import find_again
+from pyconnector.connector.discovery.remote_switches import Switches, switches_for
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
-from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Services, features
+from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Services, features, with_datagram_v3
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
-from pyconnector.connector.link.path_guard import PathGuard
 from pyconnector.connector.link.protocol_choice import choice_for
-from pyconnector.connector.link.quic_return import QuicReturn
 from pyconnector.connector.link.session_factory import SessionFactory
 from pyconnector.connector.link.supervisor import Reach, Supervisor
 from pyconnector.connector.management.access import management_of
@@ -45,7 +45,6 @@ from pyconnector.connector.observe.status_pages import status_pages
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
 from pyconnector.connector.workers.share import Share
-from pyconnector.ingress.config.durations import format_duration
 from pyconnector.origins import OriginResources
 from pyconnector.origins.dns.virtual import VirtualDns
 from pyconnector.origins.layers.access.layer import AccessLayer
@@ -122,6 +121,7 @@ class Connector:
         self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
         self._random = random.Random()
         self._engine = EngineChoice(config.edge.quic)
+        self._switched = Switches()
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
         self._begun = self._stopped = False
@@ -164,7 +164,7 @@ class Connector:
                 await self.apply_pushed(*self._share.pushed)
             if config.metrics is not None:
                 await self.metrics_server.start(config.metrics)
-            book = await self._find_edge(wait=wait_for_edge)
+            book = await self._look_up(wait=wait_for_edge)
             if self._stopped:
                 raise StartFailed("the connector was stopped while it started")
         except BaseException:
@@ -178,11 +178,13 @@ class Connector:
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
         self._network = NetworkWatch()
-        choice = choice_for(config, book.addresses)
+        reach = Reach(book, choice_for(config, book.addresses, self._switched))
+        if self._switched.datagram_v3:
+            self._features = with_datagram_v3(self._features, config.features)
         services = self._services(book)
         self._supervisor = Supervisor(
             indices=indices[:count],
-            reach=Reach(book, choice),
+            reach=reach,
             make_attempt=lambda plan: EdgeConnection(plan, services),
             make_backoff=self._make_backoff,
             tracker=self.tracker,
@@ -190,23 +192,8 @@ class Connector:
         )
         self._running = self._tasks.spawn(self._run(self._supervisor, self._network), name="supervisor")
         self._running.add_done_callback(lambda _: self.tracker.wake())
-        if choice.is_open:
-            returning = QuicReturn(
-                choice,
-                dial=quic_dialer(config.edge, self._engine, self._network),
-                connections=self.edge_connections,
-                renew=self._renew,
-                network=self._network,
-            )
-            self._beside(self._running, returning.run(), "return to QUIC")
-        move = functools.partial(self._supervisor.move, grace_period=config.lifecycle.grace_period)
-        guard = PathGuard(connections=self.edge_connections, leave=self._supervisor.leave, move=move)
-        guarding = self._tasks.spawn(guard.run(), name="path guard")
-        self._running.add_done_callback(lambda _: guarding.cancel())
-        if self._engine.is_open:
-            self._beside(self._running, self._engine.follow(self.edge_connections, self._renew), "engine choice")
-        if config.edge.discovery.is_own and not config.edge.addresses:
-            self._beside(self._running, refresh.follow(config.edge, book), "edge discovery")
+        for name, work in companions(config, self._supervisor, reach, self._engine, self._network):
+            self._beside(self._running, work, name)
 
     async def wait_ready(self, connections: int = 1) -> None:
         """Wait until `connections` connections are registered. Cancel at any time.
@@ -378,10 +365,6 @@ class Connector:
         """The transport's connections there are, by index."""
         return self._supervisor.connections() if self._supervisor is not None else {}
 
-    async def _renew(self, index: int) -> bool:
-        assert self._supervisor is not None
-        return await self._supervisor.renew(index, self.config.lifecycle.grace_period)
-
     def _applied(self, version: int) -> None:
         self._emit(ConfigurationApplied(version=version))
 
@@ -406,20 +389,19 @@ class Connector:
         await self._orchestrator.close()
         await self._access.close()
 
-    async def _find_edge(self, *, wait: bool) -> AddressBook:
-        edge, backoff = self.config.edge, self._make_backoff()
-        while not self._stopped:
-            try:
-                return await find_edge(
-                    edge, choose=self._share.choose or self._random.choice, share=self._share.regions
-                )
-            except EdgeNotFound as error:
-                if not wait:
-                    raise
-                delay = backoff.next_delay()
-                self._log.error("Cannot find the edge: %s", error, **fields(retryIn=format_duration(round(delay, 1))))
-                await asyncio.sleep(delay)
-        raise StartFailed("the connector was stopped while it started")
+    async def _look_up(self, *, wait: bool) -> AddressBook:
+        """Find the edge, and what the provider's DNS switches for it."""
+        looking = asyncio.ensure_future(switches_for(self.config))
+        try:
+            book = await find_again(self._find_edge, self._make_backoff(), wait=wait, is_stopped=lambda: self._stopped)
+            self._switched = await looking
+        finally:
+            looking.cancel()
+        return book
+
+    async def _find_edge(self) -> AddressBook:
+        share = self._share
+        return await find_edge(self.config.edge, choose=share.choose or self._random.choice, share=share.regions)
 
     def _make_backoff(self) -> Backoff:
         return Backoff(random=self._random.random, max_retries=self.config.lifecycle.retries)

@@ -53,6 +53,10 @@ class EdgeConfig:
     post_quantum: bool = False
     protocol: str = "auto"
     "auto, quic or http2."
+    remote_switches: bool = False
+    "Whether the provider's DNS says over which protocol `auto` begins, and which features are switched on."
+    remote_protocol: bool = True
+    "Whether that is heard for the protocol too: not for a tunnel by token."
     proxy: Proxy | None = None
     "Carries connections over HTTP/2; None for none."
     no_proxy: NoProxy | None = None

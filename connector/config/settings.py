@@ -108,6 +108,8 @@ class Settings:
             bind_address=bind,
             post_quantum=values.get("post-quantum", False),
             protocol=self._protocol(),
+            remote_switches=True,
+            remote_protocol=not values.get("token"),
             proxy=proxy,
             no_proxy=no_proxy,
             quic=QuicSettings(

@@ -90,6 +90,11 @@ class SystemResolver:
             except NoAnswer:
                 raise NoAnswer((error.strerror or str(error)).lower()) from error
 
+    async def texts(self, name: str) -> list[str]:
+        """Return the TXT records of `name`, the parts of each put together. Raises NoAnswer. Cancel at any time."""
+        found = [getattr(record, "strings", ()) for record in await self._ask(name, "TXT")]
+        return [b"".join(parts).decode("utf-8", "replace") for parts in found]
+
     async def _ask(self, name: str, kind: str) -> Iterable[object]:
         try:
             answer = await self._make().resolve(name, kind, lifetime=self.timeout, search=False)

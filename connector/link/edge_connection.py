@@ -40,6 +40,8 @@ REMOTE_CONFIG = "allow_remote_config"
 FEATURES = (REMOTE_CONFIG, "serialized_headers", "support_datagram_v2", "support_quic_eof")
 #: The feature of those whose log can be read from afar.
 MANAGEMENT = "management_logs"
+#: The features that say how datagrams are written.
+DATAGRAM_V2, DATAGRAM_V3 = "support_datagram_v2", "support_datagram_v3_2"
 #: Feature names that the edge must no longer be told.
 WITHDRAWN_FEATURES = frozenset({"support_datagram_v3", "support_datagram_v3_1"})
 
@@ -315,3 +317,8 @@ def features(
     names = (*ours, *asked_for, *(("postquantum",) if post_quantum else ()))
     left_out = WITHDRAWN_FEATURES if remote_config else WITHDRAWN_FEATURES | {REMOTE_CONFIG}
     return tuple(dict.fromkeys(name for name in names if name not in left_out))
+
+
+def with_datagram_v3(names: tuple[str, ...], asked_for: tuple[str, ...]) -> tuple[str, ...]:
+    """Return features with version 3 of datagrams, which the edge wants, unless the user asked for either version."""
+    return names if {DATAGRAM_V2, DATAGRAM_V3} & {*asked_for} or DATAGRAM_V3 in names else (*names, DATAGRAM_V3)

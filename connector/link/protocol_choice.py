@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyconnector.connector.config.model import ConnectorConfig
+    from pyconnector.connector.discovery.remote_switches import Switches
     from pyconnector.connector.link.edge_connection import Ended, Plan
     from pyconnector.transport.seam import Address
 
@@ -107,11 +108,15 @@ class ProtocolChoice:
         self._quic_worked = True
 
 
-def choice_for(config: ConnectorConfig, addresses: Iterable[Address]) -> ProtocolChoice:
-    """Return the choice of a connector: HTTP/2 alone where a proxy is in the way, for QUIC goes past none."""
+def choice_for(config: ConnectorConfig, addresses: Iterable[Address], switches: Switches) -> ProtocolChoice:
+    """Return the choice of a connector: HTTP/2 alone where a proxy is in the way, for QUIC goes past none, or where the
+    provider wants it for this account."""
     edge, retries = config.edge, config.lifecycle.max_edge_addr_retries
     protocol = edge.protocol
     if any(edge.proxy_to(address) for address in addresses):
         Log("protocol").info("The edge is reached through the proxy %s", edge.proxy)
+        protocol = HTTP2
+    elif protocol == AUTO and edge.remote_protocol and switches.protocol == HTTP2:
+        Log("protocol").info("The provider wants this account over HTTP/2 for now (--protocol settles it)")
         protocol = HTTP2
     return ProtocolChoice(protocol, failures=None if retries is None else retries + 1)

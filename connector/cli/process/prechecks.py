@@ -37,6 +37,10 @@ async def check_way(
         await asyncio.sleep(patience)
         if is_connected():
             return
+    from pyconnector.connector.discovery.remote_switches import switches_for
+
+    if (await switches_for(config)).skip_prechecks:
+        return
     from pyconnector.connector.discovery.prechecks import run_prechecks, table
     from pyconnector.connector.discovery.probes import probes_for
 
