@@ -26,7 +26,7 @@ CITED_TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 CITED_FILE = re.compile(r"`((?:protocol|transport|ingress|connector|edge|bench|tests|examples|scripts|docs)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PRODUCT = ("protocol", "identity", "transport", "ingress", "origins", "connector", "edge")
+PRODUCT = ("protocol", "identity", "transport", "ingress", "origins", "connector", "edge", "agent")
 
 
 def text_of(path: Path) -> str:
