@@ -51,7 +51,7 @@ class Forward:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= MAX_CLIENTS:
-            _log.warning("%d connections are open: one more is turned away", MAX_CLIENTS)
+            _log.warning("%d connections are open: rejected one more", MAX_CLIENTS)
             reset(writer)
             return
         task = asyncio.current_task()

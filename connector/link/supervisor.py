@@ -376,7 +376,7 @@ def sentence(ended: Ended) -> str:
         cause = ended.refusal.cause or "it gave no reason"
         if ended.refusal.should_retry or ended.refusal.duplicate:
             return f"The edge refused the registration: {cause}"
-        return f"The edge refused the registration and expects no other answer soon: {cause}; check the credentials"
+        return f"The edge rejected the registration permanently: {cause}; check the credentials"
     if ended.kind is EndKind.UNREGISTERED:
         return f"Registration failed: {ended.reason}"
     return f"Lost the connection to the edge: {ended.reason}"

@@ -73,9 +73,9 @@ class RequestRecord:
             self.origin_failed = True
             self.error = f"the origin broke off: {error}"
         elif isinstance(error, TransportError):
-            self.error = f"the visitor left: {error}"
+            self.error = f"client disconnected: {error}"
         elif isinstance(error, asyncio.CancelledError):
-            self.error = "cut off: the visitor left, or the connection to the edge ended"
+            self.error = "cut off: client disconnected, or the connection to the edge ended"
         else:
             self.error = f"failed: {type(error).__name__}"
 

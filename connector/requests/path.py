@@ -131,7 +131,7 @@ class RequestPath:
                 self._counters.request_errors += 1
                 self._log.warning("The origin broke off: %s", error, **fields(streamID=exchange.number))
             elif isinstance(error, TransportError):
-                self._log.debug("The visitor left: %s", error, **fields(streamID=exchange.number))
+                self._log.debug("Client disconnected: %s", error, **fields(streamID=exchange.number))
             else:
                 raise
 

@@ -93,7 +93,7 @@ async def own_form(request: Request, served: Served) -> tuple[dict[str, str], Ac
         raise Refused(403, "Sign in first.")
     fields = await read_form(request)
     if not found[0].is_own_form(fields.get("form_key", "")):
-        raise Refused(403, "The form is not one of this session: open the page anew.")
+        raise Refused(403, "The form is not one of this session: reload the page.")
     return fields, found[1]
 
 

@@ -79,7 +79,7 @@ def login(places: LoginPlaces, target: Path, *, browse: Callable[[str], object] 
     if places.api_url:
         click.echo(f"It shows the code {code_of(key)}.\n", err=True)
     if places.store.startswith("http://") and not _is_loopback(places.store):
-        say("The certificate comes over plain HTTP: whoever sees it may use it", level="WRN")
+        say("The certificate comes over plain HTTP: anyone on the network path can read and use it", level="WRN")
     if browse is not None:
         browse(_page_url(places, key))
     cert = parse_origin_cert(_fetched(places.store + key), target)

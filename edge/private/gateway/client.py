@@ -150,7 +150,7 @@ class GatewayClient(asyncio.Protocol):
             self._say(self._handshake.answer(refused.verdict, str(refused)))
             ended = True
         except HandshakeError as error:
-            _log.debug("a client of the gateway at %s was turned away: %s", self.record.source[0], error)
+            _log.debug("Rejected a gateway client at %s: %s", self.record.source[0], error)
             self._say(error.answer)
             ended = True
         except TimeoutError:

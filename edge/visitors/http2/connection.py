@@ -162,7 +162,7 @@ class Http2Visitor(asyncio.Protocol):
                 self._socket.resume_reading()
 
     def eof_received(self) -> bool:
-        """The visitor left: HTTP/2 knows no half of a connection."""
+        """Client disconnected: HTTP/2 knows no half of a connection."""
         self._abandon_all()
         return False
 

@@ -230,7 +230,7 @@ class TcpVisitor(asyncio.Protocol):
             return
         try:
             if watched.answer is not None:
-                _log.warning("a visitor of TCP port %d was turned away: %s", self._owner.port, watched.answer.sentence)
+                _log.warning("Rejected a client of TCP port %d: %s", self._owner.port, watched.answer.sentence)
                 self.abort()
             else:
                 watched.begin(self.abort)
@@ -247,7 +247,7 @@ class TcpVisitor(asyncio.Protocol):
                 exchange, carriage = await self._owner.open(address, watched)
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
-            _log.warning("a visitor of TCP port %d was turned away: %r", self._owner.port, reason)
+            _log.warning("Rejected a client of TCP port %d: %r", self._owner.port, reason)
             if watched is not None:
                 watched.close_reason = UNREACHABLE
             self.abort()

@@ -381,7 +381,7 @@ def test_a_wrong_secret_and_an_untrusted_edge_are_one_sentence_each(tmp_path: Pa
         path.write_text(f"credentials-file: {wrong}\n{RULES}")
         async with edge_for_tests() as edge:
             async with running("run", path, *flags(edge)) as process:
-                line = await process.until("The edge refused the registration")
+                line = await process.until("The edge rejected the registration permanently")
                 assert "Invalid tunnel secret; check the credentials connIndex=0" in line
                 assert await process.end(signal.SIGTERM) == 0
             untrusting = [flag for flag in flags(edge) if flag not in ("--cacert", edge.ca_path)]

@@ -177,7 +177,7 @@ def test_a_visitor_who_leaves_is_said(log: Records) -> None:
         await under.settled()
 
     run(scenario)
-    assert log.only()["error"].startswith("cut off: the visitor left")
+    assert log.only()["error"].startswith("cut off: client disconnected")
     assert "status" not in log.only()
 
 

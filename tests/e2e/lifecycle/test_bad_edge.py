@@ -139,7 +139,7 @@ def test_the_credentials_are_not_accepted(
             config = replace(config, credentials=replace(config.credentials, **change))  # type: ignore[arg-type]
             async with attempt(config) as (connector, events):
                 sentence = said(caplog)
-                assert sentence.startswith("The edge refused the registration")
+                assert sentence.startswith("The edge rejected the registration permanently")
                 assert cause in sentence
                 assert sentence.endswith("check the credentials")
                 with pytest.raises(RegistrationRefused, match=cause):
