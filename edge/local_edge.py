@@ -424,9 +424,9 @@ def advertised(settings: JoinSettings, bound: HostPort) -> str:
     """
     host = settings.advertise or bound[0]
     if host in ("0.0.0.0", "::"):
-        from pyconnector.edge.private.gateway.open import own_addresses
+        from pyconnector.edge.private.gateway.own_addresses import seen_from_outside
 
-        found = own_addresses([bound])
+        found = list(seen_from_outside())
         if not found:
             raise SettingsError("this machine has no address that other edges could be told: give --advertise HOST")
         host = str(found[0])

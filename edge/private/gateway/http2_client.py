@@ -48,11 +48,11 @@ class Http2Client:
         self._idle: asyncio.TimerHandle | None = None
         peer = connection.peer_address
         self.source = (str(peer[0]), int(peer[1]))
+        owner.tasks.start(self._watch(), "edge gateway http2 client")
         if not owner.joined(self):
             self.abort()
             return
         self._look_idle()
-        owner.tasks.start(self._watch(), "edge gateway http2 client")
         connection.set_stream_handler(self._begin)
 
     def __repr__(self) -> str:
@@ -155,6 +155,7 @@ class Http2Flow:
             await self._carry_udp(request)
             return
         exchange = await reach(self._owner, self, request)
+        exchange.stream.read_for(self._client)  # what this client does not take is given up together
         try:
             self._stream.send_head([_OK])
             await self._join(exchange)

@@ -230,6 +230,12 @@ class Judge:
         if not self._counts[client_id]:
             del self._counts[client_id]
 
+    def change_own_addresses(self, own: tuple[Address, ...]) -> None:
+        """Let the edge be reached at these from now on; flows to a new one end."""
+        if own != self.own_addresses:
+            self.own_addresses = own
+            self.running.judge_anew()
+
     def check_time(self) -> None:
         """End what came to its time. Called every now and then."""
         self.running.end_expired(self.gate.clock())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.access.entries import NetworkRuleEntry
 from pyconnector.edge.authority import EDGE_NAMES
 from pyconnector.edge.private.gateway.judge import Judge
+from pyconnector.edge.private.gateway.own_addresses import own_addresses
 from pyconnector.edge.private.gateway.records import Records
 from pyconnector.edge.private.gateway.server import Gateway
 from pyconnector.edge.private.gateway.settings import GatewaySettings, context_of
@@ -18,7 +17,7 @@ from pyconnector.transport import http2
 from pyconnector.transport.settings import ServerTls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.edge.settings import HostPort
@@ -47,54 +46,9 @@ def open_gateway(
         gate.state.put("network_rule", NetworkRuleEntry(rule=rule, precedence=precedence))
     tls = _context(settings, authority)
     records = Records(watch.location, gate.clock, watch.audit)
-    own = own_addresses(address for address in addresses if address is not None)
-    judge = Judge(network, gate, records, audiences=frozenset(settings.audiences), own_addresses=own)
-    return Gateway(judge, records, tls=tls)
-
-
-def own_addresses(bound: Iterable[HostPort]) -> tuple[IPv4Address | IPv6Address, ...]:
-    """Return where the edge can be reached: what it binds, and every address of this machine where that is all."""
-    found: dict[IPv4Address | IPv6Address, None] = {}
-    for host, _ in bound:
-        try:
-            address = ip_address(host)
-        except ValueError:
-            continue
-        if not address.is_unspecified:
-            found[address] = None
-            continue
-        found.update(dict.fromkeys(_of_this_machine()))
-    return tuple(found)
-
-
-def _of_this_machine() -> Iterator[IPv4Address | IPv6Address]:
-    yield from _seen_from_outside()
-    # Linux tells all of them: those that it delivers locally.
-    before = ""
-    for line in _lines("/proc/net/fib_trie"):
-        if line.endswith("/32 host LOCAL") and before.startswith("|-- "):
-            yield IPv4Address(before[4:])
-        before = line
-    for line in _lines("/proc/net/if_inet6"):
-        yield IPv6Address(int(line.split()[0], 16))
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="ascii") as file:
-            return [line.strip() for line in file]
-    except OSError:
-        return []
-
-
-def _seen_from_outside() -> Iterator[IPv4Address | IPv6Address]:
-    for family, towards in ((AF_INET, "192.0.2.1"), (AF_INET6, "2001:db8::1")):
-        try:
-            with socket(family, SOCK_DGRAM) as sock:
-                sock.connect((towards, 9))  # sends nothing
-                yield ip_address(str(sock.getsockname()[0]).partition("%")[0])
-        except OSError:
-            continue
+    judge = Judge(network, gate, records, audiences=frozenset(settings.audiences))
+    listened = [address for address in addresses if address is not None]
+    return Gateway(judge, records, tls=tls, own=lambda: own_addresses(listened))
 
 
 def _context(settings: GatewaySettings, authority: Authority | None) -> ssl.SSLContext | None:

@@ -16,8 +16,10 @@ from pyconnector.protocol.proxying.socks5 import Socks5
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from pyconnector.edge.private.gateway.judge import Judge
+    from pyconnector.edge.private.gateway.own_addresses import Address
     from pyconnector.edge.private.gateway.records import Records
     from pyconnector.edge.settings import HostPort
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 MAX_CLIENTS: Final = 8_192
 #: Seconds between looks at what has come to its time. Changes are looked at when they happen.
 LOOK_INTERVAL: Final = 1.0
+#: Such looks between two at the addresses of this machine.
+OWN_INTERVAL: Final = 10
 
 
 class Client(Protocol):
@@ -40,8 +44,13 @@ class Gateway:
     http_address: HostPort | None = None
     socks_address: HostPort | None = None
 
-    def __init__(self, judge: Judge, records: Records, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, judge: Judge, records: Records, *, tls: ssl.SSLContext | None, own: Callable[[], tuple[Address, ...]]
+    ) -> None:
+        """`own` tells where the edge itself can be reached; asked again and again, since that may change."""
         self.judge = judge
+        self._own = own
+        judge.own_addresses = own()
         self.records = records
         self.tasks = TaskSet()
         self.turns = Turns()
@@ -97,6 +106,10 @@ class Gateway:
         self._clients.discard(client)
 
     async def _look(self) -> None:
+        looks = 0
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
             self.judge.check_time()
+            looks += 1
+            if not looks % OWN_INTERVAL:
+                self.judge.change_own_addresses(self._own())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyconnector.edge.cli_settings import EdgeFlags, settings_from_flags
-from pyconnector.edge.private.gateway.open import own_addresses
+from pyconnector.edge.private.gateway.own_addresses import own_addresses
 from pyconnector.edge.settings import EdgeSettings, SettingsError
 
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
@@ -98,3 +100,12 @@ def test_the_edge_s_own_addresses_are_those_that_it_binds() -> None:
         "::1",
     ]
     assert all(not each.is_unspecified for each in own_addresses([("0.0.0.0", 1), ("::", 1)]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells all of them")
+def test_an_edge_that_listens_everywhere_is_at_every_address_of_its_machine() -> None:
+    own = {str(address) for address in own_addresses([("0.0.0.0", 1)])}
+    shown = subprocess.run(["ip", "-o", "address"], capture_output=True, text=True, check=False).stdout
+    told = {line.split()[3].partition("/")[0] for line in shown.splitlines()}
+    assert "127.0.0.1" in own
+    assert told <= own
