@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from pyconnector.edge import SettingsError
+from pyconnector.edge import PinSettings, SettingsError
 from pyconnector.edge.cli_settings import MAX_SECRET_FILE_BYTES, EdgeFlags, parse_address, settings_from_flags
 
 ID = "11111111-2222-3333-4444-555555555555"
@@ -139,3 +139,10 @@ def test_tunnels_that_are_none() -> None:
 def test_an_address() -> None:
     assert parse_address("localhost:0", "--x") == ("localhost", 0)
     assert parse_address("[::1]:1", "--x") == ("::1", 1)
+
+
+def test_places_for_pins_are_read_and_judged() -> None:
+    settings = settings_from_flags(EdgeFlags(any_credentials=True, login_pins="file:pins"))
+    assert settings.login_pins == PinSettings("file", ("pins",))
+    with pytest.raises(SettingsError, match="--login-pins: PINs go to log"):
+        settings_from_flags(EdgeFlags(any_credentials=True, login_pins="mail"))

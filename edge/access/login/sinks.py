@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pyconnector.edge.tasks import TaskSet
@@ -27,7 +27,7 @@ class PinMessage:
     """A PIN and whom it is for."""
 
     email: str
-    pin: str
+    pin: str = field(repr=False)
     application: str
     seconds: int
 
