@@ -244,7 +244,7 @@ class LocalEdge:
         if settings.control is not None:
             api = ControlApi(
                 tunnels=self.tunnels, connectors=self.connectors, refusals=self.refusals, relay=self.relay,
-                follower=self.follower,
+                follower=self.follower, audit=self.audit,
             )  # fmt: skip
             control = ControlServer(settings.control, api.handle)
             self._exit.push_async_callback(control.close)

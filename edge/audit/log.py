@@ -66,9 +66,11 @@ class AuditLog:
         self.end = Cursor(0, 0)
         "Behind what is on disk for good; see `Spool`."
         self._pruning: asyncio.Task[None] | None = None
+        self._prune_again = False
         self._open_files = open_files or _open
         self._waiting: list[dict[str, Any]] = []
         self._lost = 0
+        self._lost_ever = self._records = 0
         self._failing = False
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -85,6 +87,13 @@ class AuditLog:
         if not self._settings.refuse_when_full:
             return False
         return self._failing or self.retention.full or len(self._waiting) >= MAX_WAITING
+
+    def describe(self) -> dict[str, object]:
+        """Return how it is doing, for the debug API; nothing secret."""
+        return {
+            "records": self._records, "waiting": len(self._waiting), "lost": self._lost_ever + self._lost,
+            "refusing": self.refuses, "push": self.pushers.describe(),
+        }  # fmt: skip
 
     @property
     def waiting(self) -> int:
@@ -117,11 +126,12 @@ class AuditLog:
             _log.warning("Requests are served even while they cannot be recorded (--audit-when-full go-on)")
         self._task = loop.create_task(self._run(), name="edge audit")
 
-    def put(self, record: dict[str, Any]) -> None:
-        """Take a record; it is on disk a moment later."""
+    def put(self, record: dict[str, Any], *, unserved: bool = False) -> None:
+        """Take a record; it is on disk a moment later. `unserved`: it was refused because nothing can be recorded."""
         if self.reported is not None:
             self.reported.record(record)
-        if len(self._waiting) >= MAX_WAITING:
+        # Whom a full spool refuses must not fill it further: that they came is counted.
+        if len(self._waiting) >= MAX_WAITING or (unserved and self.retention.full):
             self._lost += 1
             return
         self._waiting.append(record)
@@ -148,16 +158,20 @@ class AuditLog:
 
     def prune_soon(self) -> None:
         """See `Spool.prune_soon`."""
+        # What is under way may have looked already: then it looks once more.
+        self._prune_again = True
         if self._pruning is None or self._pruning.done():
             self._pruning = asyncio.get_running_loop().create_task(self._prune(), name="edge audit retention")
 
     async def _prune(self) -> None:
-        before = self.retention.full
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self.retention.prune, self.directory)
-        except OSError as error:
-            _log.error("Old files of the audit log cannot be deleted: %s", error.strerror or error)
-        self._say_full(before)
+        while self._prune_again:
+            self._prune_again = False
+            before = self.retention.full
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self.retention.prune, self.directory)
+            except OSError as error:
+                _log.error("Old files of the audit log cannot be deleted: %s", error.strerror or error)
+            self._say_full(before)
 
     def _say_full(self, before: bool) -> None:
         if self.retention.full and not before:
@@ -210,6 +224,8 @@ class AuditLog:
         self._say_full(full)
         del self._waiting[: len(records) - bool(lost)]
         self._lost -= lost
+        self._lost_ever += lost
+        self._records += len(records) - bool(lost)
         if self._failing:
             self._failing = False
             _log.warning("The audit log is written again; %d records were lost", lost)

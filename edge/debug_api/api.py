@@ -15,6 +15,7 @@ from pyconnector.edge.visitors.http1.request_parser import BadRequest
 from pyconnector.protocol.rpc.registration import Refusal
 
 if TYPE_CHECKING:
+    from pyconnector.edge.audit.log import AuditLog
     from pyconnector.edge.connectors.registry import Connectors
     from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
     from pyconnector.edge.directory.follower import Follower
@@ -36,12 +37,14 @@ class ControlApi:
         refusals: Refusals,
         relay: FaultRelay | None,
         follower: Follower | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self._tunnels = tunnels
         self._connectors = connectors
         self._refusals = refusals
         self._relay = relay
         self._follower = follower
+        self._audit = audit
 
     async def handle(self, method: str, path: str, body: Any) -> tuple[int, object]:
         """Return status and JSON for one request. Cancel abandons a push.
@@ -50,16 +53,10 @@ class ControlApi:
             BadRequest: there is no such thing, or it cannot be asked like this.
         """
         match [method, *path.strip("/").split("/")]:
-            case ["GET", "healthz"]:
-                return 200, {"status": "ok"}
-            case ["GET", "tunnels"]:
-                return 200, {"tunnels": [self._describe(tunnel) for tunnel in self._tunnels.all()]}
+            case ["GET", "healthz" | "tunnels" | "directory" | "audit" | "connections" as name]:
+                return 200, self._read(name)
             case ["POST", "tunnels", tunnel_id, "configuration"]:
                 return await self._push(tunnel_id, body)
-            case ["GET", "directory"]:
-                return 200, {"directory": None if self._follower is None else self._follower.describe()}
-            case ["GET", "connections"]:
-                return 200, {"connections": [connection.describe() for connection in self._connectors.all()]}
             case ["POST", "connections", connection_id, "kill"]:
                 return self._kill(connection_id)
             case ["POST", "refusals"]:
@@ -70,9 +67,21 @@ class ControlApi:
                 return 200, {"removed": self._refusals.clear()}
             case [_, "faults"]:
                 return self._faults(method, body)
-            case [_, "healthz" | "directory" | "tunnels" | "connections" | "refusals"]:
+            case [_, "healthz" | "directory" | "audit" | "tunnels" | "connections" | "refusals"]:
                 raise BadRequest("That method is not for this path.", 405)
         raise BadRequest("There is nothing of that name here; docs/edge.md says what there is.", 404)
+
+    def _read(self, name: str) -> dict[str, object]:
+        match name:
+            case "healthz":
+                return {"status": "ok"}
+            case "tunnels":
+                return {"tunnels": [self._describe(tunnel) for tunnel in self._tunnels.all()]}
+            case "directory":
+                return {"directory": None if self._follower is None else self._follower.describe()}
+            case "audit":
+                return {"audit": None if self._audit is None else self._audit.describe()}
+        return {"connections": [connection.describe() for connection in self._connectors.all()]}
 
     def _describe(self, tunnel: Tunnel) -> dict[str, object]:
         return {

@@ -77,7 +77,8 @@ class Watched:
     """One request, from its judgement to its end."""
 
     __slots__ = (
-        "_abort", "_begun", "_connector", "_counted", "_extra_sent", "_running", "_ticks", "_tunnel", "_version",
+        "_abort", "_begun", "_connector", "_counted", "_extra_sent", "_running", "_ticks", "_tunnel", "_unserved",
+        "_version",
         "_watch", "answer", "close_reason", "headers", "protocol", "status", "verdict", "visit",
     )  # fmt: skip
 
@@ -99,7 +100,8 @@ class Watched:
         self.verdict: Passed | Stopped | Pending | None = gate.judge(visit) if gate.active else None
         self.answer: Answer | None = self.verdict.answer if isinstance(self.verdict, Stopped) else None
         self.headers: Headers = self.verdict.headers if isinstance(self.verdict, Passed) else visit.headers
-        if watch.audit is not None and watch.audit.refuses and self.answer is None:
+        self._unserved = watch.audit is not None and watch.audit.refuses
+        if self._unserved and self.answer is None:
             self.answer = unrecorded(visit.ray)
         if self.answer is not None:
             self.status, self.close_reason = self.answer.status, REFUSED
@@ -146,7 +148,7 @@ class Watched:
             return
         record = record_of(self._ended())
         if audit is not None:
-            audit.put(record)
+            audit.put(record, unserved=self._unserved)
         if login and reported is not None:
             reported.login(record)
 

@@ -40,6 +40,7 @@ class Pushers:
         self._impossible: dict[str, Status] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._open = False
+        self._forgotten: set[str] = set()
         self._early: dict[str, Job] = {}
         # One thread of its own: a slow disk or a large batch must not hold up what else threads are for.
         self._thread = ThreadPoolExecutor(1, "audit push")
@@ -81,7 +82,9 @@ class Pushers:
         if job_id in self._pushers:
             self._end(job_id)
             self._spool.retention.cursors.pop(job_id, None)
-            cursors.forget(self._spool.directory, job_id)
+            # In the thread that keeps places, behind the last one that is being kept.
+            self._forgotten.add(job_id)
+            self._thread.submit(cursors.forget, self._spool.directory, job_id)
             self._spool.prune_soon()
 
     def note(self, count: int) -> None:
@@ -93,6 +96,13 @@ class Pushers:
         """Return how each job is doing, by its id."""
         told = self._impossible | {name: pusher.status for name, pusher in self._pushers.items()}
         return {name: status.as_json() for name, status in told.items()}
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return how each is doing and where it pushes to, for the debug API; nothing secret."""
+        return [
+            {"id": name, "destination": pusher.job.destination.shown, **pusher.status.as_json()}
+            for name, pusher in self._pushers.items()
+        ]
 
     async def close(self) -> None:
         """Send what is in the log if that is quick, and stop. Idempotent. Cancel leaves tasks running."""
@@ -114,7 +124,8 @@ class Pushers:
 
     def _begin(self, job: Job, sender: Sender) -> None:
         spool = self._spool
-        place = cursors.load(spool.directory, job.id)
+        place = None if job.id in self._forgotten else cursors.load(spool.directory, job.id)
+        self._forgotten.discard(job.id)
         if place is None:
             place = spool.end
             cursors.save(spool.directory, job.id, place)

@@ -140,4 +140,4 @@ class Records:
         if _log.isEnabledFor(logging.INFO):
             _log.info("network session", extra={"fields": value})
         if self._audit is not None:
-            self._audit.put(value)
+            self._audit.put(value, unserved=self._audit.refuses and not value["Allowed"])

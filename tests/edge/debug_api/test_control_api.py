@@ -47,6 +47,7 @@ def test_it_tells_of_tunnels_and_connections_without_secrets() -> None:
             assert status == 200
             assert told["tunnels"][0]["id"] == str(TUNNEL.tunnel_id)
             assert told["tunnels"][0]["connections"] == 1
+            assert await ask(edge, "GET", "/audit") == (200, {"audit": None})
             status, listed = await ask(edge, "GET", "/connections?verbose")
             assert listed["connections"][0]["state"] == "registered"
             assert TUNNEL.secret.decode() not in json.dumps([told, listed])
