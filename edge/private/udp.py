@@ -157,6 +157,9 @@ class PrivateUdp:
             except OpenFailed as error:
                 failure = error
                 continue
+            except asyncio.CancelledError:
+                self._tasks.start(link.give_up(self._id), "edge udp flow is given up")
+                raise
             if self._closed:
                 await link.close_session(self._id)
                 return

@@ -78,6 +78,10 @@ class DatagramLink(ABC):
     async def close_session(self, session_id: bytes) -> None:
         """End a session, as far as the version knows how. Never raises but for a cancel."""
 
+    @abstractmethod
+    async def give_up(self, session_id: bytes) -> None:
+        """End a session that may have come to be after all, as far as the version knows how. Never raises."""
+
     def ended(self, session_id: bytes, reason: str) -> None:
         """The connector says that a session ended; unknown ones are none of our business."""
         user = self.sessions.pop(session_id, None)

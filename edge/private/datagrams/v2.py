@@ -71,8 +71,11 @@ class DatagramLinkV2(DatagramLink):
 
     async def close_session(self, session_id: bytes) -> None:
         """See `DatagramLink.close_session`. Cancel abandons the call."""
-        if self.sessions.pop(session_id, None) is None:
-            return
+        if self.sessions.pop(session_id, None) is not None:
+            await self.give_up(session_id)
+
+    async def give_up(self, session_id: bytes) -> None:
+        """See `DatagramLink.give_up`. Cancel abandons the call."""
         client = EdgeRpcClient()
         client.unregister_udp_session(UUID(bytes=session_id), "the client ended it")
         try:

@@ -115,6 +115,9 @@ class DatagramLinkV3(DatagramLink):
         """See `DatagramLink.close_session`: the connector finds out when the session has been idle for long enough."""
         self.sessions.pop(session_id, None)
 
+    async def give_up(self, session_id: bytes) -> None:
+        """See `DatagramLink.give_up`: by idleness alone, as in `close_session`."""
+
     def _send(self, data: bytes) -> bool:
         sent = self.transport.send_datagram(data)
         if not sent:

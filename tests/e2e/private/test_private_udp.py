@@ -11,6 +11,7 @@ import pytest
 from pyconnector.edge.private.network import Destination, Unreachable, Unroutable
 from tests.support.house import TUNNEL_ID, open_descriptors
 from tests.support.private_house import PrivateHouse, private_house
+from tests.support.suspensions import cancel_everywhere
 from tests.support.udp_service import UdpService
 
 if TYPE_CHECKING:
@@ -84,6 +85,26 @@ def test_a_flow_that_is_closed_ends_at_the_connector_of_version_2() -> None:
             assert counters.v2_active == 1
             client.flow.close()
             await until(lambda: counters.v2_active == 0)
+
+    asyncio.run(main())
+
+
+def test_a_flow_that_is_cancelled_while_it_opens_ends_at_the_connector_of_version_2() -> None:
+    async def main() -> None:
+        async with private_house() as house, UdpService() as service:
+            destination = await house.network.find("127.0.0.1", service.port)
+            counters = house.connector.counters.datagrams
+
+            async def opened() -> None:
+                flow = await house.network.open_udp(
+                    destination, on_data=lambda data: None, on_end=lambda reason: None
+                )  # fmt: skip
+                flow.close()
+
+            async def nothing_is_left() -> None:
+                await until(lambda: not house.network.tasks and counters.v2_active == 0)
+
+            assert await cancel_everywhere(opened, nothing_is_left) >= 1
 
     asyncio.run(main())
 
