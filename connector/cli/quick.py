@@ -98,6 +98,8 @@ def ask(service: str) -> QuickTunnel:
             data = error.read(MAX_ANSWER)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, OSError):
+            reason = reason.strerror or reason  # without its number
         raise StartFailed(f"no quick tunnel: {parts.hostname} cannot be asked: {reason}") from None
     return parse(data)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import uuid
 from typing import Any
 
 import pytest
 
 from pyconnector.connector.api.errors import StartFailed
-from pyconnector.connector.cli.quick import MAX_EDGES, parse, qr_code
+from pyconnector.connector.cli.quick import MAX_EDGES, ask, parse, qr_code
 
 ID = str(uuid.uuid4())
 SECRET = base64.b64encode(b"s" * 32).decode()
@@ -64,3 +65,11 @@ def test_a_qr_code_is_square_on_a_terminal() -> None:
     assert {len(line) for line in lines} == {len(lines[0])}
     assert len(lines) * 2 - len(lines[0]) in (0, 1)
     assert set("".join(lines)) <= set("█▀▄ ")
+
+
+def test_a_service_that_is_not_there_is_told_without_error_numbers() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(StartFailed) as failed:
+            ask(f"http://127.0.0.1:{unused.getsockname()[1]}")
+    assert str(failed.value) == "no quick tunnel: 127.0.0.1 cannot be asked: Connection refused"
