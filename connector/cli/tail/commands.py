@@ -48,7 +48,13 @@ class _Tail(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group("tail", cls=_Tail, invoke_without_command=True, short_help="Show the log of a connector elsewhere.")
+@click.group(
+    "tail",
+    cls=_Tail,
+    invoke_without_command=True,
+    short_help="Show the log of a connector elsewhere.",
+    context_settings={"allow_interspersed_args": True},  # options may stand behind the tunnel
+)
 @click.option("--connector-id", default="", envvar="TUNNEL_MANAGEMENT_CONNECTOR", metavar="ID", help="One of several.")
 @click.option("--event", "events", multiple=True, envvar="TUNNEL_MANAGEMENT_FILTER_EVENTS", metavar="NAME",
               help=f"{', '.join(EVENTS)}. Repeatable. [default: all]")  # fmt: skip

@@ -27,6 +27,8 @@ Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
         (["--level", "loud", "x"], 2, "--level is one of debug, info, warn, error"),
         (["--event", "dns", "x"], 2, "--event is one of cloudflared, http, tcp, udp"),
         (["--sample", "0", "x"], 2, "above 0 and up to 1"),
+        (["x", "--sample", "0"], 2, "above 0 and up to 1"),
+        (["token", "x", "--origincert", "/nowhere"], 1, "/nowhere"),
         (["--output", "xml", "x"], 2, "--output is default or json"),
         (["--token", "a.b.c"], 1, "the token cannot be used"),
         (["--connector-id", "x", "--token", "a.b.c"], 2, "--connector-id is no UUID"),
