@@ -79,7 +79,7 @@ def authorized(login: Login, visit: Visit, query: dict[str, str]) -> Answer:
         )  # fmt: skip
     application = gate.state.applications.get(origin.application)
     live = gate.state.is_live(person.email, person.provider, person.nonce, person.begun)
-    if application is None or not live or not login.codes.take(f"code:{value['id']}", gate.ticks()):
+    if application is None or not live or not login.codes.take(str(value["id"]), gate.ticks()):
         return _over(login)
     return _let_in(login, visit, origin, person, application)
 

@@ -13,7 +13,7 @@ from pyconnector.edge.access.cookies import APP_SESSION, cookie
 from pyconnector.edge.access.credentials import Token
 from pyconnector.edge.access.gate import OWN_PATHS, Stopped
 from pyconnector.edge.access.login import finish
-from pyconnector.edge.access.login.attempt import ATTEMPT_SECONDS, Origin, browser_digest, target_of
+from pyconnector.edge.access.login.attempt import ATTEMPT_SECONDS, CODE_SECONDS, Origin, browser_digest, target_of
 from pyconnector.edge.access.login.counts import Counts
 from pyconnector.edge.access.login.handover import Handovers
 from pyconnector.edge.access.login.pins import Pins
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[bytes, bytes]]
 
+#: Answers of providers that are looked at, from one source within so many seconds.
+MAX_ANSWERS, ANSWERS_SECONDS = 60, 60.0
 #: What a person in a browser can mend by logging in (anew).
 _MENDED = frozenset((Reason.NO_CREDENTIALS, Reason.BAD_TOKEN, Reason.REVOKED))
 #: What a person is told of a policy's no.
@@ -48,8 +50,12 @@ class Login:
         self.gate = gate
         self.pins = Pins()
         self.sink = None if pins is None else open_sink(pins)
-        self.codes = Counts(1, ATTEMPT_SECONDS)
-        "Codes and states that were used: each of them counts once."
+        self.codes = Counts(1, CODE_SECONDS + 1)
+        "Codes that were used: each of them counts once."
+        self.states = Counts(1, ATTEMPT_SECONDS)
+        "States of providers' answers by which somebody logged in: each of them counts once."
+        self.answers = Counts(MAX_ANSWERS, ANSWERS_SECONDS)
+        "Providers' answers from one source, each of which makes this edge ask the provider."
         self.handovers = Handovers()
         self._client: ProviderClient | None = None
         self._sealers: dict[str, Sealer] = {}

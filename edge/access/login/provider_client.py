@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 #: Seconds for one question, bytes of an answer, and logins that may ask at once.
 TIMEOUT, MAX_ANSWER, MAX_AT_ONCE = 10.0, 262_144, 64
-#: Seconds for which metadata and keys are used, and between two fetches for a key that is not known.
-FRESH, RENEW_EVERY = 3600.0, 10.0
+#: Seconds for which metadata and keys are used, between two fetches for a key that is not known, and after which a
+#: provider whose metadata could not be had is asked again.
+FRESH, RENEW_EVERY, ASK_AGAIN = 3600.0, 10.0, 2.0
 
 _log = logging.getLogger("pyconnector.edge.login")
 
@@ -74,6 +75,7 @@ class ProviderClient:
         self._ticks = ticks
         self._clock = clock
         self._known: dict[OidcSettings, _Known] = {}
+        self._failed: dict[OidcSettings, float] = {}
         self._turn = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def close(self) -> None:
@@ -120,15 +122,24 @@ class ProviderClient:
     async def _of(self, settings: OidcSettings) -> _Known:
         known = self._known.get(settings)
         if known is None or self._ticks() - known.moment >= FRESH:
+            if self._ticks() - self._failed.get(settings, -ASK_AGAIN) < ASK_AGAIN:
+                raise ProviderUnavailable("its metadata could not be had a moment ago")
+            for kept in (self._known, self._failed):
+                if len(kept) >= MAX_AT_ONCE:
+                    kept.clear()
             try:
-                document = await self._ask("GET", metadata_url(settings.issuer))
-                known = _Known(parse_metadata(document, settings.issuer), self._ticks())
-            except OidcError as error:
-                raise ProviderUnavailable(str(error)) from error
-            if len(self._known) >= MAX_AT_ONCE:
-                self._known.clear()
-            self._known[settings] = known
+                known = self._known[settings] = await self._fetched(settings)
+            except ProviderUnavailable:
+                self._failed[settings] = self._ticks()
+                raise
         return known
+
+    async def _fetched(self, settings: OidcSettings) -> _Known:
+        try:
+            document = await self._ask("GET", metadata_url(settings.issuer))
+            return _Known(parse_metadata(document, settings.issuer), self._ticks())
+        except OidcError as error:
+            raise ProviderUnavailable(str(error)) from error
 
     async def _verified(self, known: _Known, settings: OidcSettings, token: str, nonce: str) -> dict[str, Any]:
         now = self._ticks()

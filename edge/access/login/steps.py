@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from pyconnector.edge.access.cookies import LOGIN, SESSION, cookie, own_cookies, value_of
+from pyconnector.edge.access.failures import source_of
 from pyconnector.edge.access.gate import OWN_PATHS
 from pyconnector.edge.access.login import finish, pins
 from pyconnector.edge.access.login.attempt import ATTEMPT_SECONDS, Attempt, attempt_of
@@ -187,11 +188,15 @@ async def from_provider(step: Step) -> Answer:
     if attempt is None or not attempt.state or not hmac.compare_digest(attempt.state.encode(), state.encode()):
         return step.over()
     provider = step.provider(attempt, attempt.provider)
-    if provider is None or provider.oidc is None or not login.codes.take(f"state:{state}", login.gate.ticks()):
+    if provider is None or provider.oidc is None:
         return step.over()
     if query.get("iss", provider.oidc.issuer) != provider.oidc.issuer or "code" not in query:
         # RFC 9207: an answer of another provider; or the person said no there.
         return _failed(step, attempt, provider)
+    if not login.answers.take(source_of(step.visit.address), login.gate.ticks()):
+        return message(
+            429, "Too many attempts", "Wait a minute.", organization=login.organization, reason=Reason.TOO_MANY
+        )
     try:
         found = await login.client.finish(
             provider, code=query["code"], redirect=_callback(step), nonce=attempt.nonce, verifier=attempt.verifier
@@ -199,6 +204,9 @@ async def from_provider(step: Step) -> Answer:
     except ProviderUnavailable as error:
         _log.warning("Nobody could be logged in by %s: %s", provider.name, error)
         return _failed(step, attempt, provider)
+    # Only now, so that nobody can use the room for states up without logging in.
+    if not login.states.take(state, login.gate.ticks()):
+        return step.over()
     return _logged_in(step, attempt, provider, found.email, found.name)
 
 

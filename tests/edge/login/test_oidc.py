@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from pyconnector.edge.access.login.counts import Counts
+from pyconnector.edge.access.login.provider_client import ASK_AGAIN
 from tests.support.leaks import run_clean
 from tests.support.people import ANN, OTHER, PAGE, TOOL, Browser, Hall, open_hall
 from tests.support.provider import CLIENT, Provider, new_key, running_provider
@@ -162,13 +164,38 @@ def test_an_answer_belongs_to_the_attempt_that_asked_and_counts_once(tmp_path: P
             own = provider.approve(await to_provider(victim))
             mixed = own.partition("code=")[0] + "code=stolen&" + own.partition("&")[2]
             assert (await victim.open(mixed)).status_code == 502
-            kept = dict(browser.cookies[PAGE])
             assert (await browser.open(stolen)).status_code == 502  # the code is spent
-            browser.cookies[PAGE] = kept
-            assert (await browser.open(stolen)).status_code == 400  # and so is the state
+            async with hall.browser() as other:
+                away = await to_provider(other)
+                kept = dict(other.cookies[PAGE])
+                assert (await other.open(provider.approve(away))).status_code == 302
+                other.cookies[PAGE] = kept
+                # Of a provider that takes a code twice: the state counts once.
+                assert (await other.open(provider.approve(away))).status_code == 400
             # An answer that another provider signs for (RFC 9207).
             answer = provider.approve(await to_provider(browser))
             assert (await browser.open(answer + "&iss=https%3A%2F%2Fother.example.com")).status_code == 502
+
+    run_clean(test)
+
+
+def test_nobody_makes_an_edge_ask_a_provider_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with scene(tmp_path) as (hall, provider, browser):
+            provider.broken = "/.well-known/openid-configuration"
+            await browser.follow(await browser.open(browser.url(TOOL)))
+            start = browser.url(PAGE, f"/cdn-cgi/access/login-start?idp={FIRM}")
+            assert [(await browser.open(start)).status_code for _ in range(3)] == [502] * 3
+            assert provider.asked == [provider.broken]
+            ticks = hall.login.client._ticks
+            hall.login.client._ticks = lambda: ticks() + ASK_AGAIN
+            provider.broken = "/token"
+            monkeypatch.setattr(hall.login, "answers", Counts(2, 60.0))
+            found = [
+                await browser.open(provider.approve((await browser.open(start)).headers["location"])) for _ in "abc"
+            ]
+            assert [response.status_code for response in found] == [502, 502, 429]
+            assert provider.asked.count("/token") == 2
 
     run_clean(test)
 
