@@ -31,6 +31,7 @@ from pyconnector.edge.access.credentials import (
 from pyconnector.edge.access.failures import FailureCounts
 from pyconnector.edge.access.not_identified import NotIdentified
 from pyconnector.edge.access.running import Running, RunningSet
+from pyconnector.identity.management_token import HOSTNAMES
 from pyconnector.identity.policies.policy import Decision, Policy, Reason, decide, decide_bypass
 from pyconnector.identity.policies.rules import Address, Caller
 
@@ -169,7 +170,7 @@ class Gate:
         met = self.state.applications.met(visit.host, visit.path)
         caller = Caller(address=address_of(visit.address))
         if not met:
-            if self.state.organization is not None and self.state.organization.deny_unmatched:
+            if self._is_closed(visit.host):
                 return self.stop(visit, Reason.UNMATCHED, caller, None)
             return Passed(headers=headers, caller=caller, decision=_OPEN)
         return self._judge_met(visit, headers, met, caller)
@@ -332,6 +333,12 @@ class Gate:
         issuer = self.issuer
         return issuer is not None and issuer.is_ours(token)
 
+    def _is_closed(self, host: str) -> bool:
+        """Whether what no application covers is closed. The management of connectors has tokens of its own, which are
+        verified where its tunnel is looked for (`edge.connectors.management`)."""
+        organization = self.state.organization
+        return organization is not None and organization.deny_unmatched and host not in HOSTNAMES
+
     def _may_go_on(self, running: Running) -> bool:
         """Whether what runs would be let pass again, by what is known now."""
         met = self.state.applications.met(running.host, running.path)
@@ -346,8 +353,7 @@ class Gate:
         if caller.known and met and _versions(caller, met) != running.versions:
             return False
         if not met:
-            organization = self.state.organization
-            return organization is None or not organization.deny_unmatched
+            return not self._is_closed(running.host)
         grant = self.state.grants.get(running.decision.grant)
         if running.decision.grant and grant is None:
             return False

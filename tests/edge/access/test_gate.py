@@ -134,6 +134,7 @@ def test_what_has_no_application_passes_unless_the_organization_closes_it() -> N
     assert judge.passed(host="other.example.com").application is None
     judge.put("access_organization", "a" * 32, {"auth_domain": "access.example.com", "deny_unmatched": True})
     assert judge.refused(host="other.example.com") == (403, "no_application_matched")
+    assert judge.passed(host="management.argotunnel.com").application is None, "it has tokens of its own"
 
 
 def test_a_missing_policy_or_key_lets_nobody_pass() -> None:
