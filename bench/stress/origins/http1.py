@@ -48,7 +48,8 @@ class HttpOrigin:
         while True:
             request = await self._head(peer)
             if "upgrade" in request.fields:
-                await converse(peer, request.behaviour, request.fields["sec-websocket-key"])
+                key = request.fields["sec-websocket-key"]
+                await converse(peer, request.behaviour, key, announces=self._announces)
                 return
             await self._answer(peer, request)
 

@@ -13,11 +13,12 @@ from bench.stress.origins.server import Gone, Peer
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-async def converse(peer: Peer, behaviour: str, key: str) -> None:
-    """Shake hands and echo until the visitor closes."""
+async def converse(peer: Peer, behaviour: str, key: str, *, announces: bool = False) -> None:
+    """Shake hands and echo until the visitor closes. `announces`: see `HttpOrigin`."""
     dice = random.Random(key)
     if behaviour == "refuse":
-        await peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        last = b"Connection: close\r\n" if announces else b""
+        await peer.send(b"HTTP/1.1 403 Forbidden\r\n%bContent-Length: 2\r\n\r\nno" % last)
         return
     if behaviour == "late":
         await asyncio.sleep(dice.uniform(0, 0.1))
