@@ -108,8 +108,9 @@ class Http1Visitor:
 
     async def _answer(self, plan: Plan, sending: asyncio.Task[None]) -> None:
         if plan.leave is not None and plan.leave.moment in ("half sent", "sent"):
-            await sending
-            reached(plan, plan.leave.moment)
+            with contextlib.suppress(OSError):  # it is not taken to its end: the answer says why
+                await sending
+                reached(plan, plan.leave.moment)
         status = 0
         try:
             head = await read_head(self._line.reader)

@@ -49,8 +49,9 @@ class TcpVisitor:
 
     async def _answer(self, plan: Plan, sending: asyncio.Task[None]) -> None:
         if plan.leave is not None and plan.leave.moment in ("head sent", "half sent", "sent"):
-            await sending
-            reached(plan, plan.leave.moment)
+            with contextlib.suppress(OSError):  # it is not taken to its end: the answer says why
+                await sending
+                reached(plan, plan.leave.moment)
         try:
             data = await self._line.reader.read(1)
             reached(plan, "head received")
