@@ -243,7 +243,7 @@ class EdgeConnection:
     def _verdict(self, registration: Registration) -> Tunnel | Refusal:
         if self._tunnels.is_draining:
             return DUPLICATE  # after it a connector tries another address (lifecycle.md 5.2)
-        tunnel = self._tunnels.authenticate(registration)
+        tunnel = self._tunnels.authenticate(registration, asyncio.get_running_loop().time())
         if isinstance(tunnel, Refusal):
             return tunnel
         place = tunnel.place_for(registration)

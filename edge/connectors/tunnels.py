@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
     from pyconnector.edge.connectors.management import OneConnector
+    from pyconnector.edge.connectors.unknown import UnknownTunnels
     from pyconnector.protocol.rpc.registration import Registration
 
 #: Connections of one tunnel: four each of 25 connectors, as on the real edge.
@@ -38,6 +39,7 @@ NOT_FOUND = Refusal(cause="Unauthorized: Tunnel not found", retry_after=0.0, sho
 NOT_KNOWN_YET = Refusal(
     cause="The edge may not know this tunnel yet: its control plane is away", retry_after=2.0, should_retry=True
 )
+NOT_TOLD_YET = Refusal(cause="The edge does not know this tunnel yet", retry_after=1.0, should_retry=True)
 WRONG_SECRET = Refusal(cause="Unauthorized: Invalid tunnel secret", retry_after=0.0, should_retry=False)
 DUPLICATE = Refusal(cause="EDUPCONN", retry_after=0.0, should_retry=True)
 TOO_MANY = Refusal(cause="The tunnel has too many connections", retry_after=30.0, should_retry=True)
@@ -179,6 +181,8 @@ class Tunnels:
         self._routed: dict[str, Tunnel] = {}
         self.elsewhere: Callable[[UUID], Sequence[Member]] | None = None
         "What tunnels of `put` have from then on."
+        self.unknown: UnknownTunnels | None = None
+        "With a control plane: what connectors came for before it was told of."
         self.is_draining = False
         "Whether connectors that come are told to go to another edge."
         self.management = Management(time.time, self.get)  # noqa: TID251 - tokens carry dates, not durations
@@ -218,10 +222,14 @@ class Tunnels:
         """Add a tunnel that serves nothing but names routed to it. Its id is not there yet."""
         tunnel = self._by_id[settings.tunnel_id] = Tunnel(settings)
         tunnel.elsewhere = self.elsewhere
+        if self.unknown is not None:
+            self.unknown.is_known(settings.tunnel_id)
         return tunnel
 
     def remove(self, tunnel_id: UUID) -> Tunnel | None:
         """Forget a tunnel of `put`; names that are routed to it find it without connections from then on."""
+        if self.unknown is not None:
+            self.unknown.is_gone(tunnel_id)
         return self._by_id.pop(tunnel_id, None)
 
     def route_name(self, hostname: str, tunnel_id: UUID | None) -> None:
@@ -240,8 +248,8 @@ class Tunnels:
         tunnel.routed_hostnames[hostname] = None
         self._hostnames.route(hostname, tunnel)
 
-    def authenticate(self, registration: Registration) -> Tunnel | Refusal:
-        """Return the tunnel that a registration has the credentials for, or why not."""
+    def authenticate(self, registration: Registration, now: float = 0.0) -> Tunnel | Refusal:
+        """Return the tunnel that a registration has the credentials for, or why not. `now` is of any clock."""
         tunnel = self._by_id.get(registration.tunnel_id)
         if tunnel is None and self._any_credentials:
             if not registration.account_tag or not registration.tunnel_secret or len(self) >= MAX_OPEN_TUNNELS:
@@ -255,6 +263,8 @@ class Tunnels:
             )
         if tunnel is None and not self.complete:
             return NOT_KNOWN_YET
+        if tunnel is None and self.unknown is not None and self.unknown.may_be_new(registration.tunnel_id, now):
+            return NOT_TOLD_YET  # a connector that is started right behind `tunnel create`
         if tunnel is None or tunnel.account_tag != registration.account_tag:
             return NOT_FOUND
         return tunnel if tunnel.check_secret(registration.tunnel_secret) else WRONG_SECRET

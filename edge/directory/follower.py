@@ -16,6 +16,7 @@ from pyconnector.edge.access.state import AccessState
 from pyconnector.edge.audit.jobs import LogpushJobs
 from pyconnector.edge.audit.reported import Reported
 from pyconnector.edge.connectors.configuration import push_kept
+from pyconnector.edge.connectors.unknown import UnknownTunnels
 from pyconnector.edge.directory import cache
 from pyconnector.edge.directory.client import ControlClient, Gone, Unreachable
 from pyconnector.edge.directory.directory import Directory
@@ -59,6 +60,7 @@ class Follower:
         self.directory = Directory(tunnels, self._push, self._reporter.wake, access, reported.jobs)
         self._tunnels = tunnels
         self._tunnels.complete = self.connected = False
+        self._tunnels.unknown = UnknownTunnels()
         self._as_of: datetime.datetime | None = None
         self._tasks = TaskSet()
         self._pushing: set[Tunnel] = set()

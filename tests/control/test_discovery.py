@@ -28,7 +28,7 @@ from pyconnector.control.discovery.server import DnsServer
 from pyconnector.control.plane import ControlPlane
 from pyconnector.control.settings import ControlPlaneSettings
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, run
 from tests.control.test_drain import registered
 from tests.control.test_edges import until
 from tests.control.test_many_edges import joined
@@ -181,8 +181,6 @@ def test_a_connector_finds_every_edge_of_the_mesh(tmp_path: Path, monkeypatch: p
                     await asyncio.sleep(0.01)
             token = decode_token(await _tunnel(plane))
             credentials = Credentials(account_tag=token.account_tag, tunnel_id=token.tunnel_id, secret=token.secret)
-            for edge in (one, two):
-                await until(lambda edge=edge: edge.tunnels.get(token.tunnel_id) is not None, "the tunnel")  # type: ignore[misc]  # bound at once
             config = replace(config_for(one, [{"service": "hello_world"}], connections=2), credentials=credentials)
             config = replace(config, edge=replace(config.edge, addresses=(), discovery=discovery))
             async with Connector(config) as connector:
@@ -228,14 +226,5 @@ def test_a_name_that_is_taken_stops_the_start(tmp_path: Path) -> None:
             settings = ControlPlaneSettings(data_directory=tmp_path / "d", dns_address=taken.getsockname())
             with pytest.raises(ValueError, match="--dns"):
                 await ControlPlane(settings).start()
-
-    run(test)
-
-
-@pytest.mark.parametrize("mesh", [open_mesh])
-def test_nothing_is_served_unless_asked_for(tmp_path: Path, mesh: Any) -> None:
-    async def test() -> None:
-        async with mesh(tmp_path / "data") as opened:
-            assert opened.plane.dns_address is None
 
     run(test)

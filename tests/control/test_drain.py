@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pyconnector import Connector, Credentials
+from pyconnector import Connector, Credentials, Event, Refused
 from pyconnector.edge import LocalEdge, drain
 from pyconnector.edge.directory import reporter
 from pyconnector.edge.drain import Drain
@@ -66,12 +67,19 @@ def registered(edge: LocalEdge) -> int:
     return [connection.state for connection in edge.connectors.all()].count("registered")
 
 
-async def both(one: LocalEdge, two: LocalEdge, token: str, rules: list[dict[str, str]], engine: str) -> Connector:
+async def both(
+    one: LocalEdge,
+    two: LocalEdge,
+    token: str,
+    rules: list[dict[str, str]],
+    engine: str,
+    on_event: Callable[[Event], None] | None = None,
+) -> Connector:
     parsed = decode_token(token)
     credentials = Credentials(account_tag=parsed.account_tag, tunnel_id=parsed.tunnel_id, secret=parsed.secret)
     config = replace(config_for(one, rules, engine=engine, connections=2), credentials=credentials)
     addresses = ["{}:{}".format(*edge.quic_address) for edge in (one, two)]
-    connector = Connector(config.with_edge(*addresses, ca_file=str(one.ca_path)))
+    connector = Connector(config.with_edge(*addresses, ca_file=str(one.ca_path)), on_event=on_event)
     await connector.start()
     return connector
 
@@ -147,10 +155,11 @@ def test_nobody_is_sent_to_an_edge_that_drains(tmp_path: Path) -> None:
         async with open_mesh(tmp_path / "data") as mesh, joined(mesh) as one, joined(mesh) as two:
             made = await mesh.tunnel("t")
             await until(lambda: one._peers is not None and one._peers.staying == 1, "the other edge")
-            connector = await both(one, two, made["token"], [{"service": "http_status:201"}], "http2")
+            told: list[Event] = []
+            connector = await both(one, two, made["token"], [{"service": "http_status:201"}], "http2", told.append)
             await until(lambda: registered(one) == registered(two) == 1, "a connection to each")
             await one.drain(grace=0.0)
-            await until(lambda: any(each.state == "refused" for each in one.connectors.all()), "a refusal")
+            await until(lambda: any(isinstance(event, Refused) for event in told), "a refusal")
             async with mesh.edge() as edge:
                 third = report(id=str(uuid4()), name="z", address="a:1", peer="a:2")
                 peers = (await edge.post("/report", json=third)).json()["peers"]

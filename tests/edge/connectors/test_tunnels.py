@@ -16,11 +16,13 @@ from pyconnector.edge.connectors.tunnels import (
     MAX_LEARNED_HOSTNAMES,
     MAX_OPEN_TUNNELS,
     NOT_FOUND,
+    NOT_TOLD_YET,
     TOO_MANY,
     WRONG_SECRET,
     Tunnel,
     Tunnels,
 )
+from pyconnector.edge.connectors.unknown import MAX_REMEMBERED, NEWS, UnknownTunnels
 from pyconnector.protocol.rpc.registration import Registration
 
 ID = UUID(int=1)
@@ -264,3 +266,21 @@ def test_a_host_that_is_too_long_is_not_taken_apart(monkeypatch: pytest.MonkeyPa
     tunnels, _, two, _ = tunnels_with("other.test")
     monkeypatch.setattr(hostnames, "_covering", lambda host: pytest.fail("it was taken apart"))
     assert tunnels.for_host("a." * 30_000) is two
+
+
+def test_a_tunnel_may_become_known_a_moment_after_its_connector_came() -> None:
+    tunnels = Tunnels()
+    asked = registration()
+    assert tunnels.authenticate(asked, 100.0) is NOT_FOUND
+    tunnels.unknown = UnknownTunnels()
+    assert tunnels.authenticate(asked, 100.0) is NOT_TOLD_YET
+    assert tunnels.authenticate(asked, 100.0 + NEWS - 0.1) is NOT_TOLD_YET
+    assert tunnels.authenticate(asked, 100.0 + NEWS) is NOT_FOUND
+    tunnels.put(tunnel_settings(named_only=True))
+    assert isinstance(tunnels.authenticate(asked, 200.0), Tunnel)
+    # One that was deleted is gone at once, and its connector need not ask again.
+    tunnels.remove(ID)
+    assert tunnels.authenticate(asked, 200.0) is NOT_FOUND
+    for number in range(MAX_REMEMBERED + 5):
+        tunnels.authenticate(registration(tunnel_id=UUID(int=number)), 300.0)
+    assert len(tunnels.unknown) == MAX_REMEMBERED
