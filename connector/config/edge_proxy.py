@@ -7,6 +7,7 @@ machine itself, and give way where the config wants what no proxy carries. QUIC 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
 from pyconnector.connector.discovery.addresses import split_host_port
@@ -17,6 +18,8 @@ from pyconnector.transport.proxy.bypass import NoProxy, parse_no_proxy
 #: The variables, the first that is set counts; and those that say what is reached directly.
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 EXCEPTIONS = ("NO_PROXY", "no_proxy")
+#: Characters of a file with an address.
+MAX_TEXT = 4096
 #: What `edge-proxy` says where no proxy is to be used, whatever the environment says.
 NONE = "none"
 
@@ -33,17 +36,19 @@ def edge_proxy(
     `problem` is given a flag and what is wrong with it, `warn` a sentence.
     """
     without = _goes_without(values)
-    given = values.get("edge-proxy")
-    if given is not None:
-        if given == NONE:
-            return None, None
+    flag = "edge-proxy" if values.get("edge-proxy") is not None else "edge-proxy-file"
+    if flag in values:
         try:
-            proxy = parse_proxy(given)
+            given = values[flag] if flag == "edge-proxy" else _read(values[flag])
+            proxy = None if given == NONE else parse_proxy(given)
         except ValueError as error:
-            problem("edge-proxy", f"this is no proxy: {error}")
+            problem(flag, f"this is no proxy: {error}")
             return None, None
-        if without:
-            problem("edge-proxy", f"{without} does not go through a proxy; leave one of them out")
+        except OSError as error:
+            problem(flag, f"cannot read {error.filename}: {(error.strerror or str(error)).lower()}")
+            return None, None
+        if proxy is not None and without:
+            problem(flag, f"{without} does not go through a proxy; leave one of them out")
         return proxy, None
     name = next((name for name in VARIABLES if environ.get(name)), None)
     if name is None:
@@ -60,6 +65,11 @@ def edge_proxy(
         warn(f"{name} is not used for the edge, since {without} does not go through a proxy")
         return None, None
     return proxy, exceptions
+
+
+def _read(path: str) -> str:
+    with FilePath(path).expanduser().open(encoding="utf-8") as file:
+        return file.read(MAX_TEXT).strip()
 
 
 def _goes_without(values: Mapping[str, Any]) -> str:

@@ -144,6 +144,7 @@ _USED: tuple[tuple[str, Kind, str, str, str], ...] = (
         "URL",
         "Reach the edge through this proxy (http, https, socks5), over HTTP/2; none for none. [default: HTTPS_PROXY]",
     ),
+    ("edge-proxy-file", _T, "PYCONNECTOR_EDGE_PROXY_FILE", "FILE", "File that holds the address of that proxy."),
     ("rpc-timeout", _D, "", "", ""),
     ("quic-connection-level-flow-control-limit", _I, "TUNNEL_QUIC_CONN_LEVEL_FLOW_CONTROL_LIMIT", "", ""),
     ("quic-stream-level-flow-control-limit", _I, "TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT", "", ""),

@@ -94,3 +94,17 @@ def test_a_proxy_that_cannot_be_used_stops_the_start(tmp_path: Path, settings: d
         loaded(tmp_path, {}, **settings)
     assert error in str(failed.value)
     assert "hush" not in str(failed.value)
+
+
+def test_the_address_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "proxy"
+    file.write_text(f"{PROXY}\n")
+    config = loaded(tmp_path, {"HTTPS_PROXY": "http://other.test:1"}, edge_proxy_file=str(file))
+    assert through(config) == "http://proxy.test:3128"
+    assert config.edge.proxy is not None
+    assert config.edge.proxy.password == b"hush"
+    file.write_text("ftp://u:hush@x")
+    for path in (file, tmp_path / "absent"):
+        with pytest.raises(ConfigError, match="--edge-proxy-file: ") as failed:
+            loaded(tmp_path, {}, edge_proxy_file=str(path))
+        assert "hush" not in str(failed.value)
