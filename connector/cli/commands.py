@@ -280,7 +280,12 @@ class _TunnelGroup(FlagGroup):
         return super().resolve_command(ctx, args)
 
 
-@click.group("tunnel", cls=_TunnelGroup, hidden=True, invoke_without_command=True)
+@click.group(
+    "tunnel",
+    cls=_TunnelGroup,
+    invoke_without_command=True,
+    short_help="Make, list, route and run tunnels of an account.",
+)
 @_CONFIG
 @_ALLOW
 @click.pass_context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import shlex
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ async def _serve_edge(settings: EdgeSettings) -> int:
     with signals.installed():
         edge = await _started(settings)
         try:
-            click.echo(f"connectors: --edge {_text(edge.quic_address)} --cacert {edge.ca_path}")
+            click.echo(f"connectors: --edge {_text(edge.quic_address)} --cacert {shlex.quote(str(edge.ca_path))}")
             click.echo(f"visitors:   http://{_text(edge.visitor_address)}/")
             if edge.gateway is not None and edge.gateway.http_address is not None:
                 click.echo(f"CONNECT:    {_text(edge.gateway.http_address)}")

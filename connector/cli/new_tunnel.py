@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import shlex
 import uuid
 
 import click
@@ -41,9 +42,10 @@ def new_tunnel(path: str) -> int:
         raise StartFailed(f"{path} is there already and is left as it is") from None
     except OSError as error:
         raise StartFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    quoted = shlex.quote(path)
     click.echo(
         f"{path}: credentials of tunnel {tunnel_id}\n"
-        f"  pyconnector edge --tunnel {path}\n"
-        f"  pyconnector run --credentials-file {path} --url http://localhost:8000 --edge ... --cacert ..."
+        f"  pyconnector edge --tunnel {quoted}\n"
+        f"  pyconnector run --credentials-file {quoted} --url http://localhost:8000 --edge ... --cacert ..."
     )
     return CLEAN

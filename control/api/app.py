@@ -25,6 +25,7 @@ from pyconnector.control.api.routes import (
     audit,
     configurations,
     connections,
+    dialling,
     dns,
     edges,
     hostname_routes,
@@ -67,7 +68,7 @@ def _application() -> FastAPI:
     errors.install(app)
     clients = APIRouter(prefix=CLIENT_PREFIX)
     for part in (
-        accounts, tokens, tunnels, connections, configurations, management, dns, ip_routes, virtual_networks,
+        accounts, tokens, tunnels, connections, configurations, management, dialling, dns, ip_routes, virtual_networks,
         hostname_routes, audit, service_tokens, policies, applications, organizations, network_rules, grants,
         identity_providers, users, access_requests, logpush,
     ):  # fmt: skip

@@ -49,9 +49,8 @@ def install(app: FastAPI) -> None:
         return failure(503, (1000, str(error)))
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        told = [(1001, f"{_place(fault['loc'])}: {fault['msg']}.") for fault in error.errors()[:MAX_TOLD]]
-        return failure(400, *told)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        return failure(400, *_mistakes(request, error))
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> JSONResponse:
@@ -64,6 +63,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, _: Exception) -> JSONResponse:
         return failure(500, (1000, "The control plane failed; its log says why."))
+
+
+def _mistakes(request: Request, error: RequestValidationError) -> list[tuple[int, str]]:
+    # What curl -d says by itself: the body was then not looked into.
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return [(1001, "body: it is JSON, sent with Content-Type: application/json.")]
+    return [(1001, f"{_place(fault['loc'])}: {fault['msg']}.") for fault in error.errors()[:MAX_TOLD]]
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -180,7 +180,8 @@ class Follower:
 
     def _heard(self) -> None:
         if not self.connected:
-            _log.info("Following the control plane: %r", self.directory)
+            counts = {kind: len(self.directory.objects[kind]) for kind in ("tunnel", "name")}
+            _log.info("Following the control plane: %d tunnels, %d hostnames", counts["tunnel"], counts["name"])
         self._tunnels.complete = self.connected = True
         self._as_of = datetime.datetime.now(datetime.UTC)
 

@@ -29,6 +29,14 @@ def test_no_valid_token_no_answer(on_mesh: OnMesh) -> None:
     on_mesh(test)
 
 
+def test_a_form_is_told_what_to_send(on_mesh: OnMesh) -> None:
+    async def test(mesh: Mesh) -> None:
+        error = await mesh.refused(400, "POST", f"{mesh.account}/cfd_tunnel", data={"name": "as curl -d sends it"})
+        assert "Content-Type: application/json" in error["message"]
+
+    on_mesh(test)
+
+
 @pytest.mark.parametrize("scope", ["tunnels:read", "tunnels:edit", "dns:read", "networks:edit", "audit:read"])
 def test_a_token_may_do_what_its_scope_says(on_mesh: OnMesh, scope: str) -> None:
     async def test(mesh: Mesh) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
+from pyconnector.edge.settings import JoinSettings
 from tests.control.support import open_mesh, run
 from tests.support.process import ROOT, pyconnector
 from tests.support.raw_visitor import RawVisitor, get
@@ -99,7 +101,8 @@ def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
         assert (code, "--service" in errors) == (1, True)
         assert await mesh.call("GET", f"{mesh.account}/cfd_tunnel") == []
         said = await tunnel("create", "home", "--route", "app.example.com", "--service", "http_status:201")
-        path = Path(said.split("pyconnector run ")[1].split("\n")[0])
+        assert ".yml --edge HOST:PORT --cacert FILE\n" in said  # no edge has joined
+        path = Path(said.split("pyconnector run ")[1].split(" ")[0])
         directory = DirectorySettings(url=mesh.plane.url, token=mesh.plane.edge_token_file.read_text().strip())
         async with LocalEdge(EdgeSettings(control=None, directory=directory)) as edge:
             dial = ("--edge", "{}:{}".format(*edge.quic_address), "--cacert", edge.ca_path, "--metrics", "127.0.0.1:0")
@@ -110,6 +113,32 @@ def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
                 await running.close()
 
     with_commands(tmp_path, test)
+
+
+def test_a_config_names_the_edges_of_the_mesh(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with open_mesh(tmp_path / "the data") as mesh:
+            tunnel = Commands(mesh, tmp_path)
+            token = mesh.plane.edge_token_file.read_text().strip()
+            directory = DirectorySettings(url=mesh.plane.url, token=token, join=JoinSettings(listen=("127.0.0.1", 0)))
+            async with LocalEdge(EdgeSettings(control=None, directory=directory)) as edge:
+
+                async def reported() -> bool:
+                    return bool((await mesh.call("GET", f"{mesh.account}/edges"))["edges"])
+
+                async with asyncio.timeout(20):
+                    while not await reported():
+                        await asyncio.sleep(0.02)
+                said = await tunnel("create", "home", "--route", "app.example.com", "--service", "http_status:201")
+                (path,) = shlex.split(said.split("pyconnector run ")[1].split("\n")[0])
+                more = ("--metrics", "127.0.0.1:0", "--ha-connections", "1", "--protocol", "quic")
+                async with pyconnector("run", path, *more) as running:
+                    await running.line("Registered tunnel connection")
+                    async with RawVisitor(edge.visitor_address) as visitor:
+                        assert (await visitor.request(get("/", "app.example.com"))).status == 201
+                    await running.close()
+
+    run(test)
 
 
 def test_secrets_are_not_given_away(tmp_path: Path) -> None:

@@ -56,6 +56,11 @@ class ApiClient:
             NoRedirect(),
         )
 
+    @property
+    def is_provider(self) -> bool:
+        """Whether it is the provider's API, which says nothing of edges."""
+        return self.base_url.rstrip("/") in (BASE_URL, FED_URL)
+
     def account(self, path: str) -> str:
         """Return a path below the account."""
         return f"/accounts/{quote(self.account_id, safe='')}/{path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,11 +156,11 @@ def _say(told: dict[str, Any], *, as_json: bool) -> None:
         url = told["api_url"].removesuffix("/client/v4")
         click.echo(f"try it:     pyconnector tunnel --quick-service {url} --url http://localhost:8000")
     if "edge" in told:
-        click.echo(f"connectors: --edge {told['edge'][0]} --cacert {told['ca']}")
+        click.echo(f"connectors: --edge {told['edge'][0]} --cacert {shlex.quote(told['ca'])}")
         click.echo(f"visitors:   {told['visitors_url']}/")
     else:
         click.echo(f"edges:      --control {told['api_url'].removesuffix('/client/v4')}"
-                   f" --control-token-file {told['edge_token_file']}")  # fmt: skip
+                   f" --control-token-file {shlex.quote(told['edge_token_file'])}")  # fmt: skip
 
 
 def _control_settings(given: Mapping[str, Any]) -> ControlPlaneSettings:

@@ -24,6 +24,12 @@ def _oldest(now: datetime.datetime) -> datetime.datetime:
     return now - datetime.timedelta(seconds=EDGE_LIFETIME)
 
 
+async def edges_for_connectors(session: AsyncSession, now: datetime.datetime) -> list[Edge]:
+    """Return the living edges that do not drain, by name. Cancel reads nothing more."""
+    found = (await session.execute(select(Edge).where(Edge.seen_at >= _oldest(now)).order_by(Edge.name))).scalars()
+    return [edge for edge in found if not edge.about.get("draining")]
+
+
 async def connections_of(
     session: AsyncSession, tunnel_ids: Iterable[str], now: datetime.datetime
 ) -> dict[str, list[Connection]]:

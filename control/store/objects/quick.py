@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from pyconnector.control.store.errors import StoreError
-from pyconnector.control.store.models import Activity, DnsRecord, Edge, Tunnel, Zone
+from pyconnector.control.store.models import Activity, DnsRecord, Tunnel, Zone
 from pyconnector.control.store.objects import dns, live, tunnels
 from pyconnector.control.store.objects.names import TUNNEL_SUFFIX
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
     from pyconnector.control.store.work import Work
 
 #: `config_src` of a quick tunnel in the database; clients are told `local`.
@@ -59,7 +57,7 @@ async def create(work: Work, zone_id: str, limit: int) -> QuickTunnel:
         NoEdge: there is nobody to serve it.
     """
     await expire(work)
-    edges = await _edges(work.session, work.now)
+    edges = await live.edges_for_connectors(work.session, work.now)
     if not edges:
         raise NoEdge("No edge is connected to this control plane.", 1000)
     present = select(func.count()).select_from(Tunnel).where(Tunnel.config_src == QUICK, Tunnel.deleted_at.is_(None))
@@ -108,12 +106,6 @@ def _is_over(tunnel: Tunnel, activity: Activity | None, *, connected: bool, now:
         # None where its edges vanished together and nobody saw it leave: they may be back in a moment.
         idle_since = activity.inactive_at
     return idle_since is not None and now - idle_since >= datetime.timedelta(seconds=IDLE_LIFETIME)
-
-
-async def _edges(session: AsyncSession, now: datetime.datetime) -> list[Edge]:
-    oldest = now - datetime.timedelta(seconds=live.EDGE_LIFETIME)
-    found = (await session.execute(select(Edge).where(Edge.seen_at >= oldest).order_by(Edge.name))).scalars()
-    return [edge for edge in found if not edge.about.get("draining")]
 
 
 def _name() -> str:

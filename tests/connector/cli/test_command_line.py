@@ -169,6 +169,17 @@ def test_a_new_tunnel_is_its_owners_alone_and_never_overwritten(tmp_path: Path) 
     assert (nowhere.exit_code, "no such file" in nowhere.stderr) == (1, True)
 
 
+def test_tunnel_is_among_the_commands() -> None:
+    assert re.search(r"^  tunnel +Make, list", invoke("--help").output, re.MULTILINE)
+
+
+def test_lines_to_copy_quote_a_path_with_blanks(tmp_path: Path) -> None:
+    path = tmp_path / "the credentials.json"
+    said = invoke("edge", "new-tunnel", str(path)).output
+    assert f"--tunnel '{path}'" in said
+    assert f"--credentials-file '{path}'" in said
+
+
 def test_help_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke("edge", "new-tunnel", "--help").exit_code == 0

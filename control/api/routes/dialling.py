@@ -1,0 +1,22 @@
+"""What a connector of this mesh dials, and whom it trusts: `/accounts/{a}/edges`, an extension."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from pyconnector.control.api.context import Ctx, needs
+from pyconnector.control.api.envelope import success
+from pyconnector.control.store.objects import live
+
+router = APIRouter(tags=["Edges"])
+
+
+@router.get("/accounts/{account_id}/edges", dependencies=[needs("tunnels:read")])
+async def list_edges_for_connectors(context: Ctx) -> JSONResponse:
+    """Return HOST:PORT of each edge that lives and joined the mesh, and the authority that vouches for all of them."""
+    async with context.read() as session:
+        found = await live.edges_for_connectors(session, context.now)
+    # One without an address for its peers did not join, and has an authority of its own.
+    edges = [edge.address for edge in found if edge.address and edge.about.get("peer")]
+    return success({"edges": edges, "authority": context.authority.certificate})
