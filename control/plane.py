@@ -92,9 +92,9 @@ class ControlPlane:
         except OSError as error:
             await self.stop()
             host, port = self.settings.address
-            raise SettingsError(
-                f"the control plane cannot start at {host}:{port}: {error.strerror or error}"
-            ) from error
+            # Without what the library adds: the address as Python writes a tuple.
+            reason = (error.strerror or str(error)).partition(" (while ")[0]
+            raise SettingsError(f"the control plane cannot start at {host}:{port}: {reason}") from error
         except BaseException:
             await self.stop()
             raise

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pyconnector.edge.settings import host_port_text
 from pyconnector.edge.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Listener:
         """Listen at every address of `host`, and return the first. Cancel leaves nothing open.
 
         Raises:
-            OSError: an address is taken or not ours.
+            OSError: an address is taken or not ours; its `strerror` says which.
         """
         loop = asyncio.get_running_loop()
         if sys.platform == "win32":
@@ -74,9 +76,11 @@ class Listener:
                 listening = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
                 self._sockets.append(listening)
                 listening.setblocking(False)
-        except OSError:
+        except OSError as error:
             self.close()
-            raise
+            # What the library says holds the address as Python writes a tuple.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(error.errno, f"{host_port_text((host, port))}: {reason}") from error
         for listening in self._sockets:
             loop.add_reader(listening, self._accept, listening)
         bound = self._sockets[0].getsockname()

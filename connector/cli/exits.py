@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -34,6 +35,11 @@ def exit_with(action: Callable[[], int]) -> None:
     except OSError as error:
         code = exit_of_output(error)
     sys.exit(code)
+
+
+def reason_of(error: OSError) -> str:
+    """Say why in the system's words; where it listens, Python adds the address as it writes a tuple."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 
 def exit_of_output(error: OSError) -> int:

@@ -40,3 +40,8 @@ def as_text(argument: str) -> str:
 
 def _stream(number: int, mode: str) -> TextIO:
     return cast("TextIO", open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))
+
+
+def has_screen() -> bool:
+    """Whether a browser can be opened; elsewhere the programs that are tried only complain."""
+    return sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -80,9 +80,7 @@ class MetricsServer:
                 break
             except OSError as error:
                 if candidate == ports[-1]:
-                    raise StartFailed(
-                        f"cannot serve metrics on {address}: {(error.strerror or str(error)).lower()}"
-                    ) from error
+                    raise StartFailed(f"cannot serve metrics on {address}: {_reason(error)}") from error
         if self._server is not None:
             name = self._server.sockets[0].getsockname()
             self.address = (name[0], name[1])
@@ -193,3 +191,8 @@ def _message(answer: Answer, *, head_only: bool = False) -> bytes:
 def metrics_answer(text: bytes) -> Answer:
     """Make the answer of /metrics."""
     return HTTPStatus.OK, CONTENT_TYPE, text
+
+
+def _reason(error: OSError) -> str:
+    # Without what the library adds: the address as Python writes a tuple.
+    return (error.strerror or str(error)).partition(" (while ")[0].rpartition("): ")[2].lower()

@@ -106,6 +106,8 @@ class ControlClient:
             async with self._client.stream(method, path, timeout=timeout, json=body) as response:
                 if response.status_code == 410:
                     raise Gone
+                if response.status_code in (401, 403):
+                    raise Unreachable("the control plane refuses the token: it is not its edge-token")
                 if response.status_code != 200:
                     raise Unreachable(f"the control plane answered {response.status_code}")
                 return await _whole(response)

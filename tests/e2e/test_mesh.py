@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.process import Process, pyconnector
 from tests.support.raw_visitor import RawVisitor, get
@@ -167,7 +169,7 @@ def test_an_edge_serves_on_without_its_control_plane(tmp_path: Path) -> None:
             await api.client.aclose()
             async with pyconnector(*edge, url) as first:
                 await first.line("visitors:")
-                await first.line("tunnels=1 names=1")
+                await first.line("1 tunnels, 1 hostnames")
                 first.send_signal(signal.SIGTERM)
                 assert await first.code() == 0, first.text
         # The control plane is gone. The edge starts with what it kept, and says of when that is.
@@ -188,15 +190,19 @@ def test_an_edge_serves_on_without_its_control_plane(tmp_path: Path) -> None:
     run(test)
 
 
-def test_a_first_start_that_fails_still_shows_the_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["--api", "--visitors"])
+def test_a_first_start_that_fails_still_shows_the_token(tmp_path: Path, which: str) -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            visitors = f"127.0.0.1:{taken.getsockname()[1]}"
-            places = ("--api", "127.0.0.1:0", "--edge", "127.0.0.1:0", "--visitors", visitors)
+            used = f"127.0.0.1:{taken.getsockname()[1]}"
+            free = [name for name in ("--api", "--edge", "--visitors") if name != which]
+            places = (which, used, *(part for name in free for part in (name, "127.0.0.1:0")))
             async with pyconnector("mesh", "up", "--data-dir", tmp_path / "data", *places) as process:
                 assert await process.code() == 1
                 shown = (await process.line("API token:")).split()[2]
-                assert "error: the edge cannot start" in process.text
+                assert re.search(
+                    rf"error: the (edge|control plane) cannot start.*{used}: Address already", process.text
+                )
         async with mesh_up(tmp_path / "data") as (_, told):
             api = Api(told, shown)
             assert await api("GET", f"{api.account}/cfd_tunnel") == []

@@ -135,8 +135,11 @@ def test_an_address_that_is_taken_is_one_sentence_and_leaves_nothing_open(which:
                 control=ControlSettings(address=address if which == "control" else ("127.0.0.1", 0)),
                 tcp_ports=(TcpPort(destination="db.test", port=address[1] if which == "tcp" else 0),),
             )
-            with pytest.raises(SettingsError):
+            with pytest.raises(SettingsError) as caught:
                 await LocalEdge(settings).start()
+            sentence = str(caught.value)
+            assert sentence.endswith(f"{address[0]}:{address[1]}: Address already in use")
+            assert "attempting" not in sentence
 
     run(test)
 

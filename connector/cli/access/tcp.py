@@ -16,7 +16,7 @@ from pyconnector.agent.carry import join
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.cli.access.given import credentials_of, place_of, proxy_for, refused
 from pyconnector.connector.cli.access.tokens import login_for, user_agent
-from pyconnector.connector.cli.exits import CLEAN, FAILED
+from pyconnector.connector.cli.exits import CLEAN, FAILED, reason_of
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig
@@ -126,7 +126,7 @@ async def _serve(dialers: list[Dialer], listen: list[HostPort]) -> int:
                 try:
                     where = await forward.start(host, port)
                 except OSError as error:
-                    raise StartFailed(f"--url {host_port_text((host, port))}: {error.strerror or error}") from error
+                    raise StartFailed(f"--url {host_port_text((host, port))}: {reason_of(error)}") from error
                 if not ipaddress.ip_address(where[0].partition("%")[0]).is_loopback:
                     _log.warning("Whoever reaches %s uses what is shown here", host_port_text(where))
                 click.echo(f"{host_port_text(where)} leads to {dialer.place.host}", err=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import sys
 import time
 import webbrowser
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from pyconnector.agent.access.pages import Pages
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.cli.access.given import credentials_of, place_of, proxy_for, refused
 from pyconnector.connector.cli.exits import CLEAN
+from pyconnector.connector.cli.streams import has_screen
 from pyconnector.connector.version import version
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _configuration(fields: Fields) -> bytes:
 
 def _show(url: str, code: str) -> None:
     click.echo(f"Log in by a browser:\n\n{url}\n\nThe code is {code}. Waiting for login...", err=True)
-    if sys.platform in {"darwin", "win32"} or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+    if has_screen():
         webbrowser.open(url)
 
 

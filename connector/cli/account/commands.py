@@ -11,6 +11,7 @@ from pyconnector.connector.cli.account.command import Account, command
 from pyconnector.connector.cli.account.completion import NOTHING, TUNNELS
 from pyconnector.connector.cli.account.errors import WrongUsage
 from pyconnector.connector.cli.account.network_commands import route_group, vnet_group
+from pyconnector.connector.cli.streams import has_screen
 
 tunnel_commands = click.Group("account commands")
 
@@ -165,7 +166,7 @@ def login_command(context: click.Context, /, words: tuple[str, ...], **given: An
     else:
         places = login.changed(places, given["login_url"], given["callback_url"])
     target = Path(given["origincert"]).expanduser() if given["origincert"] else login.default_target()
-    login.login(places, target, browse=None if given["no_browser"] else click.launch)
+    login.login(places, target, browse=click.launch if has_screen() and not given["no_browser"] else None)
 
 
 tunnel_commands.add_command(route_group)

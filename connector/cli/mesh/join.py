@@ -16,7 +16,7 @@ from pyconnector.agent.split import Includes
 from pyconnector.agent.status import LEAVE, STATUS, StatusError, StatusSocket, find_joined
 from pyconnector.agent.token_file import TokenError, read_token
 from pyconnector.connector.api.errors import ConfigError, StartFailed
-from pyconnector.connector.cli.exits import CLEAN, FAILED
+from pyconnector.connector.cli.exits import CLEAN, FAILED, reason_of
 from pyconnector.connector.cli.loops import run_loop
 from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
@@ -84,7 +84,8 @@ async def _serve(mesh: Mesh, includes: Includes, host: str, port: int) -> int:
                 _log.warning("%s; connections are tried all the same", why)
             await signals.stop.wait()
         except (OSError, ValueError) as error:
-            raise StartFailed(f"--listen {host_port_text((host, port))}: {error}") from error
+            reason = reason_of(error) if isinstance(error, OSError) else error
+            raise StartFailed(f"--listen {host_port_text((host, port))}: {reason}") from error
         finally:
             await answers.close()
             await proxy.close()

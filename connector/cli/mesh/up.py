@@ -85,9 +85,7 @@ async def _serve_mesh(settings: ControlPlaneSettings, given: Mapping[str, Any]) 
             try:
                 await stack.enter_async_context(edge)
             except SettingsError as error:
-                if plane.installation.first_token is not None:
-                    # It is never shown again, so it is shown although there is no mesh.
-                    click.echo(f"API token: {plane.installation.first_token}   (shown this once)", err=True)
+                _save_first_token(plane)
                 raise StartFailed(str(error)) from error
             told = _told(plane) | {
                 "edge": [host_port_text(edge.quic_address)],
@@ -119,11 +117,19 @@ async def _started(settings: ControlPlaneSettings) -> Any:
     try:
         await running.start()
     except ControlSettingsError as error:
+        _save_first_token(running.plane)
         raise StartFailed(str(error)) from error
     try:
         yield running.plane
     finally:
         await running.stop()
+
+
+def _save_first_token(plane: ControlPlane) -> None:
+    """Show the token although there is no mesh: the data directory has it now, and it is never shown again."""
+    made = getattr(plane, "installation", None)  # not there where it failed before
+    if made is not None and made.first_token is not None:
+        click.echo(f"API token: {made.first_token}   (shown this once)", err=True)
 
 
 def _told(plane: ControlPlane) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import signal
+import socket
 import stat
 import sys
 import threading
@@ -178,6 +179,22 @@ def test_lines_to_copy_quote_a_path_with_blanks(tmp_path: Path) -> None:
     said = invoke("edge", "new-tunnel", str(path)).output
     assert f"--tunnel '{path}'" in said
     assert f"--credentials-file '{path}'" in said
+
+
+@pytest.mark.parametrize("command", ["join", "tcp"])
+def test_a_port_that_is_taken_is_one_sentence(command: str, tmp_path: Path) -> None:
+    token = tmp_path / "token.json"
+    invoke("edge", "new-token", "agent", str(token))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments: tuple[str, ...]
+        if command == "join":
+            arguments = ("mesh", "join", "https://127.0.0.1:1", "--token-file", str(token), "--listen", place)
+        else:
+            arguments = ("access", "tcp", "--hostname", "db.localhost", "--url", place)
+        said = invoke(*arguments)
+    assert said.exit_code == 1
+    assert said.stderr.endswith(f" {place}: Address already in use\n")
 
 
 def test_help_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
