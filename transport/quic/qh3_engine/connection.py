@@ -229,6 +229,7 @@ class Qh3Connection(Qh3Driver):
                 stream_id = event[1]
                 if (stream := streams.get(stream_id)) is not None:
                     stream.release_share()
+                prepared.forget_stream(stream_id)
                 self.forget_stream(stream_id, peer_opened=stream_id & 1 == self._parity)
                 self._over.add(stream_id)
             else:
@@ -311,6 +312,7 @@ class Qh3Connection(Qh3Driver):
             self.peer_opened(stream)
         if stream is not None:
             self.stream_given_up()  # the core answers with a reset
+            self.prepared.reset_asked(stream_id)
             stream.peer_stopped(code)
 
     def _take_crypto(self, event: tuple[Any, ...]) -> None:

@@ -197,6 +197,8 @@ class Qh3Driver(BufferedConnection):
                 else:
                     more = self.closed is None  # once more, so that the peer is told
                     self.fail(f"the QUIC core failed: {exc}")
+        if not more and not self.queued and self.core.congestion_window - self.core.bytes_in_flight >= PACKET:
+            self._repeat_stops(now)
         self._look_what_is_left(now, cut_short=more)
         self._arm(now)
         if self.draining:
@@ -221,12 +223,26 @@ class Qh3Driver(BufferedConnection):
                 self._sent += len(batch)
                 self.endpoint.send(batch)
 
+    def _repeat_stops(self, now: float) -> None:
+        """Everything has left but STOP_SENDING of streams that were reset together with it: see `prepared`."""
+        stops = self.prepared.stops_to_repeat()
+        if not stops or self.closed is not None:
+            return
+        self.prepared.stream_given_up(now, len(self.streams))
+        for stream_id, code in stops.items():
+            with contextlib.suppress(ValueError, RuntimeError):
+                self.core.stop_sending(stream_id, code)
+        try:
+            self._send_batch(now)
+        except (ValueError, RuntimeError) as exc:
+            self.fail(f"the QUIC core failed: {exc}")
+
     def _look_what_is_left(self, now: float, *, cut_short: bool) -> None:
         """Find out whether the core has frames prepared that did not leave; `cut_short` where the socket is full."""
         core, prepared = self.core, self.prepared
         if not cut_short and core.congestion_window - core.bytes_in_flight >= PACKET:
             freed = prepared.none_are_left()
-        elif not prepared.is_risky(now) or (self.queued and not cut_short and self._ping_passes(now)):
+        elif not (self.queued or prepared.is_risky(now)) or (self.queued and not cut_short and self._ping_passes(now)):
             freed = prepared.none_are_left()
         else:
             freed = prepared.some_are_left(0 if cut_short else self._sent, self.queued, len(self.streams))

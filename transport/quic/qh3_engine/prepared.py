@@ -9,6 +9,11 @@ their stream:
 - RESET_STREAM and STOP_SENDING, which are of no use any more once the peer ended the stream by itself. Nothing need be
   lost for that: a window that is full and a client that disconnects are enough.
 
+The core queues one of these frames for a stream at a time. A STOP_SENDING that is asked for together with a
+RESET_STREAM would leave a round trip later, when that is acknowledged: so it is asked for once more as soon as the
+other has left (`stops_to_repeat`). And that the peer gave up a stream is known when its event is taken, but answered by
+the core as it arrives: while events are in the core, what is left may be such an answer.
+
 So while such frames may be left over, what arrives is taken when it is known that none are: at the end of a flush that
 congestion control did not cut short; where it did, once the core lets a PING past (it holds it back only while frames
 are prepared); or else after so many packets that those frames must have been among them.
@@ -52,6 +57,9 @@ class Prepared:
         self._given_up_until = self._wait_until = 0
         self._given_up_since = 0
         self._given_up_late_until = 0.0  # when none of them is sent again any more
+        self._resets: set[int] = set()  # asked for since a flush left nothing
+        self._stops: dict[int, int] = {}  # the same, with their codes
+        self._both: dict[int, int] = {}  # of streams for which both were asked for
 
     def __repr__(self) -> str:
         return f"<Prepared left={self.are_left} waiting={self.waiting}>"
@@ -68,6 +76,31 @@ class Prepared:
         self._given_up_late_until = now + LATE
         self._frames_of_given_up(streams)
 
+    def reset_asked(self, stream_id: int) -> None:
+        """A RESET_STREAM waits to be sent."""
+        self._resets.add(stream_id)
+        if stream_id in self._stops:
+            self._both[stream_id] = self._stops[stream_id]
+
+    def stop_asked(self, stream_id: int, code: int) -> None:
+        """A STOP_SENDING waits to be sent."""
+        self._stops[stream_id] = code
+        if stream_id in self._resets:
+            self._both[stream_id] = code
+
+    def forget_stream(self, stream_id: int) -> None:
+        """The stream is over."""
+        self._resets.discard(stream_id)
+        self._stops.pop(stream_id, None)
+        self._both.pop(stream_id, None)
+
+    def stops_to_repeat(self) -> dict[int, int]:
+        """A flush left nothing: return the codes of streams whose STOP_SENDING the core has put off, once each."""
+        both, self._both = self._both, {}
+        self._resets.clear()
+        self._stops.clear()
+        return both
+
     def _frames_of_given_up(self, streams: int) -> None:
         """They wait behind one frame of each stream, and behind what is prepared, which a probe makes all of them."""
         if self._packets >= self._wait_until:
@@ -78,7 +111,7 @@ class Prepared:
 
     def is_risky(self, now: float) -> bool:
         """Whether a frame that is prepared may outlive its stream."""
-        return now <= self._late_until or self._packets < self._given_up_until
+        return now <= self._late_until or self._packets < self._given_up_until or bool(self._both)
 
     def may_ask(self, sent: int) -> bool:
         """Whether a PING can tell more than the last one, which was held back: whether packets were `sent` since."""
@@ -101,7 +134,7 @@ class Prepared:
         self._packets += sent
         older = queued - self.waiting
         if older > 0:  # not taken when they were free, and their streams' frames may have been prepared since
-            self._waiting.appendleft([older, self._after(streams)])
+            self._waiting.appendleft([older, self._after(streams) + streams])  # answers of the core stand behind others
             self.waiting = queued
         return self.free(queued) > 0
 

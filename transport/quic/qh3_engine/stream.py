@@ -117,6 +117,7 @@ class Qh3Stream(BufferedStream):
         """See `BufferedStream`."""
         self.drop_waiting()
         self._qh3.stream_given_up()
+        self._qh3.prepared.reset_asked(self.stream_id)
         with contextlib.suppress(ValueError, RuntimeError):
             self._qh3.core.reset_stream(self.stream_id, code)
         self._qh3.want_flush()
@@ -124,6 +125,7 @@ class Qh3Stream(BufferedStream):
     def engine_stop(self, code: int) -> None:
         """See `BufferedStream`."""
         self._qh3.stream_given_up()
+        self._qh3.prepared.stop_asked(self.stream_id, code)
         # ValueError: the core has seen the end of both directions, and nothing is left to stop.
         with contextlib.suppress(ValueError, RuntimeError):
             self._qh3.core.stop_sending(self.stream_id, code)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
+from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.quic import connect
 from pyconnector.transport.quic.qh3_engine.prepared import PREPARED
 from pyconnector.transport.settings import QuicSettings
@@ -123,6 +124,40 @@ def test_reset_that_waits_for_the_window_outlives_the_end_of_its_stream() -> Non
             await outlives(near, far, asked, held)
 
     run(main)
+
+
+async def test_stop_that_arrives_while_events_are_held_is_waited_for() -> None:
+    async with asked_with_a_full_window() as (near, far, asked, answering, held):
+        usual, near._unread_limit = near._unread_limit, 0
+        before = near._packets
+        far.core.stop_sending(asked.stream_id, 0)
+        far.flush()
+        await until(lambda: near._packets > before, "the stop")
+        near.flush()
+        await came(near, answering)
+        near._unread_limit = usual
+        near._resume()
+        await outlives(near, far, asked, held)
+
+
+async def test_stop_leaves_together_with_the_reset_of_its_stream() -> None:
+    async with qh3_pair() as (near, far):
+        asked, answering = await open_both(near, far)
+        held = Held(far)  # and with it what acknowledges the reset
+
+        def is_stopped() -> bool:
+            try:
+                answering.send_nowait(b"")
+            except StreamReset:
+                return True
+            return False
+
+        asked.reset(1)
+        asked.stop(2)
+        with pytest.raises(StreamReset):
+            await answering.receive()
+        await until(is_stopped, "the stop")
+        held.release()
 
 
 def test_peer_is_told_at_once_that_the_core_failed() -> None:
