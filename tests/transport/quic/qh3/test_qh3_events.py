@@ -115,14 +115,15 @@ def test_events_wait_for_streams_given_up_after_them_but_not_for_ever() -> None:
 
 
 def test_events_that_were_not_taken_when_free_wait_again() -> None:
-    """A frame of their stream may have been prepared since."""
+    """A frame of their stream may have been prepared since, behind one of each other."""
     prepared = blocked()
     prepared.none_are_left()
     assert prepared.free(3) == 3
     prepared.withhold(1, STREAMS)
     assert not prepared.some_are_left(0, 4, STREAMS)
-    assert prepared.free(4) == 0
     sent(prepared, ENOUGH)
+    assert prepared.free(4) == 0
+    sent(prepared, ENOUGH_FOR_ALL - ENOUGH)
     assert prepared.free(4) == 4
 
 
