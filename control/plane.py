@@ -9,7 +9,7 @@ from pyconnector.control.api.app import CLIENT_PREFIX, make_app
 from pyconnector.control.api.guard import Failures, Served
 from pyconnector.control.files import make_directory, write_secret
 from pyconnector.control.key_rotation import KeyRotation
-from pyconnector.control.login.cert_pem import OriginCert, encode
+from pyconnector.control.login.cert_pem import OriginCert, encode, moved
 from pyconnector.control.login.transfers import Transfers
 from pyconnector.control.page.sessions import Sessions
 from pyconnector.control.quick import QuickService
@@ -144,6 +144,7 @@ class ControlPlane:
         self._exit.push_async_callback(feed.close)
         self._exit.callback(transfers.close)
         self.address = await server.start(*settings.address)
+        await self._write_cert()
         if settings.dns_address is not None:
             await self._serve_dns(*settings.dns_address)
 
@@ -179,7 +180,15 @@ class ControlPlane:
             write_secret(
                 self.edge_token_file, await new_token(self.database, made.account_id, "edge", ("edge",)) + "\n"
             )
+
+    async def _write_cert(self) -> None:
+        """Make the file where there is none; one that names another address of the API is changed to this one's."""
+        made = self.installation
         if not self.cert_pem.exists():
             token = await new_token(self.database, made.account_id, CERT_FILE, CLIENT_SCOPES)
-            cert = OriginCert(zone_id=made.zone_id, account_id=made.account_id, api_token=token)
+            cert = OriginCert(zone_id=made.zone_id, account_id=made.account_id, api_token=token, api_url=self.api_url)
             write_secret(self.cert_pem, encode(cert))
+            return
+        text = self.cert_pem.read_text(encoding="ascii", errors="replace")
+        if (changed := moved(text, self.api_url)) != text:
+            write_secret(self.cert_pem, changed)

@@ -30,3 +30,17 @@ def encode(cert: OriginCert) -> str:
     payload = base64.b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode("ascii")
     lines = "\n".join(textwrap.wrap(payload, _COLUMNS))
     return f"-----BEGIN {_TYPE}-----\n{lines}\n-----END {_TYPE}-----\n"
+
+
+def moved(text: str, api_url: str) -> str:
+    """Return a file's text with another address of the API; as it is where it is no such file."""
+    payload = text.partition(f"-----BEGIN {_TYPE}-----")[2].partition(f"-----END {_TYPE}-----")[0]
+    try:
+        fields = json.loads(base64.b64decode("".join(payload.split()), validate=True))
+        cert = OriginCert(
+            zone_id=fields["zoneID"], account_id=fields["accountID"], api_token=fields["apiToken"],
+            endpoint=fields.get("endpoint", ""), api_url=api_url,
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return text
+    return encode(cert)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyconnector.control.login.cert_pem import moved
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
 from pyconnector.edge.settings import JoinSettings
 from tests.control.support import open_mesh, run
@@ -139,6 +140,23 @@ def test_a_config_names_the_edges_of_the_mesh(tmp_path: Path) -> None:
                     await running.close()
 
     run(test)
+
+
+def test_a_certificate_says_which_api_it_is_for(tmp_path: Path) -> None:
+    async def test() -> None:
+        for _ in range(2):  # at another address the second time
+            async with open_mesh(tmp_path / "data", token="unused") as mesh:
+                tunnel = Commands(mesh, tmp_path)
+                del tunnel.environment["TUNNEL_API_URL"]
+                assert "No tunnels were found" in await tunnel("list")
+                assert stat.S_IMODE(mesh.plane.cert_pem.stat().st_mode) == 0o600
+
+    run(test)
+
+
+def test_a_file_that_is_no_certificate_is_left() -> None:
+    for text in ("", "mine", "-----BEGIN ARGO TUNNEL TOKEN-----\nW10=\n-----END ARGO TUNNEL TOKEN-----\n"):
+        assert moved(text, "http://127.0.0.1:1/client/v4") == text
 
 
 def test_secrets_are_not_given_away(tmp_path: Path) -> None:
