@@ -102,7 +102,9 @@ class _Loading(Settings):
     def settings(self) -> tuple[EdgeConfig, LifecycleConfig, LogConfig, tuple[tuple[str, str], ...]]:
         """Return what the flags say, problems aside, and warn of those that do nothing. `rules` comes before."""
         self._warn_of_one_origin()
-        if unused := without_effect(self.values):
+        # That of the environment is for `tunnel create` and the like, which are run beside this.
+        unused = [key for key in without_effect(self.values) if key != "origincert" or key in self.source.values]
+        if unused:
             message = f"no effect in this connector: {', '.join(unused)}"
             self.problems.append(Problem(message=message, file=self.source.file, warning=True))
         self.check_choices()

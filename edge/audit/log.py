@@ -121,7 +121,7 @@ class AuditLog:
         except OSError as error:
             raise AuditError(f"{self.directory} cannot be used: {error.strerror or error}") from error
         if self._settings.refuse_when_full:
-            _log.info("Nobody is served while requests cannot be recorded; --audit-when-full go-on would lose records")
+            _log.info("Requests are recorded in %s; should that fail, nobody is served meanwhile", self.directory)
         else:
             _log.warning("Requests are served even while they cannot be recorded (--audit-when-full go-on)")
         self._task = loop.create_task(self._run(), name="edge audit")

@@ -38,6 +38,11 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def plain(reason: object) -> object:
+    """Return why a request failed, without an error number."""
+    return (reason.strerror or reason) if isinstance(reason, OSError) else reason
+
+
 @dataclass(slots=True)
 class ApiClient:
     """The API as one account's token sees it."""
@@ -119,7 +124,7 @@ class ApiClient:
                 return _parsed(error.code, error.reason, error.read(MAX_ANSWER), is_json, operation)
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise ApiError(f"REST request failed: {reason}") from None
+            raise ApiError(f"REST request failed: {plain(reason)}") from None
 
 
 def _parsed(status: int, reason: str, data: bytes, is_json: bool, operation: str) -> dict[str, Any]:

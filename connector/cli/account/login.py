@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import click
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from pyconnector.connector.cli.account.client import CLIENT_PREFIX, NoRedirect
+from pyconnector.connector.cli.account.client import CLIENT_PREFIX, NoRedirect, plain
 from pyconnector.connector.cli.account.errors import CommandFailed
 from pyconnector.connector.cli.account.lookup import say
 from pyconnector.connector.cli.account.origin_cert import FILE_NAME, MAX_BYTES, parse_origin_cert
@@ -164,7 +164,7 @@ def _fetched(url: str) -> str:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if not isinstance(reason, TimeoutError):
-                raise CommandFailed(f"Failed to fetch the certificate: {reason}") from None
+                raise CommandFailed(f"Failed to fetch the certificate: {plain(reason)}") from None
         say("Waiting for login...")
         time.sleep(max(0.0, begun + PAUSE - time.monotonic()))
     raise CommandFailed("Failed to fetch the certificate: nobody has logged in")

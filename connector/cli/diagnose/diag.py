@@ -70,7 +70,8 @@ class _Archive:
         try:
             self.files[name] = job()
         except (OSError, http.client.HTTPException, subprocess.SubprocessError, ValueError) as error:
-            self.results[name] = {"result": "failure", "error": str(error) or type(error).__name__}
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            self.results[name] = {"result": "failure", "error": reason}
         else:
             self.results[name] = {"result": "success"}
 

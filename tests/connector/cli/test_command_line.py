@@ -18,9 +18,12 @@ from typing import Any
 
 import pytest
 
+from pyconnector import load_config
 from pyconnector.connector.cli import run as run_module
+from pyconnector.connector.cli.options import overrides_of
 from pyconnector.connector.config.credentials import from_file
 from pyconnector.connector.version import version
+from pyconnector.control.login.cert_pem import OriginCert, encode
 from pyconnector.ingress.config.single_origin import normalise_url
 from tests.connector.cli.test_cli import _no_environment, invoke, running
 from tests.connector.configs import RULES, write_config
@@ -195,6 +198,23 @@ def test_a_port_that_is_taken_is_one_sentence(command: str, tmp_path: Path) -> N
         said = invoke(*arguments)
     assert said.exit_code == 1
     assert said.stderr.endswith(f" {place}: Address already in use\n")
+
+
+def test_an_api_that_is_not_there_is_told_without_numbers(tmp_path: Path) -> None:
+    cert = tmp_path / "cert.pem"
+    fields = OriginCert(zone_id="z", account_id="a", api_token="t", api_url="http://127.0.0.1:1/client/v4")
+    cert.write_text(encode(fields))
+    said = invoke("tunnel", "list", "--origincert", cert)
+    assert said.exit_code == 1
+    assert said.stderr.endswith("REST request failed: Connection refused\n")
+
+
+def test_a_certificate_in_the_environment_is_no_mistake_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNNEL_ORIGIN_CERT", "cert.pem")
+    path = write_config(tmp_path, RULES)
+    assert load_config(str(path), overrides_of({})).warnings == ()
 
 
 def test_help_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
