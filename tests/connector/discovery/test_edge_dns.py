@@ -52,7 +52,7 @@ async def unknown_host(host: str) -> list[str]:
 
 def system(server: DnsServer) -> SystemResolver:
     found = SystemResolver(server.resolver, look_up_host=unknown_host)
-    found.timeout = 0.5 if server.silent else 30.0  # a busy machine is not what is tried
+    found.timeout = 0.5 if server.silent or server.twist else 30.0  # a busy machine is not what is tried
     return found
 
 
