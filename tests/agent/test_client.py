@@ -22,7 +22,6 @@ from pyconnector.protocol.proxying.http_forward import turn_to_server
 from pyconnector.transport.tls.certificates import make_authority
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
 from tests.support.gateway import CLIENT_ID, SECRET, rule
-from tests.support.loops import run_on_loop
 
 if TYPE_CHECKING:
     from tests.support.private_house import PrivateHouse
@@ -55,41 +54,32 @@ async def joined(
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_connection_reaches_a_private_service(tmp_path: Path, tls: bool) -> None:
-    async def main() -> None:
-        async with joined(tmp_path, tls=tls) as (_, mesh), echo_service() as port:
-            reader, writer = await mesh.open_connection("127.0.0.1", port)
-            data = bytes(range(256)) * 1000
-            writer.write(data)
-            assert await asyncio.wait_for(reader.readexactly(len(data)), 10) == data
-
-    asyncio.run(main())
+async def test_a_connection_reaches_a_private_service(tmp_path: Path, tls: bool) -> None:
+    async with joined(tmp_path, tls=tls) as (_, mesh), echo_service() as port:
+        reader, writer = await mesh.open_connection("127.0.0.1", port)
+        data = bytes(range(256)) * 1000
+        writer.write(data)
+        assert await asyncio.wait_for(reader.readexactly(len(data)), 10) == data
 
 
-def test_refusals_say_why_and_which(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with joined(tmp_path, rules=(rule(ports=[1]),)) as (house, mesh):
-            with pytest.raises(MeshError, match="No network rule allows this") as caught:
-                await mesh.open_connection("127.0.0.1", 80)
-            assert caught.value.status == 403
-            stranger = Mesh(url_of(house), Token(client_id=CLIENT_ID, secret="wrong"))
-            with pytest.raises(MeshError, match="token is not valid") as caught:
-                await stranger.open_connection("127.0.0.1", 1)
-            assert caught.value.status == 407
-            with pytest.raises(MeshError, match="cannot be reached"):
-                await Mesh("http://127.0.0.1:1", TOKEN).open_connection("127.0.0.1", 1)
-
-    asyncio.run(main())
+async def test_refusals_say_why_and_which(tmp_path: Path) -> None:
+    async with joined(tmp_path, rules=(rule(ports=[1]),)) as (house, mesh):
+        with pytest.raises(MeshError, match="No network rule allows this") as caught:
+            await mesh.open_connection("127.0.0.1", 80)
+        assert caught.value.status == 403
+        stranger = Mesh(url_of(house), Token(client_id=CLIENT_ID, secret="wrong"))
+        with pytest.raises(MeshError, match="token is not valid") as caught:
+            await stranger.open_connection("127.0.0.1", 1)
+        assert caught.value.status == 407
+        with pytest.raises(MeshError, match="cannot be reached"):
+            await Mesh("http://127.0.0.1:1", TOKEN).open_connection("127.0.0.1", 1)
 
 
-def test_a_gateway_that_is_not_trusted_gets_no_secret(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with gateway_house(own_certificate=True) as house:
-            with pytest.raises(MeshError, match="certificate is not trusted"):
-                await Mesh(url_of(house, "https"), TOKEN).open_connection("127.0.0.1", 80)
-            assert list(gateway_of(house).records.recent) == []
-
-    asyncio.run(main())
+async def test_a_gateway_that_is_not_trusted_gets_no_secret(tmp_path: Path) -> None:
+    async with gateway_house(own_certificate=True) as house:
+        with pytest.raises(MeshError, match="certificate is not trusted"):
+            await Mesh(url_of(house, "https"), TOKEN).open_connection("127.0.0.1", 80)
+        assert list(gateway_of(house).records.recent) == []
 
 
 @pytest.mark.parametrize(
@@ -173,7 +163,7 @@ def test_a_request_to_a_proxy_is_turned_into_one_to_the_server() -> None:
 
 @pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_httpx_speaks_to_private_services(tmp_path: Path, scheme: str) -> None:
+async def test_httpx_speaks_to_private_services(tmp_path: Path, scheme: str) -> None:
     httpx = pytest.importorskip("httpx", reason="the extra `mesh` is not installed")
     from pyconnector.agent.httpx_transport import MeshTransport
 
@@ -192,26 +182,23 @@ def test_httpx_speaks_to_private_services(tmp_path: Path, scheme: str) -> None:
     served.load_cert_chain(tmp_path / "service.pem")
     trusting = ssl.create_default_context(cadata=authority.certificate_pem.decode())
 
-    async def main() -> None:
-        tls = served if scheme == "https" else None
-        service = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
-        async with asyncio.timeout(60), service, joined(tmp_path, tls=True) as (_, mesh):
-            where = f"{scheme}://127.0.0.1:{service.sockets[0].getsockname()[1]}"
-            async with httpx.AsyncClient(transport=MeshTransport(mesh, verify=trusting)) as client:
-                answers = await asyncio.gather(*(client.get(f"{where}/{number}") for number in range(8)))
-                assert [each.text for each in answers] == [f"GET /{number} HTTP/1.1" for number in range(8)]
-                with pytest.raises(httpx.ConnectError, match="No network rule"):
-                    await client.get("http://10.9.9.9/")
-                if scheme == "https":
-                    async with httpx.AsyncClient(transport=MeshTransport(mesh)) as careful:
-                        with pytest.raises(httpx.ConnectError, match="certificate"):
-                            await careful.get(where)
-
-    run_on_loop(main())
+    tls = served if scheme == "https" else None
+    service = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    async with asyncio.timeout(60), service, joined(tmp_path, tls=True) as (_, mesh):
+        where = f"{scheme}://127.0.0.1:{service.sockets[0].getsockname()[1]}"
+        async with httpx.AsyncClient(transport=MeshTransport(mesh, verify=trusting)) as client:
+            answers = await asyncio.gather(*(client.get(f"{where}/{number}") for number in range(8)))
+            assert [each.text for each in answers] == [f"GET /{number} HTTP/1.1" for number in range(8)]
+            with pytest.raises(httpx.ConnectError, match="No network rule"):
+                await client.get("http://10.9.9.9/")
+            if scheme == "https":
+                async with httpx.AsyncClient(transport=MeshTransport(mesh)) as careful:
+                    with pytest.raises(httpx.ConnectError, match="certificate"):
+                        await careful.get(where)
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_httpx_does_not_use_a_connection_that_the_service_has_closed(tmp_path: Path) -> None:
+async def test_httpx_does_not_use_a_connection_that_the_service_has_closed(tmp_path: Path) -> None:
     httpx = pytest.importorskip("httpx", reason="the extra `mesh` is not installed")
     from pyconnector.agent.httpx_transport import MeshTransport
 
@@ -221,15 +208,12 @@ def test_httpx_does_not_use_a_connection_that_the_service_has_closed(tmp_path: P
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
-    async def main() -> None:
-        service = await asyncio.start_server(answer_once, "127.0.0.1", 0)
-        async with asyncio.timeout(60), service, joined(tmp_path, tls=True) as (_, mesh):
-            transport = MeshTransport(mesh)
-            async with httpx.AsyncClient(transport=transport) as client:
-                for _ in range(3):
-                    response = await client.get(f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}/")
-                    assert response.status_code == 200
-                    while not all(each.has_expired() for each in transport._pool.connections):
-                        await asyncio.sleep(0.01)
-
-    run_on_loop(main())
+    service = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    async with asyncio.timeout(60), service, joined(tmp_path, tls=True) as (_, mesh):
+        transport = MeshTransport(mesh)
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(3):
+                response = await client.get(f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}/")
+                assert response.status_code == 200
+                while not all(each.has_expired() for each in transport._pool.connections):
+                    await asyncio.sleep(0.01)

@@ -17,7 +17,6 @@ from tests.agent.test_client import TOKEN, url_of
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
 from tests.support.agents import HOST
 from tests.support.forward_proxy import forward_proxy
-from tests.support.loops import run_on_loop
 from tests.support.tls_house import tls_house
 
 
@@ -50,65 +49,59 @@ def test_what_is_no_proxy_is_said_without_its_text() -> None:
 @pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("kind", ["http", "socks5"])
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_gateway_is_reached_through_a_proxy(kind: str, tls: bool) -> None:
-    async def test() -> None:
-        async with (
-            asyncio.timeout(60), gateway_house(own_certificate=tls) as house, echo_service() as port,
-            forward_proxy(kind) as proxy,
-        ):  # fmt: skip
-            mesh = Mesh(
-                url_of(house, "https" if tls else "http"), TOKEN, proxy=proxy.url,
-                ca_file=house.edge.ca_path if tls else None,
-            )  # fmt: skip
-            end = await mesh.open_end("127.0.0.1", port)
-            await end.send(b"x" * 100_000)
-            received = b""
-            while len(received) < 100_000:
-                received += await end.receive()
-            end.abort()
-            reader, writer = await mesh.open_connection("127.0.0.1", port)
-            writer.write(b"y")
-            assert await reader.readexactly(1) == b"y"
-            writer.close()
-            await mesh.close()
-            address = gateway_of(house).http_address
-            assert address is not None
-            assert proxy.asked == [f"localhost:{address[1]}"] * 2
-
-    run_on_loop(test())
+async def test_a_gateway_is_reached_through_a_proxy(kind: str, tls: bool) -> None:
+    async with (
+        asyncio.timeout(60), gateway_house(own_certificate=tls) as house, echo_service() as port,
+        forward_proxy(kind) as proxy,
+    ):  # fmt: skip
+        mesh = Mesh(
+            url_of(house, "https" if tls else "http"), TOKEN, proxy=proxy.url,
+            ca_file=house.edge.ca_path if tls else None,
+        )  # fmt: skip
+        end = await mesh.open_end("127.0.0.1", port)
+        await end.send(b"x" * 100_000)
+        received = b""
+        while len(received) < 100_000:
+            received += await end.receive()
+        end.abort()
+        reader, writer = await mesh.open_connection("127.0.0.1", port)
+        writer.write(b"y")
+        assert await reader.readexactly(1) == b"y"
+        writer.close()
+        await mesh.close()
+        address = gateway_of(house).http_address
+        assert address is not None
+        assert proxy.asked == [f"localhost:{address[1]}"] * 2
 
 
-def test_access_commands_take_the_proxy_of_the_environment(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house, forward_proxy("http") as proxy:
-            proxy.names[HOST] = ("127.0.0.1", house.port)
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-            environment = clean | {
-                "HTTPS_PROXY": proxy.url, "TUNNEL_SERVICE_TOKEN_ID": agent.client_id,
-                "TUNNEL_SERVICE_TOKEN_SECRET": agent.secret,
-            }  # fmt: skip
-            start = [sys.executable, "-m", "pyconnector", "access"]
-            where = f"https://{HOST}:{house.port}"
-            process = await asyncio.create_subprocess_exec(
-                *start, "tcp", "--hostname", where, "--cacert", str(house.ca), env=environment, stdin=-1, stdout=-1
-            )
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(b"hello")
-            assert await process.stdout.readexactly(5) == b"hello"
-            process.terminate()
-            await process.communicate()
-            assert process.returncode == 0
-            process = await asyncio.create_subprocess_exec(
-                *start, "token", where, "--cacert", str(house.ca), env=environment, stdout=-1
-            )
-            assert (await process.communicate())[0].count(b".") == 2
-            assert proxy.asked == [f"{HOST}:{house.port}"] * 2
-
-    asyncio.run(test())
+async def test_access_commands_take_the_proxy_of_the_environment(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path) as house, forward_proxy("http") as proxy:
+        proxy.names[HOST] = ("127.0.0.1", house.port)
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        environment = clean | {
+            "HTTPS_PROXY": proxy.url, "TUNNEL_SERVICE_TOKEN_ID": agent.client_id,
+            "TUNNEL_SERVICE_TOKEN_SECRET": agent.secret,
+        }  # fmt: skip
+        start = [sys.executable, "-m", "pyconnector", "access"]
+        where = f"https://{HOST}:{house.port}"
+        process = await asyncio.create_subprocess_exec(
+            *start, "tcp", "--hostname", where, "--cacert", str(house.ca), env=environment, stdin=-1, stdout=-1
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"hello")
+        assert await process.stdout.readexactly(5) == b"hello"
+        process.terminate()
+        await process.communicate()
+        assert process.returncode == 0
+        process = await asyncio.create_subprocess_exec(
+            *start, "token", where, "--cacert", str(house.ca), env=environment, stdout=-1
+        )
+        assert (await process.communicate())[0].count(b".") == 2
+        assert proxy.asked == [f"{HOST}:{house.port}"] * 2
 
 
 def test_a_password_of_a_proxy_is_no_argument(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from pyconnector.agent import Mesh, MeshError, local_proxy
 from tests.agent.test_client import TOKEN, joined, token_file, url_of
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
 from tests.support.leaks import nothing_left
-from tests.support.loops import run_on_loop
 from tests.support.suspensions import cancel_everywhere
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,43 +32,37 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 @pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_connection_that_is_cancelled_leaves_nothing(tmp_path: Path, tls: bool) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), joined(tmp_path, tls=tls) as (house, mesh), echo_service() as port:
+async def test_a_connection_that_is_cancelled_leaves_nothing(tmp_path: Path, tls: bool) -> None:
+    async with asyncio.timeout(60), joined(tmp_path, tls=tls) as (house, mesh), echo_service() as port:
 
-            async def opened() -> None:
-                _, writer = await mesh.open_connection("127.0.0.1", port)
-                writer.transport.abort()
+        async def opened() -> None:
+            _, writer = await mesh.open_connection("127.0.0.1", port)
+            writer.transport.abort()
 
-            async def nobody_is_left() -> None:
-                while gateway_of(house)._clients:
-                    await asyncio.sleep(0.005)
+        async def nobody_is_left() -> None:
+            while gateway_of(house)._clients:
+                await asyncio.sleep(0.005)
 
-            await opened()
-            await nobody_is_left()
-            async with nothing_left():
-                assert await cancel_everywhere(opened, nobody_is_left) >= 3
-
-    run_on_loop(main())
+        await opened()
+        await nobody_is_left()
+        async with nothing_left():
+            assert await cancel_everywhere(opened, nobody_is_left) >= 3
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_many_connections_of_several_meshes_at_once(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), joined(tmp_path, tls=True) as (house, mesh), echo_service() as port:
-            other = Mesh(url_of(house, "https"), TOKEN, ca_file=house.edge.ca_path)
+async def test_many_connections_of_several_meshes_at_once(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), joined(tmp_path, tls=True) as (house, mesh), echo_service() as port:
+        other = Mesh(url_of(house, "https"), TOKEN, ca_file=house.edge.ca_path)
 
-            async def one(mesh: Mesh, number: int) -> None:
-                reader, writer = await mesh.open_connection("127.0.0.1", port)
-                data = b"%d " % number * 1000
-                writer.write(data)
-                assert await reader.readexactly(len(data)) == data
-                writer.close()
+        async def one(mesh: Mesh, number: int) -> None:
+            reader, writer = await mesh.open_connection("127.0.0.1", port)
+            data = b"%d " % number * 1000
+            writer.write(data)
+            assert await reader.readexactly(len(data)) == data
+            writer.close()
 
-            await asyncio.gather(*(one(each, number) for each in (mesh, other) for number in range(20)))
-            await other.close()
-
-    run_on_loop(main())
+        await asyncio.gather(*(one(each, number) for each in (mesh, other) for number in range(20)))
+        await other.close()
 
 
 def test_a_program_that_blocks_has_a_proxy(tmp_path: Path) -> None:
@@ -108,23 +101,20 @@ def test_a_proxy_that_cannot_be_is_said_to_the_program(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_the_example_of_an_agent_s_tools(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with (
-            asyncio.timeout(60),
-            gateway_house(own_certificate=True) as house,
-            await asyncio.start_server(answer, "127.0.0.1", 0) as one,
-        ):
-            port = one.sockets[0].getsockname()[1]
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-W", "error", str(ROOT / "examples" / "agent_tool.py"), url_of(house, "https"),
-                str(token_file(tmp_path)), f"http://127.0.0.1:{port}/orders", stdout=-1,
-                env=os.environ | {"GATEWAY_CA_FILE": str(house.edge.ca_path)},
-            )  # fmt: skip
-            lines = (await process.communicate())[0].decode().splitlines()
-            assert lines[0] == f"127.0.0.1:{port} is open"
-            assert lines[1].startswith("127.0.0.1:1: ")
-            assert lines[2] == "GET /orders HTTP/1.1"
-            assert process.returncode == 0
-
-    asyncio.run(main())
+async def test_the_example_of_an_agent_s_tools(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(60),
+        gateway_house(own_certificate=True) as house,
+        await asyncio.start_server(answer, "127.0.0.1", 0) as one,
+    ):
+        port = one.sockets[0].getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", str(ROOT / "examples" / "agent_tool.py"), url_of(house, "https"),
+            str(token_file(tmp_path)), f"http://127.0.0.1:{port}/orders", stdout=-1,
+            env=os.environ | {"GATEWAY_CA_FILE": str(house.edge.ca_path)},
+        )  # fmt: skip
+        lines = (await process.communicate())[0].decode().splitlines()
+        assert lines[0] == f"127.0.0.1:{port} is open"
+        assert lines[1].startswith("127.0.0.1:1: ")
+        assert lines[2] == "GET /orders HTTP/1.1"
+        assert process.returncode == 0

@@ -24,7 +24,6 @@ from tests.e2e.private.test_gateway import gateway_of, record_of
 from tests.support.dns_service import dns_service
 from tests.support.gateway import Client, rule
 from tests.support.house import TUNNEL_ID
-from tests.support.loops import run_on_loop
 from tests.support.suspensions import cancel_everywhere
 from tests.support.udp_service import UdpService
 
@@ -71,93 +70,78 @@ async def program_at(proxy: LocalProxy) -> AsyncIterator[Program]:
 
 
 @pytest.mark.parametrize("http2", [False, True])
-def test_packets_of_a_program_pass_through_the_gateway(tmp_path: Path, http2: bool) -> None:
-    async def main() -> None:
-        async with (
-            asyncio.timeout(60),
-            UdpService() as service,
-            joined(tmp_path, tls=True, http2=http2) as (house, mesh),
-        ):
+async def test_packets_of_a_program_pass_through_the_gateway(tmp_path: Path, http2: bool) -> None:
+    async with (
+        asyncio.timeout(60),
+        UdpService() as service,
+        joined(tmp_path, tls=True, http2=http2) as (house, mesh),
+    ):
+        flow = await mesh.open_udp("127.0.0.1", service.port)
+        for payload in (b"hello", b"", b"x" * 1_200):
+            flow.send(payload)
+            assert await flow.receive() == payload
+        flow.close()
+        record = await record_of(house)
+        assert (record["Protocol"], record["BytesSent"], record["BytesReceived"]) == ("UDP", 1_205, 1_205)
+        with pytest.raises(MeshError, match="No network rule"):
+            await mesh.open_udp("10.9.9.9", 53)
+
+
+async def test_a_flow_that_may_not_be_any_more_ends(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), UdpService() as service, joined(tmp_path) as (house, mesh):
+        flow = await mesh.open_udp("127.0.0.1", service.port)
+        flow.send(b"x")
+        assert await flow.receive() == b"x"
+        gateway_of(house).judge.close()
+        with pytest.raises(MeshError, match=r"ended the flow|broke the flow off"):
+            await flow.receive()
+        flow.close()
+
+
+async def test_a_flow_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), UdpService() as service, joined(tmp_path, http2=False) as (house, mesh):
+
+        async def used() -> None:
             flow = await mesh.open_udp("127.0.0.1", service.port)
-            for payload in (b"hello", b"", b"x" * 1_200):
-                flow.send(payload)
-                assert await flow.receive() == payload
-            flow.close()
-            record = await record_of(house)
-            assert (record["Protocol"], record["BytesSent"], record["BytesReceived"]) == ("UDP", 1_205, 1_205)
-            with pytest.raises(MeshError, match="No network rule"):
-                await mesh.open_udp("10.9.9.9", 53)
+            try:
+                flow.send(b"x")
+                assert await flow.receive() == b"x"
+            finally:
+                flow.close()
 
-    run_on_loop(main())
+        async def nobody_is_left() -> None:
+            while gateway_of(house)._clients:
+                await asyncio.sleep(0.005)
 
-
-def test_a_flow_that_may_not_be_any_more_ends(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), UdpService() as service, joined(tmp_path) as (house, mesh):
-            flow = await mesh.open_udp("127.0.0.1", service.port)
-            flow.send(b"x")
-            assert await flow.receive() == b"x"
-            gateway_of(house).judge.close()
-            with pytest.raises(MeshError, match=r"ended the flow|broke the flow off"):
-                await flow.receive()
-            flow.close()
-
-    run_on_loop(main())
+        await used()
+        await nobody_is_left()
+        assert await cancel_everywhere(used, nobody_is_left) >= 3
 
 
-def test_a_flow_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), UdpService() as service, joined(tmp_path, http2=False) as (house, mesh):
-
-            async def used() -> None:
-                flow = await mesh.open_udp("127.0.0.1", service.port)
-                try:
-                    flow.send(b"x")
-                    assert await flow.receive() == b"x"
-                finally:
-                    flow.close()
-
-            async def nobody_is_left() -> None:
-                while gateway_of(house)._clients:
-                    await asyncio.sleep(0.005)
-
-            await used()
-            await nobody_is_left()
-            assert await cancel_everywhere(used, nobody_is_left) >= 3
-
-    run_on_loop(main())
+async def test_the_local_proxy_carries_udp(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(60), UdpService() as one, UdpService(lambda data: data[::-1]) as other,
+        proxied(tmp_path, tls=True) as (house, proxy), program_at(proxy) as program,
+    ):  # fmt: skip
+        for service, answer in ((one, b"abc"), (other, b"cba")):
+            program.send("127.0.0.1", service.port, b"abc")
+            assert await program.receive() == ("127.0.0.1", service.port, answer)
+        assert proxy.counts.opened == 2
+        program.close()
+        assert {(await record_of(house, number, count=2))["Protocol"] for number in (0, 1)} == {"UDP"}
 
 
-def test_the_local_proxy_carries_udp(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with (
-            asyncio.timeout(60), UdpService() as one, UdpService(lambda data: data[::-1]) as other,
-            proxied(tmp_path, tls=True) as (house, proxy), program_at(proxy) as program,
-        ):  # fmt: skip
-            for service, answer in ((one, b"abc"), (other, b"cba")):
-                program.send("127.0.0.1", service.port, b"abc")
-                assert await program.receive() == ("127.0.0.1", service.port, answer)
-            assert proxy.counts.opened == 2
-            program.close()
-            assert {(await record_of(house, number, count=2))["Protocol"] for number in (0, 1)} == {"UDP"}
-
-    run_on_loop(main())
-
-
-def test_names_are_resolved_behind_the_gateway(tmp_path: Path) -> None:
-    async def main() -> None:
-        edge = {"private_hostnames": (PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),)}
-        rules = (rule(names=["*.internal"]),)
-        async with (
-            asyncio.timeout(60), dns_service({"echo.internal": "127.0.0.1"}) as dns,
-            proxied(tmp_path, resolver=dns.port, edge=edge, rules=rules) as (house, proxy),
-            program_at(proxy) as program,
-        ):  # fmt: skip
-            program.send("echo.internal", 9, b"abc")
-            record = await record_of(house)  # it is refused, since that is a loopback address
-            assert (record["ResolvedFQDN"], record["OriginIP"]) == ("echo.internal", "127.0.0.1")
-
-    run_on_loop(main())
+async def test_names_are_resolved_behind_the_gateway(tmp_path: Path) -> None:
+    edge = {"private_hostnames": (PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),)}
+    rules = (rule(names=["*.internal"]),)
+    async with (
+        asyncio.timeout(60), dns_service({"echo.internal": "127.0.0.1"}) as dns,
+        proxied(tmp_path, resolver=dns.port, edge=edge, rules=rules) as (house, proxy),
+        program_at(proxy) as program,
+    ):  # fmt: skip
+        program.send("echo.internal", 9, b"abc")
+        record = await record_of(house)  # it is refused, since that is a loopback address
+        assert (record["ResolvedFQDN"], record["OriginIP"]) == ("echo.internal", "127.0.0.1")
 
 
 class Echo:
@@ -172,39 +156,33 @@ class Echo:
     def close(self) -> None: ...
 
 
-def test_answers_come_from_where_the_program_sent_to() -> None:
-    async def main() -> None:
-        async def reach(host: str, port: int) -> Flow:
-            return Echo()
+async def test_answers_come_from_where_the_program_sent_to() -> None:
+    async def reach(host: str, port: int) -> Flow:
+        return Echo()
 
-        association = Association(reach)
-        where = await association.open("127.0.0.1")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as program:
-            program.setblocking(False)
-            program.connect(where)
-            for host in ("echo.internal", "10.0.0.1", "fd00::1"):
-                program.send(encode_udp(host, 53, host.encode()))
-                async with asyncio.timeout(10):
-                    data = await asyncio.get_running_loop().sock_recv(program, 2_000)
-                assert decode_udp(data) == (host, 53, host.encode())
-        await association.close()
-
-    run_on_loop(main())
+    association = Association(reach)
+    where = await association.open("127.0.0.1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as program:
+        program.setblocking(False)
+        program.connect(where)
+        for host in ("echo.internal", "10.0.0.1", "fd00::1"):
+            program.send(encode_udp(host, 53, host.encode()))
+            async with asyncio.timeout(10):
+                data = await asyncio.get_running_loop().sock_recv(program, 2_000)
+            assert decode_udp(data) == (host, 53, host.encode())
+    await association.close()
 
 
-def test_what_is_not_included_goes_directly(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with (
-            asyncio.timeout(60), UdpService() as service,
-            proxied(tmp_path, Includes(["10.0.0.0/8"])) as (house, proxy), program_at(proxy) as program,
-        ):  # fmt: skip
-            program.send("127.0.0.1", service.port, b"abc")
-            assert await program.receive() == ("127.0.0.1", service.port, b"abc")
-            program.send("10.9.9.9", 53, b"abc")
-            await record_of(house)
-            assert (proxy.counts.direct, proxy.counts.failed) == (1, 1)
-
-    run_on_loop(main())
+async def test_what_is_not_included_goes_directly(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(60), UdpService() as service,
+        proxied(tmp_path, Includes(["10.0.0.0/8"])) as (house, proxy), program_at(proxy) as program,
+    ):  # fmt: skip
+        program.send("127.0.0.1", service.port, b"abc")
+        assert await program.receive() == ("127.0.0.1", service.port, b"abc")
+        program.send("10.9.9.9", 53, b"abc")
+        await record_of(house)
+        assert (proxy.counts.direct, proxy.counts.failed) == (1, 1)
 
 
 class Silent:
@@ -226,60 +204,54 @@ class Silent:
         self.closed = True
 
 
-def test_destinations_are_bounded_and_forgotten_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_destinations_are_bounded_and_forgotten_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(associate, "IDLE_SECONDS", 0.05)
 
-    async def main() -> None:
-        flows: list[Silent] = []
+    flows: list[Silent] = []
 
-        async def reach(host: str, port: int) -> Flow:
-            if port == 1:
-                raise MeshError("no")
-            flows.append(Silent())
-            return flows[-1]
+    async def reach(host: str, port: int) -> Flow:
+        if port == 1:
+            raise MeshError("no")
+        flows.append(Silent())
+        return flows[-1]
 
-        association = Association(reach)
-        await association.open("127.0.0.1")
-        program, stranger = ("127.0.0.1", 9), ("127.0.0.1", 10)
-        for port in range(100, 100 + MAX_DESTINATIONS + 5):
-            association.datagram_received(encode_udp("10.0.0.1", port, b"x"), program)
-        assert association.dropped == 5
-        association.datagram_received(encode_udp("10.0.0.1", 100, b"x"), stranger)
-        association.datagram_received(b"\x00\x00\x01" + encode_udp("10.0.0.1", 100, b"x")[3:], program)  # a fragment
-        association.datagram_received(b"", program)
-        assert association.dropped == 8
-        async with asyncio.timeout(10):
-            while len(flows) < MAX_DESTINATIONS or not all(flow.closed for flow in flows):
-                await asyncio.sleep(0.01)
-        for _ in range(3):  # refused once, then not tried again
-            association.datagram_received(encode_udp("10.0.0.1", 1, b"x"), program)
+    association = Association(reach)
+    await association.open("127.0.0.1")
+    program, stranger = ("127.0.0.1", 9), ("127.0.0.1", 10)
+    for port in range(100, 100 + MAX_DESTINATIONS + 5):
+        association.datagram_received(encode_udp("10.0.0.1", port, b"x"), program)
+    assert association.dropped == 5
+    association.datagram_received(encode_udp("10.0.0.1", 100, b"x"), stranger)
+    association.datagram_received(b"\x00\x00\x01" + encode_udp("10.0.0.1", 100, b"x")[3:], program)  # a fragment
+    association.datagram_received(b"", program)
+    assert association.dropped == 8
+    async with asyncio.timeout(10):
+        while len(flows) < MAX_DESTINATIONS or not all(flow.closed for flow in flows):
             await asyncio.sleep(0.01)
-        assert association.dropped == 10
-        association.datagram_received(encode_udp("10.0.0.1", 100, b"again"), program)
-        await asyncio.sleep(0)
-        await association.close()
-        assert flows[-1].sent == [b"again"]
-        assert flows[-1].closed
+    for _ in range(3):  # refused once, then not tried again
+        association.datagram_received(encode_udp("10.0.0.1", 1, b"x"), program)
+        await asyncio.sleep(0.01)
+    assert association.dropped == 10
+    association.datagram_received(encode_udp("10.0.0.1", 100, b"again"), program)
+    await asyncio.sleep(0)
+    await association.close()
+    assert flows[-1].sent == [b"again"]
+    assert flows[-1].closed
 
-    run_on_loop(main())
 
+async def test_a_gateway_that_takes_nothing_costs_no_memory() -> None:
+    async def never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await done.wait()
+        writer.close()
 
-def test_a_gateway_that_takes_nothing_costs_no_memory() -> None:
-    async def main() -> None:
-        async def never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
-            await done.wait()
-            writer.close()
-
-        done = asyncio.Event()
-        async with await asyncio.start_server(never_reads, "127.0.0.1", 0) as server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            flow = UdpFlow(SocketEnd(reader, writer))
-            for _ in range(20_000):
-                flow.send(b"x" * 1_200)
-            assert flow.dropped > 0
-            assert writer.transport.get_write_buffer_size() <= MAX_UNSENT + 1_300
-            writer.transport.abort()
-            done.set()
-
-    run_on_loop(main())
+    done = asyncio.Event()
+    async with await asyncio.start_server(never_reads, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        flow = UdpFlow(SocketEnd(reader, writer))
+        for _ in range(20_000):
+            flow.send(b"x" * 1_200)
+        assert flow.dropped > 0
+        assert writer.transport.get_write_buffer_size() <= MAX_UNSENT + 1_300
+        writer.transport.abort()
+        done.set()

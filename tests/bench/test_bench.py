@@ -189,14 +189,11 @@ def test_a_row_is_shown_once_the_next_one_begins() -> None:
     assert report.show_row("another") == "| a row | p50 ms | 2 |"
 
 
-def test_requests_over_http2_are_checked_and_cost_something() -> None:
-    async def main() -> None:
-        async with set_up(Subject("http2", engine="http2"), connections=1, edge_engine="http2") as stage:
-            for load in ("download", "upload"):
-                figures = await stage.measured(do=load, size=100_000, in_flight=4, count=8)
-                assert (figures["count"], figures["failures"], figures["bytes"]) == (8, 0, 800_000)
-            hop = await stage.measured(do="exchange", hop=True, in_flight=2, seconds=0.1)
-            assert hop["count"] > 0
-            assert hop["failures"] == 0
-
-    asyncio.run(main())
+async def test_requests_over_http2_are_checked_and_cost_something() -> None:
+    async with set_up(Subject("http2", engine="http2"), connections=1, edge_engine="http2") as stage:
+        for load in ("download", "upload"):
+            figures = await stage.measured(do=load, size=100_000, in_flight=4, count=8)
+            assert (figures["count"], figures["failures"], figures["bytes"]) == (8, 0, 800_000)
+        hop = await stage.measured(do="exchange", hop=True, in_flight=2, seconds=0.1)
+        assert hop["count"] > 0
+        assert hop["failures"] == 0

@@ -36,17 +36,14 @@ async def origin(
         await asyncio.gather(*running)
 
 
-def test_ticks_come_every_10_ms_and_are_young_when_they_come() -> None:
-    async def main() -> None:
-        async with origin(tick) as address:
-            p50, p99, came = await slice_of(address, 2, WARM_UP + 0.5)
-            assert 0 < p50 <= p99 < 500
-            assert 0.3 < came < 1.2
-
-    asyncio.run(main())
+async def test_ticks_come_every_10_ms_and_are_young_when_they_come() -> None:
+    async with origin(tick) as address:
+        p50, p99, came = await slice_of(address, 2, WARM_UP + 0.5)
+        assert 0 < p50 <= p99 < 500
+        assert 0.3 < came < 1.2
 
 
-def test_the_age_of_a_tick_is_the_time_since_it_was_sent() -> None:
+async def test_the_age_of_a_tick_is_the_time_since_it_was_sent() -> None:
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD)
@@ -56,10 +53,7 @@ def test_the_age_of_a_tick_is_the_time_since_it_was_sent() -> None:
         writer.write(b"data: %d\n" % (time.monotonic_ns() - 2_000_000_000))
         writer.close()
 
-    async def main() -> None:
-        async with origin(late) as address:
-            ages = await visit(address, WARM_UP + 0.1)
-            assert ages
-            assert all(2.0 <= age < 3.0 for age in ages)
-
-    asyncio.run(main())
+    async with origin(late) as address:
+        ages = await visit(address, WARM_UP + 0.1)
+        assert ages
+        assert all(2.0 <= age < 3.0 for age in ages)

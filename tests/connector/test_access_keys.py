@@ -69,87 +69,74 @@ def refused(authority: Authority, script: Script, match: str, *, timeout: float 
     run(test)
 
 
-def test_the_document_of_a_trusted_endpoint_serves_a_verifier(authority: Authority) -> None:
-    async def test() -> None:
-        async with endpoint(answering(response(ACME.document())), authority.server("localhost")) as (url, server):
-            assert await fetch_https(url) == ACME.document()
-            cache = KeyCache(url, clock=time.time, fetch=fetch_https)
-            keys = await cache.keys()
-            assert set(keys.by_id) == {"rsa-1", "ec-1"}
-            assert [peer.requests for peer in server.peers] == [1, 1]
-            await cache.close()
-
-    run(test)
+async def test_the_document_of_a_trusted_endpoint_serves_a_verifier(authority: Authority) -> None:
+    async with endpoint(answering(response(ACME.document())), authority.server("localhost")) as (url, server):
+        assert await fetch_https(url) == ACME.document()
+        cache = KeyCache(url, clock=time.time, fetch=fetch_https)
+        keys = await cache.keys()
+        assert set(keys.by_id) == {"rsa-1", "ec-1"}
+        assert [peer.requests for peer in server.peers] == [1, 1]
+        await cache.close()
 
 
-def test_a_chunked_document_is_taken_too(authority: Authority) -> None:
+async def test_a_chunked_document_is_taken_too(authority: Authority) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     document = ACME.document()
 
-    async def test() -> None:
-        chunks = head + b"".join(b"1\r\n%c\r\n" % byte for byte in document) + b"0\r\n\r\n"
-        async with endpoint(answering(chunks), authority.server("localhost")) as (url, _):
-            assert await fetch_https(url) == document
-
-    run(test)
+    chunks = head + b"".join(b"1\r\n%c\r\n" % byte for byte in document) + b"0\r\n\r\n"
+    async with endpoint(answering(chunks), authority.server("localhost")) as (url, _):
+        assert await fetch_https(url) == document
 
 
-def test_a_document_too_large_is_read_no_further_than_its_bound(authority: Authority) -> None:
-    async def test() -> None:
-        sent = 0
+async def test_a_document_too_large_is_read_no_further_than_its_bound(authority: Authority) -> None:
+    sent = 0
 
-        async def endless(peer: Peer) -> None:
-            nonlocal sent
-            await peer.head()
-            peer.writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            while not peer.writer.is_closing():
-                peer.writer.write(b" " * 65_536)
-                sent += 65_536
-                await peer.writer.drain()
-                await asyncio.sleep(0)
+    async def endless(peer: Peer) -> None:
+        nonlocal sent
+        await peer.head()
+        peer.writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not peer.writer.is_closing():
+            peer.writer.write(b" " * 65_536)
+            sent += 65_536
+            await peer.writer.drain()
+            await asyncio.sleep(0)
 
-        async with endpoint(endless, authority.server("localhost")) as (url, _):
-            assert len(await fetch_https(url)) == MAX_KEYS_BYTES + 1
-            cache = KeyCache(url, clock=time.time, fetch=fetch_https)
-            with pytest.raises(AccessDenied, match="cannot be fetched"):
-                await cache.keys()
-            await cache.close()
-        assert sent < 64 * 1024 * 1024  # what buffers on the way hold, and not the gigabytes of a whole test's time
-
-    run(test)
+    async with endpoint(endless, authority.server("localhost")) as (url, _):
+        assert len(await fetch_https(url)) == MAX_KEYS_BYTES + 1
+        cache = KeyCache(url, clock=time.time, fetch=fetch_https)
+        with pytest.raises(AccessDenied, match="cannot be fetched"):
+            await cache.keys()
+        await cache.close()
+    assert sent < 64 * 1024 * 1024  # what buffers on the way hold, and not the gigabytes of a whole test's time
 
 
-def test_an_untrusted_certificate_is_refused_before_anything_is_asked(authority: Authority, tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_refused_before_anything_is_asked(
+    authority: Authority, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     stranger = Authority(other, "Somebody Else")
 
-    async def test() -> None:
-        for tls, why in (
-            (stranger.server("localhost"), "unable to get local issuer|self.signed"),
-            (authority.server("elsewhere.example"), "Hostname mismatch"),
-            (authority.server("localhost", days=-1), "expired"),
-        ):
-            async with endpoint(answering(response(ACME.document())), tls) as (url, server):
-                with pytest.raises(OSError, match=why):
+    for tls, why in (
+        (stranger.server("localhost"), "unable to get local issuer|self.signed"),
+        (authority.server("elsewhere.example"), "Hostname mismatch"),
+        (authority.server("localhost", days=-1), "expired"),
+    ):
+        async with endpoint(answering(response(ACME.document())), tls) as (url, server):
+            with pytest.raises(OSError, match=why):
+                await fetch_https(url)
+            assert sum(peer.requests for peer in server.peers) == 0
+
+
+async def test_no_redirect_is_followed(authority: Authority) -> None:
+    tls = authority.server("localhost")
+    async with endpoint(answering(response(ACME.document())), tls) as (target, elsewhere):
+        for status in (b"301 Moved", b"302 Found", b"307 Temporary", b"308 Permanent"):
+            moved = response(b"", status=status, more=b"Location: %b\r\n" % target.encode())
+            async with endpoint(answering(moved), tls) as (url, _):
+                with pytest.raises(OSError, match=f"answered {status[:3].decode()}"):
                     await fetch_https(url)
-                assert sum(peer.requests for peer in server.peers) == 0
-
-    run(test)
-
-
-def test_no_redirect_is_followed(authority: Authority) -> None:
-    async def test() -> None:
-        tls = authority.server("localhost")
-        async with endpoint(answering(response(ACME.document())), tls) as (target, elsewhere):
-            for status in (b"301 Moved", b"302 Found", b"307 Temporary", b"308 Permanent"):
-                moved = response(b"", status=status, more=b"Location: %b\r\n" % target.encode())
-                async with endpoint(answering(moved), tls) as (url, _):
-                    with pytest.raises(OSError, match=f"answered {status[:3].decode()}"):
-                        await fetch_https(url)
-            assert elsewhere.peers == []
-
-    run(test)
+        assert elsewhere.peers == []
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"404 Not Found", b"500 Oops", b"206 Partial Content"])
@@ -208,53 +195,41 @@ def test_an_endpoint_that_stops_in_its_handshake_is_given_up_and_its_thread_ends
         assert not thread.is_alive()
 
 
-def test_fetches_do_not_take_the_threads_of_the_event_loop(authority: Authority) -> None:
-    async def test() -> None:
-        async def silent(peer: Peer) -> None:
-            await peer.closed_after_rest()
+async def test_fetches_do_not_take_the_threads_of_the_event_loop(authority: Authority) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.closed_after_rest()
 
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(1))
-        async with endpoint(silent, authority.server("localhost")) as (url, _):
-            fetches = [asyncio.ensure_future(fetch_https(url)) for _ in range(3)]
-            await asyncio.sleep(0)
-            assert await asyncio.to_thread(lambda: "looked up") == "looked up"
-            assert not any(fetch.done() for fetch in fetches)
-            for fetch in fetches:
-                fetch.cancel()
-            await asyncio.gather(*fetches, return_exceptions=True)
-
-    run(test)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    async with endpoint(silent, authority.server("localhost")) as (url, _):
+        fetches = [asyncio.ensure_future(fetch_https(url)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(lambda: "looked up") == "looked up"
+        assert not any(fetch.done() for fetch in fetches)
+        for fetch in fetches:
+            fetch.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
     "url", ["http://keys.test/", "http://127.0.0.1@keys.test/", "file:///etc/hostname", "data:,x", "ftp://127.0.0.1:9/"]
 )
-def test_nothing_but_https_is_fetched_from_elsewhere(url: str) -> None:
-    async def test() -> None:
-        with pytest.raises(OSError, match="unknown url type"):
-            await fetch_https(url)
-
-    run(test)
+async def test_nothing_but_https_is_fetched_from_elsewhere(url: str) -> None:
+    with pytest.raises(OSError, match="unknown url type"):
+        await fetch_https(url)
 
 
-def test_a_mesh_on_this_machine_is_asked_without_tls() -> None:
-    async def test() -> None:
-        async def answer(peer: Peer) -> None:
-            await peer.reader.readuntil(b"\r\n\r\n")
-            peer.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+async def test_a_mesh_on_this_machine_is_asked_without_tls() -> None:
+    async def answer(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        peer.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 
-        async with raw_origin(answer) as origin:
-            assert await fetch_https(f"http://127.0.0.1:{origin.port}/certs") == b"{}"
-
-    run(test)
+    async with raw_origin(answer) as origin:
+        assert await fetch_https(f"http://127.0.0.1:{origin.port}/certs") == b"{}"
 
 
-def test_an_endpoint_that_is_not_there_is_refused() -> None:
-    async def test() -> None:
-        async with raw_origin(answering(b"")) as server:
-            port = server.port
-        with pytest.raises(OSError, match="refused"):
-            await fetch_https(f"https://localhost:{port}/")
-
-    run(test)
+async def test_an_endpoint_that_is_not_there_is_refused() -> None:
+    async with raw_origin(answering(b"")) as server:
+        port = server.port
+    with pytest.raises(OSError, match="refused"):
+        await fetch_https(f"https://localhost:{port}/")

@@ -8,21 +8,15 @@ import pytest
 from pyconnector.connector.background import in_background
 
 
-def test_work_is_done_beside_the_loop() -> None:
-    async def scenario() -> None:
-        go_on = threading.Event()
-        asyncio.get_running_loop().call_soon(go_on.set)
-        assert await in_background(lambda: go_on.wait(10)) is True
-
-    asyncio.run(scenario())
+async def test_work_is_done_beside_the_loop() -> None:
+    go_on = threading.Event()
+    asyncio.get_running_loop().call_soon(go_on.set)
+    assert await in_background(lambda: go_on.wait(10)) is True
 
 
-def test_what_the_work_raises_is_raised() -> None:
-    async def scenario() -> None:
-        with pytest.raises(KeyError, match="missing"):
-            await in_background(lambda: dict[str, int]()["missing"])
-
-    asyncio.run(scenario())
+async def test_what_the_work_raises_is_raised() -> None:
+    with pytest.raises(KeyError, match="missing"):
+        await in_background(lambda: dict[str, int]()["missing"])
 
 
 def test_work_that_never_ends_holds_nothing_up() -> None:

@@ -7,11 +7,14 @@ import contextlib
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
 from pyconnector.connector.link.protocol_choice import ProtocolChoice
 from pyconnector.connector.link.quic_return import FIRST_LOOK, LONGEST_WAIT, QuicReturn
 from pyconnector.transport.errors import ConnectFailed
-from tests.support.clock import run_virtual
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 class World:
@@ -64,34 +67,28 @@ class World:
         )
 
 
-def test_probes_become_rarer_and_the_first_success_moves_all() -> None:
-    async def main() -> None:
-        world = World()
-        running = world.start()
-        await asyncio.sleep(FIRST_LOOK * 8)
-        assert world.probes == [FIRST_LOOK, 3 * FIRST_LOOK, 7 * FIRST_LOOK]
-        assert world.engines == {0: "h2", 1: "h2"}
-        world.works = True
-        await asyncio.sleep(LONGEST_WAIT)
-        assert world.engines == {0: "quic", 1: "quic"}
-        assert sorted(world.renewed) == [0, 1]
-        assert not world.busy[1], "it was left alone while it was in use"
-        running.cancel()
-
-    run_virtual(main())
+async def test_probes_become_rarer_and_the_first_success_moves_all() -> None:
+    world = World()
+    running = world.start()
+    await asyncio.sleep(FIRST_LOOK * 8)
+    assert world.probes == [FIRST_LOOK, 3 * FIRST_LOOK, 7 * FIRST_LOOK]
+    assert world.engines == {0: "h2", 1: "h2"}
+    world.works = True
+    await asyncio.sleep(LONGEST_WAIT)
+    assert world.engines == {0: "quic", 1: "quic"}
+    assert sorted(world.renewed) == [0, 1]
+    assert not world.busy[1], "it was left alone while it was in use"
+    running.cancel()
 
 
-def test_a_changed_network_is_a_reason_to_look_at_once() -> None:
-    async def main() -> None:
-        world = World()
-        running = world.start()
-        await asyncio.sleep(1)
-        world.works = True
-        for callback in tuple(world.changed):
-            callback()
-        await asyncio.sleep(5)
-        assert world.probes == [1.0]
-        assert world.engines == {0: "quic", 1: "quic"}
-        running.cancel()
-
-    run_virtual(main())
+async def test_a_changed_network_is_a_reason_to_look_at_once() -> None:
+    world = World()
+    running = world.start()
+    await asyncio.sleep(1)
+    world.works = True
+    for callback in tuple(world.changed):
+        callback()
+    await asyncio.sleep(5)
+    assert world.probes == [1.0]
+    assert world.engines == {0: "quic", 1: "quic"}
+    running.cancel()

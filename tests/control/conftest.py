@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.control.support import with_mesh
+from tests.control.support import Mesh, open_mesh, with_mesh
 from tests.support.postgres import running_postgres
 
 
@@ -41,3 +41,10 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 def on_mesh(tmp_path: Path, database: str) -> Callable[[Any], None]:
     """Runs a coroutine function that takes a Mesh."""
     return partial(with_mesh, tmp_path, database)
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, database: str) -> AsyncIterator[Mesh]:
+    """A new control plane."""
+    async with open_mesh(tmp_path / "data", database) as opened:
+        yield opened

@@ -28,7 +28,7 @@ from pyconnector.control.discovery.server import DnsServer
 from pyconnector.control.plane import ControlPlane
 from pyconnector.control.settings import ControlPlaneSettings
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import Mesh, run
+from tests.control.support import Mesh
 from tests.control.test_drain import registered
 from tests.control.test_edges import until
 from tests.control.test_many_edges import joined
@@ -120,81 +120,74 @@ class Known:
         return TWO
 
 
-def test_the_listener_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        known: Any = Known()
-        monkeypatch.setattr(dns_server, "MAX_QUERIES", 3)
-        monkeypatch.setattr(dns_server, "BURST", 5)
-        monkeypatch.setattr(dns_server, "REFILL", 3600.0)
-        monkeypatch.setattr(dns_server, "MAX_CONNECTIONS", 1)
-        server = DnsServer(known)
-        where = await server.start("127.0.0.1", 0)
-        loop = asyncio.get_running_loop()
-        query = dns.message.make_query(SRV, "SRV")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-            asker.setblocking(False)
-            asker.connect(where)
-            for _ in range(8):
-                await loop.sock_sendall(asker, query.to_wire())
-            await until(lambda: known.asked == 3, "three queries")
-            known.go.set()
-            for _ in range(3):
-                assert dns.message.from_wire(await loop.sock_recv(asker, 4096)).answer
-            # The others were dropped, and this address has two answers left.
-            await until(lambda: "0 queries" in repr(server), "the end of them")
-            for _ in range(4):
-                await loop.sock_sendall(asker, query.to_wire())
-            for _ in range(2):
-                await loop.sock_recv(asker, 4096)
-            assert known.asked == 5
-        assert (await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)).answer
-        reader, writer = await asyncio.open_connection(*where)
-        await until(lambda: "1 TCP" in repr(server), "a connection")
-        with pytest.raises((EOFError, OSError, dns.exception.DNSException)):
-            await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)
-        writer.write(b"\xff\xff")
-        assert await reader.read() == b""
-        writer.close()
-        await server.close()
-        await server.close()
-
-    run(test)
+async def test_the_listener_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: Any = Known()
+    monkeypatch.setattr(dns_server, "MAX_QUERIES", 3)
+    monkeypatch.setattr(dns_server, "BURST", 5)
+    monkeypatch.setattr(dns_server, "REFILL", 3600.0)
+    monkeypatch.setattr(dns_server, "MAX_CONNECTIONS", 1)
+    server = DnsServer(known)
+    where = await server.start("127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    query = dns.message.make_query(SRV, "SRV")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.setblocking(False)
+        asker.connect(where)
+        for _ in range(8):
+            await loop.sock_sendall(asker, query.to_wire())
+        await until(lambda: known.asked == 3, "three queries")
+        known.go.set()
+        for _ in range(3):
+            assert dns.message.from_wire(await loop.sock_recv(asker, 4096)).answer
+        # The others were dropped, and this address has two answers left.
+        await until(lambda: "0 queries" in repr(server), "the end of them")
+        for _ in range(4):
+            await loop.sock_sendall(asker, query.to_wire())
+        for _ in range(2):
+            await loop.sock_recv(asker, 4096)
+        assert known.asked == 5
+    assert (await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)).answer
+    reader, writer = await asyncio.open_connection(*where)
+    await until(lambda: "1 TCP" in repr(server), "a connection")
+    with pytest.raises((EOFError, OSError, dns.exception.DNSException)):
+        await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)
+    writer.write(b"\xff\xff")
+    assert await reader.read() == b""
+    writer.close()
+    await server.close()
+    await server.close()
 
 
-def test_a_connector_finds_every_edge_of_the_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connector_finds_every_edge_of_the_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_edges, "FRESH", 0.0)
     monkeypatch.setattr(refresh, "EVERY", 0.05)
 
-    async def test() -> None:
-        settings = ControlPlaneSettings(data_directory=tmp_path / "data", dns_address=("127.0.0.1", 0))
-        async with ControlPlane(settings) as plane, joined(_mesh(plane)) as one, joined(_mesh(plane)) as two:
-            assert plane.dns_address is not None
-            discovery = parse_discovery("dns://{}:{}".format(*plane.dns_address))
-            wanted = {one.quic_address, two.quic_address}
+    settings = ControlPlaneSettings(data_directory=tmp_path / "data", dns_address=("127.0.0.1", 0))
+    async with ControlPlane(settings) as plane, joined(_mesh(plane)) as one, joined(_mesh(plane)) as two:
+        assert plane.dns_address is not None
+        discovery = parse_discovery("dns://{}:{}".format(*plane.dns_address))
+        wanted = {one.quic_address, two.quic_address}
 
-            async def found() -> set[Any]:
-                regions = await look_up("", ip_version="auto", discovery=discovery)
-                return {address for region in regions for address in region.active()}
+        async def found() -> set[Any]:
+            regions = await look_up("", ip_version="auto", discovery=discovery)
+            return {address for region in regions for address in region.active()}
 
-            async with asyncio.timeout(20):
-                while await found() != wanted:
-                    await asyncio.sleep(0.01)
-            token = decode_token(await _tunnel(plane))
-            credentials = Credentials(account_tag=token.account_tag, tunnel_id=token.tunnel_id, secret=token.secret)
-            config = replace(config_for(one, [{"service": "hello_world"}], connections=2), credentials=credentials)
-            config = replace(config, edge=replace(config.edge, addresses=(), discovery=discovery))
-            async with Connector(config) as connector:
-                await until(lambda: registered(one) == registered(two) == 1, "a connection to each edge")
-                # One that stops is no longer named, and both connections are at the other.
-                await two.stop()
-                await until(lambda: registered(one) == 2, "both at the edge that is left")
-                await connector.stop()
-            # The database goes, and what was known stays.
-            await plane.database.close()
-            monkeypatch.setattr(plane.database, "read", _away)
-            assert await found() == {one.quic_address}
-
-    run(test)
+        async with asyncio.timeout(20):
+            while await found() != wanted:
+                await asyncio.sleep(0.01)
+        token = decode_token(await _tunnel(plane))
+        credentials = Credentials(account_tag=token.account_tag, tunnel_id=token.tunnel_id, secret=token.secret)
+        config = replace(config_for(one, [{"service": "hello_world"}], connections=2), credentials=credentials)
+        config = replace(config, edge=replace(config.edge, addresses=(), discovery=discovery))
+        async with Connector(config) as connector:
+            await until(lambda: registered(one) == registered(two) == 1, "a connection to each edge")
+            # One that stops is no longer named, and both connections are at the other.
+            await two.stop()
+            await until(lambda: registered(one) == 2, "both at the edge that is left")
+            await connector.stop()
+        # The database goes, and what was known stays.
+        monkeypatch.setattr(plane.database, "read", _away)
+        assert await found() == {one.quic_address}
 
 
 def _mesh(plane: ControlPlane) -> Mesh:
@@ -220,11 +213,8 @@ def _away() -> Any:
     raise StoreUnavailable("The database is away.")
 
 
-def test_a_name_that_is_taken_stops_the_start(tmp_path: Path) -> None:
-    async def test() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            settings = ControlPlaneSettings(data_directory=tmp_path / "d", dns_address=taken.getsockname())
-            with pytest.raises(ValueError, match="--dns"):
-                await ControlPlane(settings).start()
-
-    run(test)
+async def test_a_name_that_is_taken_stops_the_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = ControlPlaneSettings(data_directory=tmp_path / "d", dns_address=taken.getsockname())
+        with pytest.raises(ValueError, match="--dns"):
+            await ControlPlane(settings).start()

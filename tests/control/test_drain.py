@@ -17,7 +17,7 @@ from pyconnector.edge import LocalEdge, drain
 from pyconnector.edge.directory import reporter
 from pyconnector.edge.drain import Drain
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import open_mesh, run
+from tests.control.support import open_mesh
 from tests.control.test_edges import route, until
 from tests.control.test_many_edges import HOST, echo, joined, knows
 from tests.control.test_quick import report
@@ -86,95 +86,89 @@ async def both(
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("engine", ["aioquic", "http2"])
-def test_no_request_fails_while_an_edge_drains(tmp_path: Path, engine: str) -> None:
-    async def test() -> None:
-        released, asked = asyncio.Event(), asyncio.Event()
+async def test_no_request_fails_while_an_edge_drains(tmp_path: Path, engine: str) -> None:
+    released, asked = asyncio.Event(), asyncio.Event()
 
-        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            asked.set()
-            await released.wait()
-            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow")
-            writer.close()
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await released.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow")
+        writer.close()
 
-        async with (
-            await asyncio.start_server(echo, "127.0.0.1", 0) as echoing,
-            await asyncio.start_server(slow, "127.0.0.1", 0) as slowly,
-            open_mesh(tmp_path / "data") as mesh,
-            joined(mesh) as one,
-            joined(mesh) as two,
-        ):
-            made = await mesh.tunnel("t")
-            await route(mesh, made["id"], "app")
-            rules = [
-                {"path": "^/echo", "service": "http://127.0.0.1:{}".format(*echoing.sockets[0].getsockname()[1:])},
-                {"path": "^/slow", "service": "http://127.0.0.1:{}".format(*slowly.sockets[0].getsockname()[1:])},
-                {"service": "http_status:201"},
-            ]
-            connector = await both(one, two, made["token"], rules, engine)
-            await until(lambda: registered(one) == registered(two) == 1, "a connection to each")
-            for edge in (one, two):
-                await knows(edge, made["id"])
-                await until(lambda edge=edge: edge.tunnels.for_host(HOST) is not None, "the name")  # type: ignore[misc]  # bound at once
-            results: list[str] = []
-            over = asyncio.Event()
-            first, second = one.visitor_address, two.visitor_address
-            load = [
-                asyncio.create_task(visit_as_balanced(addresses, results, over))
-                for addresses in ([first, second], [second, first], [first, second])
-            ]
-            async with RawVisitor(first) as patient:
-                patient.send(get("/slow", HOST))
-                await asked.wait()
-                draining = asyncio.create_task(one.drain())
-                await until(lambda: not one.connectors.all() or one.tunnels.is_draining, "the drain")
-                edges = (await mesh.client.get(f"{mesh.plane.url}/ui")).status_code
-                assert edges == 200
-                # While a request is under way its connection stays, and the edge with it.
-                await asyncio.sleep(0.7)
-                assert not draining.done(), draining
-                released.set()
-                answer = await patient.response()
-                assert (answer.status, answer.body, answer.field("Connection")) == (200, b"slow", "close")
-                await draining
-            assert {connection.state for connection in one.connectors.all()} <= {"closed"}
-            await one.stop()
-            count = len(results)
-            await until(lambda: len(results) > count + 20, "requests behind it")
-            over.set()
-            await asyncio.gather(*load)
-            assert set(results) == {"201", "200"}, [each for each in results if each not in ("201", "200")][:5]
-            await connector.stop()
-
-    run(test)
+    async with (
+        await asyncio.start_server(echo, "127.0.0.1", 0) as echoing,
+        await asyncio.start_server(slow, "127.0.0.1", 0) as slowly,
+        open_mesh(tmp_path / "data") as mesh,
+        joined(mesh) as one,
+        joined(mesh) as two,
+    ):
+        made = await mesh.tunnel("t")
+        await route(mesh, made["id"], "app")
+        rules = [
+            {"path": "^/echo", "service": "http://127.0.0.1:{}".format(*echoing.sockets[0].getsockname()[1:])},
+            {"path": "^/slow", "service": "http://127.0.0.1:{}".format(*slowly.sockets[0].getsockname()[1:])},
+            {"service": "http_status:201"},
+        ]
+        connector = await both(one, two, made["token"], rules, engine)
+        await until(lambda: registered(one) == registered(two) == 1, "a connection to each")
+        for edge in (one, two):
+            await knows(edge, made["id"])
+            await until(lambda edge=edge: edge.tunnels.for_host(HOST) is not None, "the name")  # type: ignore[misc]  # bound at once
+        results: list[str] = []
+        over = asyncio.Event()
+        first, second = one.visitor_address, two.visitor_address
+        load = [
+            asyncio.create_task(visit_as_balanced(addresses, results, over))
+            for addresses in ([first, second], [second, first], [first, second])
+        ]
+        async with RawVisitor(first) as patient:
+            patient.send(get("/slow", HOST))
+            await asked.wait()
+            draining = asyncio.create_task(one.drain())
+            await until(lambda: not one.connectors.all() or one.tunnels.is_draining, "the drain")
+            edges = (await mesh.client.get(f"{mesh.plane.url}/ui")).status_code
+            assert edges == 200
+            # While a request is under way its connection stays, and the edge with it.
+            await asyncio.sleep(0.7)
+            assert not draining.done(), draining
+            released.set()
+            answer = await patient.response()
+            assert (answer.status, answer.body, answer.field("Connection")) == (200, b"slow", "close")
+            await draining
+        assert {connection.state for connection in one.connectors.all()} <= {"closed"}
+        await one.stop()
+        count = len(results)
+        await until(lambda: len(results) > count + 20, "requests behind it")
+        over.set()
+        await asyncio.gather(*load)
+        assert set(results) == {"201", "200"}, [each for each in results if each not in ("201", "200")][:5]
+        await connector.stop()
 
 
 @pytest.mark.usefixtures("quick")
-def test_nobody_is_sent_to_an_edge_that_drains(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with open_mesh(tmp_path / "data") as mesh, joined(mesh) as one, joined(mesh) as two:
-            made = await mesh.tunnel("t")
-            await until(lambda: one._peers is not None and one._peers.staying == 1, "the other edge")
-            told: list[Event] = []
-            connector = await both(one, two, made["token"], [{"service": "http_status:201"}], "http2", told.append)
-            await until(lambda: registered(one) == registered(two) == 1, "a connection to each")
-            await one.drain(grace=0.0)
-            await until(lambda: any(isinstance(event, Refused) for event in told), "a refusal")
-            async with mesh.edge() as edge:
-                third = report(id=str(uuid4()), name="z", address="a:1", peer="a:2")
-                peers = (await edge.post("/report", json=third)).json()["peers"]
-                assert sorted(peer["draining"] for peer in peers) == [False, True]
-                quick = await mesh.client.post(f"{mesh.plane.url}/tunnel", json={})
-                assert quick.json()["result"]["edges"] == ["{}:{}".format(*two.quic_address), "a:1"]
-                await edge.post("/report", json=third | {"leaving": True})
-            await connector.stop()
-            await one.stop()
-            await until(lambda: two._peers is not None and not two._peers.staying, "the end of the others")
-            # Without others there is nobody to hand over to, and nothing to wait for.
-            await two.drain()
-            assert not two.tunnels.is_draining
-
-    run(test)
+async def test_nobody_is_sent_to_an_edge_that_drains(tmp_path: Path) -> None:
+    async with open_mesh(tmp_path / "data") as mesh, joined(mesh) as one, joined(mesh) as two:
+        made = await mesh.tunnel("t")
+        await until(lambda: one._peers is not None and one._peers.staying == 1, "the other edge")
+        told: list[Event] = []
+        connector = await both(one, two, made["token"], [{"service": "http_status:201"}], "http2", told.append)
+        await until(lambda: registered(one) == registered(two) == 1, "a connection to each")
+        await one.drain(grace=0.0)
+        await until(lambda: any(isinstance(event, Refused) for event in told), "a refusal")
+        async with mesh.edge() as edge:
+            third = report(id=str(uuid4()), name="z", address="a:1", peer="a:2")
+            peers = (await edge.post("/report", json=third)).json()["peers"]
+            assert sorted(peer["draining"] for peer in peers) == [False, True]
+            quick = await mesh.client.post(f"{mesh.plane.url}/tunnel", json={})
+            assert quick.json()["result"]["edges"] == ["{}:{}".format(*two.quic_address), "a:1"]
+            await edge.post("/report", json=third | {"leaving": True})
+        await connector.stop()
+        await one.stop()
+        await until(lambda: two._peers is not None and not two._peers.staying, "the end of the others")
+        # Without others there is nobody to hand over to, and nothing to wait for.
+        await two.drain()
+        assert not two.tunnels.is_draining
 
 
 class Held:
@@ -193,37 +187,31 @@ class Held:
         self._log.append("closed")
 
 
-def test_a_tunnel_keeps_half_until_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tunnel_keeps_half_until_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "LEARN", 0.0)
     monkeypatch.setattr(drain, "LOOK", 0.001)
 
-    async def test() -> None:
-        log: list[str] = []
-        held = [Held(uuid4(), log)]
-        held += [Held(held[0].tunnel.tunnel_id, log) for _ in range(3)]
-        moved = asyncio.Event()
-        connectors: Any = SimpleNamespace(all=lambda: [each for each in held if each.state != "closed"])
-        running = asyncio.create_task(Drain(connectors, (), lambda _: moved.is_set(), grace=60).run())
-        while len(log) < 2:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.02)
-        assert [each.state for each in held] == ["closed", "closed", "registered", "registered"]
-        moved.set()
-        await running
-        assert len(log) == 4
-
-    run(test)
+    log: list[str] = []
+    held = [Held(uuid4(), log)]
+    held += [Held(held[0].tunnel.tunnel_id, log) for _ in range(3)]
+    moved = asyncio.Event()
+    connectors: Any = SimpleNamespace(all=lambda: [each for each in held if each.state != "closed"])
+    running = asyncio.create_task(Drain(connectors, (), lambda _: moved.is_set(), grace=60).run())
+    while len(log) < 2:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.02)
+    assert [each.state for each in held] == ["closed", "closed", "registered", "registered"]
+    moved.set()
+    await running
+    assert len(log) == 4
 
 
-def test_a_drain_ends_with_its_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drain_ends_with_its_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "LEARN", 0.0)
 
-    async def test() -> None:
-        held = Held(uuid4(), [], in_flight=1)
-        connectors = cast("Any", SimpleNamespace(all=lambda: [held]))
-        visitors = SimpleNamespace(busy=1, drain=lambda: None)
-        async with asyncio.timeout(10):
-            await Drain(connectors, (visitors,), lambda _: True, grace=0.05).run()
-        assert held.state == "draining"
-
-    run(test)
+    held = Held(uuid4(), [], in_flight=1)
+    connectors = cast("Any", SimpleNamespace(all=lambda: [held]))
+    visitors = SimpleNamespace(busy=1, drain=lambda: None)
+    async with asyncio.timeout(10):
+        await Drain(connectors, (visitors,), lambda _: True, grace=0.05).run()
+    assert held.state == "draining"

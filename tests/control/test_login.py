@@ -126,7 +126,7 @@ def test_a_certificate_may_do_no_more_than_who_hands_it_out(tmp_path: Path) -> N
     on_sqlite(tmp_path, test)
 
 
-def test_transfers_are_bounded_and_end_by_themselves() -> None:
+async def test_transfers_are_bounded_and_end_by_themselves() -> None:
     held = Transfers(patience=0.0)
     for number in range(transfers.MAX_OFFERED + 1):
         held.offer(f"{number:043}", "pem", now=0.0)
@@ -134,19 +134,16 @@ def test_transfers_are_bounded_and_end_by_themselves() -> None:
     assert held.take(f"{1:043}", 1.0) == "pem"
     assert held.take(f"{2:043}", transfers.LIFETIME) is None
 
-    async def test() -> None:
-        patient = Transfers()
-        waiting = [asyncio.create_task(patient.wait(KEY)) for _ in range(transfers.MAX_WAITING)]
-        await asyncio.sleep(0)
-        with pytest.raises(transfers.TooManyWaiting):
-            await patient.wait(KEY)
-        waiting[0].cancel()
-        await asyncio.wait(waiting[:1])
-        patient.close()
-        await asyncio.gather(*waiting[1:])
-        assert "waiting=0" in repr(patient)
-
-    run(test)
+    patient = Transfers()
+    waiting = [asyncio.create_task(patient.wait(KEY)) for _ in range(transfers.MAX_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(transfers.TooManyWaiting):
+        await patient.wait(KEY)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    patient.close()
+    await asyncio.gather(*waiting[1:])
+    assert "waiting=0" in repr(patient)
 
 
 def test_only_a_public_key_is_a_key() -> None:

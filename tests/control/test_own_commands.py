@@ -116,42 +116,36 @@ def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
     with_commands(tmp_path, test)
 
 
-def test_a_config_names_the_edges_of_the_mesh(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with open_mesh(tmp_path / "the data") as mesh:
+async def test_a_config_names_the_edges_of_the_mesh(tmp_path: Path) -> None:
+    async with open_mesh(tmp_path / "the data") as mesh:
+        tunnel = Commands(mesh, tmp_path)
+        token = mesh.plane.edge_token_file.read_text().strip()
+        directory = DirectorySettings(url=mesh.plane.url, token=token, join=JoinSettings(listen=("127.0.0.1", 0)))
+        async with LocalEdge(EdgeSettings(control=None, directory=directory)) as edge:
+
+            async def reported() -> bool:
+                return bool((await mesh.call("GET", f"{mesh.account}/edges"))["edges"])
+
+            async with asyncio.timeout(20):
+                while not await reported():
+                    await asyncio.sleep(0.02)
+            said = await tunnel("create", "home", "--route", "app.example.com", "--service", "http_status:201")
+            (path,) = shlex.split(said.split("pyconnector run ")[1].split("\n")[0])
+            more = ("--metrics", "127.0.0.1:0", "--ha-connections", "1", "--protocol", "quic")
+            async with pyconnector("run", path, *more) as running:
+                await running.line("Registered tunnel connection")
+                async with RawVisitor(edge.visitor_address) as visitor:
+                    assert (await visitor.request(get("/", "app.example.com"))).status == 201
+                await running.close()
+
+
+async def test_a_certificate_says_which_api_it_is_for(tmp_path: Path) -> None:
+    for _ in range(2):  # at another address the second time
+        async with open_mesh(tmp_path / "data", token="unused") as mesh:
             tunnel = Commands(mesh, tmp_path)
-            token = mesh.plane.edge_token_file.read_text().strip()
-            directory = DirectorySettings(url=mesh.plane.url, token=token, join=JoinSettings(listen=("127.0.0.1", 0)))
-            async with LocalEdge(EdgeSettings(control=None, directory=directory)) as edge:
-
-                async def reported() -> bool:
-                    return bool((await mesh.call("GET", f"{mesh.account}/edges"))["edges"])
-
-                async with asyncio.timeout(20):
-                    while not await reported():
-                        await asyncio.sleep(0.02)
-                said = await tunnel("create", "home", "--route", "app.example.com", "--service", "http_status:201")
-                (path,) = shlex.split(said.split("pyconnector run ")[1].split("\n")[0])
-                more = ("--metrics", "127.0.0.1:0", "--ha-connections", "1", "--protocol", "quic")
-                async with pyconnector("run", path, *more) as running:
-                    await running.line("Registered tunnel connection")
-                    async with RawVisitor(edge.visitor_address) as visitor:
-                        assert (await visitor.request(get("/", "app.example.com"))).status == 201
-                    await running.close()
-
-    run(test)
-
-
-def test_a_certificate_says_which_api_it_is_for(tmp_path: Path) -> None:
-    async def test() -> None:
-        for _ in range(2):  # at another address the second time
-            async with open_mesh(tmp_path / "data", token="unused") as mesh:
-                tunnel = Commands(mesh, tmp_path)
-                del tunnel.environment["TUNNEL_API_URL"]
-                assert "No tunnels were found" in await tunnel("list")
-                assert stat.S_IMODE(mesh.plane.cert_pem.stat().st_mode) == 0o600
-
-    run(test)
+            del tunnel.environment["TUNNEL_API_URL"]
+            assert "No tunnels were found" in await tunnel("list")
+            assert stat.S_IMODE(mesh.plane.cert_pem.stat().st_mode) == 0o600
 
 
 def test_a_file_that_is_no_certificate_is_left() -> None:

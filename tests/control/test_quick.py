@@ -60,65 +60,51 @@ async def expire(mesh: Mesh, seconds: float) -> int:
     return await mesh.plane.database.write(Actor(account_id=mesh.plane.installation.account_id), operation)
 
 
-def test_anybody_gets_a_tunnel_with_a_name(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with asker(mesh) as ask:
-            made, other = (await ask()).json()["result"], (await ask()).json()["result"]
-        assert made["hostname"] == f"{made['name']}.example.com"
-        assert made["hostname"] != other["hostname"]
-        assert made["account_tag"] == mesh.plane.installation.account_id
-        assert (made["edges"], made["visitors"]) == (["127.0.0.1:7844"], "http://127.0.0.1:8080")
-        # It is a tunnel like any other, in a form that every client knows.
-        listed = await mesh.call("GET", f"{mesh.account}/cfd_tunnel/{made['id']}")
-        assert (listed["config_src"], listed["metadata"]) == ("local", {"quick": True})
-        (record,) = await mesh.call("GET", f"{mesh.zone}/dns_records?name={made['hostname']}")
-        assert record["content"].startswith(made["id"])
-        (entry, *_) = await mesh.call("GET", f"{mesh.account}/logs/audit?since=2020-01-01&before=2099-01-01")
-        assert made["secret"] not in str(entry)
-
-    on_mesh(test)
+async def test_anybody_gets_a_tunnel_with_a_name(mesh: Mesh) -> None:
+    async with asker(mesh) as ask:
+        made, other = (await ask()).json()["result"], (await ask()).json()["result"]
+    assert made["hostname"] == f"{made['name']}.example.com"
+    assert made["hostname"] != other["hostname"]
+    assert made["account_tag"] == mesh.plane.installation.account_id
+    assert (made["edges"], made["visitors"]) == (["127.0.0.1:7844"], "http://127.0.0.1:8080")
+    # It is a tunnel like any other, in a form that every client knows.
+    listed = await mesh.call("GET", f"{mesh.account}/cfd_tunnel/{made['id']}")
+    assert (listed["config_src"], listed["metadata"]) == ("local", {"quick": True})
+    (record,) = await mesh.call("GET", f"{mesh.zone}/dns_records?name={made['hostname']}")
+    assert record["content"].startswith(made["id"])
+    (entry, *_) = await mesh.call("GET", f"{mesh.account}/logs/audit?since=2020-01-01&before=2099-01-01")
+    assert made["secret"] not in str(entry)
 
 
-def test_one_without_a_connector_is_deleted_with_its_name(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with asker(mesh) as ask:
-            made = (await ask()).json()["result"]
-        await mesh.tunnel("lasting")
+async def test_one_without_a_connector_is_deleted_with_its_name(mesh: Mesh) -> None:
+    async with asker(mesh) as ask:
+        made = (await ask()).json()["result"]
+    await mesh.tunnel("lasting")
+    assert await expire(mesh, quick.IDLE_LIFETIME - 10) == 0
+    assert await expire(mesh, quick.IDLE_LIFETIME) == 1
+    assert [row["name"] for row in await mesh.call("GET", f"{mesh.account}/cfd_tunnel?is_deleted=false")] == ["lasting"]
+    assert await mesh.call("GET", f"{mesh.zone}/dns_records?name={made['hostname']}") == []
+
+
+async def test_a_connected_one_stays_for_a_day(mesh: Mesh) -> None:
+    async with asker(mesh) as ask, mesh.edge() as edge:
+        made = (await ask()).json()["result"]
+        await edge.post("/report", json=report(connections=[held(made["id"])]))
+        assert await expire(mesh, 4) == 0
+        # Its edge is silent: nobody saw the connector leave, so it may be back in a moment.
+        assert await expire(mesh, quick.IDLE_LIFETIME) == 0
+        await edge.post("/report", json=report())
         assert await expire(mesh, quick.IDLE_LIFETIME - 10) == 0
-        assert await expire(mesh, quick.IDLE_LIFETIME) == 1
-        assert [row["name"] for row in await mesh.call("GET", f"{mesh.account}/cfd_tunnel?is_deleted=false")] == [
-            "lasting"
-        ]
-        assert await mesh.call("GET", f"{mesh.zone}/dns_records?name={made['hostname']}") == []
-
-    on_mesh(test)
+        await edge.post("/report", json=report(connections=[held(made["id"])]))
+        assert await expire(mesh, quick.LONGEST_LIFETIME) == 1
 
 
-def test_a_connected_one_stays_for_a_day(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with asker(mesh) as ask, mesh.edge() as edge:
-            made = (await ask()).json()["result"]
-            await edge.post("/report", json=report(connections=[held(made["id"])]))
-            assert await expire(mesh, 4) == 0
-            # Its edge is silent: nobody saw the connector leave, so it may be back in a moment.
-            assert await expire(mesh, quick.IDLE_LIFETIME) == 0
-            await edge.post("/report", json=report())
-            assert await expire(mesh, quick.IDLE_LIFETIME - 10) == 0
-            await edge.post("/report", json=report(connections=[held(made["id"])]))
-            assert await expire(mesh, quick.LONGEST_LIFETIME) == 1
-
-    on_mesh(test)
-
-
-def test_one_whose_connector_left_is_deleted_later(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with asker(mesh) as ask, mesh.edge() as edge:
-            made = (await ask()).json()["result"]
-            await edge.post("/report", json=report(connections=[held(made["id"])]))
-            await edge.post("/report", json=report())
-            assert await expire(mesh, quick.IDLE_LIFETIME + 1) == 1
-
-    on_mesh(test)
+async def test_one_whose_connector_left_is_deleted_later(mesh: Mesh) -> None:
+    async with asker(mesh) as ask, mesh.edge() as edge:
+        made = (await ask()).json()["result"]
+        await edge.post("/report", json=report(connections=[held(made["id"])]))
+        await edge.post("/report", json=report())
+        assert await expire(mesh, quick.IDLE_LIFETIME + 1) == 1
 
 
 def test_there_are_no_more_than_the_limit(on_mesh: OnMesh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,23 +117,17 @@ def test_there_are_no_more_than_the_limit(on_mesh: OnMesh, monkeypatch: pytest.M
     on_mesh(test)
 
 
-def test_an_address_asks_so_often_and_no_more(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with asker(mesh) as ask:
-            codes = [(await ask()).status_code for _ in range(BURST + 2)]
-        assert codes == [200] * BURST + [429] * 2
-
-    on_mesh(test)
+async def test_an_address_asks_so_often_and_no_more(mesh: Mesh) -> None:
+    async with asker(mesh) as ask:
+        codes = [(await ask()).status_code for _ in range(BURST + 2)]
+    assert codes == [200] * BURST + [429] * 2
 
 
-def test_without_an_edge_there_is_none(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with httpx.AsyncClient(base_url=mesh.plane.url) as client:
-            response = await client.post("/tunnel", json={})
-        assert response.status_code == 503
-        assert "No edge is connected" in response.text
-
-    on_mesh(test)
+async def test_without_an_edge_there_is_none(mesh: Mesh) -> None:
+    async with httpx.AsyncClient(base_url=mesh.plane.url) as client:
+        response = await client.post("/tunnel", json={})
+    assert response.status_code == 503
+    assert "No edge is connected" in response.text
 
 
 @pytest.mark.parametrize(
@@ -158,14 +138,11 @@ def test_without_an_edge_there_is_none(on_mesh: OnMesh) -> None:
         ({"Content-Type": "application/json", "Host": "localhost.evil.example"}, 421),
     ],
 )
-def test_a_web_page_of_others_gets_none(on_mesh: OnMesh, headers: dict[str, str], status: int) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with asker(mesh) as ask:
-            assert (await ask(headers=headers)).status_code == status
-            assert (await ask(headers={"Host": "localhost:1"})).status_code == 200
-            assert (await ask(headers={"Host": "[::1]:1"})).status_code == 200
-
-    on_mesh(test)
+async def test_a_web_page_of_others_gets_none(mesh: Mesh, headers: dict[str, str], status: int) -> None:
+    async with asker(mesh) as ask:
+        assert (await ask(headers=headers)).status_code == status
+        assert (await ask(headers={"Host": "localhost:1"})).status_code == 200
+        assert (await ask(headers={"Host": "[::1]:1"})).status_code == 200
 
 
 def test_the_pace_refills_and_is_bounded_in_memory() -> None:

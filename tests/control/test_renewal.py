@@ -15,7 +15,7 @@ from pyconnector.edge.mesh import renewal
 from pyconnector.edge.mesh.identity import MeshIdentity
 from pyconnector.edge.mesh.renewal import keep_valid, seconds_to_renewal
 from pyconnector.edge.settings import SettingsError
-from tests.control.support import open_mesh, run
+from tests.control.support import open_mesh
 from tests.control.test_edges import connected, route, until, visit
 from tests.control.test_many_edges import HOST, joined, knows
 
@@ -40,7 +40,6 @@ def test_it_is_due_when_a_third_is_left() -> None:
     assert seconds_to_renewal(made, begun + datetime.timedelta(days=300)) == 0
 
 
-@pytest.mark.asyncio
 async def test_the_old_one_stays_while_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "RETRY", 0.0)
     now = datetime.datetime.now(datetime.UTC)
@@ -62,7 +61,7 @@ async def test_the_old_one_stays_while_there_is_none(monkeypatch: pytest.MonkeyP
     await asyncio.wait([task])
 
 
-def test_every_listener_shows_the_new_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_listener_shows_the_new_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authority, "LIFETIME", datetime.timedelta(hours=2))  # of 26, so that it is due at once
     monkeypatch.setattr(renewal, "RETRY", 0.3)
 
@@ -75,23 +74,20 @@ def test_every_listener_shows_the_new_certificate(tmp_path: Path, monkeypatch: p
         writer.transport.abort()
         return x509.load_der_x509_certificate(der).serial_number
 
-    async def test() -> None:
-        async with open_mesh(tmp_path / "data") as mesh, joined(mesh) as one, joined(mesh) as two:
-            made = await mesh.tunnel("t")
-            await route(mesh, made["id"], "app")
-            places = (one.quic_address, one.peer_address)
-            before = {await serial(place, one.ca_pem) for place in places}
-            assert len(before) == 1
-            chains = {edge._identity.chain for edge in (one, two) if edge._identity is not None}
-            await until(
-                lambda: not chains & {edge._identity.chain for edge in (one, two) if edge._identity is not None},
-                "new certificates of both",
-            )
-            for place in places:
-                assert await serial(place, one.ca_pem) not in before
-            # Connectors over QUIC and the other edge are shown a certificate that fits its key.
-            async with connected(one, made["token"], 201):
-                await knows(two, made["id"])
-                assert await visit(two, HOST) == 201
-
-    run(test)
+    async with open_mesh(tmp_path / "data") as mesh, joined(mesh) as one, joined(mesh) as two:
+        made = await mesh.tunnel("t")
+        await route(mesh, made["id"], "app")
+        places = (one.quic_address, one.peer_address)
+        before = {await serial(place, one.ca_pem) for place in places}
+        assert len(before) == 1
+        chains = {edge._identity.chain for edge in (one, two) if edge._identity is not None}
+        await until(
+            lambda: not chains & {edge._identity.chain for edge in (one, two) if edge._identity is not None},
+            "new certificates of both",
+        )
+        for place in places:
+            assert await serial(place, one.ca_pem) not in before
+        # Connectors over QUIC and the other edge are shown a certificate that fits its key.
+        async with connected(one, made["token"], 201):
+            await knows(two, made["id"])
+            assert await visit(two, HOST) == 201

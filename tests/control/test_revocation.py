@@ -17,7 +17,7 @@ from pyconnector.control.api.routes.edges import MAX_WAIT
 from pyconnector.control.store import feed
 from pyconnector.edge.directory import client
 from pyconnector.identity.people.person import Person, application_claims, subject_of
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 from tests.control.test_edges import until
 from tests.control.test_many_edges import joined, knows, serving
 from tests.support.raw_visitor import RawVisitor, get
@@ -102,47 +102,44 @@ async def guarded(mesh: Mesh) -> dict[str, Any]:
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_what_runs_ends_at_every_edge(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_runs_ends_at_every_edge(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "LOOK_AGAIN", 3600.0)
     monkeypatch.setattr(client, "WAIT", MAX_WAIT)  # no edge asks again before the test has given up
 
-    async def test() -> None:
-        service = await asyncio.start_server(echo, "127.0.0.1", 0)
-        port = service.sockets[0].getsockname()[1]
-        rules = [
-            {"hostname": WEB, "service": f"http://127.0.0.1:{port}"},
-            {"hostname": DATABASE, "service": f"tcp://127.0.0.1:{port}"},
-            {"service": "http_status:404"},
-        ]
-        async with (
-            service, open_mesh(tmp_path / "a", database) as mesh,
-            open_mesh(tmp_path / "b", database, mesh.token) as second,
-            joined(mesh) as one, joined(mesh) as two, joined(second) as three,
-        ):  # fmt: skip
-            edges = (one, two, three)
-            made = await mesh.tunnel("t")
-            for name in (WEB, DATABASE):
-                body = {"type": "dns", "user_hostname": name}
-                await mesh.call("PUT", f"{mesh.zone}/tunnels/{made['id']}/routes", json=body)
-            known = await guarded(mesh)
-            async with serving(one, made["token"], rules):
-                for edge in edges:
-                    await until(lambda edge=edge: len(edge.gate.state.tokens) == 1, "the service token")  # type: ignore[misc]  # bound at once
-                for edge in (two, three):
-                    await knows(edge, made["id"])
-                async with streams(edges, *shown(known["token"])) as running:
-                    await second.call("DELETE", f"{mesh.account}/access/service_tokens/{known['token']['id']}")
-                    await all_end(running)
-                account = mesh.plane.installation.account_id
-                email = "ann@example.com"
-                person = f"Cf-Access-Token: {persons_token(one, account, email, known['provider'], known['aud'])}"
-                async with streams(edges, person) as running:
-                    # Logged out at the third edge: which tells its control plane, and that the others.
-                    async with RawVisitor(three.visitor_address) as visitor:
-                        told = await visitor.request(get("/cdn-cgi/access/logout", WEB, person))
-                        assert told.status == 200
-                    await all_end(running)
-                async with RawVisitor(two.visitor_address) as visitor:
-                    assert (await visitor.request(get("/", WEB, person))).status == 401
-
-    run(test)
+    service = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = service.sockets[0].getsockname()[1]
+    rules = [
+        {"hostname": WEB, "service": f"http://127.0.0.1:{port}"},
+        {"hostname": DATABASE, "service": f"tcp://127.0.0.1:{port}"},
+        {"service": "http_status:404"},
+    ]
+    async with (
+        service, open_mesh(tmp_path / "a", database) as mesh,
+        open_mesh(tmp_path / "b", database, mesh.token) as second,
+        joined(mesh) as one, joined(mesh) as two, joined(second) as three,
+    ):  # fmt: skip
+        edges = (one, two, three)
+        made = await mesh.tunnel("t")
+        for name in (WEB, DATABASE):
+            body = {"type": "dns", "user_hostname": name}
+            await mesh.call("PUT", f"{mesh.zone}/tunnels/{made['id']}/routes", json=body)
+        known = await guarded(mesh)
+        async with serving(one, made["token"], rules):
+            for edge in edges:
+                await until(lambda edge=edge: len(edge.gate.state.tokens) == 1, "the service token")  # type: ignore[misc]  # bound at once
+            for edge in (two, three):
+                await knows(edge, made["id"])
+            async with streams(edges, *shown(known["token"])) as running:
+                await second.call("DELETE", f"{mesh.account}/access/service_tokens/{known['token']['id']}")
+                await all_end(running)
+            account = mesh.plane.installation.account_id
+            email = "ann@example.com"
+            person = f"Cf-Access-Token: {persons_token(one, account, email, known['provider'], known['aud'])}"
+            async with streams(edges, person) as running:
+                # Logged out at the third edge: which tells its control plane, and that the others.
+                async with RawVisitor(three.visitor_address) as visitor:
+                    told = await visitor.request(get("/cdn-cgi/access/logout", WEB, person))
+                    assert told.status == 200
+                await all_end(running)
+            async with RawVisitor(two.visitor_address) as visitor:
+                assert (await visitor.request(get("/", WEB, person))).status == 401

@@ -303,18 +303,15 @@ def test_identity_providers_and_people(on_mesh: OnMesh) -> None:
     with_sdk(on_mesh, scenario)
 
 
-def test_logs(on_mesh: OnMesh) -> None:
-    async def test(mesh: Mesh) -> None:
-        async with running_receiver() as receiver:
-            account = mesh.plane.installation.account_id
+async def test_logs(mesh: Mesh) -> None:
+    async with running_receiver() as receiver:
+        account = mesh.plane.installation.account_id
 
-            def use() -> None:
-                with Cloudflare(api_token=mesh.token, base_url=mesh.plane.api_url, max_retries=0, timeout=30) as client:
-                    logs_scenario(client, account, receiver.url)
+        def use() -> None:
+            with Cloudflare(api_token=mesh.token, base_url=mesh.plane.api_url, max_retries=0, timeout=30) as client:
+                logs_scenario(client, account, receiver.url)
 
-            await asyncio.to_thread(use)
-
-    on_mesh(test)
+        await asyncio.to_thread(use)
 
 
 def logs_scenario(client: Cloudflare, account: str, receiver: str) -> None:

@@ -19,7 +19,7 @@ from pyconnector.edge.audit.files import log_files, read_log
 from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.settings import DirectorySettings
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 from tests.support.house import config_for
 from tests.support.raw_visitor import RawVisitor, Response, get
 
@@ -105,70 +105,64 @@ async def guard(where: Place) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_grant_lets_one_agent_read_one_file_and_nothing_else(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with place(tmp_path) as where:
-            code, text = await where.cli(f"files:{tmp_path}/docs/handbook.pdf", "--to", "agent-01")
-            assert "everybody may read it" in text, text
-            assert code == 1
-            await guard(where)
-            made = await where.granted(f"files:{tmp_path}/docs/handbook.pdf")
-            assert made["url"] == f"https://{HOST}/handbook.pdf"
-            token = made["token"]
-            read = await where.read("/handbook.pdf", token)
-            assert (read.status, read.body) == (200, b"the handbook")
-            assert (await where.read("/handbook.pdf", token, "Range: bytes=4-7")).body == b"hand"
-            assert (await where.read("/handbook.pdf", token, method="HEAD")).status == 200
-            refused = {
-                "no token": await where.read("/handbook.pdf"),
-                "another path": await where.read("/sub/other.txt", token),
-                "another spelling": await where.read("/handbook.pdf/../sub/other.txt", token),
-                "the directory": await where.read("/", token),
-                "another method": await where.read("/handbook.pdf", token, method="DELETE"),
-                "its own secret": await where.read("/handbook.pdf", "", *own(where)),
-            }
-            assert {why: response.status for why, response in refused.items()} == {
-                "no token": 401, "another path": 403, "another spelling": 403, "the directory": 403,
-                "another method": 403, "its own secret": 403,
-            }  # fmt: skip
-            code, text = await where.cli("--list")
-            assert made["id"] in text
-            assert "agent-01" in text
-            assert token not in text
-            below = await where.granted(f"https://{HOST}/sub", "--for", "2h")
-            assert (await where.read("/sub/other.txt", below["token"])).body == b"another"
-            assert (await where.read("/handbook.pdf", below["token"])).status == 403
-        records = [link.record for _, link in read_log(log_files(tmp_path / "audit")) if "URL" in link.record]
-        reads = [record for record in records if record.get("GrantID") == made["id"]]
-        assert [(record["URL"], record["Reason"], record["ServiceTokenName"]) for record in reads] == [
-            ("/handbook.pdf", "granted", "agent-01")
-        ] * 3
-        assert len(records) == 3 + len(refused) + 2
-        assert token not in json.dumps(records)
-
-    run(test)
+async def test_a_grant_lets_one_agent_read_one_file_and_nothing_else(tmp_path: Path) -> None:
+    async with place(tmp_path) as where:
+        code, text = await where.cli(f"files:{tmp_path}/docs/handbook.pdf", "--to", "agent-01")
+        assert "everybody may read it" in text, text
+        assert code == 1
+        await guard(where)
+        made = await where.granted(f"files:{tmp_path}/docs/handbook.pdf")
+        assert made["url"] == f"https://{HOST}/handbook.pdf"
+        token = made["token"]
+        read = await where.read("/handbook.pdf", token)
+        assert (read.status, read.body) == (200, b"the handbook")
+        assert (await where.read("/handbook.pdf", token, "Range: bytes=4-7")).body == b"hand"
+        assert (await where.read("/handbook.pdf", token, method="HEAD")).status == 200
+        refused = {
+            "no token": await where.read("/handbook.pdf"),
+            "another path": await where.read("/sub/other.txt", token),
+            "another spelling": await where.read("/handbook.pdf/../sub/other.txt", token),
+            "the directory": await where.read("/", token),
+            "another method": await where.read("/handbook.pdf", token, method="DELETE"),
+            "its own secret": await where.read("/handbook.pdf", "", *own(where)),
+        }
+        assert {why: response.status for why, response in refused.items()} == {
+            "no token": 401, "another path": 403, "another spelling": 403, "the directory": 403,
+            "another method": 403, "its own secret": 403,
+        }  # fmt: skip
+        code, text = await where.cli("--list")
+        assert made["id"] in text
+        assert "agent-01" in text
+        assert token not in text
+        below = await where.granted(f"https://{HOST}/sub", "--for", "2h")
+        assert (await where.read("/sub/other.txt", below["token"])).body == b"another"
+        assert (await where.read("/handbook.pdf", below["token"])).status == 403
+    records = [link.record for _, link in read_log(log_files(tmp_path / "audit")) if "URL" in link.record]
+    reads = [record for record in records if record.get("GrantID") == made["id"]]
+    assert [(record["URL"], record["Reason"], record["ServiceTokenName"]) for record in reads] == [
+        ("/handbook.pdf", "granted", "agent-01")
+    ] * 3
+    assert len(records) == 3 + len(refused) + 2
+    assert token not in json.dumps(records)
 
 
-def test_the_end_of_a_grant_cuts_off_a_running_download(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with place(tmp_path) as where:
-            await guard(where)
-            for end in (revoked, expired, disabled, revoked_though_allowed, denied):
-                made = await where.granted(f"files:{tmp_path}/docs/large", "--for", "10m")
-                async with RawVisitor(where.edge.visitor_address) as visitor:
-                    visitor.send(get("/large", HOST, f"Cf-Access-Token: {made['token']}"))
-                    assert (await visitor.head()).status == 200
-                    await end(where, made)
-                    async with asyncio.timeout(15):
-                        while len(where.edge.gate.running):  # else the end of the file might end it
-                            await asyncio.sleep(0.01)
-                    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-                        await visitor.reader.readexactly(LARGE)
-                assert (await where.read("/large", made["token"])).status in (401, 403), end
-                where.edge.gate.clock = time.time
-                await enabled(where, enabled=True)
-
-    run(test)
+async def test_the_end_of_a_grant_cuts_off_a_running_download(tmp_path: Path) -> None:
+    async with place(tmp_path) as where:
+        await guard(where)
+        for end in (revoked, expired, disabled, revoked_though_allowed, denied):
+            made = await where.granted(f"files:{tmp_path}/docs/large", "--for", "10m")
+            async with RawVisitor(where.edge.visitor_address) as visitor:
+                visitor.send(get("/large", HOST, f"Cf-Access-Token: {made['token']}"))
+                assert (await visitor.head()).status == 200
+                await end(where, made)
+                async with asyncio.timeout(15):
+                    while len(where.edge.gate.running):  # else the end of the file might end it
+                        await asyncio.sleep(0.01)
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await visitor.reader.readexactly(LARGE)
+            assert (await where.read("/large", made["token"])).status in (401, 403), end
+            where.edge.gate.clock = time.time
+            await enabled(where, enabled=True)
 
 
 async def revoked(where: Place, made: dict[str, Any]) -> None:
@@ -215,26 +209,23 @@ def own(where: Place) -> tuple[str, str]:
     return f"CF-Access-Client-Id: {client_id}", f"CF-Access-Client-Secret: {secret}"
 
 
-def test_grants_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with place(tmp_path) as where:
-            await guard(where)
-            for arguments, why in (
-                (("files:/elsewhere/x", "--to", "agent-01"), "serves /elsewhere/x"),
-                ((f"files:{tmp_path}/docs/x", "--to", "nobody"), "no service token 'nobody'"),
-                ((f"files:{tmp_path}/docs/x", "--to", "agent-01", "--for", "1s"), "lasts 60 seconds to 7 days"),
-                ((f"files:{tmp_path}/docs/x", "--to", "agent-01", "--for", "soon"), "no duration"),
-                ((f"files:{tmp_path}/docs/a/../x", "--to", "agent-01"), "makes no sense"),
-                (("docs/x", "--to", "agent-01"), "files:/FILE"),
-                ((f"https://{HOST}/x?y", "--to", "agent-01"), "no address of a file"),
-                (("--revoke", "nonsense"), "no id of a grant"),
-                (("--revoke", "6ff42ae2-765d-4adf-8112-31c55c1551ef"), "no grant of that id"),
-                (("--list", "--revoke", "x"), "give WHAT --to TOKEN"),
-                ((), "give WHAT --to TOKEN"),
-            ):
-                code, text = await where.cli(*arguments)
-                assert code != 0, arguments
-                assert why in text, arguments
-            assert (await where.cli("--list")) == (0, "There are no grants.\n")
-
-    run(test)
+async def test_grants_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    async with place(tmp_path) as where:
+        await guard(where)
+        for arguments, why in (
+            (("files:/elsewhere/x", "--to", "agent-01"), "serves /elsewhere/x"),
+            ((f"files:{tmp_path}/docs/x", "--to", "nobody"), "no service token 'nobody'"),
+            ((f"files:{tmp_path}/docs/x", "--to", "agent-01", "--for", "1s"), "lasts 60 seconds to 7 days"),
+            ((f"files:{tmp_path}/docs/x", "--to", "agent-01", "--for", "soon"), "no duration"),
+            ((f"files:{tmp_path}/docs/a/../x", "--to", "agent-01"), "makes no sense"),
+            (("docs/x", "--to", "agent-01"), "files:/FILE"),
+            ((f"https://{HOST}/x?y", "--to", "agent-01"), "no address of a file"),
+            (("--revoke", "nonsense"), "no id of a grant"),
+            (("--revoke", "6ff42ae2-765d-4adf-8112-31c55c1551ef"), "no grant of that id"),
+            (("--list", "--revoke", "x"), "give WHAT --to TOKEN"),
+            ((), "give WHAT --to TOKEN"),
+        ):
+            code, text = await where.cli(*arguments)
+            assert code != 0, arguments
+            assert why in text, arguments
+        assert (await where.cli("--list")) == (0, "There are no grants.\n")

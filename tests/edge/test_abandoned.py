@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from tests.edge.support import memory_edge, run, until
+from tests.edge.support import memory_edge, until
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, connected
 
@@ -18,7 +18,7 @@ AT_ONCE = 100
 ROUNDS = 100
 
 
-def test_visitors_that_leave_in_the_middle_of_their_requests() -> None:
+async def test_visitors_that_leave_in_the_middle_of_their_requests() -> None:
     async def half(exchange: Exchange) -> None:
         await exchange.answer(200, [], b"half of it")
         await exchange.receive()
@@ -32,22 +32,19 @@ def test_visitors_that_leave_in_the_middle_of_their_requests() -> None:
             await visitor.head()
             visitor.abort()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, half)
-            side = edge.connectors.all()[0].transport
-            for _ in range(ROUNDS // 4):
-                await asyncio.gather(*[visit(edge.visitor_address, number) for number in range(AT_ONCE)])
-            await until(lambda: not len(edge._visitors) and not edge.connectors.all()[0].in_flight)
-            await until(lambda: side.statistics().streams_open <= 1)
-            assert len(edge._visitors.tasks) == 0
-            assert connector.streams == ROUNDS // 4 * AT_ONCE
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, half)
+        side = edge.connectors.all()[0].transport
+        for _ in range(ROUNDS // 4):
+            await asyncio.gather(*[visit(edge.visitor_address, number) for number in range(AT_ONCE)])
+        await until(lambda: not len(edge._visitors) and not edge.connectors.all()[0].in_flight)
+        await until(lambda: side.statistics().streams_open <= 1)
+        assert len(edge._visitors.tasks) == 0
+        assert connector.streams == ROUNDS // 4 * AT_ONCE
+        await connector.close()
 
 
-def test_a_connector_that_resets_every_request() -> None:
+async def test_a_connector_that_resets_every_request() -> None:
     kinds = 0
 
     async def script(exchange: Exchange) -> None:
@@ -67,21 +64,18 @@ def test_a_connector_that_resets_every_request() -> None:
             for _ in range(ROUNDS):
                 assert (await visitor.request(get())).status == 502
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            await asyncio.gather(*[visit(edge.visitor_address) for _ in range(10)])
-            gc.collect()
-            before = len(gc.get_objects())
-            await asyncio.gather(*[visit(edge.visitor_address) for _ in range(AT_ONCE)])
-            assert connector.streams == ROUNDS * (AT_ONCE + 10)
-            await until(lambda: not len(edge._visitors) and not len(edge._visitors.tasks))
-            await until(lambda: edge.connectors.all()[0].transport.statistics().streams_open <= 1)
-            await asyncio.sleep(0.01)
-            gc.collect()
-            assert len(gc.get_objects()) - before < ROUNDS * AT_ONCE / 10, "objects stay behind per request"
-            async with RawVisitor(edge.visitor_address) as visitor:
-                assert (await visitor.request(get())).status == 502
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        await asyncio.gather(*[visit(edge.visitor_address) for _ in range(10)])
+        gc.collect()
+        before = len(gc.get_objects())
+        await asyncio.gather(*[visit(edge.visitor_address) for _ in range(AT_ONCE)])
+        assert connector.streams == ROUNDS * (AT_ONCE + 10)
+        await until(lambda: not len(edge._visitors) and not len(edge._visitors.tasks))
+        await until(lambda: edge.connectors.all()[0].transport.statistics().streams_open <= 1)
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert len(gc.get_objects()) - before < ROUNDS * AT_ONCE / 10, "objects stay behind per request"
+        async with RawVisitor(edge.visitor_address) as visitor:
+            assert (await visitor.request(get())).status == 502
+        await connector.close()

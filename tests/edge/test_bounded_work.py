@@ -48,68 +48,59 @@ def flood(transport: FakeTransport, unit: bytes) -> int:
 
 
 @pytest.mark.parametrize("unit", [b"\r\n", b"GET / HTTP/1.1\r\nA: b\r\n", b"a", b"\0", get(), OPTIONS])
-def test_reading_stops_at_its_bound_in_every_state(unit: bytes) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            transport = visitor_of(edge)
-            assert flood(transport, unit) <= MAX_WAITING + READ
-            transport.abort()
-
-    run(test)
+async def test_reading_stops_at_its_bound_in_every_state(unit: bytes) -> None:
+    async with memory_edge() as edge:
+        transport = visitor_of(edge)
+        assert flood(transport, unit) <= MAX_WAITING + READ
+        transport.abort()
 
 
 @pytest.mark.parametrize("unit", [get(), OPTIONS, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"])
-def test_what_waits_stays_within_its_bound_while_answers_go_out(unit: bytes) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge)
-            transport = visitor_of(edge, greedy=True)
-            connection = transport.protocol
-            assert isinstance(connection, VisitorConnection)
-            for _ in range(2000):
-                flood(transport, unit)
-                assert len(connection._reader.leftover) <= MAX_WAITING + READ + len(unit)
-                await asyncio.sleep(0)
-            assert len(transport.writes) > 100
-            transport.abort()
-            await asyncio.sleep(0.01)
-            await connector.close()
-
-    run(test)
+async def test_what_waits_stays_within_its_bound_while_answers_go_out(unit: bytes) -> None:
+    async with memory_edge() as edge:
+        connector = await connected(edge)
+        transport = visitor_of(edge, greedy=True)
+        connection = transport.protocol
+        assert isinstance(connection, VisitorConnection)
+        for _ in range(2000):
+            flood(transport, unit)
+            assert len(connection._reader.leftover) <= MAX_WAITING + READ + len(unit)
+            await asyncio.sleep(0)
+        assert len(transport.writes) > 100
+        transport.abort()
+        await asyncio.sleep(0.01)
+        await connector.close()
 
 
 @pytest.mark.parametrize("where", ["closing", "refused upload", "tunnel"])
-def test_what_is_only_dropped_is_read_once_a_turn(where: str) -> None:
+async def test_what_is_only_dropped_is_read_once_a_turn(where: str) -> None:
     async def script(exchange: Exchange) -> None:
         if where == "tunnel":
             await exchange.answer(101)
         exchange.stream.stop()
         await asyncio.sleep(10)
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            transport = visitor_of(edge)
-            if where == "closing":
-                transport.protocol.data_received(b"nonsense\r\n\r\n")
-                await until(lambda: transport.ended)
-            else:
-                upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n"
-                upgrade = get("/", "a", "Connection: Upgrade", "Upgrade: websocket")
-                transport.protocol.data_received(upgrade if where == "tunnel" else upload)
-                await until(lambda: connector.streams == 1)
-                await asyncio.sleep(0.01)
-                flood(transport, b"x")  # finds out that it is not wanted
-                await until(lambda: transport.reading)
-            for _ in range(20):
-                assert 0 < flood(transport, b"x") <= READ
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            transport.abort()
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        transport = visitor_of(edge)
+        if where == "closing":
+            transport.protocol.data_received(b"nonsense\r\n\r\n")
+            await until(lambda: transport.ended)
+        else:
+            upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n"
+            upgrade = get("/", "a", "Connection: Upgrade", "Upgrade: websocket")
+            transport.protocol.data_received(upgrade if where == "tunnel" else upload)
+            await until(lambda: connector.streams == 1)
             await asyncio.sleep(0.01)
-            await connector.close()
-
-    run(test)
+            flood(transport, b"x")  # finds out that it is not wanted
+            await until(lambda: transport.reading)
+        for _ in range(20):
+            assert 0 < flood(transport, b"x") <= READ
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        transport.abort()
+        await asyncio.sleep(0.01)
+        await connector.close()
 
 
 def test_empty_lines_before_a_request_are_few() -> None:
@@ -159,59 +150,50 @@ def test_the_smallest_chunks_are_taken_in_slices() -> None:
 # -- turns -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_turn_does_a_few_of_the_jobs_that_wait() -> None:
+async def test_a_turn_does_a_few_of_the_jobs_that_wait() -> None:
     done: list[int] = []
 
-    async def test() -> None:
-        waiting = Turns()
-        for number in range(3 * JOBS_A_TURN):
-            waiting.add(lambda number=number: done.append(number))  # type: ignore[misc]
-        for turn in range(4):
-            assert len(done) == turn * JOBS_A_TURN
-            await asyncio.sleep(0)
-        assert done == list(range(3 * JOBS_A_TURN))
-
-    run(test)
+    waiting = Turns()
+    for number in range(3 * JOBS_A_TURN):
+        waiting.add(lambda number=number: done.append(number))  # type: ignore[misc]
+    for turn in range(4):
+        assert len(done) == turn * JOBS_A_TURN
+        await asyncio.sleep(0)
+    assert done == list(range(3 * JOBS_A_TURN))
 
 
-def test_a_job_that_fails_does_not_stop_the_others() -> None:
+async def test_a_job_that_fails_does_not_stop_the_others() -> None:
     done: list[int] = []
 
-    async def test() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        waiting = Turns()
-        waiting.add(lambda: done.append(1 // 0))
-        waiting.add(lambda: done.append(1))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert done == [1]
-
-    run(test)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    waiting = Turns()
+    waiting.add(lambda: done.append(1 // 0))
+    waiting.add(lambda: done.append(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert done == [1]
 
 
 @pytest.mark.parametrize("unit", [OPTIONS, get()], ids=["options", "530"])
-def test_requests_sent_ahead_on_many_connections_share_each_turn(unit: bytes) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            flooders = [visitor_of(edge, greedy=True) for _ in range(4 * JOBS_A_TURN)]
-            for transport in flooders:
-                transport.protocol.data_received(unit * 1000)
-            await asyncio.sleep(0)  # the first request of each is answered at once, as anybody's
+async def test_requests_sent_ahead_on_many_connections_share_each_turn(unit: bytes) -> None:
+    async with memory_edge() as edge:
+        flooders = [visitor_of(edge, greedy=True) for _ in range(4 * JOBS_A_TURN)]
+        for transport in flooders:
+            transport.protocol.data_received(unit * 1000)
+        await asyncio.sleep(0)  # the first request of each is answered at once, as anybody's
+        await asyncio.sleep(0)
+        before = sum(len(transport.writes) for transport in flooders)
+        for _ in range(50):
             await asyncio.sleep(0)
-            before = sum(len(transport.writes) for transport in flooders)
-            for _ in range(50):
-                await asyncio.sleep(0)
-                after = sum(len(transport.writes) for transport in flooders)
-                assert after - before <= JOBS_A_TURN
-                before = after
-            assert min(len(transport.writes) for transport in flooders) > 5, "somebody was passed over"
-            for transport in flooders:
-                transport.abort()
-
-    run(test)
+            after = sum(len(transport.writes) for transport in flooders)
+            assert after - before <= JOBS_A_TURN
+            before = after
+        assert min(len(transport.writes) for transport in flooders) > 5, "somebody was passed over"
+        for transport in flooders:
+            transport.abort()
 
 
-def test_small_chunks_on_many_connections_share_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_small_chunks_on_many_connections_share_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = 0
     real = ChunkedBody.take
 
@@ -222,142 +204,120 @@ def test_small_chunks_on_many_connections_share_each_turn(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ChunkedBody, "take", counted)
 
-    async def test() -> None:
-        nonlocal taken
-        async with memory_edge() as edge:
-            connector = await connected(edge)
-            flooders = [visitor_of(edge) for _ in range(4 * JOBS_A_TURN)]
-            for transport in flooders:
-                transport.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-            await until(lambda: connector.streams == len(flooders))
-            for transport in flooders:
-                flood(transport, b"1\r\nx\r\n")
-                assert not transport.reading
-            for _ in range(50):
-                taken = 0
-                await asyncio.sleep(0)
-                assert 0 < taken <= JOBS_A_TURN
-            for transport in flooders:
-                transport.abort()
-            await asyncio.sleep(0.01)
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge)
+        flooders = [visitor_of(edge) for _ in range(4 * JOBS_A_TURN)]
+        for transport in flooders:
+            transport.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await until(lambda: connector.streams == len(flooders))
+        for transport in flooders:
+            flood(transport, b"1\r\nx\r\n")
+            assert not transport.reading
+        for _ in range(50):
+            taken = 0
+            await asyncio.sleep(0)
+            assert 0 < taken <= JOBS_A_TURN
+        for transport in flooders:
+            transport.abort()
+        await asyncio.sleep(0.01)
+        await connector.close()
 
 
 # -- answers that nobody reads ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", [OPTIONS, get()], ids=["options", "530"])
-def test_small_answers_wait_for_their_reader_too(unit: bytes) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            transport = visitor_of(edge)
-            for _ in range(5000):
-                flood(transport, unit)
-                await asyncio.sleep(0)
-            assert HIGH_WATER < transport.unsent < HIGH_WATER + 4096
-            answered = len(transport.writes)
-            transport.take()
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert len(transport.writes) > answered, "it does not go on"
-            transport.abort()
-
-    run(test)
+async def test_small_answers_wait_for_their_reader_too(unit: bytes) -> None:
+    async with memory_edge() as edge:
+        transport = visitor_of(edge)
+        for _ in range(5000):
+            flood(transport, unit)
+            await asyncio.sleep(0)
+        assert HIGH_WATER < transport.unsent < HIGH_WATER + 4096
+        answered = len(transport.writes)
+        transport.take()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(transport.writes) > answered, "it does not go on"
+        transport.abort()
 
 
-def test_a_visitor_who_takes_nothing_of_a_response_is_cut_off() -> None:
+async def test_a_visitor_who_takes_nothing_of_a_response_is_cut_off() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(200, [(b"Content-Length", b"20000000")])
         for _ in range(200):
             await exchange.stream.send(b"x" * 100_000)
 
-    async def test() -> None:
-        async with memory_edge(visitors=visitors(write_timeout=0.05)) as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                visitor.send(get())
-                await until(lambda: connector.streams == 1)
-                visitor.writer.transport.pause_reading()  # type: ignore[attr-defined]
-                await until(lambda: not len(edge._visitors), "the visitor was cut off")
-                await until(lambda: not edge.connectors.all()[0].in_flight, "its request was given up")
-            await connector.close()
-
-    run(test)
+    async with memory_edge(visitors=visitors(write_timeout=0.05)) as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            visitor.send(get())
+            await until(lambda: connector.streams == 1)
+            visitor.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await until(lambda: not len(edge._visitors), "the visitor was cut off")
+            await until(lambda: not edge.connectors.all()[0].in_flight, "its request was given up")
+        await connector.close()
 
 
 @pytest.mark.parametrize(("taken", "stays"), [(0, False), (10 * LEAST_RATE - 1, False), (10 * LEAST_RATE, True)])
-def test_slow_readers_stay_and_dead_ones_go(taken: float, stays: bool) -> None:
-    async def test() -> None:
-        async with memory_edge(visitors=visitors(write_timeout=10.0)) as edge:
-            transport = visitor_of(edge)
-            connection = transport.protocol
-            assert isinstance(connection, VisitorConnection)
-            transport.write(b"x" * (2 * HIGH_WATER))
-            now = asyncio.get_running_loop().time()
-            for step in range(1, 5):
-                transport.unsent -= int(taken)
-                connection.check_time(now + 11 * step)
-                await asyncio.sleep(0)
-            assert transport.aborted is not stays
-            transport.abort()
-
-    run(test)
+async def test_slow_readers_stay_and_dead_ones_go(taken: float, stays: bool) -> None:
+    async with memory_edge(visitors=visitors(write_timeout=10.0)) as edge:
+        transport = visitor_of(edge)
+        connection = transport.protocol
+        assert isinstance(connection, VisitorConnection)
+        transport.write(b"x" * (2 * HIGH_WATER))
+        now = asyncio.get_running_loop().time()
+        for step in range(1, 5):
+            transport.unsent -= int(taken)
+            connection.check_time(now + 11 * step)
+            await asyncio.sleep(0)
+        assert transport.aborted is not stays
+        transport.abort()
 
 
 @pytest.mark.parametrize(("taken", "stays"), [(1, False), (30 * LEAST_RATE, True)])
-def test_what_is_left_at_the_end_is_taken_as_fast(taken: float, stays: bool) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            transport = visitor_of(edge)
-            connection = transport.protocol
-            assert isinstance(connection, VisitorConnection)
-            transport.write(b"x" * (2 * HIGH_WATER))
-            connection.eof_received()
-            now = asyncio.get_running_loop().time()
-            for step in range(3):
-                transport.unsent -= int(taken)
-                connection.check_time(now + 3 + 31 * step)
-            assert transport.aborted is not stays
-            transport.abort()
-            await asyncio.sleep(0)
-
-    run(test)
+async def test_what_is_left_at_the_end_is_taken_as_fast(taken: float, stays: bool) -> None:
+    async with memory_edge() as edge:
+        transport = visitor_of(edge)
+        connection = transport.protocol
+        assert isinstance(connection, VisitorConnection)
+        transport.write(b"x" * (2 * HIGH_WATER))
+        connection.eof_received()
+        now = asyncio.get_running_loop().time()
+        for step in range(3):
+            transport.unsent -= int(taken)
+            connection.check_time(now + 3 + 31 * step)
+        assert transport.aborted is not stays
+        transport.abort()
+        await asyncio.sleep(0)
 
 
-def test_a_tunnel_may_rest_without_being_read() -> None:
-    async def test() -> None:
-        async with memory_edge(visitors=visitors(write_timeout=10.0)) as edge:
-            transport = visitor_of(edge)
-            connection = transport.protocol
-            assert isinstance(connection, VisitorConnection)
-            connection._two_way = object()  # type: ignore[assignment]
-            connection._deadline = None
-            transport.write(b"x" * (2 * HIGH_WATER))
-            connection.check_time(asyncio.get_running_loop().time() + 1000)
-            assert not transport.aborted
-            connection._two_way = None
-            transport.abort()
-
-    run(test)
+async def test_a_tunnel_may_rest_without_being_read() -> None:
+    async with memory_edge(visitors=visitors(write_timeout=10.0)) as edge:
+        transport = visitor_of(edge)
+        connection = transport.protocol
+        assert isinstance(connection, VisitorConnection)
+        connection._two_way = object()  # type: ignore[assignment]
+        connection._deadline = None
+        transport.write(b"x" * (2 * HIGH_WATER))
+        connection.check_time(asyncio.get_running_loop().time() + 1000)
+        assert not transport.aborted
+        connection._two_way = None
+        transport.abort()
 
 
-def test_a_visitor_who_ends_but_does_not_read_is_cut_off() -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            transport = visitor_of(edge)
-            connection = transport.protocol
-            assert isinstance(connection, VisitorConnection)
-            transport.write(b"x" * (2 * HIGH_WATER))
-            connection.eof_received()
-            now = asyncio.get_running_loop().time()
-            connection.check_time(now + 3)
-            connection.check_time(now + 60)
-            assert transport.aborted
-            await asyncio.sleep(0)
-
-    run(test)
+async def test_a_visitor_who_ends_but_does_not_read_is_cut_off() -> None:
+    async with memory_edge() as edge:
+        transport = visitor_of(edge)
+        connection = transport.protocol
+        assert isinstance(connection, VisitorConnection)
+        transport.write(b"x" * (2 * HIGH_WATER))
+        connection.eof_received()
+        now = asyncio.get_running_loop().time()
+        connection.check_time(now + 3)
+        connection.check_time(now + 60)
+        assert transport.aborted
+        await asyncio.sleep(0)
 
 
 # -- peers that are gone ---------------------------------------------------------------------------------------------
@@ -377,14 +337,11 @@ def test_a_bad_request_whose_sender_left_closes_the_socket(data: bytes, caplog: 
     assert not caplog.records
 
 
-def test_half_closing_to_a_peer_that_is_gone_closes() -> None:
-    async def test() -> None:
-        transport = FakeTransport(asyncio.Protocol(), peer_is_gone=True)
-        end_writing(transport)
-        assert transport.aborted
-        end_writing(transport)
-
-    run(test)
+async def test_half_closing_to_a_peer_that_is_gone_closes() -> None:
+    transport = FakeTransport(asyncio.Protocol(), peer_is_gone=True)
+    end_writing(transport)
+    assert transport.aborted
+    end_writing(transport)
 
 
 # -- floods while somebody asks --------------------------------------------------------------------------------------
@@ -420,30 +377,27 @@ async def _flood(address: tuple[str, int], kind: str) -> None:
 @pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("connections", [1, 20])
 @pytest.mark.parametrize("kind", _FLOODS)
-def test_others_are_answered_during_a_flood(kind: str, connections: int) -> None:
+async def test_others_are_answered_during_a_flood(kind: str, connections: int) -> None:
     async def script(exchange: Exchange) -> None:
         while await exchange.receive():
             pass
         await exchange.answer(204)
         exchange.stream.finish()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            floods = [asyncio.create_task(_flood(edge.visitor_address, kind)) for _ in range(connections)]
-            await until(lambda: len(edge._visitors) > 0)
-            for _ in range(5):
-                async with RawVisitor(edge.visitor_address) as probe, asyncio.timeout(10):
-                    assert (await probe.request(get())).status == 204
-            for connection in edge._visitors._connections:
-                if isinstance(connection, VisitorConnection):
-                    assert len(connection._reader.leftover) <= MAX_WAITING + READ + len(_FLOODS[kind])
-            for task in floods:
-                task.cancel()
-            await asyncio.wait(floods)
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        floods = [asyncio.create_task(_flood(edge.visitor_address, kind)) for _ in range(connections)]
+        await until(lambda: len(edge._visitors) > 0)
+        for _ in range(5):
+            async with RawVisitor(edge.visitor_address) as probe, asyncio.timeout(10):
+                assert (await probe.request(get())).status == 204
+        for connection in edge._visitors._connections:
+            if isinstance(connection, VisitorConnection):
+                assert len(connection._reader.leftover) <= MAX_WAITING + READ + len(_FLOODS[kind])
+        for task in floods:
+            task.cancel()
+        await asyncio.wait(floods)
+        await connector.close()
 
 
 def test_the_bounds_are_what_the_documentation_says() -> None:

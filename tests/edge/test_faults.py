@@ -54,17 +54,14 @@ class Ends:
             await asyncio.sleep(0.05)
 
 
-def test_without_faults_everything_passes_in_order() -> None:
-    async def test() -> None:
-        async with Ends() as ends:
-            await ends.exchange(1)  # until its socket is open, only so many wait
-            await until(lambda: len(ends.at_client) == 1)
-            await ends.exchange(300)
-            await until(lambda: len(ends.at_client) == 301)
-            assert [data[3:8] for _, data in ends.at_client[1:]] == [b"%05d" % number for number in range(300)]
-            assert ends.relay.counts()["to_edge"] == {"passed": 301, "lost": 0, "duplicated": 0}
-
-    run(test)
+async def test_without_faults_everything_passes_in_order() -> None:
+    async with Ends() as ends:
+        await ends.exchange(1)  # until its socket is open, only so many wait
+        await until(lambda: len(ends.at_client) == 1)
+        await ends.exchange(300)
+        await until(lambda: len(ends.at_client) == 301)
+        assert [data[3:8] for _, data in ends.at_client[1:]] == [b"%05d" % number for number in range(300)]
+        assert ends.relay.counts()["to_edge"] == {"passed": 301, "lost": 0, "duplicated": 0}
 
 
 def test_losses_are_those_of_the_seed() -> None:
@@ -93,63 +90,50 @@ def test_losses_are_those_of_the_seed() -> None:
     assert 80 < 401 - len(lost[0]) < 160
 
 
-def test_duplicates_arrive_twice() -> None:
-    async def test() -> None:
-        async with Ends() as ends:
-            ends.relay.set(Faults(duplicate=1.0, direction="to_edge"))
-            await ends.exchange(10)
-            await until(lambda: len(ends.at_server) == 20)
-
-    run(test)
+async def test_duplicates_arrive_twice() -> None:
+    async with Ends() as ends:
+        ends.relay.set(Faults(duplicate=1.0, direction="to_edge"))
+        await ends.exchange(10)
+        await until(lambda: len(ends.at_server) == 20)
 
 
-def test_a_delay_each_way_makes_a_round_trip_and_keeps_the_order() -> None:
-    async def test() -> None:
-        async with Ends() as ends:
-            await ends.exchange(1)
-            await until(lambda: len(ends.at_client) == 1)
-            ends.relay.set(Faults(delay=0.05))
-            start = asyncio.get_running_loop().time()
-            await ends.exchange(200)
-            await until(lambda: len(ends.at_client) == 201)
-            assert ends.at_client[1][0] - start >= 0.099
-            assert [data[3:8] for _, data in ends.at_client[1:]] == [b"%05d" % number for number in range(200)]
-
-    run(test)
+async def test_a_delay_each_way_makes_a_round_trip_and_keeps_the_order() -> None:
+    async with Ends() as ends:
+        await ends.exchange(1)
+        await until(lambda: len(ends.at_client) == 1)
+        ends.relay.set(Faults(delay=0.05))
+        start = asyncio.get_running_loop().time()
+        await ends.exchange(200)
+        await until(lambda: len(ends.at_client) == 201)
+        assert ends.at_client[1][0] - start >= 0.099
+        assert [data[3:8] for _, data in ends.at_client[1:]] == [b"%05d" % number for number in range(200)]
 
 
-def test_jitter_lets_packets_overtake_each_other() -> None:
-    async def test() -> None:
-        async with Ends() as ends:
-            ends.relay.set(Faults(jitter=0.05, direction="to_edge", seed=3))
-            await ends.exchange(50)
-            await until(lambda: len(ends.at_server) == 50)
-            assert ends.at_server != sorted(ends.at_server)
-
-    run(test)
+async def test_jitter_lets_packets_overtake_each_other() -> None:
+    async with Ends() as ends:
+        ends.relay.set(Faults(jitter=0.05, direction="to_edge", seed=3))
+        await ends.exchange(50)
+        await until(lambda: len(ends.at_server) == 50)
+        assert ends.at_server != sorted(ends.at_server)
 
 
-def test_what_is_delayed_and_who_is_relayed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_delayed_and_who_is_relayed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge_faults, "MAX_DELAYED", 10)
     monkeypatch.setattr(edge_faults, "MAX_CLIENTS", 2)
 
-    async def test() -> None:
-        async with Ends() as ends:
-            ends.relay.set(Faults(delay=5.0))
-            await ends.exchange(50)
-            await until(lambda: ends.relay.counts()["to_edge"]["lost"] == 40)
-            others = [
-                await UdpEndpoint.open("127.0.0.1", 0, socket_buffer=65536, on_datagrams=lambda _: None)
-                for _ in range(4)
-            ]
-            for other in others:
-                other.send([(b"hello", ends.address)])
-            await asyncio.sleep(0.05)
-            assert "clients=2" in repr(ends.relay)
-            for other in others:
-                other.close()
-
-    run(test)
+    async with Ends() as ends:
+        ends.relay.set(Faults(delay=5.0))
+        await ends.exchange(50)
+        await until(lambda: ends.relay.counts()["to_edge"]["lost"] == 40)
+        others = [
+            await UdpEndpoint.open("127.0.0.1", 0, socket_buffer=65536, on_datagrams=lambda _: None) for _ in range(4)
+        ]
+        for other in others:
+            other.send([(b"hello", ends.address)])
+        await asyncio.sleep(0.05)
+        assert "clients=2" in repr(ends.relay)
+        for other in others:
+            other.close()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from pyconnector.edge.visitors.forwarding import host_name, normal_host
 from pyconnector.edge.visitors.http1.request_parser import HOST
-from tests.edge.support import memory_edge, run
+from tests.edge.support import memory_edge
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, connected
 
@@ -44,7 +44,7 @@ def test_hosts_that_nothing_can_be_named_are_refused(host: bytes) -> None:
     "request_line",
     ["GET /p HTTP/1.1\r\nHost: ADMIN.app.test.:80", "GET http://ADMIN.App.test./p HTTP/1.1\r\nHost: other.test"],
 )
-def test_rules_behind_the_tunnel_see_one_spelling(request_line: str) -> None:
+async def test_rules_behind_the_tunnel_see_one_spelling(request_line: str) -> None:
     seen: list[Exchange] = []
 
     async def script(exchange: Exchange) -> None:
@@ -52,14 +52,11 @@ def test_rules_behind_the_tunnel_see_one_spelling(request_line: str) -> None:
         await exchange.answer(204)
         exchange.stream.finish()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                assert (await visitor.request(f"{request_line}\r\n\r\n".encode())).status == 204
-                assert (await visitor.request(get("/", "a.test.."))).status == 400
-            await connector.close()
-        assert seen[0].value("HttpHost") == "admin.app.test"
-        assert seen[0].request.dest == "http://admin.app.test/p"
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            assert (await visitor.request(f"{request_line}\r\n\r\n".encode())).status == 204
+            assert (await visitor.request(get("/", "a.test.."))).status == 400
+        await connector.close()
+    assert seen[0].value("HttpHost") == "admin.app.test"
+    assert seen[0].request.dest == "http://admin.app.test/p"

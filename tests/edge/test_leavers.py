@@ -125,7 +125,7 @@ def test_a_client_of_the_control_api_who_left_is_no_error(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("where", ["websocket", "tcp"])
-def test_a_socket_is_closed_whatever_ends_its_tunnel(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_is_closed_whatever_ends_its_tunnel(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyconnector.edge.visitors.tcp.two_way import TwoWay
 
     async def broken(self: TwoWay, first: bytes) -> bool:
@@ -138,16 +138,13 @@ def test_a_socket_is_closed_whatever_ends_its_tunnel(where: str, monkeypatch: py
         await (acknowledge(exchange) if where == "tcp" else switch(exchange))
         await exchange.body()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            address = edge.visitor_address
-            if where == "tcp":
-                address = ("127.0.0.1", await edge.add_tcp_port("10.0.0.1:99"))
-            async with RawVisitor(address) as visitor:
-                visitor.send(UPGRADE)
-                with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-                    await visitor.reader.readexactly(1000)
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        address = edge.visitor_address
+        if where == "tcp":
+            address = ("127.0.0.1", await edge.add_tcp_port("10.0.0.1:99"))
+        async with RawVisitor(address) as visitor:
+            visitor.send(UPGRADE)
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await visitor.reader.readexactly(1000)
+        await connector.close()

@@ -13,7 +13,7 @@ import pytest
 from pyconnector.edge import ControlSettings, EdgeSettings, LocalEdge, listener
 from pyconnector.edge.listener import ACCEPTS_A_TURN, Listener
 from pyconnector.transport import http2
-from tests.edge.support import TUNNEL, memory_edge, run, until
+from tests.edge.support import TUNNEL, memory_edge, until
 from tests.support.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -38,59 +38,50 @@ class Shortage:
 
 
 @pytest.mark.parametrize("where", ["visitors", "tcp", "control"])
-def test_accepting_goes_on_after_descriptors_ran_out(
+async def test_accepting_goes_on_after_descriptors_ran_out(
     where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test() -> None:
-        async with memory_edge(control=ControlSettings()) as edge:
-            shortage = Shortage(monkeypatch)
-            tcp = await edge.add_tcp_port("10.0.0.1:1")
-            assert edge.control_address is not None
-            address = {"visitors": edge.visitor_address, "tcp": ("127.0.0.1", tcp), "control": edge.control_address}
-            async with RawVisitor(address[where]) as visitor:
-                visitor.send(get("/healthz"))
-                await until(lambda: shortage.attempts > 5)
-                assert len(caplog.records) == 1
-                assert "ulimit -n" in caplog.text
-                shortage.lasts = False
-                if where == "tcp":
-                    with pytest.raises(ConnectionResetError):  # there is no tunnel
-                        await visitor.reader.readexactly(1)
-                else:
-                    assert (await visitor.response()).status == {"visitors": 530, "control": 403}[where]
-
-    run(test)
+    async with memory_edge(control=ControlSettings()) as edge:
+        shortage = Shortage(monkeypatch)
+        tcp = await edge.add_tcp_port("10.0.0.1:1")
+        assert edge.control_address is not None
+        address = {"visitors": edge.visitor_address, "tcp": ("127.0.0.1", tcp), "control": edge.control_address}
+        async with RawVisitor(address[where]) as visitor:
+            visitor.send(get("/healthz"))
+            await until(lambda: shortage.attempts > 5)
+            assert len(caplog.records) == 1
+            assert "ulimit -n" in caplog.text
+            shortage.lasts = False
+            if where == "tcp":
+                with pytest.raises(ConnectionResetError):  # there is no tunnel
+                    await visitor.reader.readexactly(1)
+            else:
+                assert (await visitor.response()).status == {"visitors": 530, "control": 403}[where]
 
 
-def test_a_shortage_is_told_again_only_after_a_while(
+async def test_a_shortage_is_told_again_only_after_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(listener, "LOG_EVERY", 0.03)
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            shortage = Shortage(monkeypatch)
-            async with RawVisitor(edge.visitor_address):
-                await until(lambda: len(caplog.records) == 3)
-                assert shortage.attempts > 3
-
-    run(test)
+    async with memory_edge() as edge:
+        shortage = Shortage(monkeypatch)
+        async with RawVisitor(edge.visitor_address):
+            await until(lambda: len(caplog.records) == 3)
+            assert shortage.attempts > 3
 
 
-def test_one_connection_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            shortage = Shortage(monkeypatch, errno.ECONNABORTED)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                visitor.send(get())
-                await until(lambda: shortage.attempts > 0)
-                shortage.lasts = False
-                assert (await visitor.response()).status == 530
-
-    run(test)
+async def test_one_connection_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with memory_edge() as edge:
+        shortage = Shortage(monkeypatch, errno.ECONNABORTED)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            visitor.send(get())
+            await until(lambda: shortage.attempts > 0)
+            shortage.lasts = False
+            assert (await visitor.response()).status == 530
 
 
-def test_a_turn_accepts_a_few_of_those_who_wait() -> None:
+async def test_a_turn_accepts_a_few_of_those_who_wait() -> None:
     made: list[int] = []
 
     class Counted(asyncio.Protocol):
@@ -102,55 +93,46 @@ def test_a_turn_accepts_a_few_of_those_who_wait() -> None:
         made.append(1)
         return Counted()
 
-    async def test() -> None:
-        here = Listener(factory, "visitors")
-        address = await here.start("127.0.0.1", 0)
-        clients = [socket.create_connection(address) for _ in range(2 * ACCEPTS_A_TURN + 5)]
-        here._accept(here._sockets[0])
-        assert len(here._tasks) == ACCEPTS_A_TURN
-        await until(lambda: len(made) == len(clients))
-        for client in clients:
-            client.close()
-        here.close()
-        here.close()
-        await here.wait_closed()
-
-    run(test)
+    here = Listener(factory, "visitors")
+    address = await here.start("127.0.0.1", 0)
+    clients = [socket.create_connection(address) for _ in range(2 * ACCEPTS_A_TURN + 5)]
+    here._accept(here._sockets[0])
+    assert len(here._tasks) == ACCEPTS_A_TURN
+    await until(lambda: len(made) == len(clients))
+    for client in clients:
+        client.close()
+    here.close()
+    here.close()
+    await here.wait_closed()
 
 
-def test_a_taken_address_is_refused_and_leaves_nothing_open() -> None:
-    async def test() -> None:
-        first, second = Listener(asyncio.Protocol, "visitors"), Listener(asyncio.Protocol, "visitors")
-        address = await first.start("127.0.0.1", 0)
-        with pytest.raises(OSError, match="in use"):
-            await second.start(*address)
-        first.close()
-
-    run(test)
+async def test_a_taken_address_is_refused_and_leaves_nothing_open() -> None:
+    first, second = Listener(asyncio.Protocol, "visitors"), Listener(asyncio.Protocol, "visitors")
+    address = await first.start("127.0.0.1", 0)
+    with pytest.raises(OSError, match="in use"):
+        await second.start(*address)
+    first.close()
 
 
 @pytest.mark.parametrize("turns", range(6))
 @pytest.mark.parametrize("where", ["visitors", "tcp", "control"])
-def test_who_came_last_is_closed_with_the_edge(where: str, turns: int) -> None:
-    async def test() -> None:
-        gc.disable()  # closing by the collector is what this is not about
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                edge = await stack.enter_async_context(memory_edge(control=ControlSettings()))
-                tcp = await edge.add_tcp_port("10.0.0.1:1")
-                assert edge.control_address is not None
-                address = {"visitors": edge.visitor_address, "tcp": ("127.0.0.1", tcp), "control": edge.control_address}
-                clients = [socket.create_connection(address[where]) for _ in range(20)]
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-            for client in clients:
-                with client:
-                    client.setblocking(False)
-                    await until(lambda client=client: _is_over(client), "the end")  # type: ignore[misc]
-        finally:
-            gc.enable()
-
-    run(test)
+async def test_who_came_last_is_closed_with_the_edge(where: str, turns: int) -> None:
+    gc.disable()  # closing by the collector is what this is not about
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            edge = await stack.enter_async_context(memory_edge(control=ControlSettings()))
+            tcp = await edge.add_tcp_port("10.0.0.1:1")
+            assert edge.control_address is not None
+            address = {"visitors": edge.visitor_address, "tcp": ("127.0.0.1", tcp), "control": edge.control_address}
+            clients = [socket.create_connection(address[where]) for _ in range(20)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        for client in clients:
+            with client:
+                client.setblocking(False)
+                await until(lambda client=client: _is_over(client), "the end")  # type: ignore[misc]
+    finally:
+        gc.enable()
 
 
 def _is_over(client: socket.socket) -> bool:
@@ -162,25 +144,22 @@ def _is_over(client: socket.socket) -> bool:
         return True
 
 
-def test_who_does_not_finish_a_tls_handshake_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_does_not_finish_a_tls_handshake_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MAX_HANDSHAKES", 3)
     monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT", 0.3)
 
-    async def test() -> None:
-        async with LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None, protocols=("http2",))) as edge:
-            silent = [socket.create_connection(edge.quic_address) for _ in range(3)]
-            beyond = socket.create_connection(edge.quic_address)
-            beyond.setblocking(False)
-            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(beyond, 1), 5) == b""
-            for each in silent:  # cut off after the time for a handshake
-                each.setblocking(False)
-                with contextlib.suppress(ConnectionError):
-                    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(each, 1), 5) == b""
-            connection = await http2.connect(edge.quic_address, ca_file=str(edge.ca_path))
-            await until(lambda: len(edge.connectors.all()) == 1)
-            connection.close()
-            await connection.wait_closed()
-            for each in (*silent, beyond):
-                each.close()
-
-    run(test)
+    async with LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None, protocols=("http2",))) as edge:
+        silent = [socket.create_connection(edge.quic_address) for _ in range(3)]
+        beyond = socket.create_connection(edge.quic_address)
+        beyond.setblocking(False)
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(beyond, 1), 5) == b""
+        for each in silent:  # cut off after the time for a handshake
+            each.setblocking(False)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(each, 1), 5) == b""
+        connection = await http2.connect(edge.quic_address, ca_file=str(edge.ca_path))
+        await until(lambda: len(edge.connectors.all()) == 1)
+        connection.close()
+        await connection.wait_closed()
+        for each in (*silent, beyond):
+            each.close()

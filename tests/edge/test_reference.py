@@ -20,7 +20,7 @@ from websockets.asyncio.server import serve
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
 from pyconnector.edge.connectors.configuration import push_to_tunnel
 from pyconnector.protocol.rpc.registration import Refusal
-from tests.edge.support import run, until
+from tests.edge.support import until
 from tests.support.h2_visitor import h2_visitor
 from tests.support.raw_visitor import RawVisitor, get
 
@@ -128,29 +128,26 @@ async def cloudflared(
 
 
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
-def test_http_websocket_and_tcp_through_its_own_config(tmp_path: Path, protocol: str) -> None:
-    async def test() -> None:
-        async with (
-            LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None)) as edge,
-            origins() as ports,
-            cloudflared(edge, tmp_path, ports, protocol) as process,
-        ):
-            tunnel = edge.tunnels.get(TUNNEL.tunnel_id)
-            assert tunnel is not None
-            await until(lambda: tunnel.local_configuration is not None, "its configuration", seconds=15)
-            assert tunnel.learned_hostnames == ("app.test", "ws.test", "db.test")
-            (connection,) = edge.connectors.all()
-            assert connection.describe()["protocol"] == protocol
-            await _http(edge)
-            await _trailers(edge, [(b"x-sum", b"42")] if protocol == "http2" else None)
-            await _websocket(edge)
-            await _tcp(edge, ports)
-            await _configuration(edge)
-            process.terminate()
-            assert await process.wait() == 0
-            assert edge.connectors.all() == [] or edge.connectors.all()[0].state in ("draining", "closed")
-
-    run(test)
+async def test_http_websocket_and_tcp_through_its_own_config(tmp_path: Path, protocol: str) -> None:
+    async with (
+        LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None)) as edge,
+        origins() as ports,
+        cloudflared(edge, tmp_path, ports, protocol) as process,
+    ):
+        tunnel = edge.tunnels.get(TUNNEL.tunnel_id)
+        assert tunnel is not None
+        await until(lambda: tunnel.local_configuration is not None, "its configuration", seconds=15)
+        assert tunnel.learned_hostnames == ("app.test", "ws.test", "db.test")
+        (connection,) = edge.connectors.all()
+        assert connection.describe()["protocol"] == protocol
+        await _http(edge)
+        await _trailers(edge, [(b"x-sum", b"42")] if protocol == "http2" else None)
+        await _websocket(edge)
+        await _tcp(edge, ports)
+        await _configuration(edge)
+        process.terminate()
+        assert await process.wait() == 0
+        assert edge.connectors.all() == [] or edge.connectors.all()[0].state in ("draining", "closed")
 
 
 async def _http(edge: LocalEdge) -> None:
@@ -212,17 +209,14 @@ async def _configuration(edge: LocalEdge) -> None:
         assert (await visitor.request(get("/", "app.test"))).status == 418
 
 
-def test_a_refused_registration_is_tried_again(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with (
-            LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None)) as edge,
-            origins() as ports,
-        ):
-            edge.refusals.add(Refusal(cause="try again", retry_after=0.1, should_retry=True))
-            async with cloudflared(edge, tmp_path, ports):
-                tunnel = edge.tunnels.get(TUNNEL.tunnel_id)
-                assert tunnel is not None
-                await until(lambda: bool(tunnel.members), "the second registration", seconds=15)
-                assert len(edge.refusals) == 0
-
-    run(test)
+async def test_a_refused_registration_is_tried_again(tmp_path: Path) -> None:
+    async with (
+        LocalEdge(EdgeSettings(tunnels=(TUNNEL,), control=None)) as edge,
+        origins() as ports,
+    ):
+        edge.refusals.add(Refusal(cause="try again", retry_after=0.1, should_retry=True))
+        async with cloudflared(edge, tmp_path, ports):
+            tunnel = edge.tunnels.get(TUNNEL.tunnel_id)
+            assert tunnel is not None
+            await until(lambda: bool(tunnel.members), "the second registration", seconds=15)
+            assert len(edge.refusals) == 0

@@ -16,7 +16,7 @@ from pyconnector.edge.cli_settings import certificate_pairs
 from pyconnector.edge.visitors.tls.arrival import Arrival
 from pyconnector.edge.visitors.tls.certificates import VisitorCertificates, load
 from pyconnector.transport.tls.certificates import Authority, make_authority
-from tests.edge.support import memory_edge, run
+from tests.edge.support import memory_edge
 from tests.support.scripted_connector import Exchange, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -62,7 +62,7 @@ class Visitor:
 
 
 @pytest.mark.parametrize("http2", [False, True])
-def test_each_name_has_its_certificate(authority: Authority, tmp_path: Path, http2: bool) -> None:
+async def test_each_name_has_its_certificate(authority: Authority, tmp_path: Path, http2: bool) -> None:
     heads: list[Exchange] = []
 
     async def script(exchange: Exchange) -> None:
@@ -70,102 +70,90 @@ def test_each_name_has_its_certificate(authority: Authority, tmp_path: Path, htt
         await exchange.answer(200)
         exchange.stream.finish()
 
-    async def test() -> None:
-        pairs = [pair(authority, tmp_path, "a.test", "b.test"), pair(authority, tmp_path, "*.deep.test")]
-        async with memory_edge(visitors=over_tls(*pairs)) as edge:
-            await connected(edge, script)
-            assert edge.visitor_tls_address is not None
-            visitor = Visitor(edge.visitor_tls_address, authority, http2=http2)
-            found = await visitor.get("a.test")
-            assert (found.status_code, found.http_version) == (200, "HTTP/2" if http2 else "HTTP/1.1")
-            assert (await visitor.get("x.deep.test", "X.deep.test:443")).status_code == 200
-            with pytest.raises(httpx.ConnectError, match=r"Hostname mismatch"):
-                await visitor.get("other.test")
-        assert [exchange.request.dest for exchange in heads] == ["http://a.test/p", "http://x.deep.test/p"]
-        assert [exchange.headers("X-Forwarded-Proto") for exchange in heads] == [["https"]] * 2
-
-    run(test)
+    pairs = [pair(authority, tmp_path, "a.test", "b.test"), pair(authority, tmp_path, "*.deep.test")]
+    async with memory_edge(visitors=over_tls(*pairs)) as edge:
+        await connected(edge, script)
+        assert edge.visitor_tls_address is not None
+        visitor = Visitor(edge.visitor_tls_address, authority, http2=http2)
+        found = await visitor.get("a.test")
+        assert (found.status_code, found.http_version) == (200, "HTTP/2" if http2 else "HTTP/1.1")
+        assert (await visitor.get("x.deep.test", "X.deep.test:443")).status_code == 200
+        with pytest.raises(httpx.ConnectError, match=r"Hostname mismatch"):
+            await visitor.get("other.test")
+    assert [exchange.request.dest for exchange in heads] == ["http://a.test/p", "http://x.deep.test/p"]
+    assert [exchange.headers("X-Forwarded-Proto") for exchange in heads] == [["https"]] * 2
 
 
 @pytest.mark.parametrize("http2", [False, True])
-def test_a_host_that_the_certificate_does_not_cover_is_misdirected(
+async def test_a_host_that_the_certificate_does_not_cover_is_misdirected(
     authority: Authority, tmp_path: Path, http2: bool
 ) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(200)
         exchange.stream.finish()
 
-    async def test() -> None:
-        pairs = [pair(authority, tmp_path, "a.test", "b.test"), pair(authority, tmp_path, "c.test")]
-        async with memory_edge(visitors=over_tls(*pairs)) as edge:
-            await connected(edge, script)
-            assert edge.visitor_tls_address is not None
-            for host, status in (("b.test", 200), ("c.test", 421), ("a.test.evil.test", 421)):
-                visitor = Visitor(edge.visitor_tls_address, authority, http2=http2)
-                assert (await visitor.get("a.test", host)).status_code == status, host
-
-    run(test)
+    pairs = [pair(authority, tmp_path, "a.test", "b.test"), pair(authority, tmp_path, "c.test")]
+    async with memory_edge(visitors=over_tls(*pairs)) as edge:
+        await connected(edge, script)
+        assert edge.visitor_tls_address is not None
+        for host, status in (("b.test", 200), ("c.test", 421), ("a.test.evil.test", 421)):
+            visitor = Visitor(edge.visitor_tls_address, authority, http2=http2)
+            assert (await visitor.get("a.test", host)).status_code == status, host
 
 
-def test_a_changed_certificate_is_shown_and_a_broken_one_is_not(
+async def test_a_changed_certificate_is_shown_and_a_broken_one_is_not(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = pair(authority, tmp_path, "a.test")
 
-    async def test() -> None:
-        certificates = VisitorCertificates([first])
+    certificates = VisitorCertificates([first])
 
-        def shown() -> frozenset[str]:
-            return certificates._loaded[0].names
+    def shown() -> frozenset[str]:
+        return certificates._loaded[0].names
 
-        first.certificate.write_bytes(b"half a file")
-        await certificates.look()
-        await certificates.look()
-        assert shown() == {"a.test"}
-        assert caplog.text.count("The certificate for visitors stays as it was") == 1
-        chain, key = authority.issue(["a.test", "new.test"])
-        for file, data in ((first.certificate, chain), (first.key, key)):
-            other = tmp_path / "new"
-            other.write_bytes(data)
-            other.chmod(0o600)
-            os.replace(other, file)
-        await certificates.look()
-        assert shown() == {"a.test", "new.test"}
-
-    run(test)
+    first.certificate.write_bytes(b"half a file")
+    await certificates.look()
+    await certificates.look()
+    assert shown() == {"a.test"}
+    assert caplog.text.count("The certificate for visitors stays as it was") == 1
+    chain, key = authority.issue(["a.test", "new.test"])
+    for file, data in ((first.certificate, chain), (first.key, key)):
+        other = tmp_path / "new"
+        other.write_bytes(data)
+        other.chmod(0o600)
+        os.replace(other, file)
+    await certificates.look()
+    assert shown() == {"a.test", "new.test"}
 
 
-def test_the_files_are_looked_at_while_it_runs(
+async def test_the_files_are_looked_at_while_it_runs(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pyconnector.edge.visitors.tls.certificates.LOOK_EVERY", 0.01)
 
-    async def test() -> None:
-        held = pair(authority, tmp_path, "a.test")
-        async with memory_edge(visitors=over_tls(held)) as edge:
-            chain, key = authority.issue(["b.test"])
-            held.key.write_bytes(key)
-            held.certificate.write_bytes(chain)
-            assert edge.visitor_tls_address is not None
+    held = pair(authority, tmp_path, "a.test")
+    async with memory_edge(visitors=over_tls(held)) as edge:
+        chain, key = authority.issue(["b.test"])
+        held.key.write_bytes(key)
+        held.certificate.write_bytes(chain)
+        assert edge.visitor_tls_address is not None
 
-            async def name_shown() -> bool:
-                try:
-                    _, writer = await asyncio.open_connection(
-                        *(edge.visitor_tls_address or ()), ssl=trusting(authority), server_hostname="b.test"
-                    )
-                except ssl.SSLError:
-                    return False
-                writer.close()
-                return True
+        async def name_shown() -> bool:
+            try:
+                _, writer = await asyncio.open_connection(
+                    *(edge.visitor_tls_address or ()), ssl=trusting(authority), server_hostname="b.test"
+                )
+            except ssl.SSLError:
+                return False
+            writer.close()
+            return True
 
-            async with asyncio.timeout(20):
-                while not await name_shown():
-                    await asyncio.sleep(0.02)
-
-    run(test)
+        async with asyncio.timeout(20):
+            while not await name_shown():
+                await asyncio.sleep(0.02)
 
 
-def test_what_cannot_be_shown_stops_the_start(authority: Authority, tmp_path: Path) -> None:
+async def test_what_cannot_be_shown_stops_the_start(authority: Authority, tmp_path: Path) -> None:
     good, other = pair(authority, tmp_path, "a.test"), pair(authority, tmp_path, "b.test")
     with pytest.raises(SettingsError, match="are no certificate and its key"):
         load(good.certificate, other.key)
@@ -175,12 +163,9 @@ def test_what_cannot_be_shown_stops_the_start(authority: Authority, tmp_path: Pa
     with pytest.raises(SettingsError, match="can be read by everybody"):
         load(good.certificate, good.key)
 
-    async def test() -> None:
-        with pytest.raises(SettingsError, match="can be read by everybody"):
-            async with memory_edge(visitors=over_tls(good)):
-                pass
-
-    run(test)
+    with pytest.raises(SettingsError, match="can be read by everybody"):
+        async with memory_edge(visitors=over_tls(good)):
+            pass
 
 
 def test_an_encrypted_key_is_not_asked_for(authority: Authority, tmp_path: Path) -> None:

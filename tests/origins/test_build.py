@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Peer
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(
     ("service", "settings", "kind"),
     [
@@ -50,15 +51,12 @@ if TYPE_CHECKING:
         ("socks-proxy", {}, SocksOrigin),
     ],
 )
-def test_every_service_has_its_origin(run: Run, service: str, settings: dict[str, bool], kind: type) -> None:
-    async def scene() -> None:
-        origin = build_origin(parse_service(service), OriginSettings(**settings))  # type: ignore[arg-type]
-        assert type(origin) is kind
-        await origin.start()
-        await origin.close()
-        await origin.close()
-
-    run(scene())
+async def test_every_service_has_its_origin(service: str, settings: dict[str, bool], kind: type) -> None:
+    origin = build_origin(parse_service(service), OriginSettings(**settings))  # type: ignore[arg-type]
+    assert type(origin) is kind
+    await origin.start()
+    await origin.close()
+    await origin.close()
 
 
 async def serve(peer: Peer) -> None:
@@ -82,99 +80,88 @@ def https(port: int) -> HttpService:
     return HttpService("https", "127.0.0.1", port, f"https://127.0.0.1:{port}")
 
 
-def test_the_name_that_is_verified(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_the_name_that_is_verified(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pool = str(authority.path)
 
-    async def scene() -> None:
-        async with raw_origin(serve, tls=authority.server("one.test", "two.test")) as server:
-            service = https(server.port)
-            await ask(service, OriginSettings(ca_pool=pool, origin_server_name="one.test"), "other.test")
-            with pytest.raises(OriginError, match=r"does not fit 127\.0\.0\.1: it is for one\.test, two\.test"):
-                await ask(service, OriginSettings(ca_pool=pool), "one.test")
-            with pytest.raises(OriginError, match="unknown authority"):
-                await ask(service, OriginSettings(origin_server_name="one.test"), "one.test")
-            await ask(service, OriginSettings(no_tls_verify=True), "whatever.test")
-
-    run(scene())
+    async with raw_origin(serve, tls=authority.server("one.test", "two.test")) as server:
+        service = https(server.port)
+        await ask(service, OriginSettings(ca_pool=pool, origin_server_name="one.test"), "other.test")
+        with pytest.raises(OriginError, match=r"does not fit 127\.0\.0\.1: it is for one\.test, two\.test"):
+            await ask(service, OriginSettings(ca_pool=pool), "one.test")
+        with pytest.raises(OriginError, match="unknown authority"):
+            await ask(service, OriginSettings(origin_server_name="one.test"), "one.test")
+        await ask(service, OriginSettings(no_tls_verify=True), "whatever.test")
 
 
-def test_match_sni_to_host_verifies_each_host_and_never_mixes_connections(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_match_sni_to_host_verifies_each_host_and_never_mixes_connections(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     settings = OriginSettings(ca_pool=str(authority.path), match_sni_to_host=True, origin_server_name="ignored.test")
 
-    async def scene() -> None:
-        async with raw_origin(serve, tls=authority.server("one.test", "two.test")) as server:
-            service = https(server.port)
-            await ask(service, settings, "one.test", "two.test:8443", "one.test:80")
-            assert [peer.requests for peer in server.peers] == [2, 1]
-            with pytest.raises(OriginError, match=r"does not fit three\.test"):
-                await ask(service, settings, "one.test", "three.test")
-            named = OriginSettings(ca_pool=str(authority.path), match_sni_to_host=True, http_host_header="two.test")
-            await ask(service, named, "three.test")
-
-    run(scene())
+    async with raw_origin(serve, tls=authority.server("one.test", "two.test")) as server:
+        service = https(server.port)
+        await ask(service, settings, "one.test", "two.test:8443", "one.test:80")
+        assert [peer.requests for peer in server.peers] == [2, 1]
+        with pytest.raises(OriginError, match=r"does not fit three\.test"):
+            await ask(service, settings, "one.test", "three.test")
+        named = OriginSettings(ca_pool=str(authority.path), match_sni_to_host=True, http_host_header="two.test")
+        await ask(service, named, "three.test")
 
 
-def test_unix_sockets_with_tls_verify_the_request_host_unless_told_otherwise(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_unix_sockets_with_tls_verify_the_request_host_unless_told_otherwise(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     path = str(tmp_path / "app.sock")
     pool = str(authority.path)
 
-    async def scene() -> None:
-        async with raw_origin(serve, path=path, tls=authority.server("one.test")):
-            service = UnixService(path, tls=True)
-            await ask(service, OriginSettings(ca_pool=pool), "one.test:443")
-            await ask(service, OriginSettings(ca_pool=pool, origin_server_name="one.test"), "two.test")
-            with pytest.raises(OriginError, match=r"does not fit two\.test: it is for one\.test"):
-                await ask(service, OriginSettings(ca_pool=pool), "two.test")
-
-    run(scene())
+    async with raw_origin(serve, path=path, tls=authority.server("one.test")):
+        service = UnixService(path, tls=True)
+        await ask(service, OriginSettings(ca_pool=pool), "one.test:443")
+        await ask(service, OriginSettings(ca_pool=pool, origin_server_name="one.test"), "two.test")
+        with pytest.raises(OriginError, match=r"does not fit two\.test: it is for one\.test"):
+            await ask(service, OriginSettings(ca_pool=pool), "two.test")
 
 
-def test_a_host_header_is_for_urls_only(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_host_header_is_for_urls_only(tmp_path: Path) -> None:
     path = str(tmp_path / "app.sock")
     settings = OriginSettings(http_host_header="inner.test")
 
-    async def scene() -> None:
-        async with raw_origin(serve, path=path) as by_path, raw_origin(serve) as by_port:
-            await ask(UnixService(path), settings, "one.test")
-            await ask(HttpService("http", "127.0.0.1", by_port.port, ""), settings, "one.test")
-            assert b"\r\nHost: one.test\r\n" in by_path.peers[0].received
-            assert b"X-Forwarded-Host" not in by_path.peers[0].received
-            assert b"\r\nHost: inner.test\r\n" in by_port.peers[0].received
-            assert b"\r\nX-Forwarded-Host: one.test\r\n" in by_port.peers[0].received
-
-    run(scene())
+    async with raw_origin(serve, path=path) as by_path, raw_origin(serve) as by_port:
+        await ask(UnixService(path), settings, "one.test")
+        await ask(HttpService("http", "127.0.0.1", by_port.port, ""), settings, "one.test")
+        assert b"\r\nHost: one.test\r\n" in by_path.peers[0].received
+        assert b"X-Forwarded-Host" not in by_path.peers[0].received
+        assert b"\r\nHost: inner.test\r\n" in by_port.peers[0].received
+        assert b"\r\nX-Forwarded-Host: one.test\r\n" in by_port.peers[0].received
 
 
-def test_a_missing_pool_shows_at_the_start_and_plain_http_needs_none(run: Run) -> None:
-    async def scene() -> None:
-        settings = OriginSettings(ca_pool="/no/such/pool.pem")
-        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be used"):
-            await build_origin(https(443), settings).start()
-        with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be used"):
-            await build_origin(https(443), OriginSettings(ca_pool="/no/such/pool.pem", no_tls_verify=True)).start()
-        await build_origin(HttpService("http", "localhost", 80, ""), settings).start()
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_missing_pool_shows_at_the_start_and_plain_http_needs_none() -> None:
+    settings = OriginSettings(ca_pool="/no/such/pool.pem")
+    with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be used"):
+        await build_origin(https(443), settings).start()
+    with pytest.raises(OriginError, match=r"caPool /no/such/pool\.pem cannot be used"):
+        await build_origin(https(443), OriginSettings(ca_pool="/no/such/pool.pem", no_tls_verify=True)).start()
+    await build_origin(HttpService("http", "localhost", 80, ""), settings).start()
 
 
-def test_extra_roots_are_trusted_by_every_origin(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_extra_roots_are_trusted_by_every_origin(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        async with raw_origin(serve, tls=authority.server("127.0.0.1")) as server:
-            resources = OriginResources(extra_roots=authority.path.read_text())
-            origin = build_origin(https(server.port), OriginSettings(), resources=resources)
-            await origin.start()
-            assert await read_all(await origin.serve(get(), Body())) == b"hi"
-            await origin.close()
-
-    run(scene())
+    async with raw_origin(serve, tls=authority.server("127.0.0.1")) as server:
+        resources = OriginResources(extra_roots=authority.path.read_text())
+        origin = build_origin(https(server.port), OriginSettings(), resources=resources)
+        await origin.start()
+        assert await read_all(await origin.serve(get(), Body())) == b"hi"
+        await origin.close()
 
 
-def test_websockets_pass_over_tls_and_a_half_close_there_has_an_end(
+@pytest.mark.usefixtures("each_loop")
+async def test_websockets_pass_over_tls_and_a_half_close_there_has_an_end(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "TLS_LINGER", 0.05)
@@ -185,16 +172,13 @@ def test_websockets_pass_over_tls_and_a_half_close_there_has_an_end(
         await peer.send(b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
         await peer.rest()
 
-    async def scene() -> None:
-        async with raw_origin(script, tls=authority.server("127.0.0.1")) as server:
-            origin = build_origin(https(server.port), OriginSettings(ca_pool=str(authority.path)))
-            response = await origin.serve(get(kind=RequestKind.WEBSOCKET), Body(b"bye"))
-            assert await response.receive() == b"hello"
-            assert await asyncio.wait_for(response.receive(), 2) == b""
-            await asyncio.wait_for(response.finish(), 1)
-            await origin.close()
-
-    run(scene())
+    async with raw_origin(script, tls=authority.server("127.0.0.1")) as server:
+        origin = build_origin(https(server.port), OriginSettings(ca_pool=str(authority.path)))
+        response = await origin.serve(get(kind=RequestKind.WEBSOCKET), Body(b"bye"))
+        assert await response.receive() == b"hello"
+        assert await asyncio.wait_for(response.receive(), 2) == b""
+        await asyncio.wait_for(response.finish(), 1)
+        await origin.close()
 
 
 @pytest.mark.parametrize(

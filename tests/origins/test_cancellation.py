@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 KEY = (b"Sec-Websocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")
@@ -145,34 +146,28 @@ async def opened(origin: Origin) -> AsyncIterator[Origin]:
 
 
 @pytest.mark.parametrize("targets", [1, 3])
-def test_http1_requests_can_be_cancelled_anywhere(run: Run, targets: int) -> None:
-    async def scene() -> None:
-        async with raw_origin(answer_whole) as server, opened(http(server, targets=targets)) as origin:
-            assert await cancel_at_each_point(origin, server, lambda: (get(), Body())) >= 1
-
-    run(scene())
+async def test_http1_requests_can_be_cancelled_anywhere(targets: int) -> None:
+    async with raw_origin(answer_whole) as server, opened(http(server, targets=targets)) as origin:
+        assert await cancel_at_each_point(origin, server, lambda: (get(), Body())) >= 1
 
 
-def test_http1_first_requests_can_be_cancelled_anywhere(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(answer_whole) as server, opened(http(server, targets=2)) as origin:
+async def test_http1_first_requests_can_be_cancelled_anywhere() -> None:
+    async with raw_origin(answer_whole) as server, opened(http(server, targets=2)) as origin:
 
-            async def first() -> bytes:
-                assert isinstance(origin, HttpOrigin)
-                assert origin._pool is not None
-                while (idle := origin._pool.take("")) is not None:
-                    idle.abort()
-                return await exchange(origin, get(), Body())
+        async def first() -> bytes:
+            assert isinstance(origin, HttpOrigin)
+            assert origin._pool is not None
+            while (idle := origin._pool.take("")) is not None:
+                idle.abort()
+            return await exchange(origin, get(), Body())
 
-            async def check() -> None:
-                await until(lambda: len(server.running) == idle_connections(origin))
+        async def check() -> None:
+            await until(lambda: len(server.running) == idle_connections(origin))
 
-            assert await cancel_everywhere(first, check) >= 4
-
-    run(scene())
+        assert await cancel_everywhere(first, check) >= 4
 
 
-def test_http1_over_tls_can_be_cancelled_anywhere(run: Run, tmp_path: Path) -> None:
+async def test_http1_over_tls_can_be_cancelled_anywhere(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = TlsContexts().client(ca_pool=str(authority.path))
 
@@ -181,138 +176,114 @@ def test_http1_over_tls_can_be_cancelled_anywhere(run: Run, tmp_path: Path) -> N
             await peer.head()
             await peer.send(OK_HEAD + b"Connection: close\r\n\r\n", b"hi")
 
-    async def scene() -> None:
-        async with raw_origin(closing, tls=authority.server("app.test")) as server:
-            async with opened(http(server, tls=context)) as origin:
-                assert await cancel_at_each_point(origin, server, lambda: (get(), Body())) >= 4
-
-    run(scene())
+    async with raw_origin(closing, tls=authority.server("app.test")) as server:
+        async with opened(http(server, tls=context)) as origin:
+            assert await cancel_at_each_point(origin, server, lambda: (get(), Body())) >= 4
 
 
-def test_http1_uploads_can_be_cancelled_anywhere(run: Run) -> None:
+async def test_http1_uploads_can_be_cancelled_anywhere() -> None:
     def make() -> tuple[OriginRequest, Body]:
         body = Body(b"abc", end=False)
         asyncio.get_running_loop().call_later(0.002, body.put, b"def")
         return get(method="PUT", length=6), body
 
-    async def scene() -> None:
-        async with raw_origin(answer_in_pieces) as server, opened(http(server)) as origin:
-            assert await cancel_at_each_point(origin, server, make) >= 2
-
-    run(scene())
+    async with raw_origin(answer_in_pieces) as server, opened(http(server)) as origin:
+        assert await cancel_at_each_point(origin, server, make) >= 2
 
 
-def test_http1_retries_can_be_cancelled_anywhere(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(answer_once) as server, opened(http(server)) as origin:
+async def test_http1_retries_can_be_cancelled_anywhere() -> None:
+    async with raw_origin(answer_once) as server, opened(http(server)) as origin:
 
-            async def retried() -> bytes:
-                await exchange(origin, get(), Body())
-                body = Body(b"abc")
-                return await exchange(origin, get(method="PUT", length=3), body)
+        async def retried() -> bytes:
+            await exchange(origin, get(), Body())
+            body = Body(b"abc")
+            return await exchange(origin, get(method="PUT", length=3), body)
 
-            async def check() -> None:
-                await until(lambda: len(server.running) == idle_connections(origin))
+        async def check() -> None:
+            await until(lambda: len(server.running) == idle_connections(origin))
 
-            assert await cancel_everywhere(retried, check) >= 4
-
-    run(scene())
+        assert await cancel_everywhere(retried, check) >= 4
 
 
-def test_websocket_upgrades_can_be_cancelled_anywhere(run: Run) -> None:
+async def test_websocket_upgrades_can_be_cancelled_anywhere() -> None:
     def make() -> tuple[OriginRequest, Body]:
         return get("/", KEY, kind=RequestKind.WEBSOCKET, length=None), Body(b"bye")
 
-    async def scene() -> None:
-        async with raw_origin(upgrade) as server, opened(http(server)) as origin:
-            assert await cancel_at_each_point(origin, server, make) >= 3
-
-    run(scene())
+    async with raw_origin(upgrade) as server, opened(http(server)) as origin:
+        assert await cancel_at_each_point(origin, server, make) >= 3
 
 
 @pytest.mark.parametrize("socks", [False, True])
-def test_tcp_over_websocket_can_be_cancelled_anywhere(run: Run, socks: bool) -> None:
+async def test_tcp_over_websocket_can_be_cancelled_anywhere(socks: bool) -> None:
     wish = b"\x05\x01\x00" + b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x01" if socks else b"hi"
 
     def make() -> tuple[OriginRequest, Body]:
         request = get("/", KEY, kind=RequestKind.WEBSOCKET, length=None)
         return request, Body(masked(frames.BINARY, wish), masked(frames.CLOSE, b""))
 
-    async def scene() -> None:
-        async with raw_origin(greet) as server:
-            settings = OriginSettings(connect_timeout=5.0, proxy_type="socks" if socks else "")
-            async with opened(StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), settings)) as origin:
-                assert await cancel_at_each_point(origin, server, make) >= 2
-
-    run(scene())
-
-
-def test_socks_destinations_can_be_cancelled_anywhere(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(greet) as server:
-            wish = b"\x05\x01\x00" + b"\x05\x01\x00\x01\x7f\x00\x00\x01" + server.port.to_bytes(2)
-
-            async def session() -> bytes:
-                """What the tunnel's task does, in the task that is cancelled."""
-                body = Body(masked(frames.BINARY, wish), masked(frames.CLOSE, b""))
-                request = get("/", KEY, kind=RequestKind.WEBSOCKET, length=None)
-                response = await origin.serve(request, body)
-                try:
-                    data = b""
-                    while b"hello" not in data:
-                        data += await response.receive()
-                    await response.finish()
-                except BaseException:
-                    response.abort()
-                    raise
-                return data
-
-            async with opened(SocksOrigin(OriginSettings(ip_rules=LOOPBACK))) as origin:
-
-                async def check() -> None:
-                    await until(lambda: not server.running)
-
-                assert await cancel_everywhere(session, check) >= 2
-
-    run(scene())
-
-
-def test_private_tcp_can_be_cancelled_anywhere(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(greet) as server, opened(PrivateTcpOrigin(SETTINGS)) as origin:
-
-            def make() -> tuple[OriginRequest, Body]:
-                request = get(kind=RequestKind.TCP)
-                request.destination = f"127.0.0.1:{server.port}"
-                return request, Body(b"hi")
-
+    async with raw_origin(greet) as server:
+        settings = OriginSettings(connect_timeout=5.0, proxy_type="socks" if socks else "")
+        async with opened(StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), settings)) as origin:
             assert await cancel_at_each_point(origin, server, make) >= 2
 
-    run(scene())
+
+async def test_socks_destinations_can_be_cancelled_anywhere() -> None:
+    async with raw_origin(greet) as server:
+        wish = b"\x05\x01\x00" + b"\x05\x01\x00\x01\x7f\x00\x00\x01" + server.port.to_bytes(2)
+
+        async def session() -> bytes:
+            """What the tunnel's task does, in the task that is cancelled."""
+            body = Body(masked(frames.BINARY, wish), masked(frames.CLOSE, b""))
+            request = get("/", KEY, kind=RequestKind.WEBSOCKET, length=None)
+            response = await origin.serve(request, body)
+            try:
+                data = b""
+                while b"hello" not in data:
+                    data += await response.receive()
+                await response.finish()
+            except BaseException:
+                response.abort()
+                raise
+            return data
+
+        async with opened(SocksOrigin(OriginSettings(ip_rules=LOOPBACK))) as origin:
+
+            async def check() -> None:
+                await until(lambda: not server.running)
+
+            assert await cancel_everywhere(session, check) >= 2
 
 
-def test_failover_can_be_cancelled_anywhere(run: Run) -> None:
+async def test_private_tcp_can_be_cancelled_anywhere() -> None:
+    async with raw_origin(greet) as server, opened(PrivateTcpOrigin(SETTINGS)) as origin:
+
+        def make() -> tuple[OriginRequest, Body]:
+            request = get(kind=RequestKind.TCP)
+            request.destination = f"127.0.0.1:{server.port}"
+            return request, Body(b"hi")
+
+        assert await cancel_at_each_point(origin, server, make) >= 2
+
+
+async def test_failover_can_be_cancelled_anywhere() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
 
-    async def scene() -> None:
-        async with raw_origin(answer_whole) as server:
-            inner = http(server)
-            dead = HttpOrigin(Endpoint(host="127.0.0.1", port=closed), SETTINGS, make_dialer=Dialer)
-            settings = OriginSettings(retry_for=0.5)
-            async with opened(FailoverOrigin([dead, inner], ["dead", "live"], settings)) as origin:
+    async with raw_origin(answer_whole) as server:
+        inner = http(server)
+        dead = HttpOrigin(Endpoint(host="127.0.0.1", port=closed), SETTINGS, make_dialer=Dialer)
+        settings = OriginSettings(retry_for=0.5)
+        async with opened(FailoverOrigin([dead, inner], ["dead", "live"], settings)) as origin:
 
-                async def check() -> None:
-                    await until(lambda: len(server.running) == idle_connections(inner))
+            async def check() -> None:
+                await until(lambda: len(server.running) == idle_connections(inner))
 
-                await cancel_everywhere(lambda: exchange(origin, get(), Body()), check)
-
-    run(scene())
+            await cancel_everywhere(lambda: exchange(origin, get(), Body()), check)
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_http2_exchanges_can_be_cancelled_anywhere(run: Run, tmp_path: Path, tls: bool) -> None:
+async def test_http2_exchanges_can_be_cancelled_anywhere(tmp_path: Path, tls: bool) -> None:
     authority = Authority(tmp_path)
     context = TlsContexts().client(ca_pool=str(authority.path), alpn=ALPN_HTTP2)
     served = authority.server("127.0.0.1")
@@ -329,43 +300,40 @@ def test_http2_exchanges_can_be_cancelled_anywhere(run: Run, tmp_path: Path, tls
             server.h2.send_data(stream_id, b"hello", end_stream=True)
             server.flush()
 
-    async def scene() -> None:
-        async with h2_server(answer, tls=served if tls else None) as (port, made):
-            origin = Http2Origin(
-                Endpoint(host="127.0.0.1", port=port),
-                SETTINGS,
-                make_dialer=lambda: Dialer(tls=TlsClient(context=context) if tls else None),
-                fallback=None,
-                tls=tls,
-            )
+    async with h2_server(answer, tls=served if tls else None) as (port, made):
+        origin = Http2Origin(
+            Endpoint(host="127.0.0.1", port=port),
+            SETTINGS,
+            make_dialer=lambda: Dialer(tls=TlsClient(context=context) if tls else None),
+            fallback=None,
+            tls=tls,
+        )
 
-            def make() -> tuple[OriginRequest, Body]:
-                body = Body(b"abc", end=False)
-                asyncio.get_running_loop().call_later(0.002, body.put, b"def")
-                return get(method="POST", length=6), body
+        def make() -> tuple[OriginRequest, Body]:
+            body = Body(b"abc", end=False)
+            asyncio.get_running_loop().call_later(0.002, body.put, b"def")
+            return get(method="POST", length=6), body
 
-            async def check() -> None:
-                await until(lambda: all(connection.active == 0 for connection in origin._connections))
-                assert await exchange(origin, *make()) == b"hello"
-                open_ones = [server for server in made if not server.lost.done()]
-                await until(lambda: sum(not server.lost.done() for server in made) == len(origin._connections))
-                assert all(not server.h2.open_inbound_streams for server in open_ones)
+        async def check() -> None:
+            await until(lambda: all(connection.active == 0 for connection in origin._connections))
+            assert await exchange(origin, *make()) == b"hello"
+            open_ones = [server for server in made if not server.lost.done()]
+            await until(lambda: sum(not server.lost.done() for server in made) == len(origin._connections))
+            assert all(not server.h2.open_inbound_streams for server in open_ones)
 
-            async def first() -> bytes:
-                """On a new connection, so that dialling is among what is cancelled."""
-                for connection in list(origin._connections):
-                    connection.close()
-                    origin._connections.remove(connection)
-                return await exchange(origin, *make())
+        async def first() -> bytes:
+            """On a new connection, so that dialling is among what is cancelled."""
+            for connection in list(origin._connections):
+                connection.close()
+                origin._connections.remove(connection)
+            return await exchange(origin, *make())
 
-            async with opened(origin):
-                assert await cancel_everywhere(lambda: exchange(origin, *make()), check) >= 2
-                assert await cancel_everywhere(first, check) >= 3
-
-    run(scene())
+        async with opened(origin):
+            assert await cancel_everywhere(lambda: exchange(origin, *make()), check) >= 2
+            assert await cancel_everywhere(first, check) >= 3
 
 
-def test_http2_retries_can_be_cancelled_anywhere(run: Run) -> None:
+async def test_http2_retries_can_be_cancelled_anywhere() -> None:
     """Two refusals, the second in the midst of the body, and then an answer."""
 
     def answer(server: H2Server, event: events.Event) -> None:
@@ -378,22 +346,19 @@ def test_http2_retries_can_be_cancelled_anywhere(run: Run) -> None:
             elif isinstance(event, events.StreamEnded):
                 server.answer(event.stream_id, b"hello")
 
-    async def scene() -> None:
-        async with h2_server(answer) as (port, made):
-            endpoint = Endpoint(host="127.0.0.1", port=port)
-            origin = Http2Origin(endpoint, SETTINGS, make_dialer=Dialer, fallback=None, tls=False)
+    async with h2_server(answer) as (port, made):
+        endpoint = Endpoint(host="127.0.0.1", port=port)
+        origin = Http2Origin(endpoint, SETTINGS, make_dialer=Dialer, fallback=None, tls=False)
 
-            def make() -> tuple[OriginRequest, Body]:
-                body = Body(b"abc", end=False)
-                asyncio.get_running_loop().call_later(0.002, body.put, b"def")
-                return get(method="POST", length=6), body
+        def make() -> tuple[OriginRequest, Body]:
+            body = Body(b"abc", end=False)
+            asyncio.get_running_loop().call_later(0.002, body.put, b"def")
+            return get(method="POST", length=6), body
 
-            async def check() -> None:
-                await until(lambda: all(connection.active == 0 for connection in origin._connections))
-                assert await exchange(origin, *make()) == b"hello"
-                await until(lambda: sum(not server.lost.done() for server in made) == len(origin._connections))
+        async def check() -> None:
+            await until(lambda: all(connection.active == 0 for connection in origin._connections))
+            assert await exchange(origin, *make()) == b"hello"
+            await until(lambda: sum(not server.lost.done() for server in made) == len(origin._connections))
 
-            async with opened(origin):
-                assert await cancel_everywhere(lambda: exchange(origin, *make()), check) >= 3
-
-    run(scene())
+        async with opened(origin):
+            assert await cancel_everywhere(lambda: exchange(origin, *make()), check) >= 3

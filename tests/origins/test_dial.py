@@ -67,157 +67,136 @@ class Silent:
             sock.close()
 
 
-def test_a_tcp_service_is_reached_with_keepalive_and_without_delay(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
-            dialer = Dialer(DialSettings(keepalive=7))
-            transport, _ = await dialer.connect(Endpoint(host="127.0.0.1", port=origin.port), asyncio.Protocol)
-            sock = transport.get_extra_info("socket")
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 7
-            transport.close()
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_tcp_service_is_reached_with_keepalive_and_without_delay() -> None:
+    async with raw_origin(wait_for_close) as origin:
+        dialer = Dialer(DialSettings(keepalive=7))
+        transport, _ = await dialer.connect(Endpoint(host="127.0.0.1", port=origin.port), asyncio.Protocol)
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 7
+        transport.close()
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(("setting", "wanted"), [(0, 15), (0.2, 1)])
-def test_a_keepalive_of_zero_is_the_default_and_one_below_a_second_is_a_second(
+async def test_a_keepalive_of_zero_is_the_default_and_one_below_a_second_is_a_second(
     run: Run, setting: float, wanted: int
 ) -> None:
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
-            sock = await Dialer(DialSettings(keepalive=setting)).open_socket(
-                Endpoint(host="127.0.0.1", port=origin.port)
-            )
-            with sock:
-                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == wanted
-
-    run(scene())
+    async with raw_origin(wait_for_close) as origin:
+        sock = await Dialer(DialSettings(keepalive=setting)).open_socket(Endpoint(host="127.0.0.1", port=origin.port))
+        with sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == wanted
 
 
-def test_a_negative_keepalive_turns_it_off(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
-            sock = await Dialer(DialSettings(keepalive=-1)).open_socket(Endpoint(host="127.0.0.1", port=origin.port))
-            with sock:
-                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_negative_keepalive_turns_it_off() -> None:
+    async with raw_origin(wait_for_close) as origin:
+        sock = await Dialer(DialSettings(keepalive=-1)).open_socket(Endpoint(host="127.0.0.1", port=origin.port))
+        with sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
 
 
-def test_a_unix_socket_is_reached(run: Run, tmp_path: Path) -> None:
-    async def scene() -> None:
-        path = str(tmp_path / "app.sock")
-        async with raw_origin(wait_for_close, path=path):
-            transport, _ = await Dialer().connect(Endpoint(path=path), asyncio.Protocol)
-            transport.close()
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    async with raw_origin(wait_for_close, path=path):
+        transport, _ = await Dialer().connect(Endpoint(path=path), asyncio.Protocol)
+        transport.close()
 
 
-def test_failures_are_one_sentence_each(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_failures_are_one_sentence_each(tmp_path: Path) -> None:
     async def nobody(host: str, port: int) -> list[Target]:
         return []
 
-    async def scene() -> None:
-        port = closed_port()
-        assert await failure_of(Dialer(), Endpoint(host="127.0.0.1", port=port)) == (
-            f"127.0.0.1:{port} refused the connection"
+    port = closed_port()
+    assert await failure_of(Dialer(), Endpoint(host="127.0.0.1", port=port)) == (
+        f"127.0.0.1:{port} refused the connection"
+    )
+    assert await failure_of(Dialer(), Endpoint(path=str(tmp_path / "none"))) == (
+        f"unix:{tmp_path / 'none'} does not exist"
+    )
+    unknown = await failure_of(Dialer(), Endpoint(host="no-such-host.invalid", port=80))
+    assert unknown.startswith("the name in no-such-host.invalid:80 could not be resolved (")
+    assert "has no address" in await failure_of(Dialer(resolve=nobody), Endpoint(host="empty", port=80))
+    assert "a port between 1 and 65535" in await failure_of(Dialer(), Endpoint(host="127.0.0.1", port=0))
+    assert "a port between 1 and 65535" in await failure_of(Dialer(), Endpoint(host="127.0.0.1", port=65536))
+
+
+@pytest.mark.usefixtures("each_loop")
+async def test_the_connect_timeout_ends_the_attempt() -> None:
+    with Silent() as port:
+        dialer = Dialer(DialSettings(connect_timeout=0.05))
+        assert await failure_of(dialer, Endpoint(host="127.0.0.1", port=port)) == (
+            f"127.0.0.1:{port} did not answer within 0.05 s"
         )
-        assert await failure_of(Dialer(), Endpoint(path=str(tmp_path / "none"))) == (
-            f"unix:{tmp_path / 'none'} does not exist"
-        )
-        unknown = await failure_of(Dialer(), Endpoint(host="no-such-host.invalid", port=80))
-        assert unknown.startswith("the name in no-such-host.invalid:80 could not be resolved (")
-        assert "has no address" in await failure_of(Dialer(resolve=nobody), Endpoint(host="empty", port=80))
-        assert "a port between 1 and 65535" in await failure_of(Dialer(), Endpoint(host="127.0.0.1", port=0))
-        assert "a port between 1 and 65535" in await failure_of(Dialer(), Endpoint(host="127.0.0.1", port=65536))
-
-    run(scene())
 
 
-def test_the_connect_timeout_ends_the_attempt(run: Run) -> None:
-    async def scene() -> None:
-        with Silent() as port:
-            dialer = Dialer(DialSettings(connect_timeout=0.05))
-            assert await failure_of(dialer, Endpoint(host="127.0.0.1", port=port)) == (
-                f"127.0.0.1:{port} did not answer within 0.05 s"
-            )
-
-    run(scene())
-
-
-def test_cancelling_a_dial_closes_its_sockets(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_cancelling_a_dial_closes_its_sockets() -> None:
     async def two(host: str, port: int) -> list[Target]:
         return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))] * 2
 
-    async def scene() -> None:
-        with Silent() as port:
-            task = asyncio.create_task(Dialer(resolve=two).open_socket(Endpoint(host="twice", port=port)))
-            await asyncio.sleep(0.02)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-    run(scene())  # which looks for tasks and descriptors left over
+    with Silent() as port:
+        task = asyncio.create_task(Dialer(resolve=two).open_socket(Endpoint(host="twice", port=port)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
-def test_a_silent_address_does_not_hold_up_the_next_one(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
-            with Silent() as silent:
-
-                async def both(host: str, port: int) -> list[Target]:
-                    return [(socket.AF_INET, ("127.0.0.1", silent)), (socket.AF_INET, ("127.0.0.1", origin.port))]
-
-                began = time.monotonic()
-                sock = await Dialer(resolve=both).open_socket(Endpoint(host="both", port=1))
-                took = time.monotonic() - began
-                with sock:
-                    assert sock.getpeername()[1] == origin.port
-                assert dial.ATTEMPT_DELAY <= took < 1.5
-
-    run(scene())
-
-
-def test_a_refusing_address_starts_the_next_one_at_once(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
-            refusing = closed_port()
+@pytest.mark.usefixtures("each_loop")
+async def test_a_silent_address_does_not_hold_up_the_next_one() -> None:
+    async with raw_origin(wait_for_close) as origin:
+        with Silent() as silent:
 
             async def both(host: str, port: int) -> list[Target]:
-                return [(socket.AF_INET, ("127.0.0.1", refusing)), (socket.AF_INET, ("127.0.0.1", origin.port))]
+                return [(socket.AF_INET, ("127.0.0.1", silent)), (socket.AF_INET, ("127.0.0.1", origin.port))]
 
             began = time.monotonic()
-            with await Dialer(resolve=both).open_socket(Endpoint(host="both", port=1)) as sock:
+            sock = await Dialer(resolve=both).open_socket(Endpoint(host="both", port=1))
+            took = time.monotonic() - began
+            with sock:
                 assert sock.getpeername()[1] == origin.port
-            assert time.monotonic() - began < dial.ATTEMPT_DELAY
-
-    run(scene())
+            assert dial.ATTEMPT_DELAY <= took < 1.5
 
 
-def test_when_two_addresses_connect_at_once_one_is_closed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_refusing_address_starts_the_next_one_at_once() -> None:
+    async with raw_origin(wait_for_close) as origin:
+        refusing = closed_port()
+
+        async def both(host: str, port: int) -> list[Target]:
+            return [(socket.AF_INET, ("127.0.0.1", refusing)), (socket.AF_INET, ("127.0.0.1", origin.port))]
+
+        began = time.monotonic()
+        with await Dialer(resolve=both).open_socket(Endpoint(host="both", port=1)) as sock:
+            assert sock.getpeername()[1] == origin.port
+        assert time.monotonic() - began < dial.ATTEMPT_DELAY
+
+
+@pytest.mark.usefixtures("each_loop")
+async def test_when_two_addresses_connect_at_once_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "ATTEMPT_DELAY", 0)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
+    async with raw_origin(wait_for_close) as origin:
 
-            async def twice(host: str, port: int) -> list[Target]:
-                return [(socket.AF_INET, ("127.0.0.1", origin.port))] * 3
+        async def twice(host: str, port: int) -> list[Target]:
+            return [(socket.AF_INET, ("127.0.0.1", origin.port))] * 3
 
-            opened = 0
-            async with asyncio.timeout(10):
-                while len(origin.peers) <= opened + 3:  # until some races were real: the server saw those that lost
-                    (await Dialer(resolve=twice).open_socket(Endpoint(host="twice", port=1))).close()
-                    opened += 1
-                    await asyncio.sleep(0.001)
-
-    run(scene())  # which looks for descriptors left over
+        opened = 0
+        async with asyncio.timeout(10):
+            while len(origin.peers) <= opened + 3:  # until some races were real: the server saw those that lost
+                (await Dialer(resolve=twice).open_socket(Endpoint(host="twice", port=1))).close()
+                opened += 1
+                await asyncio.sleep(0.001)
 
 
-def test_without_happy_eyeballs_addresses_are_tried_one_after_another(
+@pytest.mark.usefixtures("each_loop")
+async def test_without_happy_eyeballs_addresses_are_tried_one_after_another(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dial, "MIN_SERIAL_ATTEMPT", 0.01)
@@ -230,35 +209,30 @@ def test_without_happy_eyeballs_addresses_are_tried_one_after_another(
 
     monkeypatch.setattr(dial, "_attempt", noted)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close) as origin:
-            with Silent() as silent:
+    async with raw_origin(wait_for_close) as origin:
+        with Silent() as silent:
 
-                async def both(host: str, port: int) -> list[Target]:
-                    return [(socket.AF_INET, ("127.0.0.1", silent)), (socket.AF_INET, ("127.0.0.1", origin.port))]
+            async def both(host: str, port: int) -> list[Target]:
+                return [(socket.AF_INET, ("127.0.0.1", silent)), (socket.AF_INET, ("127.0.0.1", origin.port))]
 
-                dialer = Dialer(DialSettings(happy_eyeballs=False, connect_timeout=1.0), resolve=both)
-                pending = asyncio.create_task(dialer.open_socket(Endpoint(host="both", port=1)))
-                await asyncio.sleep(dial.ATTEMPT_DELAY + 0.1)
-                assert attempts == [("127.0.0.1", silent)]
-                with await pending as sock:  # after its half of the time the first gave way to the second
-                    assert sock.getpeername()[1] == origin.port
-
-    run(scene())
+            dialer = Dialer(DialSettings(happy_eyeballs=False, connect_timeout=1.0), resolve=both)
+            pending = asyncio.create_task(dialer.open_socket(Endpoint(host="both", port=1)))
+            await asyncio.sleep(dial.ATTEMPT_DELAY + 0.1)
+            assert attempts == [("127.0.0.1", silent)]
+            with await pending as sock:  # after its half of the time the first gave way to the second
+                assert sock.getpeername()[1] == origin.port
 
 
-def test_every_address_failing_names_the_first_cause(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_every_address_failing_names_the_first_cause() -> None:
     port = closed_port()
 
     async def both(host: str, port: int) -> list[Target]:
         return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET, ("127.0.0.2", port))]
 
-    async def scene() -> None:
-        for happy in (True, False):
-            dialer = Dialer(DialSettings(happy_eyeballs=happy), resolve=both)
-            assert await failure_of(dialer, Endpoint(host="both", port=port)) == f"both:{port} refused the connection"
-
-    run(scene())
+    for happy in (True, False):
+        dialer = Dialer(DialSettings(happy_eyeballs=happy), resolve=both)
+        assert await failure_of(dialer, Endpoint(host="both", port=port)) == f"both:{port} refused the connection"
 
 
 def test_families_take_turns() -> None:
@@ -267,35 +241,31 @@ def test_families_take_turns() -> None:
     assert dial._taking_turns([*v6, *v4]) == [v6[0], v4[0], v6[1], v6[2]]
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.skipif(dial._NOTSENT_LOWAT is None, reason="the system has no such bound")
-def test_the_system_keeps_little_of_what_a_slow_service_does_not_take(run: Run) -> None:
-    async def scenario() -> None:
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-            listener.bind(("127.0.0.1", 0))
-            listener.listen()
-            opened = await Dialer().open_socket(Endpoint(host="127.0.0.1", port=listener.getsockname()[1]))
-            with opened, listener.accept()[0]:
-                kept = 0
-                with contextlib.suppress(BlockingIOError):
-                    while kept < 8 * 1024 * 1024:
-                        kept += opened.send(bytes(64 * 1024))
-        assert kept < 1024 * 1024
-
-    run(scenario())
+async def test_the_system_keeps_little_of_what_a_slow_service_does_not_take() -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        opened = await Dialer().open_socket(Endpoint(host="127.0.0.1", port=listener.getsockname()[1]))
+        with opened, listener.accept()[0]:
+            kept = 0
+            with contextlib.suppress(BlockingIOError):
+                while kept < 8 * 1024 * 1024:
+                    kept += opened.send(bytes(64 * 1024))
+    assert kept < 1024 * 1024
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
-def test_a_path_that_begins_with_an_at_is_an_abstract_socket(run: Run) -> None:
+async def test_a_path_that_begins_with_an_at_is_an_abstract_socket() -> None:
     name = f"pyconnector-test-{os.getpid()}"
 
-    async def scene() -> None:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(f"\0{name}")
-        listener.listen()
-        transport, _ = await Dialer().connect(Endpoint(path=f"@{name}"), asyncio.Protocol)
-        transport.close()
-        listener.close()
-        assert await failure_of(Dialer(), Endpoint(path=f"@{name}")) == f"unix:@{name} refused the connection"
-
-    run(scene())
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0{name}")
+    listener.listen()
+    transport, _ = await Dialer().connect(Endpoint(path=f"@{name}"), asyncio.Protocol)
+    transport.close()
+    listener.close()
+    assert await failure_of(Dialer(), Endpoint(path=f"@{name}")) == f"unix:@{name} refused the connection"

@@ -98,39 +98,30 @@ def test_headers_are_changed_in_both_directions() -> None:
     play(scenario, with_server)
 
 
-def test_an_error_page_stands_in_for_a_service_that_is_down(tmp_path: Path) -> None:
+async def test_an_error_page_stands_in_for_a_service_that_is_down(tmp_path: Path) -> None:
     page = tmp_path / "down.html"
     page.write_text("<h1>back soon</h1>")
 
-    async def main() -> None:
-        service = f"http://127.0.0.1:{closed_port()}"
-        async with origin_of(service, errorPage={"status": 503, "file": str(page)}) as origin:
-            response = await origin.serve(get(), Body())
-            assert response.status == 503
-            assert await read_all(response) == b"<h1>back soon</h1>"
-            head = await origin.serve(get(method="HEAD"), Body())
-            assert await read_all(head) == b""
-
-    asyncio.run(main())
+    service = f"http://127.0.0.1:{closed_port()}"
+    async with origin_of(service, errorPage={"status": 503, "file": str(page)}) as origin:
+        response = await origin.serve(get(), Body())
+        assert response.status == 503
+        assert await read_all(response) == b"<h1>back soon</h1>"
+        head = await origin.serve(get(method="HEAD"), Body())
+        assert await read_all(head) == b""
 
 
-def test_a_missing_error_page_stops_the_start(tmp_path: Path) -> None:
-    async def main() -> None:
-        with pytest.raises(OriginError, match="cannot be read"):
-            async with origin_of("http://127.0.0.1:1", errorPage={"file": str(tmp_path / "none.html")}):
-                pass
-
-    asyncio.run(main())
+async def test_a_missing_error_page_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(OriginError, match="cannot be read"):
+        async with origin_of("http://127.0.0.1:1", errorPage={"file": str(tmp_path / "none.html")}):
+            pass
 
 
-def test_a_bad_request_is_not_shown_as_a_service_that_is_down() -> None:
-    async def main() -> None:
-        async with origin_of(f"http://127.0.0.1:{closed_port()}", errorPage={"body": "down"}) as origin:
-            with pytest.raises(OriginError) as caught:
-                await origin.serve(get("/a b"), Body())
-            assert caught.value.status == 400
-
-    asyncio.run(main())
+async def test_a_bad_request_is_not_shown_as_a_service_that_is_down() -> None:
+    async with origin_of(f"http://127.0.0.1:{closed_port()}", errorPage={"body": "down"}) as origin:
+        with pytest.raises(OriginError) as caught:
+            await origin.serve(get("/a b"), Body())
+        assert caught.value.status == 400
 
 
 def test_the_next_backend_serves_when_the_first_refuses_even_a_post() -> None:
@@ -185,80 +176,71 @@ def test_round_robin_takes_turns() -> None:
     play(scenario, hi)
 
 
-def test_a_request_waits_while_its_service_restarts() -> None:
-    async def main() -> None:
-        port = closed_port()
-        async with asyncio.timeout(10), origin_of(f"http://127.0.0.1:{port}", retryFor="5s") as origin:
-            serving = asyncio.ensure_future(origin.serve(get("/", method="POST", length=2), Body(b"ab")))
-            await asyncio.sleep(0.12)  # at least one refusal
-            assert not serving.done()
+async def test_a_request_waits_while_its_service_restarts() -> None:
+    port = closed_port()
+    async with asyncio.timeout(10), origin_of(f"http://127.0.0.1:{port}", retryFor="5s") as origin:
+        serving = asyncio.ensure_future(origin.serve(get("/", method="POST", length=2), Body(b"ab")))
+        await asyncio.sleep(0.12)  # at least one refusal
+        assert not serving.done()
 
-            async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await reader.readuntil(b"ab")
-                writer.write(OK_HI)
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"ab")
+            writer.write(OK_HI)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
 
-            server = await asyncio.start_server(answer, "127.0.0.1", port)
-            assert await read_all(await serving) == b"hi"
-            server.close()
-            await server.wait_closed()
-
-    asyncio.run(main())
+        server = await asyncio.start_server(answer, "127.0.0.1", port)
+        assert await read_all(await serving) == b"hi"
+        server.close()
+        await server.wait_closed()
 
 
-def test_waiting_ends() -> None:
-    async def main() -> None:
-        async with origin_of(f"http://127.0.0.1:{closed_port()}", retryFor="100ms") as origin:
-            async with asyncio.timeout(5):
-                with pytest.raises(OriginError, match="refused"):
-                    await origin.serve(get(), Body())
-
-    asyncio.run(main())
+async def test_waiting_ends() -> None:
+    async with origin_of(f"http://127.0.0.1:{closed_port()}", retryFor="100ms") as origin:
+        async with asyncio.timeout(5):
+            with pytest.raises(OriginError, match="refused"):
+                await origin.serve(get(), Body())
 
 
-def test_health_checks_leave_a_sick_service_out_and_take_it_back() -> None:
-    async def main() -> None:
-        state = {"status": b"500 Sick"}
-        seen: list[bytes] = []
+async def test_health_checks_leave_a_sick_service_out_and_take_it_back() -> None:
+    state = {"status": b"500 Sick"}
+    seen: list[bytes] = []
 
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    seen.append(head.split(b" ")[1])
-                    status = state["status"] if head.startswith(b"GET /health ") else b"200 OK"
-                    writer.write(b"HTTP/1.1 %s\r\nContent-Length: 1\r\n\r\nA" % status)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                writer.close()
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen.append(head.split(b" ")[1])
+                status = state["status"] if head.startswith(b"GET /health ") else b"200 OK"
+                writer.write(b"HTTP/1.1 %s\r\nContent-Length: 1\r\n\r\nA" % status)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
 
-        first = await asyncio.start_server(talk, "127.0.0.1", 0)
-        port = first.sockets[0].getsockname()[1]
-        check = {"path": "/health", "interval": "100ms", "timeout": "1s", "unhealthyAfter": 1}
+    first = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = first.sockets[0].getsockname()[1]
+    check = {"path": "/health", "interval": "100ms", "timeout": "1s", "unhealthyAfter": 1}
 
-        async def hi_for_ever(peer: Peer) -> None:
-            with contextlib.suppress(asyncio.IncompleteReadError):
-                while True:
-                    await peer.head()
-                    await peer.send(OK_HI)
+    async def hi_for_ever(peer: Peer) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await peer.head()
+                await peer.send(OK_HI)
 
-        async with raw_origin(*[hi_for_ever] * 8) as other, asyncio.timeout(10):
-            options = {"backends": [url(other)], "healthCheck": check}
-            async with origin_of(f"http://127.0.0.1:{port}", **options) as origin:
+    async with raw_origin(*[hi_for_ever] * 8) as other, asyncio.timeout(10):
+        options = {"backends": [url(other)], "healthCheck": check}
+        async with origin_of(f"http://127.0.0.1:{port}", **options) as origin:
 
-                async def served_by(wanted: bytes) -> None:
-                    while (await read_all(await origin.serve(get("/page"), Body()))) != wanted:
-                        await asyncio.sleep(0.01)
+            async def served_by(wanted: bytes) -> None:
+                while (await read_all(await origin.serve(get("/page"), Body()))) != wanted:
+                    await asyncio.sleep(0.01)
 
-                await served_by(b"hi")
-                state["status"] = b"200 OK"
-                await served_by(b"A")
-            first.close()
-            await first.wait_closed()
-        assert b"/health" in seen
-
-    asyncio.run(main())
+            await served_by(b"hi")
+            state["status"] = b"200 OK"
+            await served_by(b"A")
+        first.close()
+        await first.wait_closed()
+    assert b"/health" in seen
 
 
 @pytest.mark.parametrize(
@@ -284,16 +266,13 @@ def test_a_stream_service_is_told_the_visitors_address(version: str, header: byt
     play(scenario, read)
 
 
-def test_a_body_is_kept_only_so_far() -> None:
-    async def main() -> None:
-        async with raw_origin(hi) as other, asyncio.timeout(10):
-            async with origin_of(f"http://127.0.0.1:{closed_port()}", backends=[url(other)]) as origin:
-                big = bytes(MAX_REPLAY * 2)
-                body = Body(big)
-                response = await origin.serve(get("/", method="POST", length=len(big)), body)
-                response.abort()
-
-    asyncio.run(main())
+async def test_a_body_is_kept_only_so_far() -> None:
+    async with raw_origin(hi) as other, asyncio.timeout(10):
+        async with origin_of(f"http://127.0.0.1:{closed_port()}", backends=[url(other)]) as origin:
+            big = bytes(MAX_REPLAY * 2)
+            body = Body(big)
+            response = await origin.serve(get("/", method="POST", length=len(big)), body)
+            response.abort()
 
 
 def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:

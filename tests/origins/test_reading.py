@@ -16,7 +16,6 @@ from tests.origins.support import OK_HEAD, get, http_origin, until
 from tests.support.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 
 
@@ -118,18 +117,16 @@ def test_what_was_read_is_handed_on_before_the_space_is_used_again() -> None:
     assert (first.received, second.received) == ([b"one", b"3"], [b"second"])
 
 
-def test_threads_do_not_share_a_space() -> None:
+async def test_threads_do_not_share_a_space() -> None:
     async def lend() -> memoryview:
         return Collecting().get_buffer(-1)
 
-    async def main() -> None:
-        theirs = await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(lend()))
-        assert theirs.obj is not (await lend()).obj
-
-    asyncio.run(main())
+    theirs = await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(lend()))
+    assert theirs.obj is not (await lend()).obj
 
 
-def test_many_visitors_who_take_nothing_cost_little_each(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_many_visitors_who_take_nothing_cost_little_each() -> None:
     count = 40
 
     async def script(peer: Peer) -> None:
@@ -141,17 +138,14 @@ def test_many_visitors_who_take_nothing_cost_little_each(run: Run) -> None:
                 peer.writer.write(bytes(65536))
                 await peer.writer.drain()
 
-    async def scene() -> None:
-        async with http_origin(*[script] * count) as (origin, server):
-            responses = [await origin.serve(get(), Body()) for _ in range(count)]
-            await until(lambda: len(full_inboxes()) == count, 10)
-            sizes = sorted(response.size for response in responses if isinstance(response, Inbox))
-            assert len(sizes) == count
-            assert sizes[-1] <= INBOX_HIGH_WATER + READ_BYTES
-            assert sizes[count - MANY_FULL - 1] <= SMALL_HIGH_WATER + SMALL_READ_BYTES
-            for response in responses:
-                response.abort()
-            assert not reading.full_inboxes()
-            await until(lambda: not server.running)
-
-    run(scene())
+    async with http_origin(*[script] * count) as (origin, server):
+        responses = [await origin.serve(get(), Body()) for _ in range(count)]
+        await until(lambda: len(full_inboxes()) == count, 10)
+        sizes = sorted(response.size for response in responses if isinstance(response, Inbox))
+        assert len(sizes) == count
+        assert sizes[-1] <= INBOX_HIGH_WATER + READ_BYTES
+        assert sizes[count - MANY_FULL - 1] <= SMALL_HIGH_WATER + SMALL_READ_BYTES
+        for response in responses:
+            response.abort()
+        assert not reading.full_inboxes()
+        await until(lambda: not server.running)

@@ -37,85 +37,76 @@ def tls_dialer(authority: Authority | None, *, verify: bool = True, timeout: flo
     return Dialer(tls=TlsClient(context=context, timeout=timeout))
 
 
-def test_a_certificate_of_the_pool_is_trusted_for_its_names(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_certificate_of_the_pool_is_trusted_for_its_names(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=authority.server("app.test", "127.0.0.1")) as origin:
-            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
-            for name in ("app.test", ""):
-                transport, _ = await tls_dialer(authority).connect(endpoint, asyncio.Protocol, server_name=name)
-                assert transport.get_extra_info("ssl_object") is not None
-                transport.close()
-                await asyncio.sleep(0.01)
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=authority.server("app.test", "127.0.0.1")) as origin:
+        endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+        for name in ("app.test", ""):
+            transport, _ = await tls_dialer(authority).connect(endpoint, asyncio.Protocol, server_name=name)
+            assert transport.get_extra_info("ssl_object") is not None
+            transport.close()
+            await asyncio.sleep(0.01)
 
 
-def test_a_wrong_name_is_refused_with_the_names_of_the_certificate(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_wrong_name_is_refused_with_the_names_of_the_certificate(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=authority.server("one.test", "*.two.test", "10.1.2.3")) as origin:
-            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
-            shown = f"the certificate of 127.0.0.1:{origin.port}"
-            names = "it is for one.test, *.two.test, 10.1.2.3 (originServerName tells which to expect)"
-            dialer = tls_dialer(authority)
-            assert await failure_of(dialer, endpoint, "app.test") == f"{shown} does not fit app.test: {names}"
-            assert await failure_of(dialer, endpoint) == f"{shown} does not fit 127.0.0.1: {names}"
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=authority.server("one.test", "*.two.test", "10.1.2.3")) as origin:
+        endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+        shown = f"the certificate of 127.0.0.1:{origin.port}"
+        names = "it is for one.test, *.two.test, 10.1.2.3 (originServerName tells which to expect)"
+        dialer = tls_dialer(authority)
+        assert await failure_of(dialer, endpoint, "app.test") == f"{shown} does not fit app.test: {names}"
+        assert await failure_of(dialer, endpoint) == f"{shown} does not fit 127.0.0.1: {names}"
 
 
-def test_many_names_and_nasty_names_stay_one_short_line(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_many_names_and_nasty_names_stay_one_short_line(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     names = ["evil\n2024 INFO all fine.test", *[f"{'x' * 60}.{n}.test" for n in range(30)]]
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=authority.server(*names)) as origin:
-            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
-            sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
-            assert sentence.isprintable()
-            assert len(sentence) < 1200
-            assert "…" in sentence
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=authority.server(*names)) as origin:
+        endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+        sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
+        assert sentence.isprintable()
+        assert len(sentence) < 1200
+        assert "…" in sentence
 
 
-def test_expired_and_unknown_certificates_are_told_apart(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_expired_and_unknown_certificates_are_told_apart(tmp_path: Path) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "A Stranger")
 
-    async def scene() -> None:
-        async with (
-            raw_origin(wait_for_close, tls=authority.server("app.test", days=-1)) as expired,
-            raw_origin(wait_for_close, tls=stranger.server("app.test")) as unknown,
-        ):
-            endpoint = Endpoint(host="127.0.0.1", port=expired.port)
-            sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
-            assert sentence == f"the certificate of {endpoint} has expired"
-            endpoint = Endpoint(host="127.0.0.1", port=unknown.port)
-            sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
-            assert sentence.startswith(f"the certificate of {endpoint} was issued by an unknown authority (")
-            assert sentence.endswith("caPool names a file with authorities to trust")
-
-    run(scene())
+    async with (
+        raw_origin(wait_for_close, tls=authority.server("app.test", days=-1)) as expired,
+        raw_origin(wait_for_close, tls=stranger.server("app.test")) as unknown,
+    ):
+        endpoint = Endpoint(host="127.0.0.1", port=expired.port)
+        sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
+        assert sentence == f"the certificate of {endpoint} has expired"
+        endpoint = Endpoint(host="127.0.0.1", port=unknown.port)
+        sentence = await failure_of(tls_dialer(authority), endpoint, "app.test")
+        assert sentence.startswith(f"the certificate of {endpoint} was issued by an unknown authority (")
+        assert sentence.endswith("caPool names a file with authorities to trust")
 
 
-def test_no_verification_takes_any_certificate(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_no_verification_takes_any_certificate(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=authority.server("other.test", days=-1)) as origin:
-            dialer = tls_dialer(None, verify=False)
-            transport, _ = await dialer.connect(
-                Endpoint(host="127.0.0.1", port=origin.port), asyncio.Protocol, server_name="app.test"
-            )
-            transport.close()
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=authority.server("other.test", days=-1)) as origin:
+        dialer = tls_dialer(None, verify=False)
+        transport, _ = await dialer.connect(
+            Endpoint(host="127.0.0.1", port=origin.port), asyncio.Protocol, server_name="app.test"
+        )
+        transport.close()
 
 
-def test_a_plain_server_and_a_closing_one_are_told_apart(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_plain_server_and_a_closing_one_are_told_apart(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
     async def plain(peer: Peer) -> None:
@@ -123,72 +114,63 @@ def test_a_plain_server_and_a_closing_one_are_told_apart(run: Run, tmp_path: Pat
         await peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         await peer.closed()
 
-    async def scene() -> None:
-        async with raw_origin(plain) as speaking, raw_origin(close_at_once) as closing:
-            endpoint = Endpoint(host="127.0.0.1", port=speaking.port)
-            assert await failure_of(tls_dialer(authority), endpoint, "a.test") == f"{endpoint} does not speak TLS"
-            endpoint = Endpoint(host="127.0.0.1", port=closing.port)
-            assert await failure_of(tls_dialer(authority), endpoint, "a.test") == (
-                f"{endpoint} closed the connection during the TLS handshake"
-            )
-
-    run(scene())
+    async with raw_origin(plain) as speaking, raw_origin(close_at_once) as closing:
+        endpoint = Endpoint(host="127.0.0.1", port=speaking.port)
+        assert await failure_of(tls_dialer(authority), endpoint, "a.test") == f"{endpoint} does not speak TLS"
+        endpoint = Endpoint(host="127.0.0.1", port=closing.port)
+        assert await failure_of(tls_dialer(authority), endpoint, "a.test") == (
+            f"{endpoint} closed the connection during the TLS handshake"
+        )
 
 
-def test_the_tls_timeout_ends_the_handshake_and_cancelling_does_too(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_the_tls_timeout_ends_the_handshake_and_cancelling_does_too(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
     async def silent(peer: Peer) -> None:
         await peer.rest()
 
-    async def scene() -> None:
-        async with raw_origin(silent) as origin:
-            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
-            assert await failure_of(tls_dialer(authority, timeout=0.05), endpoint, "a.test") == (
-                f"the TLS handshake with {endpoint} took longer than 0.05 s"
-            )
-            task = asyncio.create_task(tls_dialer(authority).connect(endpoint, asyncio.Protocol, server_name="a.test"))
-            while len(origin.peers) < 2:
+    async with raw_origin(silent) as origin:
+        endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+        assert await failure_of(tls_dialer(authority, timeout=0.05), endpoint, "a.test") == (
+            f"the TLS handshake with {endpoint} took longer than 0.05 s"
+        )
+        task = asyncio.create_task(tls_dialer(authority).connect(endpoint, asyncio.Protocol, server_name="a.test"))
+        while len(origin.peers) < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(0.1):
+            while origin.running:
                 await asyncio.sleep(0.001)
-            await asyncio.sleep(0.01)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            async with asyncio.timeout(0.1):
-                while origin.running:
-                    await asyncio.sleep(0.001)
-
-    run(scene())
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("name", ["a..b", "x" * 70 + ".test", "a\0b", ".test", "bü\udc80.test"])
-def test_a_name_that_tls_cannot_carry_is_a_failure_like_another(run: Run, tmp_path: Path, name: str) -> None:
+async def test_a_name_that_tls_cannot_carry_is_a_failure_like_another(tmp_path: Path, name: str) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=authority.server("app.test")) as origin:
-            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
-            sentence = await failure_of(tls_dialer(authority), endpoint, name)
-            assert sentence.isprintable()
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=authority.server("app.test")) as origin:
+        endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+        sentence = await failure_of(tls_dialer(authority), endpoint, name)
+        assert sentence.isprintable()
 
 
-def test_tls_over_a_unix_socket_verifies_too(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_tls_over_a_unix_socket_verifies_too(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        path = str(tmp_path / "app.sock")
-        async with raw_origin(wait_for_close, path=path, tls=authority.server("app.test")):
-            transport, _ = await tls_dialer(authority).connect(
-                Endpoint(path=path), asyncio.Protocol, server_name="app.test"
-            )
-            transport.close()
-            assert "does not fit other.test: it is for app.test" in await failure_of(
-                tls_dialer(authority), Endpoint(path=path), "other.test"
-            )
-
-    run(scene())
+    path = str(tmp_path / "app.sock")
+    async with raw_origin(wait_for_close, path=path, tls=authority.server("app.test")):
+        transport, _ = await tls_dialer(authority).connect(
+            Endpoint(path=path), asyncio.Protocol, server_name="app.test"
+        )
+        transport.close()
+        assert "does not fit other.test: it is for app.test" in await failure_of(
+            tls_dialer(authority), Endpoint(path=path), "other.test"
+        )
 
 
 @pytest.mark.parametrize(
@@ -240,19 +222,17 @@ def test_contexts_are_made_once_and_trust_the_system(tmp_path: Path) -> None:
     assert "CloudFlare Origin SSL ECC Certificate Authority" in issuers
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("name", ["nas.test", "127.0.0.1"])
-def test_a_common_name_does_not_name_a_service(run: Run, tmp_path: Path, name: str) -> None:
+async def test_a_common_name_does_not_name_a_service(tmp_path: Path, name: str) -> None:
     authority = Authority(tmp_path)
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=authority.server(common_name=name)) as origin:
-            endpoint = Endpoint(host="127.0.0.1", port=origin.port)
-            assert await failure_of(tls_dialer(authority), endpoint, name) == (
-                f"the certificate of 127.0.0.1:{origin.port} does not fit {name}: it has no names (subjectAltName), "
-                "and a Common Name does not count"
-            )
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=authority.server(common_name=name)) as origin:
+        endpoint = Endpoint(host="127.0.0.1", port=origin.port)
+        assert await failure_of(tls_dialer(authority), endpoint, name) == (
+            f"the certificate of 127.0.0.1:{origin.port} does not fit {name}: it has no names (subjectAltName), "
+            "and a Common Name does not count"
+        )
 
 
 def test_no_context_takes_a_common_name(tmp_path: Path) -> None:
@@ -293,8 +273,9 @@ def test_a_final_dot_is_neither_sent_nor_verified(run: Run, tmp_path: Path) -> N
     assert asked == ["nas.test", "nas.test"]
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("alpn", [(), ALPN_HTTP2], ids=["HTTP/1.1", "HTTP/2"])
-def test_an_alert_after_the_handshake_is_named(run: Run, tmp_path: Path, alpn: tuple[str, ...]) -> None:
+async def test_an_alert_after_the_handshake_is_named(tmp_path: Path, alpn: tuple[str, ...]) -> None:
     """On TLS 1.3 a service says only after the handshake that it wants a certificate of its client."""
     authority = Authority(tmp_path)
     context = authority.server("127.0.0.1")
@@ -315,15 +296,12 @@ def test_an_alert_after_the_handshake_is_named(run: Run, tmp_path: Path, alpn: t
                     session.do_handshake()
                 sock.sendall(outgoing.read())
 
-    async def scene() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            settings = OriginSettings(ca_pool=str(authority.path), http2_origin=bool(alpn))
-            origin = build_origin(parse_service(f"https://127.0.0.1:{listener.getsockname()[1]}"), settings)
-            await origin.start()
-            refusing = asyncio.ensure_future(asyncio.to_thread(refuse, listener))
-            with pytest.raises(OriginError, match=r"\(TLS alert: certificate required\)$"):
-                await origin.serve(get(), Body())
-            await origin.close()
-            await refusing
-
-    run(scene())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = OriginSettings(ca_pool=str(authority.path), http2_origin=bool(alpn))
+        origin = build_origin(parse_service(f"https://127.0.0.1:{listener.getsockname()[1]}"), settings)
+        await origin.start()
+        refusing = asyncio.ensure_future(asyncio.to_thread(refuse, listener))
+        with pytest.raises(OriginError, match=r"\(TLS alert: certificate required\)$"):
+            await origin.serve(get(), Body())
+        await origin.close()
+        await refusing

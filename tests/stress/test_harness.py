@@ -17,7 +17,6 @@ from bench.stress.ledger import Failed, Ledger, Listener
 from bench.stress.origins import http1
 from bench.stress.plan import BEHAVIOURS, KINDS, Plan, make_plan
 from bench.stress.run import Outcome, RunOptions
-from tests.support.leaks import run_clean
 
 PLAN = Plan(kind="http1", number=7, behaviour="plain", upload=0, download=100, messages=0, chunked=False, leave=None)
 
@@ -64,52 +63,43 @@ def test_numbers_of_visits_are_never_shared() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-def test_frames_are_read_as_they_were_written() -> None:
-    async def test() -> None:
-        for size in (0, 125, 126, 65_535, 65_536):
-            payload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-            assert masked(masked(payload, b"abcd"), b"abcd") == payload
-            for key in (b"", b"\0\xff1!"):
-                reader = asyncio.StreamReader()
-                reader.feed_data(frame(BINARY, payload, key))
-                assert await read_frame(reader) == (BINARY, payload)
-
-    run_clean(test)
+async def test_frames_are_read_as_they_were_written() -> None:
+    for size in (0, 125, 126, 65_535, 65_536):
+        payload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+        assert masked(masked(payload, b"abcd"), b"abcd") == payload
+        for key in (b"", b"\0\xff1!"):
+            reader = asyncio.StreamReader()
+            reader.feed_data(frame(BINARY, payload, key))
+            assert await read_frame(reader) == (BINARY, payload)
 
 
-def test_a_failure_is_excused_by_a_disturbance_alone() -> None:
-    async def test() -> None:
-        ledger, loop = Ledger(), asyncio.get_running_loop()
-        began = loop.time()
-        with ledger.disturbance("kill", cuts=True):
-            ledger.ended(PLAN, began, Failed("502"), left=False)
+async def test_a_failure_is_excused_by_a_disturbance_alone() -> None:
+    ledger, loop = Ledger(), asyncio.get_running_loop()
+    began = loop.time()
+    with ledger.disturbance("kill", cuts=True):
         ledger.ended(PLAN, began, Failed("502"), left=False)
-        assert ledger.findings == {}
-        with ledger.disturbance("reload", cuts=False):
-            ledger.ended(PLAN, loop.time(), Failed("502"), left=False)
-        assert ledger.findings.total() == 1
-        for never_excused in (Wrong("mixed up"), TimeoutError()):
-            with ledger.disturbance("kill", cuts=True):
-                ledger.ended(PLAN, loop.time(), never_excused, left=False)
-        assert ledger.findings.total() == 3
-        assert ledger.outcomes == {("http1", "excused"): 2, ("http1", "found"): 3}
+    ledger.ended(PLAN, began, Failed("502"), left=False)
+    assert ledger.findings == {}
+    with ledger.disturbance("reload", cuts=False):
+        ledger.ended(PLAN, loop.time(), Failed("502"), left=False)
+    assert ledger.findings.total() == 1
+    for never_excused in (Wrong("mixed up"), TimeoutError()):
+        with ledger.disturbance("kill", cuts=True):
+            ledger.ended(PLAN, loop.time(), never_excused, left=False)
+    assert ledger.findings.total() == 3
+    assert ledger.outcomes == {("http1", "excused"): 2, ("http1", "found"): 3}
 
-    run_clean(test)
 
-
-def test_a_restart_during_the_visit_before_excuses() -> None:
-    async def test() -> None:
-        ledger, loop = Ledger(), asyncio.get_running_loop()
-        before = loop.time()
-        with ledger.disturbance("edge restart", cuts=True):
-            pass
-        await asyncio.sleep(0.001)
-        ledger.ended(PLAN, loop.time(), Failed("cut off"), left=False, excused_from=before)
-        assert ledger.findings == {}
-        ledger.ended(PLAN, loop.time(), Failed("cut off"), left=False)
-        assert ledger.findings.total() == 1
-
-    run_clean(test)
+async def test_a_restart_during_the_visit_before_excuses() -> None:
+    ledger, loop = Ledger(), asyncio.get_running_loop()
+    before = loop.time()
+    with ledger.disturbance("edge restart", cuts=True):
+        pass
+    await asyncio.sleep(0.001)
+    ledger.ended(PLAN, loop.time(), Failed("cut off"), left=False, excused_from=before)
+    assert ledger.findings == {}
+    ledger.ended(PLAN, loop.time(), Failed("cut off"), left=False)
+    assert ledger.findings.total() == 1
 
 
 def test_a_request_that_arrives_twice_is_found() -> None:

@@ -89,7 +89,6 @@ async def read(stream: Http2Stream) -> bytes:
     return b"".join(pieces)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_client_on_h2_is_served(seed: int) -> None:
     draw = random.Random(seed)
@@ -126,7 +125,6 @@ async def test_a_client_on_h2_is_served(seed: int) -> None:
     assert ours.closed is None
 
 
-@pytest.mark.asyncio
 async def test_a_server_on_h2_is_asked() -> None:
     wire, ours = connected(client=True, max_concurrent_streams=10)
     for number in range(30):
@@ -149,7 +147,6 @@ async def test_a_server_on_h2_is_asked() -> None:
     assert ours.closed is None
 
 
-@pytest.mark.asyncio
 async def test_windows_that_a_new_setting_moves_are_kept() -> None:
     wire, ours = connected(client=False, initial_window_size=1000)
     wire.h2.send_headers(1, HEAD, end_stream=True)
@@ -170,7 +167,6 @@ async def test_windows_that_a_new_setting_moves_are_kept() -> None:
     assert ours.closed is None
 
 
-@pytest.mark.asyncio
 async def test_frames_for_streams_that_were_reset_are_passed_over() -> None:
     wire, ours = connected(client=False)
     for stream_id in (1, 3):

@@ -33,19 +33,17 @@ def test_memory_transport(check: Check) -> None:
     run(check(make_memory_pair))
 
 
-def test_a_lost_connection_ends_one_side_and_leaves_the_other_waiting() -> None:
-    async def scenario() -> None:
-        client, server = memory_pair()
-        near, far = await open_both(client, server)
-        waiting = asyncio.create_task(near.receive())
-        await asyncio.sleep(0)
-        client.lose("the cable was cut")
-        with pytest.raises(ConnectionClosed) as caught:
-            await waiting
-        assert caught.value.idle
-        assert server.closed is None
-        far.send_nowait(b"into the void")
-        await asyncio.sleep(0)
-        server.close()
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_lost_connection_ends_one_side_and_leaves_the_other_waiting() -> None:
+    client, server = memory_pair()
+    near, far = await open_both(client, server)
+    waiting = asyncio.create_task(near.receive())
+    await asyncio.sleep(0)
+    client.lose("the cable was cut")
+    with pytest.raises(ConnectionClosed) as caught:
+        await waiting
+    assert caught.value.idle
+    assert server.closed is None
+    far.send_nowait(b"into the void")
+    await asyncio.sleep(0)
+    server.close()

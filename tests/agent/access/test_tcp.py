@@ -42,23 +42,20 @@ async def forwarded(to: Dialer) -> AsyncIterator[tuple[str, int]]:
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_bytes_pass_both_ways_under_a_service_token(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            world = house.world()
-            world.application()
-            data = os.urandom(1_000_003)
+async def test_bytes_pass_both_ways_under_a_service_token(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        world = house.world()
+        world.application()
+        data = os.urandom(1_000_003)
 
-            async def one() -> None:
-                reader, writer = await asyncio.open_connection(*where)
-                writer.write(data)
-                assert await reader.readexactly(len(data)) == data
-                writer.close()
+        async def one() -> None:
+            reader, writer = await asyncio.open_connection(*where)
+            writer.write(data)
+            assert await reader.readexactly(len(data)) == data
+            writer.close()
 
-            async with forwarded(dialer(house, world.agent())) as where:
-                await asyncio.gather(*(one() for _ in range(4)))
-
-    run_on_loop(main())
+        async with forwarded(dialer(house, world.agent())) as where:
+            await asyncio.gather(*(one() for _ in range(4)))
 
 
 @pytest.mark.usefixtures("each_loop")
@@ -87,32 +84,26 @@ def test_refusals_reset_the_program_and_say_why(tmp_path: Path, caplog: pytest.L
     assert caplog.messages == [f"{HOST}: The service token is not valid"]
 
 
-def test_a_revoked_token_ends_the_stream_with_a_sentence(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            stream = await dialer(house, agent).open()
-            await stream.send(b"hello")
-            assert await stream.receive() == b"hello"
-            agent.delete()
-            with pytest.raises(AccessError, match="the service token is no longer valid"):
-                await stream.receive()
-            assert await stream.receive() == b""
-
-    asyncio.run(main())
+async def test_a_revoked_token_ends_the_stream_with_a_sentence(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        stream = await dialer(house, agent).open()
+        await stream.send(b"hello")
+        assert await stream.receive() == b"hello"
+        agent.delete()
+        with pytest.raises(AccessError, match="the service token is no longer valid"):
+            await stream.receive()
+        assert await stream.receive() == b""
 
 
-def test_an_edge_that_breaks_off_is_not_taken_for_the_end(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            stream = await dialer(house).open()
-            await house.edge.stop()
-            with pytest.raises(AccessError, match="broke the connection"):
-                await stream.receive()
-
-    asyncio.run(main())
+async def test_an_edge_that_breaks_off_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        stream = await dialer(house).open()
+        await house.edge.stop()
+        with pytest.raises(AccessError, match="broke the connection"):
+            await stream.receive()
 
 
 async def answers_at_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,31 +119,25 @@ async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-def test_a_service_answers_after_its_client_has_sent_everything(
+async def test_a_service_answers_after_its_client_has_sent_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(carry, "SILENCE_AFTER_END", 0.05)
 
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path, answers_at_the_end) as house:
-            async with forwarded(dialer(house)) as where:
-                reader, writer = await asyncio.open_connection(*where)
-                writer.write(b"x" * 100_000)
-                writer.write_eof()
-                assert await reader.read() == b"100000 bytes"
-                writer.close()
-
-    asyncio.run(main())
-
-
-def test_the_end_of_a_service_is_the_end(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path, greets) as house, forwarded(dialer(house)) as where:
+    async with asyncio.timeout(60), tls_house(tmp_path, answers_at_the_end) as house:
+        async with forwarded(dialer(house)) as where:
             reader, writer = await asyncio.open_connection(*where)
-            assert await reader.read() == b"hello"
+            writer.write(b"x" * 100_000)
+            writer.write_eof()
+            assert await reader.read() == b"100000 bytes"
             writer.close()
 
-    asyncio.run(main())
+
+async def test_the_end_of_a_service_is_the_end(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path, greets) as house, forwarded(dialer(house)) as where:
+        reader, writer = await asyncio.open_connection(*where)
+        assert await reader.read() == b"hello"
+        writer.close()
 
 
 class Silent:
@@ -174,7 +159,7 @@ class Silent:
     def abort(self) -> None: ...
 
 
-def test_a_program_that_leaves_ends_its_service(tmp_path: Path) -> None:
+async def test_a_program_that_leaves_ends_its_service(tmp_path: Path) -> None:
     gone = asyncio.Event()
 
     async def watch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,13 +169,10 @@ def test_a_program_that_leaves_ends_its_service(tmp_path: Path) -> None:
         gone.set()
         writer.close()
 
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path, watch) as house:
-            with pytest.raises(BrokenPipeError):
-                await join(Silent(), await dialer(house).open())
-            await gone.wait()
-
-    asyncio.run(main())
+    async with asyncio.timeout(60), tls_house(tmp_path, watch) as house:
+        with pytest.raises(BrokenPipeError):
+            await join(Silent(), await dialer(house).open())
+        await gone.wait()
 
 
 def command(house: TlsHouse, *arguments: str) -> list[str]:
@@ -203,55 +185,49 @@ def environment(agent: Agent) -> dict[str, str]:
     return clean | {"TUNNEL_SERVICE_TOKEN_ID": agent.client_id, "TUNNEL_SERVICE_TOKEN_SECRET": agent.secret}
 
 
-def test_the_command_carries_standard_input_and_output(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            data = os.urandom(300_001)
+async def test_the_command_carries_standard_input_and_output(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        data = os.urandom(300_001)
+        process = await asyncio.create_subprocess_exec(
+            *command(house, "--hostname", HOST), env=environment(agent), stdin=-1, stdout=-1, stderr=-1
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(data)
+        assert await process.stdout.readexactly(len(data)) == data
+        agent.delete()
+        out, err = await process.communicate()
+        assert (process.returncode, out) == (1, b"")
+        assert b"the service token is no longer valid" in err
+        process = await asyncio.create_subprocess_exec(
+            *command(house, "--hostname", HOST), env=environment(agent), stdin=-1, stdout=-1, stderr=-1
+        )
+        out, err = await process.communicate()
+        assert (process.returncode, out) == (1, b"")
+        assert err.decode() == f"error: {HOST}: The service token is not valid\n"
+
+
+async def test_one_command_serves_several_ports(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), await asyncio.start_server(greets, "127.0.0.1", 0) as other:
+        more = (("other.example.com", other.sockets[0].getsockname()[1]),)
+        async with tls_house(tmp_path, echo, more=more) as house:
             process = await asyncio.create_subprocess_exec(
-                *command(house, "--hostname", HOST), env=environment(agent), stdin=-1, stdout=-1, stderr=-1
+                *command(house, "-T", HOST, "-L", "127.0.0.1:0", "-T", "other.example.com", "-L", "0"), stderr=-1
             )
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(data)
-            assert await process.stdout.readexactly(len(data)) == data
-            agent.delete()
-            out, err = await process.communicate()
-            assert (process.returncode, out) == (1, b"")
-            assert b"the service token is no longer valid" in err
-            process = await asyncio.create_subprocess_exec(
-                *command(house, "--hostname", HOST), env=environment(agent), stdin=-1, stdout=-1, stderr=-1
-            )
-            out, err = await process.communicate()
-            assert (process.returncode, out) == (1, b"")
-            assert err.decode() == f"error: {HOST}: The service token is not valid\n"
-
-    asyncio.run(main())
-
-
-def test_one_command_serves_several_ports(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60), await asyncio.start_server(greets, "127.0.0.1", 0) as other:
-            more = (("other.example.com", other.sockets[0].getsockname()[1]),)
-            async with tls_house(tmp_path, echo, more=more) as house:
-                process = await asyncio.create_subprocess_exec(
-                    *command(house, "-T", HOST, "-L", "127.0.0.1:0", "-T", "other.example.com", "-L", "0"), stderr=-1
-                )
-                assert process.stderr is not None
-                ports = [int((await process.stderr.readline()).split()[0].rpartition(b":")[2]) for _ in range(2)]
-                reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
-                writer.write(b"abc")
-                assert await reader.readexactly(3) == b"abc"
-                writer.close()
-                reader, writer = await asyncio.open_connection("127.0.0.1", ports[1])
-                assert await reader.read() == b"hello"
-                writer.close()
-                process.send_signal(signal.SIGTERM)
-                assert await process.wait() == 0
-
-    asyncio.run(main())
+            assert process.stderr is not None
+            ports = [int((await process.stderr.readline()).split()[0].rpartition(b":")[2]) for _ in range(2)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
+            writer.write(b"abc")
+            assert await reader.readexactly(3) == b"abc"
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", ports[1])
+            assert await reader.read() == b"hello"
+            writer.close()
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
 
 
 @pytest.mark.parametrize(

@@ -264,37 +264,34 @@ def test_a_service_token_is_exchanged_for_a_token(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_curl_passes_and_its_arguments_hold_no_secret(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path, service="http_status:204") as house:
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            fake = tmp_path / "bin"
-            fake.mkdir()
-            script = fake / "curl"
-            script.write_text('#!/bin/sh\necho "$@"; env | grep -c TUNNEL_SERVICE; cat "$2"\n')
-            script.chmod(0o755)
-            known = environment(agent, tmp_path)
-            start = [sys.executable, "-m", "pyconnector", "access", "curl"]
-            process = await asyncio.create_subprocess_exec(
-                *start, f"https://{HOST}/x", "-d", 'a"b', env=known | {"PATH": f"{fake}:{known['PATH']}"}, stdout=-1
-            )
-            out = (await process.communicate())[0].decode().splitlines()
-            assert out[0].startswith("--config /dev/fd/")
-            assert out[0].endswith(f' https://{HOST}/x -d a"b')
-            assert out[1] == "0"
-            assert out[2:] == [
-                f'header = "Cf-Access-Client-Id: {agent.client_id}"',
-                f'header = "Cf-Access-Client-Secret: {agent.secret}"',
-            ]
-            real = [f"https://{HOST}:{house.port}/x", "--cacert", str(house.ca), "-s", "-o", "/dev/null"]
-            process = await asyncio.create_subprocess_exec(
-                *start, *real, "--resolve", f"{HOST}:{house.port}:127.0.0.1", "-w", "%{http_code}", env=known, stdout=-1
-            )
-            assert (await process.communicate())[0] == b"204"
-
-    asyncio.run(test())
+async def test_curl_passes_and_its_arguments_hold_no_secret(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path, service="http_status:204") as house:
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        fake = tmp_path / "bin"
+        fake.mkdir()
+        script = fake / "curl"
+        script.write_text('#!/bin/sh\necho "$@"; env | grep -c TUNNEL_SERVICE; cat "$2"\n')
+        script.chmod(0o755)
+        known = environment(agent, tmp_path)
+        start = [sys.executable, "-m", "pyconnector", "access", "curl"]
+        process = await asyncio.create_subprocess_exec(
+            *start, f"https://{HOST}/x", "-d", 'a"b', env=known | {"PATH": f"{fake}:{known['PATH']}"}, stdout=-1
+        )
+        out = (await process.communicate())[0].decode().splitlines()
+        assert out[0].startswith("--config /dev/fd/")
+        assert out[0].endswith(f' https://{HOST}/x -d a"b')
+        assert out[1] == "0"
+        assert out[2:] == [
+            f'header = "Cf-Access-Client-Id: {agent.client_id}"',
+            f'header = "Cf-Access-Client-Secret: {agent.secret}"',
+        ]
+        real = [f"https://{HOST}:{house.port}/x", "--cacert", str(house.ca), "-s", "-o", "/dev/null"]
+        process = await asyncio.create_subprocess_exec(
+            *start, *real, "--resolve", f"{HOST}:{house.port}:127.0.0.1", "-w", "%{http_code}", env=known, stdout=-1
+        )
+        assert (await process.communicate())[0] == b"204"
 
 
 def test_curl_without_a_token_says_how_to_get_one(tmp_path: Path) -> None:

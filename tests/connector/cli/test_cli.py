@@ -234,32 +234,29 @@ def flags(edge: LocalEdge) -> tuple[object, ...]:
     return "--edge", f"{host}:{port}", "--cacert", edge.ca_path, "--metrics", "127.0.0.1:0"
 
 
-def test_run_serves_until_sigterm_and_reloads_on_sighup(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        pidfile = tmp_path / "pid"
-        path = write_config(tmp_path, RULES, credentials=False)
-        async with edge_for_tests() as edge:
-            more = ("--pidfile", pidfile, "--ha-connections", "2")
-            async with running("run", path, *flags(edge), *more, TUNNEL_TOKEN=token()) as process:
-                await process.until("Registered tunnel connection connIndex=1")
-                assert pidfile.read_text() == str(process.process.pid)
-                assert await ask(edge) == 404
-                path.write_text("ingress:\n  - service: http_status:299\n")
-                process.process.send_signal(signal.SIGHUP)
-                await process.until("The new rules are in force")
-                assert await ask(edge) == 299
-                path.write_text("ingress:\n  - servce: http_status:200\n")
-                process.process.send_signal(signal.SIGHUP)
-                line = await process.until("The new configuration is not used")
-                assert f"{path}:2:5: ingress[0].servce" in line
-                assert await ask(edge) == 299
-                assert await process.end(signal.SIGTERM) == 0
-                log = "".join(process.lines)
-                assert "Initiating graceful shutdown due to signal SIGTERM" in log
-                assert log.count("Unregistered tunnel connection") == 2
-                assert token() not in log
-
-    asyncio.run(scenario())
+async def test_run_serves_until_sigterm_and_reloads_on_sighup(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    path = write_config(tmp_path, RULES, credentials=False)
+    async with edge_for_tests() as edge:
+        more = ("--pidfile", pidfile, "--ha-connections", "2")
+        async with running("run", path, *flags(edge), *more, TUNNEL_TOKEN=token()) as process:
+            await process.until("Registered tunnel connection connIndex=1")
+            assert pidfile.read_text() == str(process.process.pid)
+            assert await ask(edge) == 404
+            path.write_text("ingress:\n  - service: http_status:299\n")
+            process.process.send_signal(signal.SIGHUP)
+            await process.until("The new rules are in force")
+            assert await ask(edge) == 299
+            path.write_text("ingress:\n  - servce: http_status:200\n")
+            process.process.send_signal(signal.SIGHUP)
+            line = await process.until("The new configuration is not used")
+            assert f"{path}:2:5: ingress[0].servce" in line
+            assert await ask(edge) == 299
+            assert await process.end(signal.SIGTERM) == 0
+            log = "".join(process.lines)
+            assert "Initiating graceful shutdown due to signal SIGTERM" in log
+            assert log.count("Unregistered tunnel connection") == 2
+            assert token() not in log
 
 
 async def ask(edge: LocalEdge) -> int:
@@ -288,82 +285,70 @@ def test_the_access_log_goes_where_the_flag_or_the_file_says(tmp_path: Path) -> 
     assert (found.exit_code, found.stderr) == (1, f"error: cannot open the access log {tmp_path}: Is a directory\n")
 
 
-def test_an_edge_that_is_not_found_is_looked_up_until_a_signal(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        nowhere = ("--edge", "does-not-exist.invalid:1", "--metrics", "127.0.0.1:0")
-        async with running("run", write_config(tmp_path), *nowhere) as process:
-            line = await process.until("Cannot find the edge: ")
-            assert "does-not-exist.invalid:1: " in line
-            assert "retryIn=" in line
-            await process.until("Cannot find the edge: ", after=len(process.lines))
-            assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
+async def test_an_edge_that_is_not_found_is_looked_up_until_a_signal(tmp_path: Path) -> None:
+    nowhere = ("--edge", "does-not-exist.invalid:1", "--metrics", "127.0.0.1:0")
+    async with running("run", write_config(tmp_path), *nowhere) as process:
+        line = await process.until("Cannot find the edge: ")
+        assert "does-not-exist.invalid:1: " in line
+        assert "retryIn=" in line
+        await process.until("Cannot find the edge: ", after=len(process.lines))
+        assert await process.end(signal.SIGTERM) == 0
 
 
-def test_a_config_that_never_ends_holds_up_no_signal(tmp_path: Path) -> None:
+async def test_a_config_that_never_ends_holds_up_no_signal(tmp_path: Path) -> None:
     """A reload that reads a pipe nobody writes to."""
 
-    async def scenario() -> None:
-        path = write_config(tmp_path, RULES, credentials=False)
-        async with edge_for_tests() as edge, running("run", path, *flags(edge), TUNNEL_TOKEN=token()) as process:
-            await process.until("Registered tunnel connection")
-            path.unlink()
-            os.mkfifo(path)
-            process.process.send_signal(signal.SIGHUP)
-            await process.until("due to signal SIGHUP")
-            assert await ask(edge) == 404
-            assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
+    path = write_config(tmp_path, RULES, credentials=False)
+    async with edge_for_tests() as edge, running("run", path, *flags(edge), TUNNEL_TOKEN=token()) as process:
+        await process.until("Registered tunnel connection")
+        path.unlink()
+        os.mkfifo(path)
+        process.process.send_signal(signal.SIGHUP)
+        await process.until("due to signal SIGHUP")
+        assert await ask(edge) == 404
+        assert await process.end(signal.SIGTERM) == 0
 
 
-def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        arrived = asyncio.Event()
+async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    arrived = asyncio.Event()
 
-        async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            arrived.set()
-            await reader.read()
-            writer.close()
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+        writer.close()
 
-        origin = await asyncio.start_server(never, "127.0.0.1", 0)
-        port = origin.sockets[0].getsockname()[1]
-        path = write_config(tmp_path, f"ingress:\n  - service: http://127.0.0.1:{port}\n")
-        async with edge_for_tests() as edge, running("run", path, *flags(edge), "--ha-connections", 1) as process:
-            await process.until("Registered tunnel connection")
-            asking = asyncio.ensure_future(ask(edge))
-            await arrived.wait()
-            process.process.send_signal(signal.SIGINT)
-            await process.until("Unregistered tunnel connection")
-            started = asyncio.get_running_loop().time()
-            assert await process.end(signal.SIGINT) == 0
-            assert asyncio.get_running_loop().time() - started < 5
-            assert "Stopping at once due to a second signal" in "".join(process.lines)
-            assert await asking >= 500
-        origin.close()
-        await origin.wait_closed()
-
-    asyncio.run(scenario())
+    origin = await asyncio.start_server(never, "127.0.0.1", 0)
+    port = origin.sockets[0].getsockname()[1]
+    path = write_config(tmp_path, f"ingress:\n  - service: http://127.0.0.1:{port}\n")
+    async with edge_for_tests() as edge, running("run", path, *flags(edge), "--ha-connections", 1) as process:
+        await process.until("Registered tunnel connection")
+        asking = asyncio.ensure_future(ask(edge))
+        await arrived.wait()
+        process.process.send_signal(signal.SIGINT)
+        await process.until("Unregistered tunnel connection")
+        started = asyncio.get_running_loop().time()
+        assert await process.end(signal.SIGINT) == 0
+        assert asyncio.get_running_loop().time() - started < 5
+        assert "Stopping at once due to a second signal" in "".join(process.lines)
+        assert await asking >= 500
+    origin.close()
+    await origin.wait_closed()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_are_understood_before_anything_runs(tmp_path: Path, number: signal.Signals) -> None:
+async def test_signals_are_understood_before_anything_runs(tmp_path: Path, number: signal.Signals) -> None:
     """The config is a pipe that says nothing: it is read before there is an event loop."""
 
-    async def scenario() -> None:
-        pipe = tmp_path / "config.yml"
-        os.mkfifo(pipe)
-        async with running("run", pipe, TUNNEL_TOKEN=token()) as process, asyncio.timeout(20):
-            while (writer := opened_for_writing(pipe)) is None:
-                await asyncio.sleep(0.01)
-            process.process.send_signal(signal.SIGHUP)
-            process.process.send_signal(number)
-            os.close(writer)  # whether the signal interrupted the reading or came just before it
-            assert await process.code() == 0
-            assert process.lines == []
-
-    asyncio.run(scenario())
+    pipe = tmp_path / "config.yml"
+    os.mkfifo(pipe)
+    async with running("run", pipe, TUNNEL_TOKEN=token()) as process, asyncio.timeout(20):
+        while (writer := opened_for_writing(pipe)) is None:
+            await asyncio.sleep(0.01)
+        process.process.send_signal(signal.SIGHUP)
+        process.process.send_signal(number)
+        os.close(writer)  # whether the signal interrupted the reading or came just before it
+        assert await process.code() == 0
+        assert process.lines == []
 
 
 def opened_for_writing(pipe: Path) -> int | None:
@@ -374,56 +359,47 @@ def opened_for_writing(pipe: Path) -> int | None:
         return None
 
 
-def test_a_wrong_secret_and_an_untrusted_edge_are_one_sentence_each(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        wrong = write_credentials(tmp_path, TunnelSecret="d3Jvbmc=")
-        path = tmp_path / "c.yml"
-        path.write_text(f"credentials-file: {wrong}\n{RULES}")
-        async with edge_for_tests() as edge:
-            async with running("run", path, *flags(edge)) as process:
-                line = await process.until("The edge rejected the registration permanently")
-                assert "Invalid tunnel secret; check the credentials connIndex=0" in line
-                assert await process.end(signal.SIGTERM) == 0
-            untrusting = [flag for flag in flags(edge) if flag not in ("--cacert", edge.ca_path)]
-            async with running("run", path, *untrusting) as process:
-                line = await process.until("The edge's certificate is not trusted")
-                assert "--cacert" in line
-                assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
-
-
-def test_run_local_needs_no_credentials_and_says_what_to_open(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        path = write_config(tmp_path, "ingress:\n  - service: http_status:299\n", credentials=False)
-        async with running("run", "--local", path, "--metrics", "127.0.0.1:0") as process:
-            assert process.process.stdout is not None
-            async with asyncio.timeout(20):
-                text = ""
-                while "curl" not in text:
-                    text += (await process.process.stdout.readline()).decode()
-            address = re.search(r"http://127\.0\.0\.1:(\d+)/", text)
-            assert address is not None
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(address[1]))
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert (await reader.read()).startswith(b"HTTP/1.1 299")
-            writer.close()
-            await writer.wait_closed()
+async def test_a_wrong_secret_and_an_untrusted_edge_are_one_sentence_each(tmp_path: Path) -> None:
+    wrong = write_credentials(tmp_path, TunnelSecret="d3Jvbmc=")
+    path = tmp_path / "c.yml"
+    path.write_text(f"credentials-file: {wrong}\n{RULES}")
+    async with edge_for_tests() as edge:
+        async with running("run", path, *flags(edge)) as process:
+            line = await process.until("The edge rejected the registration permanently")
+            assert "Invalid tunnel secret; check the credentials connIndex=0" in line
+            assert await process.end(signal.SIGTERM) == 0
+        untrusting = [flag for flag in flags(edge) if flag not in ("--cacert", edge.ca_path)]
+        async with running("run", path, *untrusting) as process:
+            line = await process.until("The edge's certificate is not trusted")
+            assert "--cacert" in line
             assert await process.end(signal.SIGTERM) == 0
 
-    asyncio.run(scenario())
+
+async def test_run_local_needs_no_credentials_and_says_what_to_open(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "ingress:\n  - service: http_status:299\n", credentials=False)
+    async with running("run", "--local", path, "--metrics", "127.0.0.1:0") as process:
+        assert process.process.stdout is not None
+        async with asyncio.timeout(20):
+            text = ""
+            while "curl" not in text:
+                text += (await process.process.stdout.readline()).decode()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", text)
+        assert address is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(address[1]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 299")
+        writer.close()
+        await writer.wait_closed()
+        assert await process.end(signal.SIGTERM) == 0
 
 
-def test_edge_runs_until_a_signal(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        zero = ("--listen", "127.0.0.1:0", "--visitors", "127.0.0.1:0", "--control", "127.0.0.1:0")
-        async with running("edge", "--tunnel", write_credentials(tmp_path), *zero) as process:
-            assert process.process.stdout is not None
-            async with asyncio.timeout(20):
-                assert b"connectors: --edge 127.0.0.1:" in await process.process.stdout.readline()
-            assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
+async def test_edge_runs_until_a_signal(tmp_path: Path) -> None:
+    zero = ("--listen", "127.0.0.1:0", "--visitors", "127.0.0.1:0", "--control", "127.0.0.1:0")
+    async with running("edge", "--tunnel", write_credentials(tmp_path), *zero) as process:
+        assert process.process.stdout is not None
+        async with asyncio.timeout(20):
+            assert b"connectors: --edge 127.0.0.1:" in await process.process.stdout.readline()
+        assert await process.end(signal.SIGTERM) == 0
 
 
 def test_an_edge_flag_that_cannot_be_used_exits_2() -> None:
@@ -432,16 +408,13 @@ def test_an_edge_flag_that_cannot_be_used_exits_2() -> None:
     assert "neither ID:ACCOUNT:SECRET-FILE nor a credentials file" in found.stderr
 
 
-def test_a_metrics_address_in_use_exits_1(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        taken = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
-        port = taken.sockets[0].getsockname()[1]
-        async with running(
-            "run", write_config(tmp_path), "--edge", "127.0.0.1:9", "--metrics", f"127.0.0.1:{port}"
-        ) as process:
-            assert await process.code() == 1
-            assert f"FTL cannot serve metrics on 127.0.0.1:{port}: " in process.lines[-1]
-        taken.close()
-        await taken.wait_closed()
-
-    asyncio.run(scenario())
+async def test_a_metrics_address_in_use_exits_1(tmp_path: Path) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    async with running(
+        "run", write_config(tmp_path), "--edge", "127.0.0.1:9", "--metrics", f"127.0.0.1:{port}"
+    ) as process:
+        assert await process.code() == 1
+        assert f"FTL cannot serve metrics on 127.0.0.1:{port}: " in process.lines[-1]
+    taken.close()
+    await taken.wait_closed()

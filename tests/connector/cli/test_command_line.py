@@ -252,35 +252,32 @@ def test_a_shell_is_offered_files_and_words(words: str, offered: str) -> None:
 # -- run --local ---------------------------------------------------------------------------------------------------
 
 
-def test_run_local_says_what_to_open_once_everything_is_up(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        path = write_config(tmp_path, RULES, credentials=False)
-        errors = tmp_path / "errors"
-        with errors.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *_command("run", "--local", path, "--metrics", "127.0.0.1:0"),
-                stdout=asyncio.subprocess.PIPE, stderr=stderr, cwd=tmp_path,
-            )  # fmt: skip
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            text = ""
-            while "Ctrl-C" not in text:
-                text += (await process.stdout.readline()).decode()
-        log = errors.read_text()
-        assert log.count("Registered tunnel connection") == 4
-        assert re.search(r"\n  curl http://127\.0\.0\.1:\d+/ ", text)
-        process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(30):
-            while "The new rules are in force" not in errors.read_text():
-                await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        await process.communicate()
-        assert process.returncode == 0
-        log = errors.read_text()
-        assert "takes effect after a restart" not in log
-        assert "registered for tunnel" not in log  # the edge's words for what the connector has told already
-
-    asyncio.run(scenario())
+async def test_run_local_says_what_to_open_once_everything_is_up(tmp_path: Path) -> None:
+    path = write_config(tmp_path, RULES, credentials=False)
+    errors = tmp_path / "errors"
+    with errors.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *_command("run", "--local", path, "--metrics", "127.0.0.1:0"),
+            stdout=asyncio.subprocess.PIPE, stderr=stderr, cwd=tmp_path,
+        )  # fmt: skip
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        text = ""
+        while "Ctrl-C" not in text:
+            text += (await process.stdout.readline()).decode()
+    log = errors.read_text()
+    assert log.count("Registered tunnel connection") == 4
+    assert re.search(r"\n  curl http://127\.0\.0\.1:\d+/ ", text)
+    process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(30):
+        while "The new rules are in force" not in errors.read_text():
+            await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    assert process.returncode == 0
+    log = errors.read_text()
+    assert "takes effect after a restart" not in log
+    assert "registered for tunnel" not in log  # the edge's words for what the connector has told already
 
 
 def _command(*arguments: object) -> list[str]:

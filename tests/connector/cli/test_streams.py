@@ -29,62 +29,56 @@ def shell(arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_connector_runs_without_its_standard_streams(tmp_path: Path, closed: str, loop: str) -> None:
-    async def scenario() -> None:
-        pidfile, log = tmp_path / "pid", tmp_path / "log"
-        path = write_config(tmp_path, RULES)
-        if loop == "asyncio":  # a module of that name that cannot be imported
-            (tmp_path / "uvloop.py").write_text("raise ImportError\n")
-        async with edge_for_tests() as edge:
-            more = ("run", path, *flags(edge), "--pidfile", pidfile, "--logfile", log, "--ha-connections", 1)
-            process = await asyncio.create_subprocess_exec(
-                "/bin/sh", "-c", f"{COMMAND} {shlex.join(map(str, more))} {closed}", cwd=ROOT,
-                env=dict(os.environ) | {"PYTHONPATH": str(tmp_path)},
-                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-            try:
-                async with asyncio.timeout(20):
-                    while not pidfile.exists():
-                        assert process.returncode is None, log.read_text() if log.exists() else "it never began"
-                        await asyncio.sleep(0.01)
-                assert await ask(edge) == 404
-                process.send_signal(signal.SIGTERM)
-                async with asyncio.timeout(20):
-                    assert await process.wait() == 0
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-
-    asyncio.run(scenario())
+async def test_a_connector_runs_without_its_standard_streams(tmp_path: Path, closed: str, loop: str) -> None:
+    pidfile, log = tmp_path / "pid", tmp_path / "log"
+    path = write_config(tmp_path, RULES)
+    if loop == "asyncio":  # a module of that name that cannot be imported
+        (tmp_path / "uvloop.py").write_text("raise ImportError\n")
+    async with edge_for_tests() as edge:
+        more = ("run", path, *flags(edge), "--pidfile", pidfile, "--logfile", log, "--ha-connections", 1)
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", f"{COMMAND} {shlex.join(map(str, more))} {closed}", cwd=ROOT,
+            env=dict(os.environ) | {"PYTHONPATH": str(tmp_path)},
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(20):
+                while not pidfile.exists():
+                    assert process.returncode is None, log.read_text() if log.exists() else "it never began"
+                    await asyncio.sleep(0.01)
+            assert await ask(edge) == 404
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no full device")
-def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        path = write_config(tmp_path, RULES, credentials=False)
-        async with edge_for_tests() as edge:
-            arguments = ("run", path, *flags(edge), "--logfile", FULL, "--access-log", FULL, "--ha-connections", 1)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pyconnector", *map(str, arguments), cwd=ROOT,
-                env=dict(os.environ) | {"TUNNEL_TOKEN": token()}, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            assert process.stderr is not None
-            lines: list[str] = []
-            async with asyncio.timeout(20):
-                while "Registered" not in "".join(lines):
-                    lines.append((await process.stderr.readline()).decode())
-            for _ in range(3):
-                assert await ask(edge) == 404
-            process.send_signal(signal.SIGTERM)
-            _, rest = await process.communicate()
-            assert process.returncode == 0
-            text = "".join(lines) + rest.decode()
-            assert text.count(f"Cannot write to the log file {FULL}: no space left on device") == 1
-            assert text.count(f"Cannot write to the access log {FULL}: no space left on device") == 1
-            assert "Traceback" not in text
-
-    asyncio.run(scenario())
+async def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    path = write_config(tmp_path, RULES, credentials=False)
+    async with edge_for_tests() as edge:
+        arguments = ("run", path, *flags(edge), "--logfile", FULL, "--access-log", FULL, "--ha-connections", 1)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pyconnector", *map(str, arguments), cwd=ROOT,
+            env=dict(os.environ) | {"TUNNEL_TOKEN": token()}, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stderr is not None
+        lines: list[str] = []
+        async with asyncio.timeout(20):
+            while "Registered" not in "".join(lines):
+                lines.append((await process.stderr.readline()).decode())
+        for _ in range(3):
+            assert await ask(edge) == 404
+        process.send_signal(signal.SIGTERM)
+        _, rest = await process.communicate()
+        assert process.returncode == 0
+        text = "".join(lines) + rest.decode()
+        assert text.count(f"Cannot write to the log file {FULL}: no space left on device") == 1
+        assert text.count(f"Cannot write to the access log {FULL}: no space left on device") == 1
+        assert "Traceback" not in text
 
 
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no full device")

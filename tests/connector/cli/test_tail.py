@@ -82,7 +82,6 @@ def logs(*messages: str) -> bytes:
     return frames.frame(frames.TEXT, text[:10], fin=False) + frames.frame(frames.CONTINUATION, text[10:])
 
 
-@pytest.mark.asyncio
 async def test_lines_are_read_until_the_far_end_closes() -> None:
     started: list[bytes] = []
 
@@ -98,7 +97,6 @@ async def test_lines_are_read_until_the_far_end_closes() -> None:
     assert started[1] == b"?"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -119,7 +117,6 @@ async def test_why_it_ends_is_said(answer: bytes, sentence: str) -> None:
         await read(script)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

@@ -42,13 +42,10 @@ def test_what_is_no_address_is_a_sentence(text: str) -> None:
         split_host_port(text)
 
 
-def test_given_addresses_are_used_without_dns_where_they_are_literal() -> None:
-    async def scenario() -> None:
-        book = await find_edge(EdgeConfig(addresses=("192.0.2.1:1", "[2001:db8::1]:2")), choose=first)
-        assert {book.take(0), book.take(1)} == {("192.0.2.1", 1), ("2001:db8::1", 2)}
-        assert book.capacity(4) == 4
-
-    asyncio.run(scenario())
+async def test_given_addresses_are_used_without_dns_where_they_are_literal() -> None:
+    book = await find_edge(EdgeConfig(addresses=("192.0.2.1:1", "[2001:db8::1]:2")), choose=first)
+    assert {book.take(0), book.take(1)} == {("192.0.2.1", 1), ("2001:db8::1", 2)}
+    assert book.capacity(4) == 4
 
 
 def test_a_name_is_looked_up_once_and_bad_ones_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -85,7 +82,6 @@ class _Deaf:
         raise NoAnswer("no such name")
 
 
-@pytest.mark.asyncio
 async def test_an_edge_that_dns_does_not_know_is_left_to_the_proxy() -> None:
     proxy = parse_proxy("http://proxy.test:3128")
     book = await find_edge(EdgeConfig(region="us", proxy=proxy), choose=first, resolvers=[_Deaf()])

@@ -25,7 +25,6 @@ from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.certificates import Authority
 from tests.support.dns_server import DnsServer, Zone, dns_server
 from tests.support.house import Eager, config_for, tunnel
-from tests.support.loops import run_on_loop
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address
@@ -124,32 +123,26 @@ def test_what_the_system_knows_of_a_host_counts() -> None:
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_a_failing_resolver_is_replaced_by_a_public_one_over_tls(tmp_path: Path) -> None:
+async def test_a_failing_resolver_is_replaced_by_a_public_one_over_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     broken, public = zone(), zone()
     broken.records.clear()
     public.records["region2.example", "A"] = ["192.0.2.77"]
 
-    async def main() -> None:
-        async with dns_server(broken) as ours, dns_server(public, authority.server(PUBLIC)) as other:
-            over_tls = TlsResolver(("127.0.0.1", other.tls_port, PUBLIC), verify=str(authority.path))
-            regions = await look_up("", ip_version="auto", resolvers=[system(ours), over_tls])
-            assert [min(region.addresses) for region in regions] == [("192.0.2.1", 7844), ("192.0.2.77", 7844)]
-            assert public.asked[0] == f"tls SRV {NAME}"
-
-    run_on_loop(main())
+    async with dns_server(broken) as ours, dns_server(public, authority.server(PUBLIC)) as other:
+        over_tls = TlsResolver(("127.0.0.1", other.tls_port, PUBLIC), verify=str(authority.path))
+        regions = await look_up("", ip_version="auto", resolvers=[system(ours), over_tls])
+        assert [min(region.addresses) for region in regions] == [("192.0.2.1", 7844), ("192.0.2.77", 7844)]
+        assert public.asked[0] == f"tls SRV {NAME}"
 
 
-def test_a_public_resolver_with_another_certificate_is_not_believed(tmp_path: Path) -> None:
+async def test_a_public_resolver_with_another_certificate_is_not_believed(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
 
-    async def main() -> None:
-        async with dns_server(zone(), authority.server("somebody.example")) as other:
-            over_tls = TlsResolver(("127.0.0.1", other.tls_port, PUBLIC), verify=str(authority.path))
-            with pytest.raises(EdgeNotFound, match="certificate verify failed"):
-                await look_up("", ip_version="auto", resolvers=[over_tls])
-
-    asyncio.run(main())
+    async with dns_server(zone(), authority.server("somebody.example")) as other:
+        over_tls = TlsResolver(("127.0.0.1", other.tls_port, PUBLIC), verify=str(authority.path))
+        with pytest.raises(EdgeNotFound, match="certificate verify failed"):
+            await look_up("", ip_version="auto", resolvers=[over_tls])
 
 
 # -- bad answers ---------------------------------------------------------------------------------------------------
@@ -265,30 +258,29 @@ class FirstAndSoon(Eager):
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_a_connector_finds_its_edge_by_dns_and_leaves_a_region_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async with LocalEdge(EdgeSettings(tunnels=(tunnel(),))) as edge:
-            live, dead = edge.quic_address[1], free_udp_port()
-            names = Zone(
-                {
-                    (NAME, "SRV"): [f"10 1 {dead} region1.example.", f"20 1 {live} region2.example."],
-                    ("region1.example", "A"): ["127.0.0.1"],
-                    ("region2.example", "A"): ["127.0.0.1"],
-                }
-            )
-            async with dns_server(names) as server:
-                monkeypatch.setattr(srv_lookup, "DEFAULT_RESOLVERS", (system(server),))
-                config = config_for(edge, [{"service": "http_status:404"}])
-                found = replace(config.edge, addresses=())
-                connector = Connector(replace(config, edge=found))
-                connector._random = FirstAndSoon()
-                async with connector:
-                    async with asyncio.timeout(30):
-                        await connector.wait_ready()
-                    (info,) = connector.connections
-                    assert info.address == ("127.0.0.1", live)
-
-    run_on_loop(main())
+async def test_a_connector_finds_its_edge_by_dns_and_leaves_a_region_that_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with LocalEdge(EdgeSettings(tunnels=(tunnel(),))) as edge:
+        live, dead = edge.quic_address[1], free_udp_port()
+        names = Zone(
+            {
+                (NAME, "SRV"): [f"10 1 {dead} region1.example.", f"20 1 {live} region2.example."],
+                ("region1.example", "A"): ["127.0.0.1"],
+                ("region2.example", "A"): ["127.0.0.1"],
+            }
+        )
+        async with dns_server(names) as server:
+            monkeypatch.setattr(srv_lookup, "DEFAULT_RESOLVERS", (system(server),))
+            config = config_for(edge, [{"service": "http_status:404"}])
+            found = replace(config.edge, addresses=())
+            connector = Connector(replace(config, edge=found))
+            connector._random = FirstAndSoon()
+            async with connector:
+                async with asyncio.timeout(30):
+                    await connector.wait_ready()
+                (info,) = connector.connections
+                assert info.address == ("127.0.0.1", live)
 
 
 def free_udp_port() -> int:

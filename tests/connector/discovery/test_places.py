@@ -71,7 +71,6 @@ class Names:
         return [host]
 
 
-@pytest.mark.asyncio
 async def test_edges_that_come_and_go_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh, "EVERY", 0.0)
     book = AddressBook([Region([("192.0.2.1", 7844)])], choose=lambda found: found[0], shared=True)

@@ -41,6 +41,8 @@ from tests.support.clock import run_virtual
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection, Stream
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 ADDRESS = ("192.0.2.1", 7844)
 
 
@@ -238,7 +240,7 @@ def test_a_silent_edge_is_given_up_after_the_rpc_timeout() -> None:
     run(scenario)
 
 
-def test_an_unreachable_edge_says_why() -> None:
+async def test_an_unreachable_edge_says_why() -> None:
     async def scenario(world: World) -> None:
         async def dial(plan: Plan) -> Connection:
             raise ConnectFailed("certificate signed by nobody", untrusted=True)
@@ -251,10 +253,7 @@ def test_an_unreachable_edge_says_why() -> None:
             True,
         )
 
-    async def main() -> None:
-        await scenario(World())
-
-    run_virtual(main())
+    await scenario(World())
 
 
 def dataclass_replace(value: Any, **changes: Any) -> Any:
@@ -426,15 +425,12 @@ def test_cancelling_closes_the_connection_and_leaves_no_task() -> None:
     run(scenario, origin=slow_origin(500))
 
 
-def test_the_secret_is_in_no_repr() -> None:
+async def test_the_secret_is_in_no_repr() -> None:
     async def scenario(world: World) -> None:
         registration: Registration = world.attempt.services.identity.registration(world.attempt.plan)
         assert SECRET.decode() not in f"{registration!r}{world.attempt!r}"
 
-    async def main() -> None:
-        await scenario(World())
-
-    run_virtual(main())
+    await scenario(World())
 
 
 def test_features_are_ours_and_those_asked_for_without_withdrawn_ones() -> None:

@@ -18,7 +18,6 @@ from pyconnector.transport.seam import Statistics
 from pyconnector.transport.settings import QuicSettings
 from tests.support.clock import run_virtual
 from tests.support.house import open_house, tunnel
-from tests.support.leaks import run_clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,15 +124,13 @@ def test_idle_connections_move_and_one_in_use_once_it_is_idle(caplog: pytest.Log
     assert "The path to the edge loses packets" in caplog.text
 
 
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.usefixtures("both_engines")
-def test_a_good_path_changes_nothing() -> None:
-    async def scenario() -> None:
-        world = Tunnel(Lossy(lost=0))
-        assert not await world.follow(600)
-        assert world.choice.settings.engine == "auto"
-        assert world.renewed == []
-
-    run_virtual(scenario())
+async def test_a_good_path_changes_nothing() -> None:
+    world = Tunnel(Lossy(lost=0))
+    assert not await world.follow(600)
+    assert world.choice.settings.engine == "auto"
+    assert world.renewed == []
 
 
 @pytest.mark.usefixtures("both_engines")
@@ -155,39 +152,36 @@ def test_an_engine_that_cannot_be_loaded_is_said_and_all_stays(
     assert "aioquic cannot be used" in caplog.text
 
 
-def test_downloads_over_a_lossy_path_end_up_on_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_downloads_over_a_lossy_path_end_up_on_aioquic(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("qh3", reason="the extra `fast` is not installed")
     # Ten looks a second instead of one: what is seen in each is less certain, and here nothing else could be the cause.
     monkeypatch.setattr(engine_choice, "LOOK_INTERVAL", 0.1)
     monkeypatch.setattr(path_watch, "LEAST_INTERVAL", 0.05)
     body = bytes(200_000)
 
-    async def scenario() -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as origin:
-            port = origin.sockets[0].getsockname()[1]
-            rules = [{"service": f"http://127.0.0.1:{port}"}]
-            settings = EdgeSettings(tunnels=(tunnel(),), fault_relay=True)
-            async with open_house(rules, engine="auto", connections=2, settings=settings) as house:
-                relay = house.edge.relay
-                assert relay is not None
-                relay.set(Faults(loss=0.03, delay=0.01, seed=3))
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as origin:
+        port = origin.sockets[0].getsockname()[1]
+        rules = [{"service": f"http://127.0.0.1:{port}"}]
+        settings = EdgeSettings(tunnels=(tunnel(),), fault_relay=True)
+        async with open_house(rules, engine="auto", connections=2, settings=settings) as house:
+            relay = house.edge.relay
+            assert relay is not None
+            relay.set(Faults(loss=0.03, delay=0.01, seed=3))
 
-                def engines() -> set[str]:
-                    found = house.connector.edge_connections().values()
-                    return {connection.statistics().engine for connection in found}
+            def engines() -> set[str]:
+                found = house.connector.edge_connections().values()
+                return {connection.statistics().engine for connection in found}
 
-                assert engines() == {"qh3"}
-                async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False, timeout=30) as visitor:
-                    while engines() != {"aioquic"}:
-                        # Each answer is whole, on whichever connection it comes.
-                        assert (await visitor.get(house.url)).content == body
-                assert house.connector.tracker.connected >= 1
-
-    run_clean(scenario)
+            assert engines() == {"qh3"}
+            async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False, timeout=30) as visitor:
+                while engines() != {"aioquic"}:
+                    # Each answer is whole, on whichever connection it comes.
+                    assert (await visitor.get(house.url)).content == body
+            assert house.connector.tracker.connected >= 1

@@ -11,41 +11,36 @@ import pytest
 from pyconnector.connector.link.dialing import until_quiet
 from pyconnector.connector.link.network_watch import LONGEST_DELAY, QUIET, NetworkWatch
 from pyconnector.transport.errors import ConnectFailed
-from tests.support.clock import run_virtual
 from tests.support.namespaces import network, run_apart, why_not
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
-def test_changes_are_told_once_it_is_quiet() -> None:
-    async def main() -> None:
-        watch, told = NetworkWatch(), []
-        loop = asyncio.get_running_loop()
-        with watch.subscribe(lambda: told.append(round(loop.time(), 3))):
+
+async def test_changes_are_told_once_it_is_quiet() -> None:
+    watch, told = NetworkWatch(), []
+    loop = asyncio.get_running_loop()
+    with watch.subscribe(lambda: told.append(round(loop.time(), 3))):
+        watch.changed()
+        await asyncio.sleep(QUIET / 2)
+        watch.changed()
+        await asyncio.sleep(10)
+    assert told == [pytest.approx(1.5 * QUIET)]
+
+
+async def test_changes_without_end_are_told_all_the_same() -> None:
+    watch, told = NetworkWatch(), []
+    loop = asyncio.get_running_loop()
+    with watch.subscribe(lambda: told.append(round(loop.time(), 3))):
+        for _ in range(25):
             watch.changed()
             await asyncio.sleep(QUIET / 2)
-            watch.changed()
-            await asyncio.sleep(10)
-        assert told == [pytest.approx(1.5 * QUIET)]
-
-    run_virtual(main())
+    assert told[:2] == [LONGEST_DELAY, pytest.approx(2 * LONGEST_DELAY, abs=QUIET)]
 
 
-def test_changes_without_end_are_told_all_the_same() -> None:
-    async def main() -> None:
-        watch, told = NetworkWatch(), []
-        loop = asyncio.get_running_loop()
-        with watch.subscribe(lambda: told.append(round(loop.time(), 3))):
-            for _ in range(25):
-                watch.changed()
-                await asyncio.sleep(QUIET / 2)
-        assert told[:2] == [LONGEST_DELAY, pytest.approx(2 * LONGEST_DELAY, abs=QUIET)]
-
-    run_virtual(main())
-
-
-def test_dial_begins_anew_where_the_network_changes() -> None:
+async def test_dial_begins_anew_where_the_network_changes() -> None:
     dials: list[float] = []
     connection = cast("Connection", object())
 
@@ -54,44 +49,38 @@ def test_dial_begins_anew_where_the_network_changes() -> None:
         await asyncio.sleep(10.0 if len(dials) == 1 else 0.5)
         return connection
 
-    async def main() -> None:
-        watch = NetworkWatch()
-        dialling = asyncio.ensure_future(until_quiet(dial, watch))
-        await asyncio.sleep(2.0)
-        watch.changed()
-        assert await dialling is connection
-        assert dials == [0.0, 2.0 + QUIET]
-
-    run_virtual(main())
+    watch = NetworkWatch()
+    dialling = asyncio.ensure_future(until_quiet(dial, watch))
+    await asyncio.sleep(2.0)
+    watch.changed()
+    assert await dialling is connection
+    assert dials == [0.0, 2.0 + QUIET]
 
 
-def test_dial_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
+async def test_dial_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
     async def fail() -> Connection:
         raise ConnectFailed("no")
 
-    async def main() -> None:
-        watch = NetworkWatch()
-        with pytest.raises(ConnectFailed):
-            await until_quiet(fail, watch)
-        ended: list[bool] = []
+    watch = NetworkWatch()
+    with pytest.raises(ConnectFailed):
+        await until_quiet(fail, watch)
+    ended: list[bool] = []
 
-        async def hang() -> Connection:
-            try:
-                await asyncio.sleep(1e6)
-            finally:
-                ended.append(True)
-            raise AssertionError
+    async def hang() -> Connection:
+        try:
+            await asyncio.sleep(1e6)
+        finally:
+            ended.append(True)
+        raise AssertionError
 
-        dialling = asyncio.ensure_future(until_quiet(hang, watch))
-        await asyncio.sleep(1.0)
-        dialling.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await dialling
-        assert ended
-        assert not watch._subscribers
-        assert len(asyncio.all_tasks()) == 1
-
-    run_virtual(main())
+    dialling = asyncio.ensure_future(until_quiet(hang, watch))
+    await asyncio.sleep(1.0)
+    dialling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
+    assert ended
+    assert not watch._subscribers
+    assert len(asyncio.all_tasks()) == 1
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

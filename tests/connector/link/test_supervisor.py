@@ -30,6 +30,8 @@ from tests.support.clock import run_virtual
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address, Connection
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 A, B = ("192.0.2.1", 7844), ("192.0.2.2", 7844)
 UNREACHABLE = Ended(kind=EndKind.UNREACHABLE, reason="nobody answers")
 LOST = Ended(kind=EndKind.LOST, reason="gone")
@@ -246,43 +248,34 @@ def test_each_connection_that_is_lost_is_told(caplog: pytest.LogCaptureFixture) 
     assert caplog.text.count("Lost the connection") == 2
 
 
-def test_drain_ends_connected_ones_gently_and_the_others_at_once() -> None:
-    async def main() -> None:
-        world = World({0: [UP], 1: [Step(UNREACHABLE, after=100)]}, count=2, drain_seconds=3)
-        task = asyncio.create_task(world.supervisor.run())
-        await asyncio.sleep(1)
-        started = asyncio.get_running_loop().time()
-        await world.supervisor.drain(30)
-        await task
-        assert world.drained == [0]
-        assert world.cancelled == [1]
-        assert asyncio.get_running_loop().time() - started == pytest.approx(3)
-
-    run_virtual(main())
+async def test_drain_ends_connected_ones_gently_and_the_others_at_once() -> None:
+    world = World({0: [UP], 1: [Step(UNREACHABLE, after=100)]}, count=2, drain_seconds=3)
+    task = asyncio.create_task(world.supervisor.run())
+    await asyncio.sleep(1)
+    started = asyncio.get_running_loop().time()
+    await world.supervisor.drain(30)
+    await task
+    assert world.drained == [0]
+    assert world.cancelled == [1]
+    assert asyncio.get_running_loop().time() - started == pytest.approx(3)
 
 
-def test_drain_before_anything_connected_ends_at_once() -> None:
-    async def main() -> None:
-        world = World({0: [Step(UNREACHABLE)] * 9}, count=4)
-        task = asyncio.create_task(world.supervisor.run())
-        await asyncio.sleep(1)  # in the middle of a wait
-        await world.supervisor.drain(30)
-        await task
-        assert asyncio.get_running_loop().time() == pytest.approx(1)
-
-    run_virtual(main())
+async def test_drain_before_anything_connected_ends_at_once() -> None:
+    world = World({0: [Step(UNREACHABLE)] * 9}, count=4)
+    task = asyncio.create_task(world.supervisor.run())
+    await asyncio.sleep(1)  # in the middle of a wait
+    await world.supervisor.drain(30)
+    await task
+    assert asyncio.get_running_loop().time() == pytest.approx(1)
 
 
-def test_drain_while_the_others_wait_for_their_turn_starts_none_of_them() -> None:
-    async def main() -> None:
-        world = World({0: [UP], 1: [Step(UNREACHABLE, after=0.3), UP]}, count=3)
-        task = asyncio.create_task(world.supervisor.run())
-        await asyncio.sleep(0.5)  # the third waits for the second
-        await world.supervisor.drain(30)
-        await task
-        assert {plan.index for _, plan in world.plans} == {0, 1}
-
-    run_virtual(main())
+async def test_drain_while_the_others_wait_for_their_turn_starts_none_of_them() -> None:
+    world = World({0: [UP], 1: [Step(UNREACHABLE, after=0.3), UP]}, count=3)
+    task = asyncio.create_task(world.supervisor.run())
+    await asyncio.sleep(0.5)  # the third waits for the second
+    await world.supervisor.drain(30)
+    await task
+    assert {plan.index for _, plan in world.plans} == {0, 1}
 
 
 def test_each_ending_is_one_sentence() -> None:
@@ -474,15 +467,12 @@ def test_a_collapsed_path_is_left_once_its_requests_ended() -> None:
     assert world.starts[-1] == 6.0
 
 
-def test_the_only_connection_is_left_by_nobody() -> None:
-    async def main() -> None:
-        world = World({})
-        task = asyncio.create_task(world.supervisor.run())
-        await asyncio.sleep(1)
-        assert not world.supervisor.leave(0, "dead")
-        assert not world.supervisor.move(0, 1.0)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    run_virtual(main())
+async def test_the_only_connection_is_left_by_nobody() -> None:
+    world = World({})
+    task = asyncio.create_task(world.supervisor.run())
+    await asyncio.sleep(1)
+    assert not world.supervisor.leave(0, "dead")
+    assert not world.supervisor.move(0, 1.0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -39,7 +39,6 @@ async def ask(
     return await (of or service()).serve(get(target, *headers, method=method, kind=kind, host=HOSTNAME), Body())
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["/ping", "/logs", "/host_details", "/metrics", "/nothing"])
 @pytest.mark.parametrize("token", ["", "a.b.c", management_token(str(UUID(int=9)))])
 async def test_without_a_token_of_this_tunnel_nothing_is_said(path: str, token: str) -> None:
@@ -49,7 +48,6 @@ async def test_without_a_token_of_this_tunnel_nothing_is_said(path: str, token: 
     assert await read_all(response) == body
 
 
-@pytest.mark.asyncio
 async def test_pings_are_answered() -> None:
     for method in ("GET", "HEAD"):
         response = await ask("/ping", method=method)
@@ -57,7 +55,6 @@ async def test_pings_are_answered() -> None:
     assert (await ask("/ping", method="POST")).status == 405
 
 
-@pytest.mark.asyncio
 async def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "machine")
     response = await ask("/host_details")
@@ -68,7 +65,6 @@ async def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None
     assert told == {"connector_id": str(CONNECTOR), "hostname": "custom:shed"}
 
 
-@pytest.mark.asyncio
 async def test_figures_are_shown_where_they_may_be() -> None:
     response = await ask("/metrics")
     assert (response.status, await read_all(response)) == (200, b"a 1\n")
@@ -76,14 +72,12 @@ async def test_figures_are_shown_where_they_may_be() -> None:
     assert (await ask("/debug/pprof/heap")).status == 404
 
 
-@pytest.mark.asyncio
 async def test_pages_of_others_are_shown_nothing() -> None:
     for origin, allowed in ((b"https://dash.cloudflare.com", True), (b"https://cloudflare.com.evil.test", False)):
         headers = dict((await ask("/ping", (b"Origin", origin))).headers)
         assert (headers.get(b"Access-Control-Allow-Origin") == origin) is allowed
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("kind", "headers", "token", "status"),
     [

@@ -117,20 +117,17 @@ def test_a_location_that_was_left_is_zero() -> None:
     assert found["cloudflared_tunnel_ha_connections"] == "2"
 
 
-def test_connections_tell_their_own_figures() -> None:
+async def test_connections_tell_their_own_figures() -> None:
     import asyncio
 
-    async def scenario() -> None:
-        ours, theirs = memory_pair()
-        stream = await ours.open_stream()
-        stream.send_nowait(b"12345")
-        await asyncio.sleep(0)
-        found = scrape(Counters(), connections={2: ours})
-        assert int(found['quic_client_sent_bytes{conn_index="2"}']) >= 5
-        assert 'pyconnector_quic_streams_open{conn_index="2"}' in found
-        theirs.close()
-
-    asyncio.run(scenario())
+    ours, theirs = memory_pair()
+    stream = await ours.open_stream()
+    stream.send_nowait(b"12345")
+    await asyncio.sleep(0)
+    found = scrape(Counters(), connections={2: ours})
+    assert int(found['quic_client_sent_bytes{conn_index="2"}']) >= 5
+    assert 'pyconnector_quic_streams_open{conn_index="2"}' in found
+    theirs.close()
 
 
 def test_labels_are_escaped() -> None:

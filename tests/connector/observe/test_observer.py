@@ -114,18 +114,16 @@ def test_a_request_that_is_broken_off_has_an_end_and_no_head(monkeypatch: pytest
     assert noting.told[-1][-1].startswith("cut off")
 
 
-def test_without_observers_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_without_observers_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the request is observed")
 
-    async def scenario() -> None:
-        under = PathUnderTest()
-        monkeypatch.setattr(request_path, "RequestRecord", fail)
-        monkeypatch.setattr(request_path, "ObservedExchange", fail)
-        assert await ask(under) == 200
-        assert under.path._unobserved.request is None, "and nothing of the request is kept"
-
-    run(scenario)
+    under = PathUnderTest()
+    monkeypatch.setattr(request_path, "RequestRecord", fail)
+    monkeypatch.setattr(request_path, "ObservedExchange", fail)
+    assert await ask(under) == 200
+    assert under.path._unobserved.request is None, "and nothing of the request is kept"
 
 
 def test_a_broken_observer_costs_no_request_and_one_line_a_minute(

@@ -57,7 +57,6 @@ async def visit(house: House, *lines: str) -> int:
         return (await visitor.request(get("/a?secret=hush", "app.test", *lines))).status
 
 
-@pytest.mark.asyncio
 async def test_a_trace_goes_on_at_the_service() -> None:
     spans, seen = Spans(), bytearray()
 
@@ -85,7 +84,6 @@ async def test_a_trace_goes_on_at_the_service() -> None:
     assert not spans.tracing._spans
 
 
-@pytest.mark.asyncio
 async def test_what_fails_is_an_error_in_a_trace_of_its_own() -> None:
     spans = Spans()
     async with traced([{"service": "http://127.0.0.1:1"}], spans) as house:
@@ -150,7 +148,6 @@ def test_without_the_extra_the_start_fails_with_a_sentence(monkeypatch: pytest.M
         open_tracing("http://127.0.0.1:4318")
 
 
-@pytest.mark.asyncio
 async def test_spans_reach_a_collector() -> None:
     got: list[bytes] = []
 

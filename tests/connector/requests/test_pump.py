@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -66,22 +66,19 @@ def test_a_large_first_piece_is_not_copied_behind_the_head() -> None:
     assert run(Writes(), FakeResponse(piece, b"y")) == [(b"HEAD", False), (piece, False), (b"y", True)]
 
 
-def test_a_head_does_not_wait_for_a_late_body() -> None:
-    async def scenario() -> None:
-        writes, response = Writes(), FakeResponse()
-        response.open = True
-        task = asyncio.create_task(pump(answering(writes), response))
-        await asyncio.sleep(0)
-        assert writes.writes == [(b"HEAD", False)]
-        response.feed(b"tick")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert writes.writes[1:] == [(b"tick", False)]
-        response.end()
-        await task
-        assert writes.writes[2:] == [(b"", True)]
-
-    asyncio.run(scenario())
+async def test_a_head_does_not_wait_for_a_late_body() -> None:
+    writes, response = Writes(), FakeResponse()
+    response.open = True
+    task = asyncio.create_task(pump(answering(writes), response))
+    await asyncio.sleep(0)
+    assert writes.writes == [(b"HEAD", False)]
+    response.feed(b"tick")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert writes.writes[1:] == [(b"tick", False)]
+    response.end()
+    await task
+    assert writes.writes[2:] == [(b"", True)]
 
 
 def test_a_full_stream_is_waited_for_before_more_is_taken() -> None:
@@ -97,19 +94,16 @@ def test_a_failing_origin_is_told_to_the_caller() -> None:
         run(Writes(), response)
 
 
-def test_a_visitor_who_left_is_told_to_the_caller() -> None:
-    async def scenario() -> Any:
-        edge, connector = memory_pair()
-        theirs = await edge.open_stream()
-        theirs.send_nowait(b"x")
-        ours = await connector.accept_stream()
-        theirs.stop()
-        await asyncio.sleep(0)
-        with pytest.raises(StreamReset):
-            await pump(answering(ours), FakeResponse(b"body"))
-        edge.close()
-
-    asyncio.run(scenario())
+async def test_a_visitor_who_left_is_told_to_the_caller() -> None:
+    edge, connector = memory_pair()
+    theirs = await edge.open_stream()
+    theirs.send_nowait(b"x")
+    ours = await connector.accept_stream()
+    theirs.stop()
+    await asyncio.sleep(0)
+    with pytest.raises(StreamReset):
+        await pump(answering(ours), FakeResponse(b"body"))
+    edge.close()
 
 
 def test_an_edge_that_takes_nothing_for_too_long_is_given_up() -> None:

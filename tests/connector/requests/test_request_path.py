@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pyconnector.ingress import Rule
     from pyconnector.transport.seam import Stream
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     """Run in virtual time: a wait for nothing is a failure and not a hang."""
@@ -54,41 +56,35 @@ async def aborted(stream: Stream) -> bool:
     return False
 
 
-def test_a_request_reaches_its_origin_and_the_answer_comes_back() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"hello", status=203, headers=[(b"X-A", b"1"), (b"X-A", b"2")])
-        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
-        found = await under.ask(method=b"DELETE", headers=[(b"X-Req", b"v")])
-        assert (found.status, found.body, found.error) == (203, b"hello", "")
-        request = under.origin.requests[0]  # type: ignore[attr-defined]
-        assert (request.kind, request.method, request.target) == (RequestKind.HTTP, "DELETE", "/path?q=1")
-        assert (request.host, request.body_length) == ("app.example", 0)
-        await under.settled()
-        assert answer.finished
-        assert under.counters.responses[203] == 1
-
-    run(scenario)
+async def test_a_request_reaches_its_origin_and_the_answer_comes_back() -> None:
+    answer = FakeResponse(b"hello", status=203, headers=[(b"X-A", b"1"), (b"X-A", b"2")])
+    under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+    found = await under.ask(method=b"DELETE", headers=[(b"X-Req", b"v")])
+    assert (found.status, found.body, found.error) == (203, b"hello", "")
+    request = under.origin.requests[0]  # type: ignore[attr-defined]
+    assert (request.kind, request.method, request.target) == (RequestKind.HTTP, "DELETE", "/path?q=1")
+    assert (request.host, request.body_length) == ("app.example", 0)
+    await under.settled()
+    assert answer.finished
+    assert under.counters.responses[203] == 1
 
 
 async def _later(response: OriginResponse) -> OriginResponse:
     return response
 
 
-def test_headers_pass_in_order_with_ours_appended_and_the_trace_taken_out() -> None:
-    async def scenario() -> None:
-        origin = FakeOrigin()
-        under = PathUnderTest(origin)
-        await under.ask(
-            headers=[
-                (b"B", b"1"), (b"A", b"2"), (b"B", b"3"), (b"cf-trace-id", b"a:b:0:1"),
-                (b"Cf-Cloudflared-Proxy-Connection-Upgrade", b"websocket"), (b"Content-Length", b"0"),
-            ]
-        )  # fmt: skip
-        assert origin.requests[0].headers == [
-            (b"B", b"1"), (b"A", b"2"), (b"B", b"3"), (b"Cf-Warp-Tag-Room", b"attic"), (b"Cf-Warp-Tag-Id", b"me"),
-        ]  # fmt: skip
-
-    run(scenario)
+async def test_headers_pass_in_order_with_ours_appended_and_the_trace_taken_out() -> None:
+    origin = FakeOrigin()
+    under = PathUnderTest(origin)
+    await under.ask(
+        headers=[
+            (b"B", b"1"), (b"A", b"2"), (b"B", b"3"), (b"cf-trace-id", b"a:b:0:1"),
+            (b"Cf-Cloudflared-Proxy-Connection-Upgrade", b"websocket"), (b"Content-Length", b"0"),
+        ]
+    )  # fmt: skip
+    assert origin.requests[0].headers == [
+        (b"B", b"1"), (b"A", b"2"), (b"B", b"3"), (b"Cf-Warp-Tag-Room", b"attic"), (b"Cf-Warp-Tag-Id", b"me"),
+    ]  # fmt: skip
 
 
 def test_bodies_for_one_rule_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,119 +102,98 @@ def test_bodies_for_one_rule_are_read_for_the_same_reader(monkeypatch: pytest.Mo
     assert readers[0] is readers[1]
 
 
-def test_a_body_that_came_with_the_opening_and_one_that_came_later_are_both_read() -> None:
-    async def scenario() -> None:
-        bodies: list[bytes] = []
+async def test_a_body_that_came_with_the_opening_and_one_that_came_later_are_both_read() -> None:
+    bodies: list[bytes] = []
 
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            bodies.append(await read_body(body))
-            return FakeResponse(status=204)
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        bodies.append(await read_body(body))
+        return FakeResponse(status=204)
 
-        under = PathUnderTest(FakeOrigin(serve))
-        stream = await under.open(opening(headers=[(b"Content-Length", b"10")]) + b"first", finish=False)
-        await asyncio.sleep(0.1)
-        stream.send_nowait(b"later", finish=True)
-        assert (await read_answer(stream)).status == 204
-        assert bodies == [b"firstlater"]
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(serve))
+    stream = await under.open(opening(headers=[(b"Content-Length", b"10")]) + b"first", finish=False)
+    await asyncio.sleep(0.1)
+    stream.send_nowait(b"later", finish=True)
+    assert (await read_answer(stream)).status == 204
+    assert bodies == [b"firstlater"]
 
 
-def test_an_opening_in_single_bytes_is_understood() -> None:
-    async def scenario() -> None:
-        under = PathUnderTest()
-        stream = await under.edge.open_stream()
-        for byte in opening():
-            stream.send_nowait(bytes([byte]))
-            await asyncio.sleep(0)
-        stream.finish()
-        assert (await read_answer(stream)).body == b"hello"
-
-    run(scenario)
-
-
-def test_a_small_request_needs_no_timer_and_one_task() -> None:
-    async def scenario() -> None:
-        origin = FakeOrigin()
-        under = PathUnderTest(origin)
-        loop = asyncio.get_running_loop()
-        before = len(asyncio.all_tasks())
-        seen: list[int] = []
-
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            seen.append(len(asyncio.all_tasks()) - before)
-            seen.append(len(loop._scheduled))  # type: ignore[attr-defined]
-            return FakeResponse(b"x")
-
-        origin._serve = serve
-        stream = await under.open(opening())
+async def test_an_opening_in_single_bytes_is_understood() -> None:
+    under = PathUnderTest()
+    stream = await under.edge.open_stream()
+    for byte in opening():
+        stream.send_nowait(bytes([byte]))
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert seen == [1, 0]
-        assert (await stream.receive()).endswith(b"x")
-
-    run(scenario)
+    stream.finish()
+    assert (await read_answer(stream)).body == b"hello"
 
 
-def test_a_websocket_keeps_its_body_open_and_its_kind() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(status=101)
-        answer.open = True
-        origin = FakeOrigin(lambda request, body: _later(answer))
-        under = PathUnderTest(origin)
-        stream = await under.open(opening(ConnectionType.WEBSOCKET), finish=False)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert origin.requests[0].kind is RequestKind.WEBSOCKET
-        assert origin.requests[0].body_length is None
-        answer.feed(b"frame")
-        answer.end()
-        found = await read_answer(stream)
-        assert (found.status, found.body) == (101, b"frame")
-        await under.settled()
-        assert under.counters.responses == {}
+async def test_a_small_request_needs_no_timer_and_one_task() -> None:
+    origin = FakeOrigin()
+    under = PathUnderTest(origin)
+    loop = asyncio.get_running_loop()
+    before = len(asyncio.all_tasks())
+    seen: list[int] = []
 
-    run(scenario)
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        seen.append(len(asyncio.all_tasks()) - before)
+        seen.append(len(loop._scheduled))  # type: ignore[attr-defined]
+        return FakeResponse(b"x")
 
-
-def test_an_origin_that_fails_is_an_error_answer_with_the_reason() -> None:
-    async def scenario() -> None:
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            raise OriginError("connection refused by 127.0.0.1:1")
-
-        under = PathUnderTest(FakeOrigin(serve))
-        found = await under.ask()
-        assert found.error == "connection refused by 127.0.0.1:1"
-        assert found.metadata == {}
-        assert under.counters.request_errors == 1
-
-    run(scenario)
+    origin._serve = serve
+    stream = await under.open(opening())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert seen == [1, 0]
+    assert (await stream.receive()).endswith(b"x")
 
 
-def test_an_unusual_status_of_an_origin_failure_is_told_to_an_edge_that_looks() -> None:
-    async def scenario() -> None:
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            raise OriginError("no destination was given", status=400)
+async def test_a_websocket_keeps_its_body_open_and_its_kind() -> None:
+    answer = FakeResponse(status=101)
+    answer.open = True
+    origin = FakeOrigin(lambda request, body: _later(answer))
+    under = PathUnderTest(origin)
+    stream = await under.open(opening(ConnectionType.WEBSOCKET), finish=False)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert origin.requests[0].kind is RequestKind.WEBSOCKET
+    assert origin.requests[0].body_length is None
+    answer.feed(b"frame")
+    answer.end()
+    found = await read_answer(stream)
+    assert (found.status, found.body) == (101, b"frame")
+    await under.settled()
+    assert under.counters.responses == {}
 
-        found = await PathUnderTest(FakeOrigin(serve)).ask()
-        assert (found.error, found.status) == ("no destination was given", 400)
 
-    run(scenario)
+async def test_an_origin_that_fails_is_an_error_answer_with_the_reason() -> None:
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        raise OriginError("connection refused by 127.0.0.1:1")
+
+    under = PathUnderTest(FakeOrigin(serve))
+    found = await under.ask()
+    assert found.error == "connection refused by 127.0.0.1:1"
+    assert found.metadata == {}
+    assert under.counters.request_errors == 1
 
 
-def test_an_origin_that_breaks_off_in_mid_body_resets_the_stream() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"part")
-        answer.open = True
-        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
-        stream = await under.open(opening())
-        assert (await stream.receive()).endswith(b"part")
-        answer.end(OriginError("it went away"))
-        assert await aborted(stream)
-        await under.settled()
-        assert answer.aborted
+async def test_an_unusual_status_of_an_origin_failure_is_told_to_an_edge_that_looks() -> None:
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        raise OriginError("no destination was given", status=400)
 
-    run(scenario)
+    found = await PathUnderTest(FakeOrigin(serve)).ask()
+    assert (found.error, found.status) == ("no destination was given", 400)
+
+
+async def test_an_origin_that_breaks_off_in_mid_body_resets_the_stream() -> None:
+    answer = FakeResponse(b"part")
+    answer.open = True
+    under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+    stream = await under.open(opening())
+    assert (await stream.receive()).endswith(b"part")
+    answer.end(OriginError("it went away"))
+    assert await aborted(stream)
+    await under.settled()
+    assert answer.aborted
 
 
 @pytest.mark.parametrize(
@@ -231,101 +206,85 @@ def test_an_origin_that_breaks_off_in_mid_body_resets_the_stream() -> None:
         ({"headers": [(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]}, "Transfer-Encoding"),
     ],
 )
-def test_a_malformed_request_gets_a_400_and_never_reaches_an_origin(metadata: dict[str, Any], sentence: str) -> None:
-    async def scenario() -> None:
-        origin = FakeOrigin()
-        found = await PathUnderTest(origin).ask(**metadata)
-        assert found.status == 400
-        assert sentence in found.error
-        assert origin.requests == []
-
-    run(scenario)
+async def test_a_malformed_request_gets_a_400_and_never_reaches_an_origin(
+    metadata: dict[str, Any], sentence: str
+) -> None:
+    origin = FakeOrigin()
+    found = await PathUnderTest(origin).ask(**metadata)
+    assert found.status == 400
+    assert sentence in found.error
+    assert origin.requests == []
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x00", opening()[:20], b""])
-def test_a_stream_that_is_none_is_reset_and_the_others_live_on(data: bytes) -> None:
-    async def scenario() -> None:
-        under = PathUnderTest()
-        stream = await under.open(data)
-        assert await aborted(stream)
-        assert (await under.ask()).body == b"hello"
-
-    run(scenario)
+async def test_a_stream_that_is_none_is_reset_and_the_others_live_on(data: bytes) -> None:
+    under = PathUnderTest()
+    stream = await under.open(data)
+    assert await aborted(stream)
+    assert (await under.ask()).body == b"hello"
 
 
-def test_an_opening_that_never_completes_is_given_up() -> None:
-    async def scenario() -> None:
-        under = PathUnderTest()
-        stream = await under.open(opening()[:30], finish=False)
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(StreamReset):
-            await stream.receive()
-        assert asyncio.get_running_loop().time() - started == pytest.approx(data_streams.OPENING_TIMEOUT)
-        await under.settled()
-
-    run(scenario)
+async def test_an_opening_that_never_completes_is_given_up() -> None:
+    under = PathUnderTest()
+    stream = await under.open(opening()[:30], finish=False)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(StreamReset):
+        await stream.receive()
+    assert asyncio.get_running_loop().time() - started == pytest.approx(data_streams.OPENING_TIMEOUT)
+    await under.settled()
 
 
-def test_incomplete_openings_together_hold_no_more_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_incomplete_openings_together_hold_no_more_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_streams, "MAX_OPENING_BACKLOG", 100)
 
-    async def scenario() -> None:
-        under = PathUnderTest()
-        part = opening()[:40]
-        held = [await under.open(part, finish=False) for _ in range(2)]
-        await asyncio.sleep(0.1)
-        last = await under.open(part, finish=False)
-        await asyncio.sleep(0.1)
-        last.send_nowait(b"\x00")
-        with pytest.raises(StreamReset):
-            await last.receive()
-        for stream in held:
-            stream.send_nowait(opening()[40:], finish=True)
-            assert (await read_answer(stream)).body == b"hello"
-        assert under.streams._opening_backlog == 0
-
-    run(scenario)
+    under = PathUnderTest()
+    part = opening()[:40]
+    held = [await under.open(part, finish=False) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    last = await under.open(part, finish=False)
+    await asyncio.sleep(0.1)
+    last.send_nowait(b"\x00")
+    with pytest.raises(StreamReset):
+        await last.receive()
+    for stream in held:
+        stream.send_nowait(opening()[40:], finish=True)
+        assert (await read_answer(stream)).body == b"hello"
+    assert under.streams._opening_backlog == 0
 
 
-def test_streams_beyond_the_bound_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streams_beyond_the_bound_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "MAX_REQUESTS", 3)
 
-    async def scenario() -> None:
-        release = asyncio.Event()
+    release = asyncio.Event()
 
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            await release.wait()
-            return FakeResponse(b"late")
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        await release.wait()
+        return FakeResponse(b"late")
 
-        under = PathUnderTest(FakeOrigin(serve))
-        held = [await under.open(opening()) for _ in range(3)]
-        await asyncio.sleep(0)
-        refused = await under.ask()
-        assert "already serves 3 streams" in refused.error
-        assert under.counters.streams_refused == 1
-        release.set()
-        assert [(await read_answer(stream)).body for stream in held] == [b"late"] * 3
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(serve))
+    held = [await under.open(opening()) for _ in range(3)]
+    await asyncio.sleep(0)
+    refused = await under.ask()
+    assert "already serves 3 streams" in refused.error
+    assert under.counters.streams_refused == 1
+    release.set()
+    assert [(await read_answer(stream)).body for stream in held] == [b"late"] * 3
 
 
-def test_a_visitor_who_leaves_cancels_the_origin_at_once() -> None:
-    async def scenario() -> None:
-        never = asyncio.Event()
-        origin = FakeOrigin(lambda request, body: _wait(never))
-        under = PathUnderTest(origin)
-        stream = await under.open(opening(), finish=False)
-        await asyncio.sleep(0.01)
-        assert len(origin.requests) == 1
-        started = asyncio.get_running_loop().time()
-        stream.reset()
-        stream.stop()
-        await under.settled()
-        assert origin.cancelled == 1
-        assert asyncio.get_running_loop().time() - started < 0.1
-        assert under.counters.concurrent_requests == 0
-
-    run(scenario)
+async def test_a_visitor_who_leaves_cancels_the_origin_at_once() -> None:
+    never = asyncio.Event()
+    origin = FakeOrigin(lambda request, body: _wait(never))
+    under = PathUnderTest(origin)
+    stream = await under.open(opening(), finish=False)
+    await asyncio.sleep(0.01)
+    assert len(origin.requests) == 1
+    started = asyncio.get_running_loop().time()
+    stream.reset()
+    stream.stop()
+    await under.settled()
+    assert origin.cancelled == 1
+    assert asyncio.get_running_loop().time() - started < 0.1
+    assert under.counters.concurrent_requests == 0
 
 
 async def _wait(event: asyncio.Event) -> OriginResponse:
@@ -333,56 +292,44 @@ async def _wait(event: asyncio.Event) -> OriginResponse:
     raise AssertionError
 
 
-def test_a_visitor_who_leaves_in_mid_body_aborts_the_response() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"part")
-        answer.open = True
-        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
-        stream = await under.open(opening())
-        await stream.receive()
-        stream.stop()
-        await under.settled()
-        assert answer.aborted
-
-    run(scenario)
+async def test_a_visitor_who_leaves_in_mid_body_aborts_the_response() -> None:
+    answer = FakeResponse(b"part")
+    answer.open = True
+    under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+    stream = await under.open(opening())
+    await stream.receive()
+    stream.stop()
+    await under.settled()
+    assert answer.aborted
 
 
-def test_a_lost_connection_cancels_every_origin() -> None:
-    async def scenario() -> None:
-        never = asyncio.Event()
-        origin = FakeOrigin(lambda request, body: _wait(never))
-        under = PathUnderTest(origin)
-        for _ in range(5):
-            await under.open(opening(), finish=False)
-        await asyncio.sleep(0.01)
-        under.edge.close()
-        await under.settled()
-        assert origin.cancelled == 5
-
-    run(scenario)
+async def test_a_lost_connection_cancels_every_origin() -> None:
+    never = asyncio.Event()
+    origin = FakeOrigin(lambda request, body: _wait(never))
+    under = PathUnderTest(origin)
+    for _ in range(5):
+        await under.open(opening(), finish=False)
+    await asyncio.sleep(0.01)
+    under.edge.close()
+    await under.settled()
+    assert origin.cancelled == 5
 
 
-def test_an_early_answer_stops_the_rest_of_the_upload() -> None:
-    async def scenario() -> None:
-        under = PathUnderTest(FakeOrigin(lambda request, body: _later(FakeResponse(b"no", status=413))))
-        stream = await under.open(opening(method=b"POST", headers=[(b"Content-Length", b"1000")]) + b"x", finish=False)
-        assert (await read_answer(stream)).status == 413
-        await under.settled()
-        with pytest.raises(StreamReset):
-            stream.send_nowait(b"more")
-
-    run(scenario)
+async def test_an_early_answer_stops_the_rest_of_the_upload() -> None:
+    under = PathUnderTest(FakeOrigin(lambda request, body: _later(FakeResponse(b"no", status=413))))
+    stream = await under.open(opening(method=b"POST", headers=[(b"Content-Length", b"1000")]) + b"x", finish=False)
+    assert (await read_answer(stream)).status == 413
+    await under.settled()
+    with pytest.raises(StreamReset):
+        stream.send_nowait(b"more")
 
 
-def test_a_head_too_large_for_the_edge_is_an_error_answer() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"x", headers=[(b"X-%d" % number, b"v" * 8000) for number in range(140)])
-        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
-        found = await under.ask()
-        assert "cannot be carried" in found.error
-        assert answer.aborted
-
-    run(scenario)
+async def test_a_head_too_large_for_the_edge_is_an_error_answer() -> None:
+    answer = FakeResponse(b"x", headers=[(b"X-%d" % number, b"v" * 8000) for number in range(140)])
+    under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+    found = await under.ask()
+    assert "cannot be carried" in found.error
+    assert answer.aborted
 
 
 def test_a_defect_in_an_origin_resets_its_stream_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -416,199 +363,163 @@ def gate(rejection: Rejection | None, seen: list[str], *, enforces: str = "acces
     return Noting
 
 
-def test_a_gate_that_refuses_answers_in_place_of_the_origin() -> None:
-    async def scenario() -> None:
-        origin = FakeOrigin()
-        seen: list[str] = []
-        refusal = Rejection(status=403, reason="no token", headers=[(b"X", b"y")], body=b"no")
-        under = PathUnderTest(origin, layers=(gate(refusal, seen),))
-        found = await under.ask()
-        assert (found.status, found.body, found.metadata[b"HttpHeader:X"]) == (403, b"no", b"y")
-        assert origin.requests == []
-        assert seen == ["app.example"]
-        assert under.counters.request_errors == 1
-        assert under.counters.responses == {}
-
-    run(scenario)
+async def test_a_gate_that_refuses_answers_in_place_of_the_origin() -> None:
+    origin = FakeOrigin()
+    seen: list[str] = []
+    refusal = Rejection(status=403, reason="no token", headers=[(b"X", b"y")], body=b"no")
+    under = PathUnderTest(origin, layers=(gate(refusal, seen),))
+    found = await under.ask()
+    assert (found.status, found.body, found.metadata[b"HttpHeader:X"]) == (403, b"no", b"y")
+    assert origin.requests == []
+    assert seen == ["app.example"]
+    assert under.counters.request_errors == 1
+    assert under.counters.responses == {}
 
 
-def test_the_first_layer_is_the_outermost() -> None:
-    async def scenario() -> None:
-        first: list[str] = []
-        second: list[str] = []
-        refusing = gate(Rejection(status=403, reason="no"), second)
-        assert (await PathUnderTest(layers=(gate(None, first), gate(None, second))).ask()).body == b"hello"
-        assert (len(first), len(second)) == (1, 1)
-        assert (await PathUnderTest(layers=(refusing, gate(None, first))).ask()).status == 403
-        assert (len(first), len(second)) == (1, 2)
-
-    run(scenario)
+async def test_the_first_layer_is_the_outermost() -> None:
+    first: list[str] = []
+    second: list[str] = []
+    refusing = gate(Rejection(status=403, reason="no"), second)
+    assert (await PathUnderTest(layers=(gate(None, first), gate(None, second))).ask()).body == b"hello"
+    assert (len(first), len(second)) == (1, 1)
+    assert (await PathUnderTest(layers=(refusing, gate(None, first))).ask()).status == 403
+    assert (len(first), len(second)) == (1, 2)
 
 
-def test_a_gate_that_fails_refuses() -> None:
+async def test_a_gate_that_fails_refuses() -> None:
     class Broken(Gate):
         async def admit(self, request: OriginRequest) -> None:
             raise RuntimeError("the key endpoint is down")
 
-    async def scenario() -> None:
-        origin = FakeOrigin()
-        under = PathUnderTest(origin, layers=(Broken,))
-        stream = await under.open(opening())
-        assert await aborted(stream)
-        assert origin.requests == []
-
-    run(scenario)
+    origin = FakeOrigin()
+    under = PathUnderTest(origin, layers=(Broken,))
+    stream = await under.open(opening())
+    assert await aborted(stream)
+    assert origin.requests == []
 
 
 # -- private network, RPC ------------------------------------------------------------------------------------------
 
 
-def test_a_tcp_stream_goes_to_its_address_and_is_acknowledged_before_data() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse()
-        answer.open = True
-        private = FakeOrigin(lambda request, body: _later(answer))
-        under = PathUnderTest(private=private)
-        stream = await under.open(opening(ConnectionType.TCP, dest="10.0.0.1:22"), finish=False)
-        first = await stream.receive()
-        assert first.startswith(bytes.fromhex("0a36cd12a13e3031"))
-        assert private.requests[0].destination == "10.0.0.1:22"
-        assert (under.counters.tcp_active, under.orchestrator.limiter.active) == (1, 1)
-        answer.feed(b"SSH-2.0")
-        assert await stream.receive() == b"SSH-2.0"
-        answer.end()
-        assert await stream.receive() == b""
-        await under.settled()
-        assert (under.counters.tcp_active, under.counters.tcp_total, under.orchestrator.limiter.active) == (0, 1, 0)
-
-    run(scenario)
+async def test_a_tcp_stream_goes_to_its_address_and_is_acknowledged_before_data() -> None:
+    answer = FakeResponse()
+    answer.open = True
+    private = FakeOrigin(lambda request, body: _later(answer))
+    under = PathUnderTest(private=private)
+    stream = await under.open(opening(ConnectionType.TCP, dest="10.0.0.1:22"), finish=False)
+    first = await stream.receive()
+    assert first.startswith(bytes.fromhex("0a36cd12a13e3031"))
+    assert private.requests[0].destination == "10.0.0.1:22"
+    assert (under.counters.tcp_active, under.orchestrator.limiter.active) == (1, 1)
+    answer.feed(b"SSH-2.0")
+    assert await stream.receive() == b"SSH-2.0"
+    answer.end()
+    assert await stream.receive() == b""
+    await under.settled()
+    assert (under.counters.tcp_active, under.counters.tcp_total, under.orchestrator.limiter.active) == (0, 1, 0)
 
 
-def test_a_service_that_breaks_off_resets_its_tcp_stream_and_puts_no_words_of_ours_into_it() -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"SSH-2.0")
-        answer.open = True
-        under = PathUnderTest(private=FakeOrigin(lambda request, body: _later(answer)))
-        stream = await under.open(opening(ConnectionType.TCP, dest="10.0.0.1:22"), finish=False)
-        received = await stream.receive()
-        answer.end(OriginError("it broke the connection off"))
-        with pytest.raises(StreamReset):
-            received += await stream.receive()
-        await under.settled()
-        assert b"broke" not in received
-        assert answer.aborted
-        assert (under.counters.request_errors, under.counters.connect_errors) == (1, 0)
-
-    run(scenario)
+async def test_a_service_that_breaks_off_resets_its_tcp_stream_and_puts_no_words_of_ours_into_it() -> None:
+    answer = FakeResponse(b"SSH-2.0")
+    answer.open = True
+    under = PathUnderTest(private=FakeOrigin(lambda request, body: _later(answer)))
+    stream = await under.open(opening(ConnectionType.TCP, dest="10.0.0.1:22"), finish=False)
+    received = await stream.receive()
+    answer.end(OriginError("it broke the connection off"))
+    with pytest.raises(StreamReset):
+        received += await stream.receive()
+    await under.settled()
+    assert b"broke" not in received
+    assert answer.aborted
+    assert (under.counters.request_errors, under.counters.connect_errors) == (1, 0)
 
 
-def test_a_flow_beyond_the_limit_is_refused_as_such() -> None:
-    async def scenario() -> None:
-        under = PathUnderTest()
-        under.orchestrator.limiter.limit = 1
-        under.orchestrator.limiter.acquire()
-        found = await under.ask(kind=ConnectionType.TCP, dest="10.0.0.1:22")
-        assert "too many active flows" in found.error
-        assert found.metadata == {b"FlowConnectRateLimited": b"true"}
-        assert under.counters.flows_limited == 1
-        assert under.orchestrator.limiter.active == 1
-
-    run(scenario)
+async def test_a_flow_beyond_the_limit_is_refused_as_such() -> None:
+    under = PathUnderTest()
+    under.orchestrator.limiter.limit = 1
+    under.orchestrator.limiter.acquire()
+    found = await under.ask(kind=ConnectionType.TCP, dest="10.0.0.1:22")
+    assert "too many active flows" in found.error
+    assert found.metadata == {b"FlowConnectRateLimited": b"true"}
+    assert under.counters.flows_limited == 1
+    assert under.orchestrator.limiter.active == 1
 
 
-def test_a_failed_dial_gives_its_place_in_the_limit_back() -> None:
-    async def scenario() -> None:
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            raise OriginError("no route to 10.0.0.1")
+async def test_a_failed_dial_gives_its_place_in_the_limit_back() -> None:
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        raise OriginError("no route to 10.0.0.1")
 
-        under = PathUnderTest(private=FakeOrigin(serve))
-        found = await under.ask(kind=ConnectionType.TCP, dest="10.0.0.1:22")
-        assert found.error.endswith("no route to 10.0.0.1")
-        await under.settled()
-        assert under.orchestrator.limiter.active == 0
-        assert under.counters.connect_errors == 1
-
-    run(scenario)
+    under = PathUnderTest(private=FakeOrigin(serve))
+    found = await under.ask(kind=ConnectionType.TCP, dest="10.0.0.1:22")
+    assert found.error.endswith("no route to 10.0.0.1")
+    await under.settled()
+    assert under.orchestrator.limiter.active == 0
+    assert under.counters.connect_errors == 1
 
 
-def test_the_time_to_connect_a_stream_service_is_measured() -> None:
-    async def scenario() -> None:
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            await asyncio.sleep(0.02)
-            return FakeResponse(status=101)
+async def test_the_time_to_connect_a_stream_service_is_measured() -> None:
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        await asyncio.sleep(0.02)
+        return FakeResponse(status=101)
 
-        under = PathUnderTest(FakeOrigin(serve), service="tcp://localhost:1")
-        await under.ask()
-        assert dict(under.counters.connect_latency_ms.cumulative())["25"] == 1
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(serve), service="tcp://localhost:1")
+    await under.ask()
+    assert dict(under.counters.connect_latency_ms.cumulative())["25"] == 1
 
 
-def test_an_rpc_stream_is_handed_on_with_what_follows_its_signature() -> None:
-    async def scenario() -> None:
-        under = PathUnderTest()
-        stream = await under.open(encode_rpc_opening() + b"rpc bytes")
-        assert await stream.receive() == b""
-        assert under.rpc == [b"rpc bytes"]
-
-    run(scenario)
+async def test_an_rpc_stream_is_handed_on_with_what_follows_its_signature() -> None:
+    under = PathUnderTest()
+    stream = await under.open(encode_rpc_opening() + b"rpc bytes")
+    assert await stream.receive() == b""
+    assert under.rpc == [b"rpc bytes"]
 
 
 # -- ends ----------------------------------------------------------------------------------------------------------
 
 
-def test_idle_means_nothing_served_and_nothing_new_for_a_moment() -> None:
-    async def scenario() -> None:
-        release = asyncio.Event()
+async def test_idle_means_nothing_served_and_nothing_new_for_a_moment() -> None:
+    release = asyncio.Event()
 
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            await release.wait()
-            return FakeResponse(b"x")
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        await release.wait()
+        return FakeResponse(b"x")
 
-        under = PathUnderTest(FakeOrigin(serve))
-        await under.open(opening())
-        await asyncio.sleep(0)
-        idle = asyncio.create_task(under.streams.running.wait_idle())
-        await asyncio.sleep(10)
-        assert not idle.done()
-        release.set()
-        started = asyncio.get_running_loop().time()
-        await idle
-        assert asyncio.get_running_loop().time() - started == pytest.approx(running.IDLE_LINGER)
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(serve))
+    await under.open(opening())
+    await asyncio.sleep(0)
+    idle = asyncio.create_task(under.streams.running.wait_idle())
+    await asyncio.sleep(10)
+    assert not idle.done()
+    release.set()
+    started = asyncio.get_running_loop().time()
+    await idle
+    assert asyncio.get_running_loop().time() - started == pytest.approx(running.IDLE_LINGER)
 
 
-def test_aborting_everything_leaves_no_task() -> None:
-    async def scenario() -> None:
-        never = asyncio.Event()
-        under = PathUnderTest(FakeOrigin(lambda request, body: _wait(never)))
-        streams = [await under.open(opening(), finish=False) for _ in range(3)]
-        await asyncio.sleep(0.01)
-        before = under.streams.running.active
-        await under.streams.running.abort_all()
-        assert (before, under.streams.running.active) == (3, 0)
-        assert [await aborted(stream) for stream in streams] == [True] * 3
-
-    run(scenario)
+async def test_aborting_everything_leaves_no_task() -> None:
+    never = asyncio.Event()
+    under = PathUnderTest(FakeOrigin(lambda request, body: _wait(never)))
+    streams = [await under.open(opening(), finish=False) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    before = under.streams.running.active
+    await under.streams.running.abort_all()
+    assert (before, under.streams.running.active) == (3, 0)
+    assert [await aborted(stream) for stream in streams] == [True] * 3
 
 
-def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
-    async def scenario() -> None:
-        under = PathUnderTest()
+async def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
+    under = PathUnderTest()
+    for _ in range(100):
         for _ in range(100):
-            for _ in range(100):
-                stream = await under.edge.open_stream()
-                stream.send_nowait(b"\x0a")
-                stream.reset()
-                stream.stop()
-            await asyncio.sleep(0)
-        await under.settled()
-        assert under.streams._opening_backlog == 0
-        assert not under.connection.streams
-        assert isinstance(await under.ask(), Answer)
-
-    run(scenario)
+            stream = await under.edge.open_stream()
+            stream.send_nowait(b"\x0a")
+            stream.reset()
+            stream.stop()
+        await asyncio.sleep(0)
+    await under.settled()
+    assert under.streams._opening_backlog == 0
+    assert not under.connection.streams
+    assert isinstance(await under.ask(), Answer)
 
 
 def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptureFixture) -> None:

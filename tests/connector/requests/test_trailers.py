@@ -128,24 +128,21 @@ def test_large_pieces_leave_as_they_come_and_a_full_stream_is_waited_for() -> No
     assert writes.drained == 1
 
 
-def test_nothing_waits_for_what_is_late() -> None:
-    async def scenario() -> None:
-        writes, response = Writes(), with_trailers()
-        response.open = True
-        task = asyncio.create_task(pump(framed(writes), response))
-        expected: list[tuple[bytes, bool]] = [(b"HEAD", False)]
-        for tick in (b"1", b"2"):
-            await _turns()
-            assert writes.writes == expected
-            response.feed(tick)
-            expected.append((encode_data(tick), False))
+async def test_nothing_waits_for_what_is_late() -> None:
+    writes, response = Writes(), with_trailers()
+    response.open = True
+    task = asyncio.create_task(pump(framed(writes), response))
+    expected: list[tuple[bytes, bool]] = [(b"HEAD", False)]
+    for tick in (b"1", b"2"):
         await _turns()
         assert writes.writes == expected
-        response.end()
-        await task
-        assert writes.writes == [*expected, (encode_trailers(TRAILERS), True)]
-
-    asyncio.run(scenario())
+        response.feed(tick)
+        expected.append((encode_data(tick), False))
+    await _turns()
+    assert writes.writes == expected
+    response.end()
+    await task
+    assert writes.writes == [*expected, (encode_trailers(TRAILERS), True)]
 
 
 async def _turns() -> None:

@@ -83,11 +83,8 @@ def test_a_terminal_shows_it_until_something_is_registered(tmp_path: Path) -> No
     assert "\x1b[32mINF\x1b[0m" in said
 
 
-def test_nothing_but_a_terminal_gets_it(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with edge_for_tests() as edge, running("run", write_config(tmp_path), *flags(edge)) as process:
-            await process.until("Registered tunnel connection")
-            assert await process.end(signal.SIGTERM) == 0
-            assert not any("\x1b" in line or CONNECTING in line for line in process.lines)
-
-    asyncio.run(scenario())
+async def test_nothing_but_a_terminal_gets_it(tmp_path: Path) -> None:
+    async with edge_for_tests() as edge, running("run", write_config(tmp_path), *flags(edge)) as process:
+        await process.until("Registered tunnel connection")
+        assert await process.end(signal.SIGTERM) == 0
+        assert not any("\x1b" in line or CONNECTING in line for line in process.lines)

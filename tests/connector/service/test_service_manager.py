@@ -124,15 +124,12 @@ def test_a_run_is_told_from_start_to_end(told: socket.socket, tmp_path: Path) ->
     ]  # fmt: skip
 
 
-def test_a_file_is_not_watched_where_that_is_not_wanted(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        config = write_config(tmp_path)
-        async with edge_for_tests() as edge:
-            async with running("run", config, *flags(edge), "--no-config-watch") as process:
-                await process.until("Registered tunnel connection")
-                config.write_text(config.read_text().replace("404", "418"))
-                await asyncio.sleep(3)
-                assert await process.end(signal.SIGTERM) == 0
-                assert not any("Reloading" in line for line in process.lines)
-
-    asyncio.run(scenario())
+async def test_a_file_is_not_watched_where_that_is_not_wanted(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with edge_for_tests() as edge:
+        async with running("run", config, *flags(edge), "--no-config-watch") as process:
+            await process.until("Registered tunnel connection")
+            config.write_text(config.read_text().replace("404", "418"))
+            await asyncio.sleep(3)
+            assert await process.end(signal.SIGTERM) == 0
+            assert not any("Reloading" in line for line in process.lines)

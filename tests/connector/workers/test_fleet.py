@@ -17,7 +17,6 @@ import pytest
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.connectors.configuration import push_to_tunnel
 from tests.support.house import SECRET_TEXT, TUNNEL_ID, tunnel
-from tests.support.leaks import run_clean
 from tests.support.load import under_load
 from tests.support.process import Process, pyconnector
 from tests.support.raw_origin import Peer, RawOrigin, answering, raw_origin
@@ -100,143 +99,122 @@ async def running(folder: Path, answer: Callable[[Peer], Awaitable[None]], *more
         assert "Traceback" not in process.text, process.text
 
 
-def test_workers_are_one_connector_with_one_page_and_one_log(tmp_path: Path) -> None:
-    async def test() -> None:
-        access = tmp_path / "access.log"
-        async with running(tmp_path, answering(OLD), "--access-log", access) as connector:
-            assert len(set(connector.connections().values())) == 1
-            ready = await connector.all_ready()
-            assert uuid.UUID(ready["connectorId"]) in connector.connections().values()
-            async with RawVisitor(connector.edge.visitor_address) as visitor:
-                for _ in range(40):
-                    assert (await visitor.request(get())).body == b"old"
-            assert await connector.metric("cloudflared_tunnel_total_requests") == 40
-            assert await connector.metric("cloudflared_tunnel_ha_connections") == 4
-            assert await connector.metric("pyconnector_workers") == 2
-            assert json.loads(await connector.page("/config"))["version"] == -1
-            assert len(json.loads(await connector.page("/diag/tunnel"))["connections"]) == 4
-            await until(lambda: connector.registrations() == 4)
-            registered = [line for line in connector.process.lines if "Registered tunnel connection" in line]
-            assert sorted(line.split("connIndex=")[1][0] for line in registered) == ["0", "1", "2", "3"]
-            lines = access.read_text().splitlines()
-            assert len(lines) == 40
-            assert {line.split("connIndex=")[1][0] for line in lines} == {"0", "1", "2", "3"}
-
-    run_clean(test)
+async def test_workers_are_one_connector_with_one_page_and_one_log(tmp_path: Path) -> None:
+    access = tmp_path / "access.log"
+    async with running(tmp_path, answering(OLD), "--access-log", access) as connector:
+        assert len(set(connector.connections().values())) == 1
+        ready = await connector.all_ready()
+        assert uuid.UUID(ready["connectorId"]) in connector.connections().values()
+        async with RawVisitor(connector.edge.visitor_address) as visitor:
+            for _ in range(40):
+                assert (await visitor.request(get())).body == b"old"
+        assert await connector.metric("cloudflared_tunnel_total_requests") == 40
+        assert await connector.metric("cloudflared_tunnel_ha_connections") == 4
+        assert await connector.metric("pyconnector_workers") == 2
+        assert json.loads(await connector.page("/config"))["version"] == -1
+        assert len(json.loads(await connector.page("/diag/tunnel"))["connections"]) == 4
+        await until(lambda: connector.registrations() == 4)
+        registered = [line for line in connector.process.lines if "Registered tunnel connection" in line]
+        assert sorted(line.split("connIndex=")[1][0] for line in registered) == ["0", "1", "2", "3"]
+        lines = access.read_text().splitlines()
+        assert len(lines) == 40
+        assert {line.split("connIndex=")[1][0] for line in lines} == {"0", "1", "2", "3"}
 
 
-def test_a_worker_that_dies_is_restarted_and_its_counts_stay(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with running(tmp_path, answering(OLD)) as connector:
-            async with RawVisitor(connector.edge.visitor_address) as visitor:
-                for _ in range(20):
-                    await visitor.request(get())
-            assert await connector.metric("cloudflared_tunnel_total_requests") == 20
-            victim = connector.workers()[0]
-            os.kill(victim, signal.SIGKILL)
-            await connector.process.line("A worker ended: signal SIGKILL")
-            assert json.loads(await connector.page("/ready"))["readyConnections"] >= 2
-            await until(lambda: victim not in connector.workers() and len(connector.workers()) == 2)
-            await connector.all_ready()
-            assert await connector.metric("cloudflared_tunnel_total_requests") == 20
-            assert await connector.metric("pyconnector_worker_restarts") == 1
-            assert len(set(connector.connections().values())) == 1
-
-    run_clean(test)
+async def test_a_worker_that_dies_is_restarted_and_its_counts_stay(tmp_path: Path) -> None:
+    async with running(tmp_path, answering(OLD)) as connector:
+        async with RawVisitor(connector.edge.visitor_address) as visitor:
+            for _ in range(20):
+                await visitor.request(get())
+        assert await connector.metric("cloudflared_tunnel_total_requests") == 20
+        victim = connector.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        await connector.process.line("A worker ended: signal SIGKILL")
+        assert json.loads(await connector.page("/ready"))["readyConnections"] >= 2
+        await until(lambda: victim not in connector.workers() and len(connector.workers()) == 2)
+        await connector.all_ready()
+        assert await connector.metric("cloudflared_tunnel_total_requests") == 20
+        assert await connector.metric("pyconnector_worker_restarts") == 1
+        assert len(set(connector.connections().values())) == 1
 
 
-def test_sighup_reloads_every_worker_without_losing_a_request(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with raw_origin(answering(NEW)) as new, running(tmp_path, answering(OLD)) as connector:
-            async with under_load(connector.edge.visitor_address) as load:
-                connector.write(new.port)
-                connector.process.send_signal(signal.SIGHUP)
-                await connector.process.line("The new rules are in force")
-                await load.until(40)
-            async with RawVisitor(connector.edge.visitor_address) as visitor:
-                for _ in range(8):
-                    assert (await visitor.request(get())).body == b"new"
-            assert set(load.answers) == {(200, b"old"), (200, b"new")}
-            assert "takes effect after a restart" not in connector.process.text
-            (connector.folder / "config.yml").write_text("nonsense: true\n")
+async def test_sighup_reloads_every_worker_without_losing_a_request(tmp_path: Path) -> None:
+    async with raw_origin(answering(NEW)) as new, running(tmp_path, answering(OLD)) as connector:
+        async with under_load(connector.edge.visitor_address) as load:
+            connector.write(new.port)
             connector.process.send_signal(signal.SIGHUP)
-            await connector.process.line("The new configuration is not used")
-
-    run_clean(test)
+            await connector.process.line("The new rules are in force")
+            await load.until(40)
+        async with RawVisitor(connector.edge.visitor_address) as visitor:
+            for _ in range(8):
+                assert (await visitor.request(get())).body == b"new"
+        assert set(load.answers) == {(200, b"old"), (200, b"new")}
+        assert "takes effect after a restart" not in connector.process.text
+        (connector.folder / "config.yml").write_text("nonsense: true\n")
+        connector.process.send_signal(signal.SIGHUP)
+        await connector.process.line("The new configuration is not used")
 
 
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_sigterm_lets_requests_of_every_worker_end(tmp_path: Path, whole_group: bool) -> None:
+async def test_sigterm_lets_requests_of_every_worker_end(tmp_path: Path, whole_group: bool) -> None:
     """Whether the main process alone is told, as by a person, or every process, as by a service manager."""
 
-    async def test() -> None:
-        go_on = asyncio.Event()
+    go_on = asyncio.Event()
 
-        async def slow(peer: Peer) -> None:
-            await peer.head()
-            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
-            await go_on.wait()
-            await peer.send(b"-last")
+    async def slow(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+        await go_on.wait()
+        await peer.send(b"-last")
 
-        async with running(tmp_path, slow) as connector, contextlib.AsyncExitStack() as stack:
-            visitors = [await stack.enter_async_context(RawVisitor(connector.edge.visitor_address)) for _ in range(4)]
-            for visitor in visitors:
-                visitor.send(get())
-            for visitor in visitors:
-                assert (await visitor.head()).status == 200
-            workers = connector.workers()
-            connector.process.send_signal(signal.SIGTERM)
-            if whole_group:
-                for pid in workers:
-                    os.kill(pid, signal.SIGTERM)
-            await until(lambda: not connector.connections())
-            go_on.set()
-            for visitor in visitors:
-                assert await visitor.reader.readexactly(10) == b"first-last"
-            assert await connector.process.code() == 0
-            assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
-
-    run_clean(test)
+    async with running(tmp_path, slow) as connector, contextlib.AsyncExitStack() as stack:
+        visitors = [await stack.enter_async_context(RawVisitor(connector.edge.visitor_address)) for _ in range(4)]
+        for visitor in visitors:
+            visitor.send(get())
+        for visitor in visitors:
+            assert (await visitor.head()).status == 200
+        workers = connector.workers()
+        connector.process.send_signal(signal.SIGTERM)
+        if whole_group:
+            for pid in workers:
+                os.kill(pid, signal.SIGTERM)
+        await until(lambda: not connector.connections())
+        go_on.set()
+        for visitor in visitors:
+            assert await visitor.reader.readexactly(10) == b"first-last"
+        assert await connector.process.code() == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
-def test_workers_drain_and_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with running(tmp_path, answering(OLD)) as connector:
-            workers = connector.workers()
-            connector.process.send_signal(signal.SIGKILL)
-            await connector.process.code()
-            await until(lambda: not connector.connections())
-            await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-
-    run_clean(test)
+async def test_workers_drain_and_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, answering(OLD)) as connector:
+        workers = connector.workers()
+        connector.process.send_signal(signal.SIGKILL)
+        await connector.process.code()
+        await until(lambda: not connector.connections())
+        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-def test_a_pushed_configuration_is_in_force_in_every_worker_before_the_edge_is_answered(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with raw_origin(answering(NEW)) as new, running(tmp_path, answering(OLD)) as connector:
-            pushed = {"ingress": [{"service": f"http://127.0.0.1:{new.port}"}]}
-            known = connector.edge.tunnels.get(TUNNEL_ID)
-            assert known is not None
-            answers = await push_to_tunnel(connector.edge.tunnels, known, json.dumps(pushed).encode())
-            assert [answer.error for answer in answers] == [""]
-            async with RawVisitor(connector.edge.visitor_address) as visitor:
-                for _ in range(8):
-                    assert (await visitor.request(get())).body == b"new"
-            known.configuration = None  # the edge tells nobody again
-            os.kill(connector.workers()[0], signal.SIGKILL)
-            await connector.process.line("A worker ended")
-            await until(lambda: connector.registrations() == 6)
-            async with RawVisitor(connector.edge.visitor_address) as visitor:
-                for _ in range(8):
-                    assert (await visitor.request(get())).body == b"new", "a restarted worker has it too"
-
-    run_clean(test)
+async def test_a_pushed_configuration_is_in_force_in_every_worker_before_the_edge_is_answered(tmp_path: Path) -> None:
+    async with raw_origin(answering(NEW)) as new, running(tmp_path, answering(OLD)) as connector:
+        pushed = {"ingress": [{"service": f"http://127.0.0.1:{new.port}"}]}
+        known = connector.edge.tunnels.get(TUNNEL_ID)
+        assert known is not None
+        answers = await push_to_tunnel(connector.edge.tunnels, known, json.dumps(pushed).encode())
+        assert [answer.error for answer in answers] == [""]
+        async with RawVisitor(connector.edge.visitor_address) as visitor:
+            for _ in range(8):
+                assert (await visitor.request(get())).body == b"new"
+        known.configuration = None  # the edge tells nobody again
+        os.kill(connector.workers()[0], signal.SIGKILL)
+        await connector.process.line("A worker ended")
+        await until(lambda: connector.registrations() == 6)
+        async with RawVisitor(connector.edge.visitor_address) as visitor:
+            for _ in range(8):
+                assert (await visitor.request(get())).body == b"new", "a restarted worker has it too"
 
 
-def test_a_start_that_fails_in_the_workers_is_one_sentence(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with pyconnector("run", "--token", "x", "--workers", "nonsense") as process:
-            assert await process.code() == 2
-            assert "--workers expects a whole number or auto" in process.text
-
-    run_clean(test)
+async def test_a_start_that_fails_in_the_workers_is_one_sentence(tmp_path: Path) -> None:
+    async with pyconnector("run", "--token", "x", "--workers", "nonsense") as process:
+        assert await process.code() == 2
+        assert "--workers expects a whole number or auto" in process.text

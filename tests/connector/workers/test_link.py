@@ -27,7 +27,6 @@ from pyconnector.connector.workers.messages import (
     Start,
     TakePushed,
 )
-from tests.support.leaks import run_clean
 
 EVENT = Registered(
     index=3, address=("192.0.2.1", 7844), location="LHR", connection_id=uuid.UUID(int=1), remotely_managed=False
@@ -69,42 +68,33 @@ async def ends() -> AsyncIterator[Ends]:
         await asyncio.wait(tasks)
 
 
-def test_what_is_told_arrives_as_it_was_in_order() -> None:
-    async def test() -> None:
-        async with ends() as both:
-            both.worker.tell(Happened(EVENT))
-            both.worker.tell(Drain())
-            both.go_on.set()
-            assert await both.worker.ask(ShowConfiguration()) == b"{}"
-            assert both.told == [Happened(EVENT), Drain()]
-
-    run_clean(test)
+async def test_what_is_told_arrives_as_it_was_in_order() -> None:
+    async with ends() as both:
+        both.worker.tell(Happened(EVENT))
+        both.worker.tell(Drain())
+        both.go_on.set()
+        assert await both.worker.ask(ShowConfiguration()) == b"{}"
+        assert both.told == [Happened(EVENT), Drain()]
 
 
-def test_a_question_that_fails_or_whose_answerer_dies_is_lost() -> None:
-    async def test() -> None:
-        async with ends() as both:
-            with pytest.raises(LinkLost, match="RuntimeError: no figures"):
-                await both.main.ask(Collect())
-            asked = asyncio.create_task(both.main.ask(ShowConfiguration()))
-            await asyncio.sleep(0)
-            await both.worker.close()
-            with pytest.raises(LinkLost, match="gone"):
-                await asked
-            with pytest.raises(LinkLost, match="gone"):
-                await both.main.ask(ShowConfiguration())
-
-    run_clean(test)
+async def test_a_question_that_fails_or_whose_answerer_dies_is_lost() -> None:
+    async with ends() as both:
+        with pytest.raises(LinkLost, match="RuntimeError: no figures"):
+            await both.main.ask(Collect())
+        asked = asyncio.create_task(both.main.ask(ShowConfiguration()))
+        await asyncio.sleep(0)
+        await both.worker.close()
+        with pytest.raises(LinkLost, match="gone"):
+            await asked
+        with pytest.raises(LinkLost, match="gone"):
+            await both.main.ask(ShowConfiguration())
 
 
-def test_a_message_beyond_the_bound_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        async with ends() as both:
-            monkeypatch.setattr(link_module, "MAX_MESSAGE_BYTES", 10)
-            with pytest.raises(LinkLost):
-                await both.main.ask(ShowConfiguration())
-
-    run_clean(test)
+async def test_a_message_beyond_the_bound_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ends() as both:
+        monkeypatch.setattr(link_module, "MAX_MESSAGE_BYTES", 10)
+        with pytest.raises(LinkLost):
+            await both.main.ask(ShowConfiguration())
 
 
 def test_log_lines_of_a_worker_are_written_as_they_were(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
 from pyconnector.connector.config.model import ConnectorConfig, Credentials
 from pyconnector.connector.workers.fleet import FIRST_RESTART_SECONDS, Fleet
 from pyconnector.connector.workers.member import how_it_ended
@@ -44,11 +42,9 @@ class _Ended:
     number = 0
 
 
-@pytest.mark.asyncio
 async def test_a_worker_that_fails_again_and_again_is_waited_for_longer() -> None:
     assert await Restarts(1).restarted() == [FIRST_RESTART_SECONDS * factor for factor in (1, 2, 4, 8, 16)]
 
 
-@pytest.mark.asyncio
 async def test_a_worker_that_was_asked_to_end_is_replaced_at_once() -> None:
     assert await Restarts(0).restarted() == [FIRST_RESTART_SECONDS] * 5

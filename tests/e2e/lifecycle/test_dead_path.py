@@ -17,7 +17,6 @@ from tests.transport.relay import relay_to
 QUIC_ONLY = True
 
 
-@pytest.mark.asyncio
 async def test_a_connection_leaves_its_dead_path(
     engine: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

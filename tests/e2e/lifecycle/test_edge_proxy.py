@@ -82,35 +82,29 @@ def test_refused_credentials_are_told_and_tried_again(caplog: pytest.LogCaptureF
     assert "wrong" not in caplog.text
 
 
-def test_names_that_this_network_does_not_know_are_left_to_the_proxy() -> None:
-    async def test() -> None:
-        async with (
-            LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
-            forward_proxy("http") as proxy,
-        ):
-            proxy.names["edge.invalid"] = ("127.0.0.1", edge.quic_address[1])
-            async with connector_through(edge, proxy, host="edge.invalid") as connector, asyncio.timeout(30):
-                await connector.wait_ready(2)
-                assert proxy.asked == [f"edge.invalid:{edge.quic_address[1]}"] * 2
-
-    run_on_loop(test())
+async def test_names_that_this_network_does_not_know_are_left_to_the_proxy() -> None:
+    async with (
+        LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
+        forward_proxy("http") as proxy,
+    ):
+        proxy.names["edge.invalid"] = ("127.0.0.1", edge.quic_address[1])
+        async with connector_through(edge, proxy, host="edge.invalid") as connector, asyncio.timeout(30):
+            await connector.wait_ready(2)
+            assert proxy.asked == [f"edge.invalid:{edge.quic_address[1]}"] * 2
 
 
-def test_prechecks_go_the_same_way() -> None:
-    async def test() -> None:
-        async with (
-            LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
-            forward_proxy("socks5") as proxy,
-        ):
-            reach = connector_through(edge, proxy).config.edge
-            report = await run_prechecks(probes_for(reach))
-            rows = {row.component: row for row in report.rows}
-            assert rows["TCP Connectivity"].status is Status.PASS
-            assert rows["UDP Connectivity"].details == "QUIC is not dialled past the proxy"
-            assert report.suggested == "http2"
-            assert proxy.asked == [f"127.0.0.1:{edge.quic_address[1]}"]
-            broken = replace(reach, proxy=parse_proxy("http://127.0.0.1:1"))
-            report = await run_prechecks(probes_for(broken), budget=0.5)
-            assert report.hard_fail
-
-    run_on_loop(test())
+async def test_prechecks_go_the_same_way() -> None:
+    async with (
+        LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
+        forward_proxy("socks5") as proxy,
+    ):
+        reach = connector_through(edge, proxy).config.edge
+        report = await run_prechecks(probes_for(reach))
+        rows = {row.component: row for row in report.rows}
+        assert rows["TCP Connectivity"].status is Status.PASS
+        assert rows["UDP Connectivity"].details == "QUIC is not dialled past the proxy"
+        assert report.suggested == "http2"
+        assert proxy.asked == [f"127.0.0.1:{edge.quic_address[1]}"]
+        broken = replace(reach, proxy=parse_proxy("http://127.0.0.1:1"))
+        report = await run_prechecks(probes_for(broken), budget=0.5)
+        assert report.hard_fail

@@ -53,19 +53,16 @@ async def until(condition: Any, seconds: float = 30.0) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [("quic", "quic"), ("http2", "http2"), ("auto", "quic")])
-def test_the_wanted_protocol_is_used_and_told(wanted: str, expected: str) -> None:
-    async def test() -> None:
-        async with LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge:
-            async with connected(with_protocol(edge, wanted, 2), 2) as connector:
-                assert {info.protocol for info in connector.connections} == {expected}
-                assert {each.describe()["protocol"] for each in edge.connectors.all()} == {expected}
-                assert (
-                    f'pyconnector_registered_connections{{protocol="{expected}"}} 2'
-                    in exposition(connector.registry.collect()).decode()
-                )
-                assert await status(edge) == 418
-
-    run_on_loop(test())
+async def test_the_wanted_protocol_is_used_and_told(wanted: str, expected: str) -> None:
+    async with LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge:
+        async with connected(with_protocol(edge, wanted, 2), 2) as connector:
+            assert {info.protocol for info in connector.connections} == {expected}
+            assert {each.describe()["protocol"] for each in edge.connectors.all()} == {expected}
+            assert (
+                f'pyconnector_registered_connections{{protocol="{expected}"}} 2'
+                in exposition(connector.registry.collect()).decode()
+            )
+            assert await status(edge) == 418
 
 
 def test_auto_falls_back_where_udp_is_closed(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,22 +80,19 @@ def test_auto_falls_back_where_udp_is_closed(caplog: pytest.LogCaptureFixture) -
     assert "neither UDP nor ICMP of private networks" in told[0]
 
 
-def test_auto_returns_to_quic_once_it_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_auto_returns_to_quic_once_it_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(quic_return, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(quic_return, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(quic_return, "ROUND", 0.02)
 
-    async def test() -> None:
-        settings = EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",), ca_directory=tmp_path)
-        async with LocalEdge(settings) as edge, connected(with_protocol(edge, "auto", 2), 2) as connector:
-            assert {info.protocol for info in connector.connections} == {"http2"}
-            # From now on UDP gets through, at the same port.
-            await edge._listen_for_quic(edge._exit, edge._prepare_tls(), *edge.quic_address)
-            await until(lambda: [info.protocol for info in connector.connections] == ["quic", "quic"])
-            await until(lambda: connector.tracker.connected == 2)
-            assert await status(edge) == 418
-
-    run_on_loop(test())
+    settings = EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",), ca_directory=tmp_path)
+    async with LocalEdge(settings) as edge, connected(with_protocol(edge, "auto", 2), 2) as connector:
+        assert {info.protocol for info in connector.connections} == {"http2"}
+        # From now on UDP gets through, at the same port.
+        await edge._listen_for_quic(edge._exit, edge._prepare_tls(), *edge.quic_address)
+        await until(lambda: [info.protocol for info in connector.connections] == ["quic", "quic"])
+        await until(lambda: connector.tracker.connected == 2)
+        assert await status(edge) == 418
 
 
 def test_where_http2_is_closed_too_quic_is_tried_again() -> None:

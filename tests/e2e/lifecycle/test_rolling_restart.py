@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 from tests.e2e.lifecycle.test_process import config, edge_for_tests, flags
-from tests.support.leaks import run_clean
 from tests.support.load import under_load
 from tests.support.process import pyconnector
 from tests.support.raw_origin import Peer, raw_origin
@@ -26,24 +25,21 @@ async def takes_its_time(peer: Peer) -> None:
             await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
 
 
-def test_connectors_restarted_in_turn_drop_nothing(tmp_path: Path, engine: str) -> None:
-    async def test() -> None:
-        async with raw_origin(takes_its_time) as origin, edge_for_tests() as edge, contextlib.AsyncExitStack() as stack:
-            path = config(tmp_path, f"  - service: http://127.0.0.1:{origin.port}\n")
-            by = ("--protocol", "http2") if engine == "http2" else ("--quic-engine", engine)
-            command = ("run", path, *flags(edge), *by)
-            first = await stack.enter_async_context(pyconnector(*command))
-            await first.line("Registered tunnel connection")
-            second = await stack.enter_async_context(pyconnector(*command))
-            await second.line("Registered tunnel connection")
-            async with under_load(edge.visitor_address, visitors=VISITORS) as load:
-                for old in (first, second):
-                    old.send_signal(signal.SIGTERM)
-                    assert await old.code() == 0
-                    assert "broken off" not in old.text
-                    new = await stack.enter_async_context(pyconnector(*command))
-                    await new.line("Registered tunnel connection")
-                    await load.until(2 * VISITORS)
-            assert set(load.answers) == {(200, BODY)}
-
-    run_clean(test)
+async def test_connectors_restarted_in_turn_drop_nothing(tmp_path: Path, engine: str) -> None:
+    async with raw_origin(takes_its_time) as origin, edge_for_tests() as edge, contextlib.AsyncExitStack() as stack:
+        path = config(tmp_path, f"  - service: http://127.0.0.1:{origin.port}\n")
+        by = ("--protocol", "http2") if engine == "http2" else ("--quic-engine", engine)
+        command = ("run", path, *flags(edge), *by)
+        first = await stack.enter_async_context(pyconnector(*command))
+        await first.line("Registered tunnel connection")
+        second = await stack.enter_async_context(pyconnector(*command))
+        await second.line("Registered tunnel connection")
+        async with under_load(edge.visitor_address, visitors=VISITORS) as load:
+            for old in (first, second):
+                old.send_signal(signal.SIGTERM)
+                assert await old.code() == 0
+                assert "broken off" not in old.text
+                new = await stack.enter_async_context(pyconnector(*command))
+                await new.line("Registered tunnel connection")
+                await load.until(2 * VISITORS)
+        assert set(load.answers) == {(200, BODY)}

@@ -26,32 +26,29 @@ def tunnel(number: int) -> TunnelSettings:
     )
 
 
-def test_each_serves_its_own_tunnel_and_one_that_ends_takes_no_other_along(engine: str) -> None:
-    async def test() -> None:
-        async with LocalEdge(EdgeSettings(tunnels=tuple(tunnel(number) for number in NUMBERS))) as edge:
-            connectors = []
-            for number in NUMBERS:
-                config = config_for(edge, [{"service": f"http_status:{201 + number}"}], engine=engine, connections=2)
-                credentials = Credentials(account_tag="tests", tunnel_id=IDS[number], secret=b"secret %d" % number)
-                connectors.append(Connector(replace(config, credentials=credentials)))
-            async with nothing_left():
-                await asyncio.gather(*[connector.start() for connector in connectors])
-                await asyncio.gather(*[connector.wait_ready(2) for connector in connectors])
-                async with RawVisitor(edge.visitor_address) as visitor:
-                    for number in NUMBERS:
-                        assert (await visitor.request(get("/", f"n{number}.test"))).status == 201 + number
-                    async with under_load(edge.visitor_address, visitors=2, host="n0.test") as load:
-                        await connectors[1].drain()
-                        await connectors[2].stop()
-                        assert (await visitor.request(get("/", "n1.test"))).status == 530
-                        assert (await visitor.request(get("/", "n2.test"))).status == 530
-                        assert (await visitor.request(get("/", "n3.test"))).status == 204
-                        await load.until(10)
-                    assert set(load.statuses) == {201}
-                assert [connector.statistics().connected for connector in connectors] == [2, 0, 0, 2]
-                await asyncio.gather(*[connector.stop() for connector in connectors])
-
-    run_clean(test)
+async def test_each_serves_its_own_tunnel_and_one_that_ends_takes_no_other_along(engine: str) -> None:
+    async with LocalEdge(EdgeSettings(tunnels=tuple(tunnel(number) for number in NUMBERS))) as edge:
+        connectors = []
+        for number in NUMBERS:
+            config = config_for(edge, [{"service": f"http_status:{201 + number}"}], engine=engine, connections=2)
+            credentials = Credentials(account_tag="tests", tunnel_id=IDS[number], secret=b"secret %d" % number)
+            connectors.append(Connector(replace(config, credentials=credentials)))
+        async with nothing_left():
+            await asyncio.gather(*[connector.start() for connector in connectors])
+            await asyncio.gather(*[connector.wait_ready(2) for connector in connectors])
+            async with RawVisitor(edge.visitor_address) as visitor:
+                for number in NUMBERS:
+                    assert (await visitor.request(get("/", f"n{number}.test"))).status == 201 + number
+                async with under_load(edge.visitor_address, visitors=2, host="n0.test") as load:
+                    await connectors[1].drain()
+                    await connectors[2].stop()
+                    assert (await visitor.request(get("/", "n1.test"))).status == 530
+                    assert (await visitor.request(get("/", "n2.test"))).status == 530
+                    assert (await visitor.request(get("/", "n3.test"))).status == 204
+                    await load.until(10)
+                assert set(load.statuses) == {201}
+            assert [connector.statistics().connected for connector in connectors] == [2, 0, 0, 2]
+            await asyncio.gather(*[connector.stop() for connector in connectors])
 
 
 def test_the_process_is_left_alone() -> None:

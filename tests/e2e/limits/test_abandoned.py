@@ -10,7 +10,7 @@ import pytest
 
 from pyconnector.protocol.streams.openings import encode_connect_request, encode_rpc_opening
 from tests.support.hostile import Hostility, hostility
-from tests.support.leaks import nothing_left, run_clean
+from tests.support.leaks import nothing_left
 from tests.support.scripted_edge import get_request
 
 if TYPE_CHECKING:
@@ -88,43 +88,37 @@ async def settled(here: Hostility) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_ten_thousand_abandoned_streams_leave_nothing(engine: str) -> None:
-    async def test() -> None:
-        async with hostility(engine, OK) as here:
-            await abandon(here, 2 * AT_ONCE)  # what is kept by right (pools, caches) is there from now on
+async def test_ten_thousand_abandoned_streams_leave_nothing(engine: str) -> None:
+    async with hostility(engine, OK) as here:
+        await abandon(here, 2 * AT_ONCE)  # what is kept by right (pools, caches) is there from now on
+        await settled(here)
+        started = asyncio.get_running_loop().time()
+        # Fewer than one object for each stream of a single stage.
+        async with nothing_left(objects=1500, resident=NOISE):
+            await abandon(here, STREAMS)
             await settled(here)
-            started = asyncio.get_running_loop().time()
-            # Fewer than one object for each stream of a single stage.
-            async with nothing_left(objects=1500, resident=NOISE):
-                await abandon(here, STREAMS)
-                await settled(here)
-            took = asyncio.get_running_loop().time() - started
-            print(f"{STREAMS} streams abandoned in {took:.1f} s with {engine}")
-            await here.say(b"none the worse")
-
-    run_clean(test)
+        took = asyncio.get_running_loop().time() - started
+        print(f"{STREAMS} streams abandoned in {took:.1f} s with {engine}")
+        await here.say(b"none the worse")
 
 
-def test_streams_that_stay_open_have_a_limit_and_the_rest_are_told(
+async def test_streams_that_stay_open_have_a_limit_and_the_rest_are_told(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pyconnector.connector.requests import running
 
     monkeypatch.setattr(running, "MAX_REQUESTS", 50)
 
-    async def test() -> None:
-        async with hostility(engine, b"") as here:
-            async with nothing_left():
-                held = [await here.edge.open(OPENING, finish=True) for _ in range(60)]
-                answers = []
-                for stream in held[49:]:  # the one that lasts counts too
-                    async with asyncio.timeout(5):
-                        answers.append(await stream.receive())
-                assert all(b"already serves 50 streams" in answer for answer in answers)
-                for stream in held:
-                    stream.stop()
-                    stream.reset()
-                await settled(here)
-            await here.say(b"room again")
-
-    run_clean(test)
+    async with hostility(engine, b"") as here:
+        async with nothing_left():
+            held = [await here.edge.open(OPENING, finish=True) for _ in range(60)]
+            answers = []
+            for stream in held[49:]:  # the one that lasts counts too
+                async with asyncio.timeout(5):
+                    answers.append(await stream.receive())
+            assert all(b"already serves 50 streams" in answer for answer in answers)
+            for stream in held:
+                stream.stop()
+                stream.reset()
+            await settled(here)
+        await here.say(b"room again")

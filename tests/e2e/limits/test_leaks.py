@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.support import leaks
-from tests.support.leaks import nothing_left, run_clean
+from tests.support.leaks import nothing_left
 
 
 @pytest.fixture(autouse=True)
@@ -16,49 +16,37 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "PATIENCE", 0.05)
 
 
-def test_a_task_that_goes_on_is_seen() -> None:
-    async def test() -> None:
-        stop = asyncio.Event()
-        with pytest.raises(AssertionError, match="left behind: 1 tasks 'stays #'"):
-            async with nothing_left():
-                task = asyncio.create_task(stop.wait(), name="stays 7")
-        stop.set()
-        await task
-
-    asyncio.run(test())
+async def test_a_task_that_goes_on_is_seen() -> None:
+    stop = asyncio.Event()
+    with pytest.raises(AssertionError, match="left behind: 1 tasks 'stays #'"):
+        async with nothing_left():
+            task = asyncio.create_task(stop.wait(), name="stays 7")
+    stop.set()
+    await task
 
 
-def test_a_socket_that_stays_open_is_seen() -> None:
-    async def test() -> None:
-        left, right = socket.socketpair()
-        with left, right, pytest.raises(AssertionError, match="descriptors of socket"):
-            async with nothing_left():
-                third = socket.socket()
-        third.close()
-
-    asyncio.run(test())
+async def test_a_socket_that_stays_open_is_seen() -> None:
+    left, right = socket.socketpair()
+    with left, right, pytest.raises(AssertionError, match="descriptors of socket"):
+        async with nothing_left():
+            third = socket.socket()
+    third.close()
 
 
-def test_objects_and_memory_that_stay_are_seen() -> None:
-    async def test() -> None:
-        kept: list[object] = []
-        with pytest.raises(AssertionError, match="objects"):
-            async with nothing_left(objects=1000):
-                kept += [[number] for number in range(5000)]
-        with pytest.raises(AssertionError, match="KiB of memory"):
-            async with nothing_left(resident=16 << 20):
-                kept.append(b"x" * (64 << 20))
-
-    asyncio.run(test())
+async def test_objects_and_memory_that_stay_are_seen() -> None:
+    kept: list[object] = []
+    with pytest.raises(AssertionError, match="objects"):
+        async with nothing_left(objects=1000):
+            kept += [[number] for number in range(5000)]
+    with pytest.raises(AssertionError, match="KiB of memory"):
+        async with nothing_left(resident=16 << 20):
+            kept.append(b"x" * (64 << 20))
 
 
-def test_what_goes_a_moment_later_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_goes_a_moment_later_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "PATIENCE", 5.0)
 
-    async def test() -> None:
-        left, right = socket.socketpair()
-        right.close()
-        asyncio.create_task(asyncio.sleep(0.01))  # noqa: RUF006 - nobody waits for it: that is the test
-        asyncio.get_running_loop().call_later(0.01, left.close)
-
-    run_clean(test)
+    left, right = socket.socketpair()
+    right.close()
+    asyncio.create_task(asyncio.sleep(0.01))  # noqa: RUF006 - nobody waits for it: that is the test
+    asyncio.get_running_loop().call_later(0.01, left.close)

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left, run_clean
+from tests.support.leaks import nothing_left
 from tests.support.raw_origin import Peer, raw_origin
 from tests.support.raw_visitor import RawVisitor, get
 
@@ -102,36 +102,30 @@ async def seen(closed: asyncio.Future[float], left_at: float, what: str) -> None
 
 @pytest.mark.parametrize(("stage", "request_bytes"), STAGES, ids=[stage.__name__ for stage, _ in STAGES])
 @pytest.mark.parametrize("manner", ["reset", "close"])
-def test_the_origin_sees_its_visitor_leave(stage: Stage, request_bytes: bytes, manner: str, engine: str) -> None:
-    async def test() -> None:
-        async with origin_at(stage, engine) as (house, reached, closed), nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                visitor.send(request_bytes)
-                await reached.wait()
-                left_at = asyncio.get_running_loop().time()
-                visitor.abort() if manner == "reset" else visitor.writer.close()
-                await seen(closed, left_at, f"{stage.__name__}, {manner}, {engine}")
-            async with asyncio.timeout(LIMIT):
-                while house.connector.statistics().active_requests:
-                    await asyncio.sleep(0.001)
-
-    run_clean(test)
+async def test_the_origin_sees_its_visitor_leave(stage: Stage, request_bytes: bytes, manner: str, engine: str) -> None:
+    async with origin_at(stage, engine) as (house, reached, closed), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            visitor.send(request_bytes)
+            await reached.wait()
+            left_at = asyncio.get_running_loop().time()
+            visitor.abort() if manner == "reset" else visitor.writer.close()
+            await seen(closed, left_at, f"{stage.__name__}, {manner}, {engine}")
+        async with asyncio.timeout(LIMIT):
+            while house.connector.statistics().active_requests:
+                await asyncio.sleep(0.001)
 
 
-def test_a_websocket_client_that_leaves_politely_is_seen_too() -> None:
-    async def test() -> None:
-        async with origin_at(before_the_response, "aioquic") as (house, reached, closed):
-            host, port = house.edge.visitor_address
-            async with asyncio.TaskGroup() as group:
+async def test_a_websocket_client_that_leaves_politely_is_seen_too() -> None:
+    async with origin_at(before_the_response, "aioquic") as (house, reached, closed):
+        host, port = house.edge.visitor_address
+        async with asyncio.TaskGroup() as group:
 
-                async def visit() -> None:
-                    async with connect("ws://app.test/", host=host, port=port, proxy=None):
-                        pytest.fail("there was no answer")
+            async def visit() -> None:
+                async with connect("ws://app.test/", host=host, port=port, proxy=None):
+                    pytest.fail("there was no answer")
 
-                visiting = group.create_task(visit())
-                await reached.wait()
-                left_at = asyncio.get_running_loop().time()
-                visiting.cancel()
-                await seen(closed, left_at, "a cancelled handshake")
-
-    run_clean(test)
+            visiting = group.create_task(visit())
+            await reached.wait()
+            left_at = asyncio.get_running_loop().time()
+            visiting.cancel()
+            await seen(closed, left_at, "a cancelled handshake")

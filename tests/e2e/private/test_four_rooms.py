@@ -202,18 +202,15 @@ def udp_and_pings(rooms: Rooms, edge: LocalEdge, services: Services, connector: 
         rooms.site.run(again.stop())
 
 
-def test_the_edge_s_certificate_names_where_agents_find_it() -> None:
-    async def main() -> None:
-        settings = replace(edge_settings(), address=("127.0.0.1", 0))
-        assert settings.gateway is not None
-        gateway = replace(settings.gateway, http=("127.0.0.1", 0), names=("edge.example",))
-        async with LocalEdge(replace(settings, gateway=gateway)) as edge:
-            assert edge.gateway is not None
-            assert edge.gateway.http_address is not None
-            context = ssl.create_default_context(cafile=edge.ca_path)
-            _, writer = await asyncio.open_connection(
-                *edge.gateway.http_address, ssl=context, server_hostname="edge.example"
-            )
-            writer.close()
-
-    asyncio.run(main())
+async def test_the_edge_s_certificate_names_where_agents_find_it() -> None:
+    settings = replace(edge_settings(), address=("127.0.0.1", 0))
+    assert settings.gateway is not None
+    gateway = replace(settings.gateway, http=("127.0.0.1", 0), names=("edge.example",))
+    async with LocalEdge(replace(settings, gateway=gateway)) as edge:
+        assert edge.gateway is not None
+        assert edge.gateway.http_address is not None
+        context = ssl.create_default_context(cafile=edge.ca_path)
+        _, writer = await asyncio.open_connection(
+            *edge.gateway.http_address, ssl=context, server_hostname="edge.example"
+        )
+        writer.close()

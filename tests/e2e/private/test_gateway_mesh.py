@@ -11,7 +11,7 @@ from pyconnector import Connector, Credentials
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.settings import DirectorySettings
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 from tests.e2e.private.test_gateway import echo_service
 from tests.support.gateway import LOOPBACK_NETWORKS, Client, gateway_settings
 from tests.support.house import config_for
@@ -34,27 +34,24 @@ async def until_reached(edge: LocalEdge, port: int, token: dict[str, Any]) -> Cl
         await asyncio.sleep(0.05)
 
 
-def test_tokens_and_rules_of_the_control_plane_decide(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with open_mesh(tmp_path / "data") as mesh, echo_service() as port:
-            tunnel = await mesh.tunnel()
-            route = {"network": "127.0.0.0/8", "tunnel_id": tunnel["id"]}
-            await mesh.call("POST", f"{mesh.account}/teamnet/routes", json=route)
-            token = await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "a", "role": "r"})
-            directory = DirectorySettings(url=mesh.plane.url, token=mesh.plane.edge_token_file.read_text().strip())
-            gateway = gateway_settings(tokens=(), rules=())
-            async with LocalEdge(EdgeSettings(control=None, directory=directory, gateway=gateway)) as edge:
-                config = config_for(edge, [{"service": "http_status:404"}])
-                shown = decode_token(tunnel["token"])
-                credentials = Credentials(account_tag=shown.account_tag, tunnel_id=shown.tunnel_id, secret=shown.secret)
-                async with Connector(replace(config, credentials=credentials)) as connector:
-                    await connector.wait_ready(1)
-                    client, status = await reached(edge, port, token)
-                    assert status == 403  # without a rule nobody reaches anything
-                    client.close()
-                    await both_end_what_runs(mesh, edge, port, token)
-
-    run(test)
+async def test_tokens_and_rules_of_the_control_plane_decide(tmp_path: Path) -> None:
+    async with open_mesh(tmp_path / "data") as mesh, echo_service() as port:
+        tunnel = await mesh.tunnel()
+        route = {"network": "127.0.0.0/8", "tunnel_id": tunnel["id"]}
+        await mesh.call("POST", f"{mesh.account}/teamnet/routes", json=route)
+        token = await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "a", "role": "r"})
+        directory = DirectorySettings(url=mesh.plane.url, token=mesh.plane.edge_token_file.read_text().strip())
+        gateway = gateway_settings(tokens=(), rules=())
+        async with LocalEdge(EdgeSettings(control=None, directory=directory, gateway=gateway)) as edge:
+            config = config_for(edge, [{"service": "http_status:404"}])
+            shown = decode_token(tunnel["token"])
+            credentials = Credentials(account_tag=shown.account_tag, tunnel_id=shown.tunnel_id, secret=shown.secret)
+            async with Connector(replace(config, credentials=credentials)) as connector:
+                await connector.wait_ready(1)
+                client, status = await reached(edge, port, token)
+                assert status == 403  # without a rule nobody reaches anything
+                client.close()
+                await both_end_what_runs(mesh, edge, port, token)
 
 
 async def both_end_what_runs(mesh: Mesh, edge: LocalEdge, port: int, token: dict[str, Any]) -> None:

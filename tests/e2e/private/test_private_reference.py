@@ -32,44 +32,35 @@ def version_flags(version: int) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_udp_travels_both_ways(tmp_path: Path, version: int) -> None:
-    async def main() -> None:
-        async with genuine_house(tmp_path, *version_flags(version)) as house, UdpService() as service:
-            client = await Client.of(house, service.port)
-            for data in (b"x", bytes(1000), b""):
-                assert await client.ask(data) == data
-            client.flow.close()
-
-    asyncio.run(main())
+async def test_udp_travels_both_ways(tmp_path: Path, version: int) -> None:
+    async with genuine_house(tmp_path, *version_flags(version)) as house, UdpService() as service:
+        client = await Client.of(house, service.port)
+        for data in (b"x", bytes(1000), b""):
+            assert await client.ask(data) == data
+        client.flow.close()
 
 
-def test_a_session_that_its_service_refuses_ends_the_flow(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with genuine_house(tmp_path) as house:
-            async with UdpService() as service:
-                port = service.port
-            client = await Client.of(house, port, first=b"x")
-            async with asyncio.timeout(10):
-                while not client.ended:
-                    await asyncio.sleep(0.01)
-            assert "refused" in client.ended[0]
-
-    asyncio.run(main())
+async def test_a_session_that_its_service_refuses_ends_the_flow(tmp_path: Path) -> None:
+    async with genuine_house(tmp_path) as house:
+        async with UdpService() as service:
+            port = service.port
+        client = await Client.of(house, port, first=b"x")
+        async with asyncio.timeout(10):
+            while not client.ended:
+                await asyncio.sleep(0.01)
+        assert "refused" in client.ended[0]
 
 
-def test_names_are_resolved_by_its_resolver(tmp_path: Path) -> None:
-    async def main() -> None:
-        settings = EdgeSettings(
-            tunnels=(tunnel(),),
-            control=None,
-            private_routes=LOOPBACK,
-            private_hostnames=(PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),),
-        )
-        async with dns_service({"db.internal": "127.0.0.1"}) as resolver, UdpService() as service:
-            async with LocalEdge(settings) as edge:
-                flags = ("--dns-resolver-addrs", f"127.0.0.1:{resolver.port}")
-                async with genuine_connector(edge, tmp_path, *flags):
-                    client = await Client.of(PrivateHouse(edge, []), service.port, host="db.internal")
-                    assert await client.ask(b"x") == b"x"
-
-    asyncio.run(main())
+async def test_names_are_resolved_by_its_resolver(tmp_path: Path) -> None:
+    settings = EdgeSettings(
+        tunnels=(tunnel(),),
+        control=None,
+        private_routes=LOOPBACK,
+        private_hostnames=(PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),),
+    )
+    async with dns_service({"db.internal": "127.0.0.1"}) as resolver, UdpService() as service:
+        async with LocalEdge(settings) as edge:
+            flags = ("--dns-resolver-addrs", f"127.0.0.1:{resolver.port}")
+            async with genuine_connector(edge, tmp_path, *flags):
+                client = await Client.of(PrivateHouse(edge, []), service.port, host="db.internal")
+                assert await client.ask(b"x") == b"x"

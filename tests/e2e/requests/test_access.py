@@ -160,13 +160,10 @@ def test_a_service_token_passes_without_an_address(log: Records) -> None:
     assert (log.fields[0]["identityKind"], log.fields[0]["identity"]) == ("service", "5d3c.access")
 
 
-def test_both_algorithms_pass(engine: str) -> None:
-    async def test() -> None:
-        async with scene(engine=engine) as here:
-            for key in (ACME.rsa, ACME.ec):
-                assert (await here.ask(ACME.token(key=key))).status == 200
-
-    run_clean(test)
+async def test_both_algorithms_pass(engine: str) -> None:
+    async with scene(engine=engine) as here:
+        for key in (ACME.rsa, ACME.ec):
+            assert (await here.ask(ACME.token(key=key))).status == 200
 
 
 def test_a_websocket_passes_with_a_token(engine: str, log: Records) -> None:
@@ -183,13 +180,10 @@ def test_a_websocket_passes_with_a_token(engine: str, log: Records) -> None:
     assert log.fields[0]["identity"] == "dev@acme.example"
 
 
-def test_a_stream_rule_passes_with_a_token(engine: str) -> None:
-    async def test() -> None:
-        async with scene(engine=engine) as here, here.connect("db.test", GOOD) as client:
-            await client.send(b"query")
-            assert await client.recv() == b"query"
-
-    run_clean(test)
+async def test_a_stream_rule_passes_with_a_token(engine: str) -> None:
+    async with scene(engine=engine) as here, here.connect("db.test", GOOD) as client:
+        await client.send(b"query")
+        assert await client.recv() == b"query"
 
 
 # -- who does not --------------------------------------------------------------------------------------------------
@@ -257,27 +251,21 @@ def test_a_bad_token_is_a_403_with_its_reason_in_the_logs(
         assert token.decode() not in caplog.text
 
 
-def test_no_spelling_of_host_and_path_gets_past_access() -> None:
-    async def body() -> None:
-        async with scene() as here:
-            for host in ("shop.test", "SHOP.test", "shop.test.", "Shop.Test."):
-                for path in ("/admin", "//admin", "/x/../admin", "/%2fadmin", "/;x/admin", "/Admin", "/%61dmin"):
-                    assert (await here.ask(host=host, path=path)).status == 403, (host, path)
-                    assert (await here.ask(GOOD, host=host, path=path)).status == 200, (host, path)
-                assert (await here.ask(host=host, path="/open/page")).status == 200
-            assert len(here.heads) == 4 * 8
-
-    run_clean(body)
+async def test_no_spelling_of_host_and_path_gets_past_access() -> None:
+    async with scene() as here:
+        for host in ("shop.test", "SHOP.test", "shop.test.", "Shop.Test."):
+            for path in ("/admin", "//admin", "/x/../admin", "/%2fadmin", "/;x/admin", "/Admin", "/%61dmin"):
+                assert (await here.ask(host=host, path=path)).status == 403, (host, path)
+                assert (await here.ask(GOOD, host=host, path=path)).status == 200, (host, path)
+            assert (await here.ask(host=host, path="/open/page")).status == 200
+        assert len(here.heads) == 4 * 8
 
 
-def test_two_tokens_are_refused_even_where_one_is_good() -> None:
-    async def test() -> None:
-        async with scene() as here:
-            for second in (GOOD.decode(), "x"):
-                assert (await here.ask(GOOD, f"cf-access-jwt-assertion: {second}")).status == 403
-            assert here.heads == []
-
-    run_clean(test)
+async def test_two_tokens_are_refused_even_where_one_is_good() -> None:
+    async with scene() as here:
+        for second in (GOOD.decode(), "x"):
+            assert (await here.ask(GOOD, f"cf-access-jwt-assertion: {second}")).status == 403
+        assert here.heads == []
 
 
 def test_a_tcp_visitor_without_a_token_reaches_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -298,17 +286,14 @@ def test_a_tcp_visitor_without_a_token_reaches_nothing(caplog: pytest.LogCapture
 # -- which rules ---------------------------------------------------------------------------------------------------
 
 
-def test_the_top_level_counts_for_every_rule_that_has_no_access_of_its_own() -> None:
-    async def test() -> None:
-        async with scene() as here:
-            assert (await here.ask(host="app.test")).status == 403
-            assert (await here.ask(host="any.other.test")).status == 403
-            assert (await here.ask(host="open.test")).status == 200
-            assert (await here.ask(GOOD, host="other.test")).status == 403
-            assert (await here.ask(ACME.token(aud=OTHER_AUDIENCE), host="other.test")).status == 200
-            assert (await here.ask(ACME.token(aud=OTHER_AUDIENCE), host="app.test")).status == 403
-
-    run_clean(test)
+async def test_the_top_level_counts_for_every_rule_that_has_no_access_of_its_own() -> None:
+    async with scene() as here:
+        assert (await here.ask(host="app.test")).status == 403
+        assert (await here.ask(host="any.other.test")).status == 403
+        assert (await here.ask(host="open.test")).status == 200
+        assert (await here.ask(GOOD, host="other.test")).status == 403
+        assert (await here.ask(ACME.token(aud=OTHER_AUDIENCE), host="other.test")).status == 200
+        assert (await here.ask(ACME.token(aud=OTHER_AUDIENCE), host="app.test")).status == 403
 
 
 def test_private_network_streams_meet_no_rule_and_no_access(log: Records) -> None:
@@ -339,33 +324,27 @@ def test_private_network_streams_meet_no_rule_and_no_access(log: Records) -> Non
         "Cf-Access_Authenticated-User_Email",
     ],
 )
-def test_a_forged_address_never_reaches_the_origin(name: str) -> None:
-    async def test() -> None:
-        async with scene() as here:
-            assert (await here.ask(GOOD, f"{name}: admin@acme.example", f"{name}: root@acme.example")).status == 200
-            assert here.emails() == ["dev@acme.example"]
-
-    run_clean(test)
+async def test_a_forged_address_never_reaches_the_origin(name: str) -> None:
+    async with scene() as here:
+        assert (await here.ask(GOOD, f"{name}: admin@acme.example", f"{name}: root@acme.example")).status == 200
+        assert here.emails() == ["dev@acme.example"]
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------
 
 
-def test_rotated_keys_are_fetched_and_withdrawn_ones_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rotated_keys_are_fetched_and_withdrawn_ones_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_cache, "FETCH_INTERVAL", 0.0)
 
-    async def test() -> None:
-        async with scene() as here:
-            assert (await here.ask(GOOD)).status == 200
-            fresh = Team(now=time.time())
-            token = fresh.token(key=fresh.ec, header={"kid": "ec-1"})
-            assert (await here.ask(token)).status == 403
-            here.endpoint.answer = fresh.document().replace(b'"ec-1"', b'"ec-2"').replace(b'"rsa-1"', b'"rsa-2"')
-            assert (await here.ask(fresh.token(key=fresh.ec, header={"kid": "ec-2"}))).status == 200
-            assert (await here.ask(ACME.token(sub="someone new"))).status == 403
-            assert len(here.endpoint.asked) == 3
-
-    run_clean(test)
+    async with scene() as here:
+        assert (await here.ask(GOOD)).status == 200
+        fresh = Team(now=time.time())
+        token = fresh.token(key=fresh.ec, header={"kid": "ec-1"})
+        assert (await here.ask(token)).status == 403
+        here.endpoint.answer = fresh.document().replace(b'"ec-1"', b'"ec-2"').replace(b'"rsa-1"', b'"rsa-2"')
+        assert (await here.ask(fresh.token(key=fresh.ec, header={"kid": "ec-2"}))).status == 200
+        assert (await here.ask(ACME.token(sub="someone new"))).status == 403
+        assert len(here.endpoint.asked) == 3
 
 
 def test_a_cold_cache_refuses_while_the_endpoint_is_down_and_serves_once_it_is_back(
@@ -388,15 +367,12 @@ def test_a_cold_cache_refuses_while_the_endpoint_is_down_and_serves_once_it_is_b
     assert "keys cannot be fetched" in log.fields[0]["refused"]
 
 
-def test_a_warm_cache_serves_while_the_endpoint_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_warm_cache_serves_while_the_endpoint_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_cache, "KEYS_FRESH", 0.0)
     monkeypatch.setattr(key_cache, "FETCH_INTERVAL", 0.0)
 
-    async def test() -> None:
-        async with scene() as here:
-            assert (await here.ask(GOOD)).status == 200
-            here.endpoint.answer = OSError("connection refused")
-            assert (await here.ask(ACME.token(sub="someone new"))).status == 200
-            assert len(here.endpoint.asked) == 2
-
-    run_clean(test)
+    async with scene() as here:
+        assert (await here.ask(GOOD)).status == 200
+        here.endpoint.answer = OSError("connection refused")
+        assert (await here.ask(ACME.token(sub="someone new"))).status == 200
+        assert len(here.endpoint.asked) == 2

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left, run_clean
+from tests.support.leaks import nothing_left
 from tests.support.raw_origin import Peer, Script, answering, raw_origin
 from tests.support.raw_visitor import RawVisitor, get
 
@@ -92,69 +92,57 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-def test_what_is_no_response_is_a_502_and_a_sentence(what: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_response_is_a_502_and_a_sentence(what: str, caplog: pytest.LogCaptureFixture) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         peer.writer.write(GARBAGE[what])
 
-    async def test() -> None:
-        async with house_over(script) as (house, _), nothing_left():
+    async with house_over(script) as (house, _), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            answer = await visitor.request(BAD)
+            assert answer.status == 502
+            (sentence,) = sentences(caplog)
+            assert sentence.replace("'", "&#x27;").replace('"', "&quot;").encode() in answer.body
+            print(sentence)
+
+
+async def test_a_port_where_nobody_listens(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        async with house_over(answering(b""), engine, f"http://127.0.0.1:{port}") as (house, _), nothing_left():
             async with RawVisitor(house.edge.visitor_address) as visitor:
-                answer = await visitor.request(BAD)
-                assert answer.status == 502
-                (sentence,) = sentences(caplog)
-                assert sentence.replace("'", "&#x27;").replace('"', "&quot;").encode() in answer.body
-                print(sentence)
-
-    run_clean(test)
-
-
-def test_a_port_where_nobody_listens(engine: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        with socket.socket() as reserved:
-            reserved.bind(("127.0.0.1", 0))
-            port = reserved.getsockname()[1]
-            async with house_over(answering(b""), engine, f"http://127.0.0.1:{port}") as (house, _), nothing_left():
-                async with RawVisitor(house.edge.visitor_address) as visitor:
-                    for path in ("/1", "/2"):
-                        answer = await visitor.request(get(path, "bad.test"))
-                        assert answer.status == 502
-                        if engine == "http2":  # which has no place for a reason
-                            assert b"could not reach the service" in answer.body
-                            continue
-                        assert f"127.0.0.1:{port} refused the connection".encode() in answer.body
-                        assert answer.body.count(b"Unable to reach the origin service") == 1
-        assert len(sentences(caplog)) == 2
-
-    run_clean(test)
+                for path in ("/1", "/2"):
+                    answer = await visitor.request(get(path, "bad.test"))
+                    assert answer.status == 502
+                    if engine == "http2":  # which has no place for a reason
+                        assert b"could not reach the service" in answer.body
+                        continue
+                    assert f"127.0.0.1:{port} refused the connection".encode() in answer.body
+                    assert answer.body.count(b"Unable to reach the origin service") == 1
+    assert len(sentences(caplog)) == 2
 
 
 @pytest.mark.parametrize("service", ["http://does-not-exist.invalid:80", "unix:/does/not/exist.sock"])
-def test_a_service_that_does_not_exist(service: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        async with house_over(answering(b""), "aioquic", service) as (house, _), nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                assert (await visitor.request(BAD)).status == 502
-        assert len(sentences(caplog)) == 1
-
-    run_clean(test)
+async def test_a_service_that_does_not_exist(service: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with house_over(answering(b""), "aioquic", service) as (house, _), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            assert (await visitor.request(BAD)).status == 502
+    assert len(sentences(caplog)) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_origin_that_resets_before_its_answer(method: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_origin_that_resets_before_its_answer(method: str, caplog: pytest.LogCaptureFixture) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         peer.reset()
 
-    async def test() -> None:
-        async with house_over(script) as (house, _), nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                request = f"{method} / HTTP/1.1\r\nHost: bad.test\r\nContent-Length: 3\r\n\r\nabc".encode()
-                assert (await visitor.request(request)).status == 502
-        (sentence,) = sentences(caplog)
-        assert "broke the connection off" in sentence
-
-    run_clean(test)
+    async with house_over(script) as (house, _), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            request = f"{method} / HTTP/1.1\r\nHost: bad.test\r\nContent-Length: 3\r\n\r\nabc".encode()
+            assert (await visitor.request(request)).status == 502
+    (sentence,) = sentences(caplog)
+    assert "broke the connection off" in sentence
 
 
 BREAKS = {
@@ -167,7 +155,7 @@ BREAKS = {
 
 @pytest.mark.parametrize("what", BREAKS)
 @pytest.mark.parametrize("manner", ["close", "reset"])
-def test_an_origin_that_breaks_off_in_mid_body(
+async def test_an_origin_that_breaks_off_in_mid_body(
     what: str, manner: str, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The visitor sees that it is not whole: fewer bytes than announced, or no last chunk."""
@@ -178,20 +166,17 @@ def test_an_origin_that_breaks_off_in_mid_body(
         if manner == "reset":
             peer.reset()
 
-    async def test() -> None:
-        async with house_over(script, engine) as (house, _), nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                visitor.send(BAD)
-                received = await whatever_comes(visitor)
-                head, _, body = received.partition(b"\r\n\r\n")
-                if head.startswith(b"HTTP/1.1 200 OK"):
-                    assert len(body) < 1000
-                    assert not body.endswith(b"\r\n0\r\n\r\n")
-                else:  # it broke off before the head had left: then the visitor can be told
-                    assert head.startswith(b"HTTP/1.1 502 ")
-        assert len(sentences(caplog)) == 1
-
-    run_clean(test)
+    async with house_over(script, engine) as (house, _), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            visitor.send(BAD)
+            received = await whatever_comes(visitor)
+            head, _, body = received.partition(b"\r\n\r\n")
+            if head.startswith(b"HTTP/1.1 200 OK"):
+                assert len(body) < 1000
+                assert not body.endswith(b"\r\n0\r\n\r\n")
+            else:  # it broke off before the head had left: then the visitor can be told
+                assert head.startswith(b"HTTP/1.1 502 ")
+    assert len(sentences(caplog)) == 1
 
 
 async def whatever_comes(visitor: RawVisitor) -> bytes:
@@ -206,7 +191,7 @@ async def whatever_comes(visitor: RawVisitor) -> bytes:
     return received
 
 
-def test_a_body_without_length_that_is_reset_is_not_taken_for_whole(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_body_without_length_that_is_reset_is_not_taken_for_whole(caplog: pytest.LogCaptureFixture) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(http(b"Connection: close\r\n", b"x" * 100))
@@ -215,22 +200,19 @@ def test_a_body_without_length_that_is_reset_is_not_taken_for_whole(caplog: pyte
 
     arrived = asyncio.Event()
 
-    async def test() -> None:
-        async with house_over(script) as (house, _), nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                visitor.send(BAD)
-                head = await visitor.head()
-                chunked = head.field("Transfer-Encoding") == "chunked"
-                assert (await visitor.chunk() if chunked else await visitor.reader.readexactly(100)) == b"x" * 100
-                arrived.set()
-                with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-                    await visitor.chunk() if chunked else await visitor.reader.read()
-        assert len(sentences(caplog)) == 1
-
-    run_clean(test)
+    async with house_over(script) as (house, _), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            visitor.send(BAD)
+            head = await visitor.head()
+            chunked = head.field("Transfer-Encoding") == "chunked"
+            assert (await visitor.chunk() if chunked else await visitor.reader.readexactly(100)) == b"x" * 100
+            arrived.set()
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await visitor.chunk() if chunked else await visitor.reader.read()
+    assert len(sentences(caplog)) == 1
 
 
-def test_an_origin_that_says_nothing_keeps_only_its_own_visitor_waiting(
+async def test_an_origin_that_says_nothing_keeps_only_its_own_visitor_waiting(
     engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     reached = asyncio.Event()
@@ -242,38 +224,32 @@ def test_an_origin_that_says_nothing_keeps_only_its_own_visitor_waiting(
         await peer.closed()
         left.set()
 
-    async def test() -> None:
-        async with house_over(script, engine) as (house, say), nothing_left():
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                visitor.send(BAD)
-                await reached.wait()
-                await say(b"meanwhile")
-                visitor.abort()
-                await left.wait()
-        assert sentences(caplog) == []
-
-    run_clean(test)
+    async with house_over(script, engine) as (house, say), nothing_left():
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            visitor.send(BAD)
+            await reached.wait()
+            await say(b"meanwhile")
+            visitor.abort()
+            await left.wait()
+    assert sentences(caplog) == []
 
 
-def test_an_origin_that_does_not_take_the_connection_is_given_up_after_connect_timeout(
+async def test_an_origin_that_does_not_take_the_connection_is_given_up_after_connect_timeout(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def test() -> None:
-        with socket.socket() as full:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            port = full.getsockname()[1]
-            fillers = [socket.socket() for _ in range(4)]  # the backlog: connections that nobody accepts
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(("127.0.0.1", port))
-            rules = [{"service": f"http://127.0.0.1:{port}", "originRequest": {"connectTimeout": "300ms"}}]
-            async with open_house(rules) as house, nothing_left():
-                async with RawVisitor(house.edge.visitor_address) as visitor:
-                    assert (await visitor.request(get())).status == 502
-            for filler in fillers:
-                filler.close()
-        (sentence,) = sentences(caplog)
-        assert "0.3 s" in sentence
-
-    run_clean(test)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]  # the backlog: connections that nobody accepts
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        rules = [{"service": f"http://127.0.0.1:{port}", "originRequest": {"connectTimeout": "300ms"}}]
+        async with open_house(rules) as house, nothing_left():
+            async with RawVisitor(house.edge.visitor_address) as visitor:
+                assert (await visitor.request(get())).status == 502
+        for filler in fillers:
+            filler.close()
+    (sentence,) = sentences(caplog)
+    assert "0.3 s" in sentence

@@ -80,7 +80,7 @@ def fields_of(head: str) -> list[str]:
 # -- paths ---------------------------------------------------------------------------------------------------------
 
 
-def test_563_a_service_under_a_path_and_subdirectories_to_services_of_their_own(engine: str) -> None:
+async def test_563_a_service_under_a_path_and_subdirectories_to_services_of_their_own(engine: str) -> None:
     text = r"""
     ingress:
       - hostname: nas.test
@@ -99,27 +99,24 @@ def test_563_a_service_under_a_path_and_subdirectories_to_services_of_their_own(
       - service: http_status:404
     """
 
-    async def test() -> None:
-        nas: list[str] = []
-        one: list[str] = []
-        two: list[str] = []
-        async with (
-            raw_origin(noting(nas, saying(b"nas"))) as first,
-            raw_origin(noting(one, saying(b"one"))) as second,
-            raw_origin(noting(two, saying(b"two"))) as third,
-        ):
-            ports = {"192.168.178.1": first.port, "localhost:3001": second.port, "localhost:3002": third.port}
-            async with open_house(rules_of(text, ports), engine=engine) as house:
-                assert (await ask(house, "/films%2F?page=2", "nas.test")).body == b"nas"
-                assert (await ask(house, "/subdir1/a%20b?c=%2F", "subdomain.domain.com")).body == b"one"
-                assert (await ask(house, "/subdir2/a/b?c", "subdomain.domain.com")).body == b"two"
-                assert (await ask(house, "/subdir3/", "subdomain.domain.com")).status == 404
-        assert (targets(nas), targets(one), targets(two)) == (["/nas/films%2F?page=2"], ["/a%20b?c=%2F"], ["/a/b?c"])
-
-    run_clean(test)
+    nas: list[str] = []
+    one: list[str] = []
+    two: list[str] = []
+    async with (
+        raw_origin(noting(nas, saying(b"nas"))) as first,
+        raw_origin(noting(one, saying(b"one"))) as second,
+        raw_origin(noting(two, saying(b"two"))) as third,
+    ):
+        ports = {"192.168.178.1": first.port, "localhost:3001": second.port, "localhost:3002": third.port}
+        async with open_house(rules_of(text, ports), engine=engine) as house:
+            assert (await ask(house, "/films%2F?page=2", "nas.test")).body == b"nas"
+            assert (await ask(house, "/subdir1/a%20b?c=%2F", "subdomain.domain.com")).body == b"one"
+            assert (await ask(house, "/subdir2/a/b?c", "subdomain.domain.com")).body == b"two"
+            assert (await ask(house, "/subdir3/", "subdomain.domain.com")).status == 404
+    assert (targets(nas), targets(one), targets(two)) == (["/nas/films%2F?page=2"], ["/a%20b?c=%2F"], ["/a/b?c"])
 
 
-def test_408_rewrites_and_redirects_like_those_of_nginx() -> None:
+async def test_408_rewrites_and_redirects_like_those_of_nginx() -> None:
     text = r"""
     ingress:
       - service: http://localhost:8080
@@ -130,28 +127,25 @@ def test_408_rewrites_and_redirects_like_those_of_nginx() -> None:
             - {match: '^/\.well-known/carddav$', replace: /remote.php/dav/, redirect: 301}
     """
 
-    async def test() -> None:
-        heads: list[str] = []
-        async with raw_origin(noting(heads, saying(b"ok"))) as origin:
-            async with open_house(rules_of(text, {"localhost:8080": origin.port})) as house:
-                await ask(house, "/.well-known/host-meta")
-                await ask(house, "/.well-known/webfinger?resource=acct:a@b")
-                await ask(house, "/index.php")
-                moved = await ask(house, "/.well-known/carddav")
-        assert (moved.status, moved.field("Location"), moved.body) == (301, "/remote.php/dav/", b"")
-        assert targets(heads) == [
-            "/public.php?service=host-meta",
-            "/public.php?service=webfinger&resource=acct:a@b",
-            "/index.php",
-        ]
-
-    run_clean(test)
+    heads: list[str] = []
+    async with raw_origin(noting(heads, saying(b"ok"))) as origin:
+        async with open_house(rules_of(text, {"localhost:8080": origin.port})) as house:
+            await ask(house, "/.well-known/host-meta")
+            await ask(house, "/.well-known/webfinger?resource=acct:a@b")
+            await ask(house, "/index.php")
+            moved = await ask(house, "/.well-known/carddav")
+    assert (moved.status, moved.field("Location"), moved.body) == (301, "/remote.php/dav/", b"")
+    assert targets(heads) == [
+        "/public.php?service=host-meta",
+        "/public.php?service=webfinger&resource=acct:a@b",
+        "/index.php",
+    ]
 
 
 # -- headers -------------------------------------------------------------------------------------------------------
 
 
-def test_795_and_1499_headers_are_changed_both_ways(engine: str) -> None:
+async def test_795_and_1499_headers_are_changed_both_ways(engine: str) -> None:
     text = """
     ingress:
       - hostname: "*.example.com"
@@ -166,66 +160,60 @@ def test_795_and_1499_headers_are_changed_both_ways(engine: str) -> None:
       - service: http_status:404
     """
 
-    async def test() -> None:
-        heads: list[str] = []
-        async with raw_origin(noting(heads, saying(b"ok", b"Server: secret/1.0", b"X-Kept: 1"))) as origin:
-            async with open_house(rules_of(text, {"localhost:8000": origin.port}), engine=engine) as house:
-                lines = ("Authorization: Basic visitor", "User-Agent: curl", "x-api-key: forged")
-                answer = await ask(house, "/", "a.example.com", *lines)
-        names = [name.lower() for name, _ in answer.fields]
-        assert "server" not in names
-        assert [value for name, value in answer.fields if name == "Link"] == ["a", "b"]
-        assert answer.field("X-Kept") == "1"
-        (head,) = heads
-        sent = fields_of(head)
-        assert "Authorization: Bearer ABCDS" in sent
-        assert "X-Api-Key: your-api-key" in sent or "X-API-Key: your-api-key" in sent
-        for gone in ("basic visitor", "curl", "forged", "cf-connecting-ip"):
-            assert gone not in head.lower(), gone
-
-    run_clean(test)
+    heads: list[str] = []
+    async with raw_origin(noting(heads, saying(b"ok", b"Server: secret/1.0", b"X-Kept: 1"))) as origin:
+        async with open_house(rules_of(text, {"localhost:8000": origin.port}), engine=engine) as house:
+            lines = ("Authorization: Basic visitor", "User-Agent: curl", "x-api-key: forged")
+            answer = await ask(house, "/", "a.example.com", *lines)
+    names = [name.lower() for name, _ in answer.fields]
+    assert "server" not in names
+    assert [value for name, value in answer.fields if name == "Link"] == ["a", "b"]
+    assert answer.field("X-Kept") == "1"
+    (head,) = heads
+    sent = fields_of(head)
+    assert "Authorization: Bearer ABCDS" in sent
+    assert "X-Api-Key: your-api-key" in sent or "X-API-Key: your-api-key" in sent
+    for gone in ("basic visitor", "curl", "forged", "cf-connecting-ip"):
+        assert gone not in head.lower(), gone
 
 
-def test_header_rules_hold_for_websockets_and_error_pages_too() -> None:
+async def test_header_rules_hold_for_websockets_and_error_pages_too() -> None:
     options = {
         "requestHeaders": {"set": {"X-Env": "home"}},
         "responseHeaders": {"set": {"X-Frame-Options": "DENY"}, "remove": ["Server"]},
         "errorPage": {"status": 503, "body": "<h1>Back at nine</h1>"},
     }
 
-    async def test() -> None:
-        seen: list[str | None] = []
+    seen: list[str | None] = []
 
-        async def echo(connection: ServerConnection) -> None:
-            assert connection.request is not None
-            seen.append(connection.request.headers.get("X-Env"))
-            async for message in connection:
-                await connection.send(message)
+    async def echo(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        seen.append(connection.request.headers.get("X-Env"))
+        async for message in connection:
+            await connection.send(message)
 
-        async with serve(echo, "127.0.0.1", 0) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
-            rules = [
-                {"hostname": "up.test", "service": f"http://127.0.0.1:{port}", "originRequest": options},
-                {"service": f"http://127.0.0.1:{closed_port()}", "originRequest": options},
-            ]
-            async with open_house(rules) as house:
-                address, visitors = house.edge.visitor_address
-                async with connect("ws://up.test/", host=address, port=visitors, proxy=None) as client:
-                    assert client.response is not None
-                    assert client.response.headers["X-Frame-Options"] == "DENY"
-                    assert "Server" not in client.response.headers
-                    await client.send("hi")
-                    assert await client.recv() == "hi"
-                with pytest.raises(InvalidStatus) as refused:
-                    async with connect("ws://down.test/", host=address, port=visitors, proxy=None):
-                        pass
-                assert refused.value.response.status_code == 503
-                page = await ask(house, "/", "down.test")
-                assert (page.status, page.body) == (503, b"<h1>Back at nine</h1>")
-                assert page.field("X-Frame-Options") == "DENY"
-        assert seen == ["home"]
-
-    run_clean(test)
+    async with serve(echo, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        rules = [
+            {"hostname": "up.test", "service": f"http://127.0.0.1:{port}", "originRequest": options},
+            {"service": f"http://127.0.0.1:{closed_port()}", "originRequest": options},
+        ]
+        async with open_house(rules) as house:
+            address, visitors = house.edge.visitor_address
+            async with connect("ws://up.test/", host=address, port=visitors, proxy=None) as client:
+                assert client.response is not None
+                assert client.response.headers["X-Frame-Options"] == "DENY"
+                assert "Server" not in client.response.headers
+                await client.send("hi")
+                assert await client.recv() == "hi"
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect("ws://down.test/", host=address, port=visitors, proxy=None):
+                    pass
+            assert refused.value.response.status_code == 503
+            page = await ask(house, "/", "down.test")
+            assert (page.status, page.body) == (503, b"<h1>Back at nine</h1>")
+            assert page.field("X-Frame-Options") == "DENY"
+    assert seen == ["home"]
 
 
 # -- PROXY protocol ------------------------------------------------------------------------------------------------
@@ -245,28 +233,25 @@ def announced_v2(data: bytes) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize(("version", "announced"), [("v1", announced_v1), ("v2", announced_v2)])
-def test_369_sshd_is_told_the_clients_address(
+async def test_369_sshd_is_told_the_clients_address(
     version: str, announced: Callable[[bytes], tuple[str, bytes]], engine: str
 ) -> None:
     text = "{ingress: [{service: 'ssh://localhost:22', originRequest: {proxyProtocol: v2}}]}".replace("v2", version)
 
-    async def test() -> None:
-        received: asyncio.Queue[bytes] = asyncio.Queue()
+    received: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def sshd(peer: Peer) -> None:
-            await received.put(await peer.rest())
-            await peer.send(b"SSH-2.0-test\r\n")
+    async def sshd(peer: Peer) -> None:
+        await received.put(await peer.rest())
+        await peer.send(b"SSH-2.0-test\r\n")
 
-        async with raw_origin(sshd) as origin:
-            async with open_house(rules_of(text, {"localhost:22": origin.port}), engine=engine) as house:
-                port = await house.edge.add_tcp_port("ssh.test")
-                async with RawVisitor(("127.0.0.1", port)) as visitor:
-                    visitor.send(b"SSH-2.0-client\r\n")
-                    visitor.writer.write_eof()
-                    assert await visitor.reader.read() == b"SSH-2.0-test\r\n"
-                assert announced(await received.get()) == ("127.0.0.1", b"SSH-2.0-client\r\n")
-
-    run_clean(test)
+    async with raw_origin(sshd) as origin:
+        async with open_house(rules_of(text, {"localhost:22": origin.port}), engine=engine) as house:
+            port = await house.edge.add_tcp_port("ssh.test")
+            async with RawVisitor(("127.0.0.1", port)) as visitor:
+                visitor.send(b"SSH-2.0-client\r\n")
+                visitor.writer.write_eof()
+                assert await visitor.reader.read() == b"SSH-2.0-test\r\n"
+            assert announced(await received.get()) == ("127.0.0.1", b"SSH-2.0-client\r\n")
 
 
 # -- error page ----------------------------------------------------------------------------------------------------
@@ -318,21 +303,18 @@ def test_the_access_log_has_the_path_that_was_asked_for(records: Records) -> Non
 # -- none of them --------------------------------------------------------------------------------------------------
 
 
-def test_a_config_with_none_of_these_keys_takes_the_direct_path() -> None:
-    async def test() -> None:
-        heads: list[str] = []
-        async with raw_origin(noting(heads, saying(b"ok"))) as origin:
-            service = f"http://127.0.0.1:{origin.port}"
-            with_all = {"originRequest": {"addPathPrefix": "/x", "retryFor": "1s"}}
-            rules: list[dict[str, Any]] = [
-                {"hostname": "plain.test", "service": service},
-                {"service": service} | with_all,
-            ]
-            async with open_house(rules) as house:
-                plain, adjusted = (route.origin for route in house.connector._orchestrator.routes.routes)
-                assert not isinstance(plain, RewritingOrigin | FailoverOrigin)
-                assert isinstance(adjusted, RewritingOrigin)
-                assert (await ask(house, "/a%2Fb", "plain.test")).body == b"ok"
-        assert targets(heads) == ["/a%2Fb"]
-
-    run_clean(test)
+async def test_a_config_with_none_of_these_keys_takes_the_direct_path() -> None:
+    heads: list[str] = []
+    async with raw_origin(noting(heads, saying(b"ok"))) as origin:
+        service = f"http://127.0.0.1:{origin.port}"
+        with_all = {"originRequest": {"addPathPrefix": "/x", "retryFor": "1s"}}
+        rules: list[dict[str, Any]] = [
+            {"hostname": "plain.test", "service": service},
+            {"service": service} | with_all,
+        ]
+        async with open_house(rules) as house:
+            plain, adjusted = (route.origin for route in house.connector._orchestrator.routes.routes)
+            assert not isinstance(plain, RewritingOrigin | FailoverOrigin)
+            assert isinstance(adjusted, RewritingOrigin)
+            assert (await ask(house, "/a%2Fb", "plain.test")).body == b"ok"
+    assert targets(heads) == ["/a%2Fb"]

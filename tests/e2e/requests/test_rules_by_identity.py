@@ -87,48 +87,39 @@ async def led(here: House, token: bytes = b"", *lines: str, path: str = "/") -> 
     return (await ask(here, token, *lines, path=path)).body
 
 
-def test_one_name_leads_two_agents_to_two_services() -> None:
-    async def test() -> None:
-        async with house(Endpoint()) as here:
-            assert await led(here, agent(role="writer")) == b"primary"
-            assert await led(here, agent(role="reader")) == b"replica"
-            assert await led(here, ACME.token()) == b"replica"
-            assert await led(here, agent(role="owner")) == await led(here) == b"public"
-            assert await led(here, agent(role="writer"), path="/health") == b"public"
-
-    run_clean(test)
+async def test_one_name_leads_two_agents_to_two_services() -> None:
+    async with house(Endpoint()) as here:
+        assert await led(here, agent(role="writer")) == b"primary"
+        assert await led(here, agent(role="reader")) == b"replica"
+        assert await led(here, ACME.token()) == b"replica"
+        assert await led(here, agent(role="owner")) == await led(here) == b"public"
+        assert await led(here, agent(role="writer"), path="/health") == b"public"
 
 
-def test_only_a_verified_token_says_who_asks() -> None:
+async def test_only_a_verified_token_says_who_asks() -> None:
     writer: dict[str, Any] = {"sub": "", "email": None, "common_name": "x", "custom": {"role": "writer"}}
     claimed = ("Cf-Access-Role: writer", "Cf-Access-Authenticated-User-Email: dev@acme.example")
 
-    async def test() -> None:
-        async with house(Endpoint()) as here:
-            for token in (
-                agent(FORGER, role="writer"),
-                ACME.token(**writer, aud=["another application"]),
-                ACME.token(**writer, exp=ACME.now - 3600),
-                ACME.token(**writer, iss="https://other.cloudflareaccess.com"),
-                ACME.token(**writer, type="org"),
-                ACME.token(**(writer | {"sub": "somebody"})),
-            ):
-                assert await led(here, token, *claimed) == b"public"
-            assert await led(here, b"", *claimed) == b"public"
-            cookie = f"Cookie: CF_Authorization={agent(role='writer').decode()}"
-            assert await led(here, b"", cookie) == b"public"
-
-    run_clean(test)
+    async with house(Endpoint()) as here:
+        for token in (
+            agent(FORGER, role="writer"),
+            ACME.token(**writer, aud=["another application"]),
+            ACME.token(**writer, exp=ACME.now - 3600),
+            ACME.token(**writer, iss="https://other.cloudflareaccess.com"),
+            ACME.token(**writer, type="org"),
+            ACME.token(**(writer | {"sub": "somebody"})),
+        ):
+            assert await led(here, token, *claimed) == b"public"
+        assert await led(here, b"", *claimed) == b"public"
+        cookie = f"Cookie: CF_Authorization={agent(role='writer').decode()}"
+        assert await led(here, b"", cookie) == b"public"
 
 
-def test_two_tokens_lead_nowhere() -> None:
-    async def test() -> None:
-        async with house(Endpoint()) as here:
-            second = f"cf-access-jwt-assertion: {agent(role='reader').decode()}"
-            found = await ask(here, agent(role="writer"), second)
-            assert (found.status, found.body) == (403, b"")
-
-    run_clean(test)
+async def test_two_tokens_lead_nowhere() -> None:
+    async with house(Endpoint()) as here:
+        second = f"cf-access-jwt-assertion: {agent(role='reader').decode()}"
+        found = await ask(here, agent(role="writer"), second)
+        assert (found.status, found.body) == (403, b"")
 
 
 def test_without_keys_a_token_leads_nowhere_and_nobody_else_is_held_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -142,18 +133,15 @@ def test_without_keys_a_token_leads_nowhere_and_nobody_else_is_held_up(caplog: p
     assert "access refused: the team's keys cannot be fetched" in caplog.text
 
 
-def test_streams_are_led_by_who_asks_too() -> None:
-    async def test() -> None:
-        async with house(Endpoint()) as here:
-            address, port = here.edge.visitor_address
-            fields = [("Cf-Access-Jwt-Assertion", agent(name="agent-01").decode())]
-            opened = connect("ws://tcp.test/", host=address, port=port, additional_headers=fields, proxy=None)
-            async with asyncio.timeout(20), opened as socket:
-                assert await socket.recv() == b"primary's stream"
-            async with RawVisitor(here.edge.visitor_address) as visitor:
-                token = f"Cf-Access-Jwt-Assertion: {agent(name='agent-02').decode()}"
-                upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
-                key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
-                assert (await visitor.request(get("/", "tcp.test", token, *upgrade, key))).status == 410
-
-    run_clean(test)
+async def test_streams_are_led_by_who_asks_too() -> None:
+    async with house(Endpoint()) as here:
+        address, port = here.edge.visitor_address
+        fields = [("Cf-Access-Jwt-Assertion", agent(name="agent-01").decode())]
+        opened = connect("ws://tcp.test/", host=address, port=port, additional_headers=fields, proxy=None)
+        async with asyncio.timeout(20), opened as socket:
+            assert await socket.recv() == b"primary's stream"
+        async with RawVisitor(here.edge.visitor_address) as visitor:
+            token = f"Cf-Access-Jwt-Assertion: {agent(name='agent-02').decode()}"
+            upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+            key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+            assert (await visitor.request(get("/", "tcp.test", token, *upgrade, key))).status == 410

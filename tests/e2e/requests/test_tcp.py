@@ -14,7 +14,7 @@ import pytest
 
 from pyconnector.ingress import parse_ingress
 from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left, run_clean
+from tests.support.leaks import nothing_left
 from tests.support.raw_origin import Peer, RawOrigin, Script, raw_origin
 from tests.support.raw_visitor import RawVisitor
 
@@ -51,55 +51,46 @@ async def echo(peer: Peer) -> None:
         await peer.writer.drain()
 
 
-def test_bytes_of_any_size_come_back(carriage: str, engine: str) -> None:
-    async def test() -> None:
-        async with port_to(echo, carriage, engine) as (port, _, _), RawVisitor(("127.0.0.1", port)) as visitor:
-            for size in (1, 125, 126, 65_535, 65_536, 1_000_003):
-                data = os.urandom(size)
-                visitor.send(data)
-                assert await visitor.reader.readexactly(size) == data
-
-    run_clean(test)
+async def test_bytes_of_any_size_come_back(carriage: str, engine: str) -> None:
+    async with port_to(echo, carriage, engine) as (port, _, _), RawVisitor(("127.0.0.1", port)) as visitor:
+        for size in (1, 125, 126, 65_535, 65_536, 1_000_003):
+            data = os.urandom(size)
+            visitor.send(data)
+            assert await visitor.reader.readexactly(size) == data
 
 
-def test_megabytes_both_ways_at_once(carriage: str, engine: str) -> None:
-    async def test() -> None:
-        async with port_to(echo, carriage, engine) as (port, _, _), RawVisitor(("127.0.0.1", port)) as visitor:
-            data = os.urandom(MEGABYTES)
+async def test_megabytes_both_ways_at_once(carriage: str, engine: str) -> None:
+    async with port_to(echo, carriage, engine) as (port, _, _), RawVisitor(("127.0.0.1", port)) as visitor:
+        data = os.urandom(MEGABYTES)
 
-            async def send() -> None:
-                for start in range(0, MEGABYTES, 1 << 18):
-                    visitor.send(data[start : start + (1 << 18)])
-                    await visitor.writer.drain()
+        async def send() -> None:
+            for start in range(0, MEGABYTES, 1 << 18):
+                visitor.send(data[start : start + (1 << 18)])
+                await visitor.writer.drain()
 
-            async with asyncio.TaskGroup() as group:
-                group.create_task(send())
-                assert await visitor.reader.readexactly(MEGABYTES) == data
-
-    run_clean(test)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send())
+            assert await visitor.reader.readexactly(MEGABYTES) == data
 
 
-def test_the_visitor_ends_first_and_still_receives(carriage: str, engine: str) -> None:
+async def test_the_visitor_ends_first_and_still_receives(carriage: str, engine: str) -> None:
     async def count(peer: Peer) -> None:
         data = await peer.rest()  # returns at the visitor's end only
         await asyncio.sleep(0)
         await peer.send(hashlib.sha256(data).hexdigest().encode())
 
-    async def test() -> None:
-        async with port_to(count, carriage, engine) as (port, house, _), RawVisitor(("127.0.0.1", port)) as visitor:
-            async with nothing_left():
-                async with RawVisitor(("127.0.0.1", port)) as second:
-                    for who in (visitor, second):
-                        data = os.urandom(300_000)
-                        who.send(data)
-                        who.writer.write_eof()
-                        assert (await who.reader.read()).decode() == hashlib.sha256(data).hexdigest()
-            assert house.connector.statistics().active_requests == 0
-
-    run_clean(test)
+    async with port_to(count, carriage, engine) as (port, house, _), RawVisitor(("127.0.0.1", port)) as visitor:
+        async with nothing_left():
+            async with RawVisitor(("127.0.0.1", port)) as second:
+                for who in (visitor, second):
+                    data = os.urandom(300_000)
+                    who.send(data)
+                    who.writer.write_eof()
+                    assert (await who.reader.read()).decode() == hashlib.sha256(data).hexdigest()
+        assert house.connector.statistics().active_requests == 0
 
 
-def test_the_origin_ends_first_and_still_receives(carriage: str, engine: str) -> None:
+async def test_the_origin_ends_first_and_still_receives(carriage: str, engine: str) -> None:
     received = asyncio.Queue[bytes]()
 
     async def greet_and_end(peer: Peer) -> None:
@@ -107,20 +98,17 @@ def test_the_origin_ends_first_and_still_receives(carriage: str, engine: str) ->
         peer.half_close()
         await received.put(await peer.rest())
 
-    async def test() -> None:
-        async with port_to(greet_and_end, carriage, engine) as (port, _, _):
-            async with RawVisitor(("127.0.0.1", port)) as visitor:
-                assert await visitor.reader.read() == b"goodbye"
-                for number in range(10):
-                    visitor.send(b"%d" % number * 1000)
-                    await visitor.writer.drain()
-                visitor.writer.write_eof()
-                assert await received.get() == b"".join(b"%d" % number * 1000 for number in range(10))
-
-    run_clean(test)
+    async with port_to(greet_and_end, carriage, engine) as (port, _, _):
+        async with RawVisitor(("127.0.0.1", port)) as visitor:
+            assert await visitor.reader.read() == b"goodbye"
+            for number in range(10):
+                visitor.send(b"%d" % number * 1000)
+                await visitor.writer.drain()
+            visitor.writer.write_eof()
+            assert await received.get() == b"".join(b"%d" % number * 1000 for number in range(10))
 
 
-def test_a_visitor_who_resets_resets_the_origin(carriage: str, engine: str) -> None:
+async def test_a_visitor_who_resets_resets_the_origin(carriage: str, engine: str) -> None:
     reset = asyncio.Queue[bool]()
 
     async def watch(peer: Peer) -> None:
@@ -131,57 +119,48 @@ def test_a_visitor_who_resets_resets_the_origin(carriage: str, engine: str) -> N
         except ConnectionResetError:
             await reset.put(True)
 
-    async def test() -> None:
-        async with port_to(watch, carriage, engine) as (port, _, _):
-            async with nothing_left():
-                async with RawVisitor(("127.0.0.1", port)) as visitor:
-                    assert await visitor.reader.readexactly(5) == b"ready"
-                    visitor.send(b"half a")
-                    visitor.abort()
-                    async with asyncio.timeout(5):
-                        assert await reset.get(), "the origin saw an orderly end"
-
-    run_clean(test)
+    async with port_to(watch, carriage, engine) as (port, _, _):
+        async with nothing_left():
+            async with RawVisitor(("127.0.0.1", port)) as visitor:
+                assert await visitor.reader.readexactly(5) == b"ready"
+                visitor.send(b"half a")
+                visitor.abort()
+                async with asyncio.timeout(5):
+                    assert await reset.get(), "the origin saw an orderly end"
 
 
-def test_an_origin_that_resets_resets_the_visitor(carriage: str, engine: str) -> None:
+async def test_an_origin_that_resets_resets_the_visitor(carriage: str, engine: str) -> None:
     async def die(peer: Peer) -> None:
         assert await peer.exactly(5) == b"hello"
         await peer.send(b"part of")
         peer.reset()
 
-    async def test() -> None:
-        async with port_to(die, carriage, engine) as (port, _, _):
-            async with nothing_left():
-                async with RawVisitor(("127.0.0.1", port)) as visitor:
-                    visitor.send(b"hello")
-                    with pytest.raises(ConnectionResetError):
-                        await visitor.reader.read()
-
-    run_clean(test)
-
-
-def test_a_destination_that_refuses_resets_the_visitor_and_says_why(
-    carriage: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def test() -> None:
-        async with port_to(echo, carriage) as (_, house, origin):
-            closed = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-            nowhere = closed.sockets[0].getsockname()[1]
-            closed.close()
-            await closed.wait_closed()
-            if carriage == "websocket":
-                rules = parse_ingress({"ingress": [{"service": f"tcp://127.0.0.1:{nowhere}"}]})
-                await house.connector.reload(replace(house.connector.config, ingress=rules))
-                port = await house.edge.add_tcp_port("other.test")
-            else:
-                port = await house.edge.add_tcp_port(f"127.0.0.1:{nowhere}")
-            caplog.clear()
+    async with port_to(die, carriage, engine) as (port, _, _):
+        async with nothing_left():
             async with RawVisitor(("127.0.0.1", port)) as visitor:
+                visitor.send(b"hello")
                 with pytest.raises(ConnectionResetError):
                     await visitor.reader.read()
-            (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
-            assert said.getMessage().endswith(f"127.0.0.1:{nowhere} refused the connection")
-            assert not origin.peers
 
-    run_clean(test)
+
+async def test_a_destination_that_refuses_resets_the_visitor_and_says_why(
+    carriage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with port_to(echo, carriage) as (_, house, origin):
+        closed = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+        nowhere = closed.sockets[0].getsockname()[1]
+        closed.close()
+        await closed.wait_closed()
+        if carriage == "websocket":
+            rules = parse_ingress({"ingress": [{"service": f"tcp://127.0.0.1:{nowhere}"}]})
+            await house.connector.reload(replace(house.connector.config, ingress=rules))
+            port = await house.edge.add_tcp_port("other.test")
+        else:
+            port = await house.edge.add_tcp_port(f"127.0.0.1:{nowhere}")
+        caplog.clear()
+        async with RawVisitor(("127.0.0.1", port)) as visitor:
+            with pytest.raises(ConnectionResetError):
+                await visitor.reader.read()
+        (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert said.getMessage().endswith(f"127.0.0.1:{nowhere} refused the connection")
+        assert not origin.peers

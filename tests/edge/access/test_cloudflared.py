@@ -72,26 +72,23 @@ async def rest(visitor: RawVisitor) -> bytes:
         return b""
 
 
-def test_access_tcp_passes_with_its_token_alone(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            async with access_tcp(house, tmp_path, agent.client_id, agent.secret) as place:
-                async with RawVisitor(place) as visitor:
-                    visitor.send(b"hello")
-                    assert await visitor.reader.readexactly(5) == b"hello"
-                    agent.delete()
-                    assert await rest(visitor) == b""
-                async with RawVisitor(place) as visitor:
-                    visitor.send(b"hello")
-                    assert await rest(visitor) == b""
-
-    asyncio.run(test())
+async def test_access_tcp_passes_with_its_token_alone(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        async with access_tcp(house, tmp_path, agent.client_id, agent.secret) as place:
+            async with RawVisitor(place) as visitor:
+                visitor.send(b"hello")
+                assert await visitor.reader.readexactly(5) == b"hello"
+                agent.delete()
+                assert await rest(visitor) == b""
+            async with RawVisitor(place) as visitor:
+                visitor.send(b"hello")
+                assert await rest(visitor) == b""
 
 
-def test_both_clients_carry_the_same_bytes(tmp_path: Path) -> None:
+async def test_both_clients_carry_the_same_bytes(tmp_path: Path) -> None:
     async def talk(place: tuple[str, int]) -> bytes:
         async with RawVisitor(place) as visitor:
             answers = b""
@@ -100,19 +97,16 @@ def test_both_clients_carry_the_same_bytes(tmp_path: Path) -> None:
                 answers += await visitor.reader.readexactly(size)
             return answers
 
-    async def test() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            answers = []
-            for program in ((BINARY,), (sys.executable, "-m", "pyconnector")):
-                async with access_tcp(house, tmp_path, agent.client_id, agent.secret, program=program) as place:
-                    answers.append(await talk(place))
-            assert answers[0] == answers[1]
-            assert len(answers[0]) == 1 + 125 + 126 + 16 * 1024 + 1 + 300_000
-
-    asyncio.run(test())
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        answers = []
+        for program in ((BINARY,), (sys.executable, "-m", "pyconnector")):
+            async with access_tcp(house, tmp_path, agent.client_id, agent.secret, program=program) as place:
+                answers.append(await talk(place))
+        assert answers[0] == answers[1]
+        assert len(answers[0]) == 1 + 125 + 126 + 16 * 1024 + 1 + 300_000
 
 
 @pytest.mark.postgres

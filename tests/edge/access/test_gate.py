@@ -292,65 +292,59 @@ def test_a_session_is_made_for_an_application_of_the_host_alone() -> None:
     assert (ask(audience), ask(other), ask("x")) == (200, 404, 404)
 
 
-def test_what_runs_ends_when_it_may_no_longer_pass() -> None:
+async def test_what_runs_ends_when_it_may_no_longer_pass() -> None:
     judge = Judge()
     group = {"name": "g", "include": [ANY_TOKEN]}
     judge.put("access_group", "g", group)
     judge.application(policies=[judge.policy("p", include=[{"group": {"id": "g"}}])])
     agents = [judge.agent(f"a{number}", role="reader") for number in range(3)]
 
-    async def test() -> None:
-        ended: list[str] = []
+    ended: list[str] = []
 
-        def begin(name: str) -> None:
-            for agent in agents:
-                visit = judge.visit(agent.headers)
-                passed = judge.gate.judge(visit)
-                assert isinstance(passed, Passed)
-                judge.gate.begin(visit, passed, lambda agent=agent: ended.append(f"{name} {agent.value['name']}"))  # type: ignore[misc]
+    def begin(name: str) -> None:
+        for agent in agents:
+            visit = judge.visit(agent.headers)
+            passed = judge.gate.judge(visit)
+            assert isinstance(passed, Passed)
+            judge.gate.begin(visit, passed, lambda agent=agent: ended.append(f"{name} {agent.value['name']}"))  # type: ignore[misc]
 
-        async def turns() -> None:
-            for _ in range(5):
-                await asyncio.sleep(0)
+    async def turns() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
 
-        begin("revoked")
-        agents[0].delete()
-        await turns()
-        assert ended == ["revoked a0"]
-        agents[1].change(valid_after=NOW)
-        await turns()
-        assert ended == ["revoked a0", "revoked a1"]
-        agents[2].change(name="renamed")
-        await turns()
-        assert len(ended) == 2
-        judge.put("access_group", "g", {"name": "g", "include": [{"role": {"role": "writer"}}]})
-        await turns()
-        assert ended[2:] == ["revoked renamed"]
-        assert len(judge.gate.running) == 0
-
-    asyncio.run(test())
+    begin("revoked")
+    agents[0].delete()
+    await turns()
+    assert ended == ["revoked a0"]
+    agents[1].change(valid_after=NOW)
+    await turns()
+    assert ended == ["revoked a0", "revoked a1"]
+    agents[2].change(name="renamed")
+    await turns()
+    assert len(ended) == 2
+    judge.put("access_group", "g", {"name": "g", "include": [{"role": {"role": "writer"}}]})
+    await turns()
+    assert ended[2:] == ["revoked renamed"]
+    assert len(judge.gate.running) == 0
 
 
-def test_many_that_run_are_judged_in_slices() -> None:
+async def test_many_that_run_are_judged_in_slices() -> None:
     judge = Judge()
     judge.application()
     agent = judge.agent()
 
-    async def test() -> None:
-        ended: list[int] = []
-        visit = judge.visit(agent.headers)
-        passed = judge.gate.judge(visit)
-        assert isinstance(passed, Passed)
-        for number in range(1000):
-            judge.gate.begin(visit, passed, lambda number=number: ended.append(number))  # type: ignore[misc]
-        agent.delete()
-        counts = []
-        while len(ended) < 1000:
-            await asyncio.sleep(0)
-            counts.append(len(ended))
-        assert max(later - earlier for earlier, later in zip([0, *counts], counts, strict=False)) <= 200
-
-    asyncio.run(test())
+    ended: list[int] = []
+    visit = judge.visit(agent.headers)
+    passed = judge.gate.judge(visit)
+    assert isinstance(passed, Passed)
+    for number in range(1000):
+        judge.gate.begin(visit, passed, lambda number=number: ended.append(number))  # type: ignore[misc]
+    agent.delete()
+    counts = []
+    while len(ended) < 1000:
+        await asyncio.sleep(0)
+        counts.append(len(ended))
+    assert max(later - earlier for earlier, later in zip([0, *counts], counts, strict=False)) <= 200
 
 
 def test_a_narrowed_session_ends_what_runs_under_it() -> None:

@@ -59,7 +59,6 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.005)
 
 
-@pytest.mark.asyncio
 async def test_batches_arrive_whole_and_in_order(tmp_path: Path) -> None:
     async with running_receiver() as receiver:
         async with open_log(tmp_path, job_to(receiver.url + "?header_X-Key=secret", records=100)) as log:
@@ -75,7 +74,6 @@ async def test_batches_arrive_whole_and_in_order(tmp_path: Path) -> None:
     assert [record["Chain"] for record in receiver.records] == chains
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_lost_while_the_receiver_is_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with running_receiver() as receiver:
         receiver.answer = 503
@@ -103,7 +101,6 @@ async def test_nothing_is_lost_while_the_receiver_is_away(tmp_path: Path, caplog
     assert len([record for record in caplog.records if "wait on disk" in record.getMessage()]) == 1
 
 
-@pytest.mark.asyncio
 async def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
     async with running_receiver() as receiver:
         for part in range(3):
@@ -115,7 +112,6 @@ async def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [record["n"] for record in receiver.records] == list(range(30))
 
 
-@pytest.mark.asyncio
 async def test_a_new_destination_gets_what_comes_from_then_on(tmp_path: Path) -> None:
     async with running_receiver() as receiver:
         async with open_log(tmp_path) as log:
@@ -127,7 +123,6 @@ async def test_a_new_destination_gets_what_comes_from_then_on(tmp_path: Path) ->
     assert [record["n"] for record in receiver.records] == [2]
 
 
-@pytest.mark.asyncio
 async def test_a_stop_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushers_module, "LAST_SECONDS", 0.1)
     async with running_receiver() as receiver:
@@ -138,7 +133,6 @@ async def test_a_stop_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path, mo
         receiver.hold.set()
 
 
-@pytest.mark.asyncio
 async def test_batches_shrink_where_they_are_too_large(tmp_path: Path) -> None:
     async with running_receiver() as receiver:
         receiver.limit = 4
@@ -149,7 +143,6 @@ async def test_batches_shrink_where_they_are_too_large(tmp_path: Path) -> None:
     assert [record["n"] for record in receiver.records] == list(range(100))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("refuse", [True, False])
 async def test_a_full_spool_refuses_or_drops_and_says_so(
     tmp_path: Path, refuse: bool, caplog: pytest.LogCaptureFixture
@@ -193,7 +186,6 @@ async def test_a_full_spool_refuses_or_drops_and_says_so(
     assert "never reached" in caplog.text
 
 
-@pytest.mark.asyncio
 async def test_jobs_of_the_control_plane_come_change_and_go(tmp_path: Path) -> None:
     async with running_receiver() as receiver, open_log(tmp_path) as log:
         value: dict[str, Any] = {
@@ -225,7 +217,6 @@ async def test_jobs_of_the_control_plane_come_change_and_go(tmp_path: Path) -> N
         assert receiver.records[2] == {"RequestID": "ray-5"}
 
 
-@pytest.mark.asyncio
 async def test_a_missing_library_stops_the_start_or_fails_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +256,6 @@ def test_files_that_a_pusher_needs_stay(tmp_path: Path) -> None:
     assert not refusing.full
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_is_no_longer_needed_while_others_are_looked_at_goes_too(tmp_path: Path) -> None:
     async with open_log(tmp_path, keep=1) as log:
         held, prune, calls = threading.Event(), log.retention.prune, 0

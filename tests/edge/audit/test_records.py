@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -186,15 +185,12 @@ def test_what_a_visitor_chose_moves_no_cursor(tmp_path: Path) -> None:
     assert "\x1b" not in run_command("tail", str(tmp_path))[1]
 
 
-def test_an_edge_that_cannot_open_its_log_does_not_start(tmp_path: Path) -> None:
+async def test_an_edge_that_cannot_open_its_log_does_not_start(tmp_path: Path) -> None:
     from pyconnector.edge import LocalEdge
     from pyconnector.edge.settings import SettingsError
 
     (tmp_path / "file").write_text("")
 
-    async def test() -> None:
-        with pytest.raises(SettingsError, match="cannot be used"):
-            async with LocalEdge(EdgeSettings(audit=AuditSettings(directory=tmp_path / "file"))):
-                pass
-
-    asyncio.run(test())
+    with pytest.raises(SettingsError, match="cannot be used"):
+        async with LocalEdge(EdgeSettings(audit=AuditSettings(directory=tmp_path / "file"))):
+            pass

@@ -98,33 +98,27 @@ def test_a_body_with_a_length_comes_without_its_trailers() -> None:
     "rest",
     [b"", encode_trailers(TRAILERS)[:-1], b"\2\0\0\0\1x", encode_trailers([]) + b"x", b"\1\0\0\0\3!:!"],
 )
-def test_a_framed_body_that_breaks_never_looks_whole(rest: bytes) -> None:
+async def test_a_framed_body_that_breaks_never_looks_whole(rest: bytes) -> None:
     async def broken(exchange: Exchange) -> None:
         exchange.stream.send_nowait(framed_head() + encode_data(b"one"))
         await asyncio.sleep(0.01)
         exchange.stream.send_nowait(rest, finish=True)
 
-    async def scenario() -> None:
-        async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:
-            connector = await connected(edge, broken)
-            visitor.send(get("/", "app.test", "TE: trailers"))
-            await visitor.head()
-            assert await visitor.chunk() == b"one"
-            assert await visitor.reader.read() == b""
-            await connector.close()
-
-    run(scenario)
+    async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:
+        connector = await connected(edge, broken)
+        visitor.send(get("/", "app.test", "TE: trailers"))
+        await visitor.head()
+        assert await visitor.chunk() == b"one"
+        assert await visitor.reader.read() == b""
+        await connector.close()
 
 
-def test_an_error_is_a_page_all_the_same() -> None:
+async def test_an_error_is_a_page_all_the_same() -> None:
     async def failing(exchange: Exchange) -> None:
         await exchange.fail("nobody home")
 
-    async def scenario() -> None:
-        async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:
-            connector = await connected(edge, failing)
-            response = await visitor.request(get("/", "app.test", "TE: trailers"))
-            assert response.status == 502
-            await connector.close()
-
-    run(scenario)
+    async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:
+        connector = await connected(edge, failing)
+        response = await visitor.request(get("/", "app.test", "TE: trailers"))
+        assert response.status == 502
+        await connector.close()

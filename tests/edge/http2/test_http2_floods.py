@@ -155,16 +155,13 @@ def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, flood
 
 
 @pytest.mark.parametrize("flood", sorted(FLOODS.keys() - {"bytes of a body"}))
-def test_a_flood_of_nothing_ends_its_connection(flood: str) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, hello)
-            await (await Flooder(edge, flood).connect()).run()  # ends because the edge ends it
-            async with await h2_visitor(edge.visitor_address) as visitor:
-                assert (await visitor.ask()).status == 200
-            await connector.close()
-
-    run(test)
+async def test_a_flood_of_nothing_ends_its_connection(flood: str) -> None:
+    async with memory_edge() as edge:
+        connector = await connected(edge, hello)
+        await (await Flooder(edge, flood).connect()).run()  # ends because the edge ends it
+        async with await h2_visitor(edge.visitor_address) as visitor:
+            assert (await visitor.ask()).status == 200
+        await connector.close()
 
 
 # -- one turn at a time, without a network ---------------------------------------------------------------------------
@@ -193,59 +190,47 @@ class Turned:
         return visitor, sock
 
 
-def test_many_frames_of_one_read_wait_for_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        turned = Turned(monkeypatch)
-        visitor, _ = turned.visitor()
-        visitor.data_received(WindowUpdateFrame(0, window_increment=1).serialize() * 1000)
-        assert turned.work == [], "a large read is not worked on at once"
-        assert len(turned.server.turns) == 1
-        while len(turned.server.turns):
-            await asyncio.sleep(0)
-        assert sum(turned.work) == 1000
-        assert max(turned.work) <= SLICE == 32
-        visitor.abort()
-
-    run(test)
+async def test_many_frames_of_one_read_wait_for_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = Turned(monkeypatch)
+    visitor, _ = turned.visitor()
+    visitor.data_received(WindowUpdateFrame(0, window_increment=1).serialize() * 1000)
+    assert turned.work == [], "a large read is not worked on at once"
+    assert len(turned.server.turns) == 1
+    while len(turned.server.turns):
+        await asyncio.sleep(0)
+    assert sum(turned.work) == 1000
+    assert max(turned.work) <= SLICE == 32
+    visitor.abort()
 
 
-def test_a_small_read_is_worked_on_at_once_but_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        turned = Turned(monkeypatch)
-        visitor, _ = turned.visitor()
-        turned.server.turns.add(lambda: None)  # whoever else waits
-        visitor.data_received(PingFrame(0, b"12345678").serialize() * 100)
-        assert turned.work == [AT_ONCE]
-        visitor.abort()
-
-    run(test)
+async def test_a_small_read_is_worked_on_at_once_but_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = Turned(monkeypatch)
+    visitor, _ = turned.visitor()
+    turned.server.turns.add(lambda: None)  # whoever else waits
+    visitor.data_received(PingFrame(0, b"12345678").serialize() * 100)
+    assert turned.work == [AT_ONCE]
+    visitor.abort()
 
 
-def test_a_visitor_who_is_gone_when_told_goodbye_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        visitor, sock = Turned(monkeypatch).visitor()
+async def test_a_visitor_who_is_gone_when_told_goodbye_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    visitor, sock = Turned(monkeypatch).visitor()
 
-        def gone() -> None:
-            raise OSError(107, "Transport endpoint is not connected")
+    def gone() -> None:
+        raise OSError(107, "Transport endpoint is not connected")
 
-        monkeypatch.setattr(sock, "write_eof", gone)
-        visitor.close(ErrorCodes.NO_ERROR)
-        assert sock.closed
-
-    run(test)
+    monkeypatch.setattr(sock, "write_eof", gone)
+    visitor.close(ErrorCodes.NO_ERROR)
+    assert sock.closed
 
 
-def test_whoever_floods_on_after_the_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        visitor, sock = Turned(monkeypatch).visitor()
-        visitor.close(ErrorCodes.ENHANCE_YOUR_CALM)
-        for _ in range(MAX_DISCARDED // 65_536):
-            visitor.data_received(bytes(65_536))
-        assert not sock.closed, "it may still read why"
-        visitor.data_received(b"x")
-        assert sock.closed
-
-    run(test)
+async def test_whoever_floods_on_after_the_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    visitor, sock = Turned(monkeypatch).visitor()
+    visitor.close(ErrorCodes.ENHANCE_YOUR_CALM)
+    for _ in range(MAX_DISCARDED // 65_536):
+        visitor.data_received(bytes(65_536))
+    assert not sock.closed, "it may still read why"
+    visitor.data_received(b"x")
+    assert sock.closed
 
 
 # -- frames are cut out --------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from pyconnector.edge.visitors.http2.outgoing import PROGRESS, Outgoing
 from pyconnector.edge.visitors.sockets import LEAST_RATE
 from tests.edge.http2.test_http2_visitors import hello, scenario
 from tests.edge.support import until
-from tests.support.clock import run_virtual
 from tests.support.fake_transport import FakeTransport
 
 if TYPE_CHECKING:
@@ -77,75 +76,67 @@ class House:
         return asyncio.get_running_loop().time()
 
 
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize(("rate", "stays"), [(LEAST_RATE + 1, True), (LEAST_RATE / 2, False), (0, False)])
-def test_an_answer_is_taken_at_a_least_rate(rate: float, stays: bool) -> None:
-    async def main() -> None:
-        house = House()
-        house.answer(1)
-        await house.take(1, int(rate), 2 * LIMIT)
-        assert (house.out.stalled(house.now) == []) is stays
-        house.end()
-
-    run_virtual(main())
+async def test_an_answer_is_taken_at_a_least_rate(rate: float, stays: bool) -> None:
+    house = House()
+    house.answer(1)
+    await house.take(1, int(rate), 2 * LIMIT)
+    assert (house.out.stalled(house.now) == []) is stays
+    house.end()
 
 
-def test_many_answers_share_the_least_rate() -> None:
-    async def main() -> None:
-        house = House()
-        for stream_id in range(1, 21):
-            house.answer(stream_id)
-        await asyncio.sleep(0)
-        rate = int(LEAST_RATE / 20) + 2
-        await asyncio.gather(*(house.take(stream_id, rate, 2 * LIMIT) for stream_id in range(1, 21)))
-        assert house.out.stalled(house.now) == []
-        await asyncio.sleep(LIMIT + 1)
-        assert len(house.out.stalled(house.now)) == 20
-        house.end()
-
-    run_virtual(main())
+@pytest.mark.usefixtures("virtual_time")
+async def test_many_answers_share_the_least_rate() -> None:
+    house = House()
+    for stream_id in range(1, 21):
+        house.answer(stream_id)
+    await asyncio.sleep(0)
+    rate = int(LEAST_RATE / 20) + 2
+    await asyncio.gather(*(house.take(stream_id, rate, 2 * LIMIT) for stream_id in range(1, 21)))
+    assert house.out.stalled(house.now) == []
+    await asyncio.sleep(LIMIT + 1)
+    assert len(house.out.stalled(house.now)) == 20
+    house.end()
 
 
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize(("rate", "stays"), [(LEAST_RATE + 1, True), (LEAST_RATE / 2, False), (0, False)])
-def test_a_socket_is_read_at_a_least_rate(rate: float, stays: bool) -> None:
-    async def main() -> None:
-        house = House()
-        house.windows.room[1] = 2**30
-        house.answer(1, 1_000_000)
-        await asyncio.sleep(0)
-        house.socket.unsent = 900_000
-        house.out.paused = True
-        for _ in range(int(2 * LIMIT)):
-            await asyncio.sleep(1.0)
-            house.socket.unsent -= int(rate)
-            house.out.look(house.now)
-        assert house.out.is_stuck(house.now) is not stays
-        house.end()
-
-    run_virtual(main())
-
-
-def test_answers_are_unread_where_nothing_moves() -> None:
-    async def main() -> None:
-        house = House()
-        house.answer(3)
-        await asyncio.sleep(2.0)
-        house.answer(1)
-        await asyncio.sleep(9.0)
-        assert house.out.unread(house.now, 10.0) == [3]
-        await asyncio.sleep(5.0)
-        assert house.out.unread(house.now, 10.0) == [3, 1]
-        house.out.paused = True
-        house.out._written = house.socket.unsent = 100_000
+async def test_a_socket_is_read_at_a_least_rate(rate: float, stays: bool) -> None:
+    house = House()
+    house.windows.room[1] = 2**30
+    house.answer(1, 1_000_000)
+    await asyncio.sleep(0)
+    house.socket.unsent = 900_000
+    house.out.paused = True
+    for _ in range(int(2 * LIMIT)):
+        await asyncio.sleep(1.0)
+        house.socket.unsent -= int(rate)
         house.out.look(house.now)
-        house.socket.unsent -= PROGRESS
-        house.out.look(house.now)
-        assert house.out.unread(house.now, 10.0) == [], "the socket moves: they wait for each other"
-        await asyncio.sleep(11.0)
-        house.out.look(house.now)
-        assert house.out.unread(house.now, 10.0) == [3, 1]
-        house.end()
+    assert house.out.is_stuck(house.now) is not stays
+    house.end()
 
-    run_virtual(main())
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_answers_are_unread_where_nothing_moves() -> None:
+    house = House()
+    house.answer(3)
+    await asyncio.sleep(2.0)
+    house.answer(1)
+    await asyncio.sleep(9.0)
+    assert house.out.unread(house.now, 10.0) == [3]
+    await asyncio.sleep(5.0)
+    assert house.out.unread(house.now, 10.0) == [3, 1]
+    house.out.paused = True
+    house.out._written = house.socket.unsent = 100_000
+    house.out.look(house.now)
+    house.socket.unsent -= PROGRESS
+    house.out.look(house.now)
+    assert house.out.unread(house.now, 10.0) == [], "the socket moves: they wait for each other"
+    await asyncio.sleep(11.0)
+    house.out.look(house.now)
+    assert house.out.unread(house.now, 10.0) == [3, 1]
+    house.end()
 
 
 def test_a_visitor_keeps_so_many_answers_unread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,51 +99,42 @@ def test_a_request_goes_and_its_response_comes_back() -> None:
     assert exchange.headers("Te") == []
 
 
-def test_the_same_port_serves_both_versions_and_the_preface_may_come_in_pieces() -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, hello)
+async def test_the_same_port_serves_both_versions_and_the_preface_may_come_in_pieces() -> None:
+    async with memory_edge() as edge:
+        connector = await connected(edge, hello)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            for byte in get():
+                visitor.send(bytes([byte]))
+                await asyncio.sleep(0)
+            assert (await visitor.response()).body == b"hello"
+        async with RawVisitor(edge.visitor_address) as visitor:
+            assert (await visitor.request(get().replace(b"GET / ", b"PRI * "))).status == 400
+        async with RawVisitor(edge.visitor_address) as visitor:
+            for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0":
+                visitor.send(bytes([byte]))
+                await asyncio.sleep(0)
+            assert (await visitor.reader.readexactly(9))[3:] == b"\4\0\0\0\0\0"
+        await connector.close()
+
+
+async def test_a_visitor_who_leaves_before_it_said_what_it_speaks_leaves_nothing() -> None:
+    async with memory_edge() as edge:
+        for beginning in (b"", b"PRI", b"P"):
             async with RawVisitor(edge.visitor_address) as visitor:
-                for byte in get():
-                    visitor.send(bytes([byte]))
-                    await asyncio.sleep(0)
-                assert (await visitor.response()).body == b"hello"
-            async with RawVisitor(edge.visitor_address) as visitor:
-                assert (await visitor.request(get().replace(b"GET / ", b"PRI * "))).status == 400
-            async with RawVisitor(edge.visitor_address) as visitor:
-                for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0":
-                    visitor.send(bytes([byte]))
-                    await asyncio.sleep(0)
-                assert (await visitor.reader.readexactly(9))[3:] == b"\4\0\0\0\0\0"
-            await connector.close()
-
-    run(test)
+                visitor.send(beginning)
+                await asyncio.sleep(0.005)
+        await until(lambda: len(edge._visitors) == 0, "an empty edge")
 
 
-def test_a_visitor_who_leaves_before_it_said_what_it_speaks_leaves_nothing() -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            for beginning in (b"", b"PRI", b"P"):
-                async with RawVisitor(edge.visitor_address) as visitor:
-                    visitor.send(beginning)
-                    await asyncio.sleep(0.005)
-            await until(lambda: len(edge._visitors) == 0, "an empty edge")
-
-    run(test)
-
-
-def test_too_many_visitors_are_turned_away() -> None:
-    async def test() -> None:
-        async with memory_edge(visitors=visitors(max_connections=1)) as edge:
-            connector = await connected(edge, hello)
-            async with await h2_visitor(edge.visitor_address) as visitor:
-                assert (await visitor.ask()).status == 200
-                async with RawVisitor(edge.visitor_address) as other:
-                    assert b" 503 " in await other.reader.readline()
-                assert (await visitor.ask()).status == 200
-            await connector.close()
-
-    run(test)
+async def test_too_many_visitors_are_turned_away() -> None:
+    async with memory_edge(visitors=visitors(max_connections=1)) as edge:
+        connector = await connected(edge, hello)
+        async with await h2_visitor(edge.visitor_address) as visitor:
+            assert (await visitor.ask()).status == 200
+            async with RawVisitor(edge.visitor_address) as other:
+                assert b" 503 " in await other.reader.readline()
+            assert (await visitor.ask()).status == 200
+        await connector.close()
 
 
 def test_trailers_come_as_trailers() -> None:
@@ -445,19 +436,16 @@ def test_faults_are_told_to_grpc_in_its_own_way() -> None:
     scenario(failing, play)
 
 
-def test_without_a_connector_there_is_530() -> None:
-    async def test() -> None:
-        async with memory_edge() as edge, await h2_visitor(edge.visitor_address) as visitor:
-            assert (await visitor.ask()).status == 530
-            answer = await visitor.ask((b"content-type", b"application/grpc"), method=b"POST")
-            assert answer.field(b"grpc-status") == b"14"
-            assert answer.field(b"grpc-message") == b"No tunnel is connected for this host."
-            posted = visitor.open(method=b"POST", end=False)
-            answer = await visitor.answer(posted)
-            await visitor.until(lambda: answer.reset is not None)
-            assert (answer.status, answer.ended, answer.reset) == (530, True, ErrorCodes.NO_ERROR)
-
-    run(test)
+async def test_without_a_connector_there_is_530() -> None:
+    async with memory_edge() as edge, await h2_visitor(edge.visitor_address) as visitor:
+        assert (await visitor.ask()).status == 530
+        answer = await visitor.ask((b"content-type", b"application/grpc"), method=b"POST")
+        assert answer.field(b"grpc-status") == b"14"
+        assert answer.field(b"grpc-message") == b"No tunnel is connected for this host."
+        posted = visitor.open(method=b"POST", end=False)
+        answer = await visitor.answer(posted)
+        await visitor.until(lambda: answer.reset is not None)
+        assert (answer.status, answer.ended, answer.reset) == (530, True, ErrorCodes.NO_ERROR)
 
 
 @pytest.mark.parametrize(

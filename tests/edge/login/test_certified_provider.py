@@ -19,7 +19,6 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from tests.support.leaks import run_clean
 from tests.support.people import ANN, PAGE, TOOL, Browser, open_hall
 
 MODULES = os.environ.get("PYCONNECTOR_OIDC_PROVIDER", "")
@@ -77,18 +76,15 @@ async def log_in(browser: Browser, until: str) -> httpx.Response:
     return await browser.follow(await browser.open(await interact(away.headers["location"], until)))
 
 
-def test_a_certified_provider_logs_people_in(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with open_hall(tmp_path) as hall, hall.browser() as browser:
-            redirect = browser.url(PAGE, "/cdn-cgi/access/callback")
-            async with certified(redirect) as issuer:
-                config = {"issuer_url": issuer, "client_id": "mesh", "client_secret": "s/e+c r"}
-                hall.provider(FIRM, "oidc", config)
-                served = await log_in(browser, redirect)
-                fields = {name.lower(): value for name, value in served.json()["headers"]}
-                assert fields["cf-access-authenticated-user-email"] == ANN
-                hall.provider(FIRM, "oidc", config | {"client_secret": "another"})
-                browser.cookies.clear()
-                assert (await log_in(browser, redirect)).status_code == 502
-
-    run_clean(test)
+async def test_a_certified_provider_logs_people_in(tmp_path: Path) -> None:
+    async with open_hall(tmp_path) as hall, hall.browser() as browser:
+        redirect = browser.url(PAGE, "/cdn-cgi/access/callback")
+        async with certified(redirect) as issuer:
+            config = {"issuer_url": issuer, "client_id": "mesh", "client_secret": "s/e+c r"}
+            hall.provider(FIRM, "oidc", config)
+            served = await log_in(browser, redirect)
+            fields = {name.lower(): value for name, value in served.json()["headers"]}
+            assert fields["cf-access-authenticated-user-email"] == ANN
+            hall.provider(FIRM, "oidc", config | {"client_secret": "another"})
+            browser.cookies.clear()
+            assert (await log_in(browser, redirect)).status_code == 502

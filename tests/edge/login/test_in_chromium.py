@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.chromium import running_chromium
-from tests.support.leaks import run_clean
 from tests.support.people import ANN, OTHER, PAGE, TOOL, open_hall
 from tests.support.provider import running_provider
 
@@ -42,39 +41,34 @@ async def send(tab: Tab, field: str, value: str) -> None:
     await tab.run("document.querySelector('form').requestSubmit()")
 
 
-def test_a_person_logs_in_and_out_in_a_browser(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with (
-            running_provider() as provider, open_hall(tmp_path) as hall,
-            running_chromium(str(CHROMIUM), tmp_path / "profile", *FLAGS) as tab,
-        ):  # fmt: skip
-            hall.provider(FIRM, "oidc", provider.config())
-            port = hall.address[1]
-            await tab.open(f"https://{TOOL}:{port}/deep?x=1")
-            await tab.until(f"location.hostname === '{PAGE}'")
-            assert await tab.run("getComputedStyle(document.querySelector('main')).borderRadius") == "14px"
-            await send(tab, "email", ANN)
-            await send(tab, "pin", "1234")
-            await tab.until("document.querySelector('.problem') !== null")
-            await send(tab, "pin", hall.sent()[-1]["pin"])
-            await tab.until(f"location.href === 'https://{TOOL}:{port}/deep?x=1'")
-            assert await email_of(tab) == ANN
-            await tab.open(f"https://{OTHER}:{port}/")  # by the session, without a page
-            assert await email_of(tab) == ANN
-            assert await tab.run("document.cookie") == ""
-            await tab.open(f"https://{OTHER}:{port}/cdn-cgi/access/logout")
-            await tab.until(
-                "document.querySelector('h1') && document.querySelector('h1').innerText === 'You are logged out'"
-            )
-            await tab.open(f"https://{TOOL}:{port}/")
-            await tab.until("document.querySelector('a.button') !== null")
-            await tab.run("document.querySelector('a.button').click()")
-            assert await email_of(tab) == ANN
-            told = json.loads(
-                str(await tab.run("fetch('/cdn-cgi/access/get-identity').then(r => r.text())", waits=True))
-            )
-            assert told["idp"]["type"] == "oidc"
-            # The refusal of the wrong code is an error of the page, the policy blocked nothing.
-            assert [complaint for complaint in tab.complaints if "401" not in complaint] == []
-
-    run_clean(test)
+async def test_a_person_logs_in_and_out_in_a_browser(tmp_path: Path) -> None:
+    async with (
+        running_provider() as provider, open_hall(tmp_path) as hall,
+        running_chromium(str(CHROMIUM), tmp_path / "profile", *FLAGS) as tab,
+    ):  # fmt: skip
+        hall.provider(FIRM, "oidc", provider.config())
+        port = hall.address[1]
+        await tab.open(f"https://{TOOL}:{port}/deep?x=1")
+        await tab.until(f"location.hostname === '{PAGE}'")
+        assert await tab.run("getComputedStyle(document.querySelector('main')).borderRadius") == "14px"
+        await send(tab, "email", ANN)
+        await send(tab, "pin", "1234")
+        await tab.until("document.querySelector('.problem') !== null")
+        await send(tab, "pin", hall.sent()[-1]["pin"])
+        await tab.until(f"location.href === 'https://{TOOL}:{port}/deep?x=1'")
+        assert await email_of(tab) == ANN
+        await tab.open(f"https://{OTHER}:{port}/")  # by the session, without a page
+        assert await email_of(tab) == ANN
+        assert await tab.run("document.cookie") == ""
+        await tab.open(f"https://{OTHER}:{port}/cdn-cgi/access/logout")
+        await tab.until(
+            "document.querySelector('h1') && document.querySelector('h1').innerText === 'You are logged out'"
+        )
+        await tab.open(f"https://{TOOL}:{port}/")
+        await tab.until("document.querySelector('a.button') !== null")
+        await tab.run("document.querySelector('a.button').click()")
+        assert await email_of(tab) == ANN
+        told = json.loads(str(await tab.run("fetch('/cdn-cgi/access/get-identity').then(r => r.text())", waits=True)))
+        assert told["idp"]["type"] == "oidc"
+        # The refusal of the wrong code is an error of the page, the policy blocked nothing.
+        assert [complaint for complaint in tab.complaints if "401" not in complaint] == []

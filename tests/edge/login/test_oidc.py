@@ -14,7 +14,6 @@ import pytest
 
 from pyconnector.edge.access.login.counts import Counts
 from pyconnector.edge.access.login.provider_client import ASK_AGAIN
-from tests.support.leaks import run_clean
 from tests.support.people import ANN, OTHER, PAGE, TOOL, Browser, Hall, open_hall
 from tests.support.provider import CLIENT, Provider, new_key, running_provider
 
@@ -47,43 +46,37 @@ def email_at(served: httpx.Response) -> str:
     return str(fields["cf-access-authenticated-user-email"])
 
 
-def test_a_person_logs_in_by_a_provider(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (hall, provider, browser):
-            served = await browser.follow(await back(browser, provider))
+async def test_a_person_logs_in_by_a_provider(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (hall, provider, browser):
+        served = await browser.follow(await back(browser, provider))
+        assert email_at(served) == ANN
+        told = (await browser.ask("GET", browser.url(TOOL, "/cdn-cgi/access/get-identity"))).json()
+        assert (told["name"], told["idp"]) == ("Ann", {"id": FIRM, "type": "oidc"})
+        assert provider.asked == ["/.well-known/openid-configuration", "/token", "/keys"]
+        # The next person costs the provider one question, and the page may be left out.
+        provider.in_id_token = False
+        app = hall.world.state.applications.of_host(OTHER)[0]
+        hall.world.application(
+            app.name, OTHER, policies=["people"], allowed_idps=[FIRM], auto_redirect_to_identity=True
+        )
+        async with hall.browser() as second:
+            led = await second.open(second.url(OTHER))
+            away = await second.open(led.headers["location"])
+            served = await second.follow(await second.open(provider.approve(away.headers["location"])))
             assert email_at(served) == ANN
-            told = (await browser.ask("GET", browser.url(TOOL, "/cdn-cgi/access/get-identity"))).json()
-            assert (told["name"], told["idp"]) == ("Ann", {"id": FIRM, "type": "oidc"})
-            assert provider.asked == ["/.well-known/openid-configuration", "/token", "/keys"]
-            # The next person costs the provider one question, and the page may be left out.
-            provider.in_id_token = False
-            app = hall.world.state.applications.of_host(OTHER)[0]
-            hall.world.application(
-                app.name, OTHER, policies=["people"], allowed_idps=[FIRM], auto_redirect_to_identity=True
-            )
-            async with hall.browser() as second:
-                led = await second.open(second.url(OTHER))
-                away = await second.open(led.headers["location"])
-                served = await second.follow(await second.open(provider.approve(away.headers["location"])))
-                assert email_at(served) == ANN
-            assert provider.asked[3:] == ["/token", "/me"]
-
-    run_clean(test)
+        assert provider.asked[3:] == ["/token", "/me"]
 
 
-def test_new_keys_of_a_provider_are_fetched_when_a_token_names_one(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (hall, provider, browser):
-            ticks = hall.login.client._ticks
-            assert (await back(browser, provider)).status_code == 302
-            for passed, fits in ((0.0, False), (11.0, True)):  # at most every ten seconds
-                browser.cookies.clear()
-                provider.keys = [new_key(f"after {passed}", "RSA")]
-                hall.login.client._ticks = lambda passed=passed: ticks() + passed  # type: ignore[misc]
-                found = await back(browser, provider)
-                assert (found.status_code == 302) is fits
-
-    run_clean(test)
+async def test_new_keys_of_a_provider_are_fetched_when_a_token_names_one(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (hall, provider, browser):
+        ticks = hall.login.client._ticks
+        assert (await back(browser, provider)).status_code == 302
+        for passed, fits in ((0.0, False), (11.0, True)):  # at most every ten seconds
+            browser.cookies.clear()
+            provider.keys = [new_key(f"after {passed}", "RSA")]
+            hall.login.client._ticks = lambda passed=passed: ticks() + passed  # type: ignore[misc]
+            found = await back(browser, provider)
+            assert (found.status_code == 302) is fits
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -113,103 +106,86 @@ WRONG: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def test_a_provider_that_is_not_right_lets_nobody_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (hall, provider, browser):
-            right = dict(vars(provider))
-            for what, wrong in WRONG.items():
-                vars(provider).update(right | wrong)
-                browser.cookies.clear()
-                await hall.login.close()  # nothing is known of it
-                with caplog.at_level(logging.WARNING, "pyconnector.edge.login"):
-                    found = await back(browser, provider)
-                assert (found.status_code, "Firm did not say who you are" in found.text) == (502, True), what
-                assert "Nobody could be logged in by Firm" in caplog.text, what
-                assert ANN not in caplog.text
-                caplog.clear()
-                assert not browser.cookies[PAGE].get("__Host-CF_Session"), what
-            vars(provider).update(right)
+async def test_a_provider_that_is_not_right_lets_nobody_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with scene(tmp_path) as (hall, provider, browser):
+        right = dict(vars(provider))
+        for what, wrong in WRONG.items():
+            vars(provider).update(right | wrong)
             browser.cookies.clear()
-            await hall.login.close()
-            assert (await back(browser, provider)).status_code == 302
-
-    run_clean(test)
+            await hall.login.close()  # nothing is known of it
+            with caplog.at_level(logging.WARNING, "pyconnector.edge.login"):
+                found = await back(browser, provider)
+            assert (found.status_code, "Firm did not say who you are" in found.text) == (502, True), what
+            assert "Nobody could be logged in by Firm" in caplog.text, what
+            assert ANN not in caplog.text
+            caplog.clear()
+            assert not browser.cookies[PAGE].get("__Host-CF_Session"), what
+        vars(provider).update(right)
+        browser.cookies.clear()
+        await hall.login.close()
+        assert (await back(browser, provider)).status_code == 302
 
 
 @pytest.mark.parametrize(
     "metadata",
     [{"issuer": "https://other.example.com"}, {"token_endpoint": "http://192.0.2.1/"}, {"jwks_uri": None}],
 )
-def test_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, metadata: dict[str, Any]) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (_, provider, browser):
-            provider.metadata = metadata
-            await browser.follow(await browser.open(browser.url(TOOL)))
-            failed = await browser.open(browser.url(PAGE, f"/cdn-cgi/access/login-start?idp={FIRM}"))
-            assert failed.status_code == 502
-
-    run_clean(test)
+async def test_metadata_that_leads_elsewhere_is_refused(tmp_path: Path, metadata: dict[str, Any]) -> None:
+    async with scene(tmp_path) as (_, provider, browser):
+        provider.metadata = metadata
+        await browser.follow(await browser.open(browser.url(TOOL)))
+        failed = await browser.open(browser.url(PAGE, f"/cdn-cgi/access/login-start?idp={FIRM}"))
+        assert failed.status_code == 502
 
 
-def test_an_answer_belongs_to_the_attempt_that_asked_and_counts_once(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (hall, provider, browser), hall.browser() as victim:
-            # Login CSRF: the answer to the attacker's attempt, opened in another browser.
-            answer = provider.approve(await to_provider(browser))
-            assert (await victim.open(answer)).status_code == 400
-            await to_provider(victim)
-            assert (await victim.open(answer)).status_code == 400
-            # A code of somebody else's, put into one's own answer: PKCE and nonce belong to the attempt.
-            stolen = provider.approve(await to_provider(browser), code="stolen")
-            own = provider.approve(await to_provider(victim))
-            mixed = own.partition("code=")[0] + "code=stolen&" + own.partition("&")[2]
-            assert (await victim.open(mixed)).status_code == 502
-            assert (await browser.open(stolen)).status_code == 502  # the code is spent
-            async with hall.browser() as other:
-                away = await to_provider(other)
-                kept = dict(other.cookies[PAGE])
-                assert (await other.open(provider.approve(away))).status_code == 302
-                other.cookies[PAGE] = kept
-                # Of a provider that takes a code twice: the state counts once.
-                assert (await other.open(provider.approve(away))).status_code == 400
-            # An answer that another provider signs for (RFC 9207).
-            answer = provider.approve(await to_provider(browser))
-            assert (await browser.open(answer + "&iss=https%3A%2F%2Fother.example.com")).status_code == 502
-
-    run_clean(test)
+async def test_an_answer_belongs_to_the_attempt_that_asked_and_counts_once(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (hall, provider, browser), hall.browser() as victim:
+        # Login CSRF: the answer to the attacker's attempt, opened in another browser.
+        answer = provider.approve(await to_provider(browser))
+        assert (await victim.open(answer)).status_code == 400
+        await to_provider(victim)
+        assert (await victim.open(answer)).status_code == 400
+        # A code of somebody else's, put into one's own answer: PKCE and nonce belong to the attempt.
+        stolen = provider.approve(await to_provider(browser), code="stolen")
+        own = provider.approve(await to_provider(victim))
+        mixed = own.partition("code=")[0] + "code=stolen&" + own.partition("&")[2]
+        assert (await victim.open(mixed)).status_code == 502
+        assert (await browser.open(stolen)).status_code == 502  # the code is spent
+        async with hall.browser() as other:
+            away = await to_provider(other)
+            kept = dict(other.cookies[PAGE])
+            assert (await other.open(provider.approve(away))).status_code == 302
+            other.cookies[PAGE] = kept
+            # Of a provider that takes a code twice: the state counts once.
+            assert (await other.open(provider.approve(away))).status_code == 400
+        # An answer that another provider signs for (RFC 9207).
+        answer = provider.approve(await to_provider(browser))
+        assert (await browser.open(answer + "&iss=https%3A%2F%2Fother.example.com")).status_code == 502
 
 
-def test_nobody_makes_an_edge_ask_a_provider_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (hall, provider, browser):
-            provider.broken = "/.well-known/openid-configuration"
-            await browser.follow(await browser.open(browser.url(TOOL)))
-            start = browser.url(PAGE, f"/cdn-cgi/access/login-start?idp={FIRM}")
-            assert [(await browser.open(start)).status_code for _ in range(3)] == [502] * 3
-            assert provider.asked == [provider.broken]
-            ticks = hall.login.client._ticks
-            hall.login.client._ticks = lambda: ticks() + ASK_AGAIN
-            provider.broken = "/token"
-            monkeypatch.setattr(hall.login, "answers", Counts(2, 60.0))
-            found = [
-                await browser.open(provider.approve((await browser.open(start)).headers["location"])) for _ in "abc"
-            ]
-            assert [response.status_code for response in found] == [502, 502, 429]
-            assert provider.asked.count("/token") == 2
-
-    run_clean(test)
+async def test_nobody_makes_an_edge_ask_a_provider_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene(tmp_path) as (hall, provider, browser):
+        provider.broken = "/.well-known/openid-configuration"
+        await browser.follow(await browser.open(browser.url(TOOL)))
+        start = browser.url(PAGE, f"/cdn-cgi/access/login-start?idp={FIRM}")
+        assert [(await browser.open(start)).status_code for _ in range(3)] == [502] * 3
+        assert provider.asked == [provider.broken]
+        ticks = hall.login.client._ticks
+        hall.login.client._ticks = lambda: ticks() + ASK_AGAIN
+        provider.broken = "/token"
+        monkeypatch.setattr(hall.login, "answers", Counts(2, 60.0))
+        found = [await browser.open(provider.approve((await browser.open(start)).headers["location"])) for _ in "abc"]
+        assert [response.status_code for response in found] == [502, 502, 429]
+        assert provider.asked.count("/token") == 2
 
 
-def test_a_provider_that_does_not_answer_holds_nobody_else_up(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with scene(tmp_path) as (hall, provider, browser), hall.browser() as second:
-            provider.hangs = "/token"
-            answer = provider.approve(await to_provider(browser))
-            waiting = asyncio.ensure_future(browser.open(answer))
-            while "/token" not in provider.asked:
-                await asyncio.sleep(0)
-            assert (await hall.log_in(second)).status_code == 200
-            waiting.cancel()
-            await asyncio.wait([waiting])
-
-    run_clean(test)
+async def test_a_provider_that_does_not_answer_holds_nobody_else_up(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (hall, provider, browser), hall.browser() as second:
+        provider.hangs = "/token"
+        answer = provider.approve(await to_provider(browser))
+        waiting = asyncio.ensure_future(browser.open(answer))
+        while "/token" not in provider.asked:
+            await asyncio.sleep(0)
+        assert (await hall.log_in(second)).status_code == 200
+        waiting.cancel()
+        await asyncio.wait([waiting])

@@ -19,7 +19,6 @@ from pyconnector.edge.access.login.pins import is_pin, make_pin, pin_digest
 from pyconnector.edge.access.login.sealing import MAX_SEALED, Sealer
 from pyconnector.edge.access.login.sinks import PinMessage, PinSettings, SinkError, open_sink, pin_settings
 from pyconnector.edge.access.news import MAX_NEWS, News
-from tests.support.leaks import run_clean
 
 MESSAGE = PinMessage(email="ann@example.com", pin="012345", application="tool", seconds=600)
 
@@ -123,37 +122,34 @@ def test_only_the_sink_of_that_name_logs_pins(caplog: pytest.LogCaptureFixture) 
     assert MESSAGE.pin not in repr(MESSAGE)
 
 
-def test_a_command_gets_the_pin_on_its_input_and_never_waits_for_long(
+async def test_a_command_gets_the_pin_on_its_input_and_never_waits_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "got"
     script = f"import sys; open({str(path)!r}, 'a').write(repr((sys.argv[1:], sys.stdin.read())))"
 
-    async def test() -> None:
-        sink = sinks.CommandSink((sys.executable, "-c", script, "word"))
-        sink.send(MESSAGE)
-        await sink._tasks.wait_all()
-        assert path.read_text() == repr((["word"], MESSAGE.as_json().decode()))
-        for command, sentence in (
-            (("no-such-program",), "cannot be run: No such file or directory"),
-            ((sys.executable, "-c", "raise SystemExit(3)"), "ended with 3"),
-        ):
-            failing = sinks.CommandSink(command)
-            failing.send(MESSAGE)
-            await failing._tasks.wait_all()
-            assert sentence in caplog.text
-        monkeypatch.setattr(sinks, "COMMAND_SECONDS", 0.05)
-        slow = sinks.CommandSink((sys.executable, "-c", "import time; time.sleep(60)"))
-        slow.send(MESSAGE)
-        await slow._tasks.wait_all()
-        assert "took longer than 0.05 s" in caplog.text
-        monkeypatch.setattr(sinks, "MAX_WAITING", 1)
-        slow.send(MESSAGE)
-        slow.send(MESSAGE)
-        assert "was dropped: 1 wait" in caplog.text
-        await slow.close()
-        await slow.close()
-        assert MESSAGE.pin not in caplog.text
-        await asyncio.sleep(0)
-
-    run_clean(test)
+    sink = sinks.CommandSink((sys.executable, "-c", script, "word"))
+    sink.send(MESSAGE)
+    await sink._tasks.wait_all()
+    assert path.read_text() == repr((["word"], MESSAGE.as_json().decode()))
+    for command, sentence in (
+        (("no-such-program",), "cannot be run: No such file or directory"),
+        ((sys.executable, "-c", "raise SystemExit(3)"), "ended with 3"),
+    ):
+        failing = sinks.CommandSink(command)
+        failing.send(MESSAGE)
+        await failing._tasks.wait_all()
+        assert sentence in caplog.text
+    monkeypatch.setattr(sinks, "COMMAND_SECONDS", 0.05)
+    slow = sinks.CommandSink((sys.executable, "-c", "import time; time.sleep(60)"))
+    slow.send(MESSAGE)
+    await slow._tasks.wait_all()
+    assert "took longer than 0.05 s" in caplog.text
+    monkeypatch.setattr(sinks, "MAX_WAITING", 1)
+    slow.send(MESSAGE)
+    slow.send(MESSAGE)
+    assert "was dropped: 1 wait" in caplog.text
+    await slow.close()
+    await slow.close()
+    assert MESSAGE.pin not in caplog.text
+    await asyncio.sleep(0)

@@ -56,11 +56,9 @@ def run(version: int, scenario: Callable[[DatagramLink, MemoryConnection], Corou
     run_virtual(main())
 
 
-def test_a_connector_without_the_feature_is_sent_no_datagrams() -> None:
-    async def main() -> None:
-        assert make_link(memory_pair()[0], ["serialized_headers"]) is None
-
-    run_virtual(main())
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_connector_without_the_feature_is_sent_no_datagrams() -> None:
+    assert make_link(memory_pair()[0], ["serialized_headers"]) is None
 
 
 def test_a_lost_registration_is_sent_again_until_it_is_answered() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from pyconnector.edge.private.gateway.udp_tunnel import CAPSULES_A_TURN, UdpTunnel
 from pyconnector.protocol.capsules import encode_integer, encode_udp_capsule
 
@@ -36,7 +34,6 @@ def tunnel(send: Any = lambda data: True) -> tuple[UdpTunnel, Flow, Turns]:
     return made, flow, turns
 
 
-@pytest.mark.asyncio
 async def test_many_small_capsules_wait_for_the_turns_of_others() -> None:
     made, flow, turns = tunnel()
     await made.feed(encode_udp_capsule(b"") * 1000 + (encode_integer(0x29) + b"\x00") * 1000)
@@ -45,7 +42,6 @@ async def test_many_small_capsules_wait_for_the_turns_of_others() -> None:
     assert max(after - before for before, after in zip(turns.seen, turns.seen[1:], strict=False)) <= CAPSULES_A_TURN
 
 
-@pytest.mark.asyncio
 async def test_packets_of_other_contexts_and_without_room_are_counted() -> None:
     sent: list[bytes] = []
 

@@ -13,7 +13,7 @@ from pyconnector.protocol.streams.openings import encode_connect_response
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.memory import MemoryConnection
 from pyconnector.web.websocket.handshake import accept_value
-from tests.edge.support import TUNNEL, memory_edge, run, until
+from tests.edge.support import TUNNEL, memory_edge, until
 from tests.edge.tcp.test_websocket_client import frames_of, server_frame
 from tests.support.raw_visitor import RawVisitor, get
 from tests.support.scripted_connector import Exchange, ScriptedConnector, connected
@@ -39,7 +39,7 @@ async def carry_back(exchange: Exchange) -> None:
     exchange.stream.finish()
 
 
-def test_a_websocket_is_passed_through_byte_for_byte() -> None:
+async def test_a_websocket_is_passed_through_byte_for_byte() -> None:
     seen: list[Exchange] = []
 
     async def script(exchange: Exchange) -> None:
@@ -47,92 +47,80 @@ def test_a_websocket_is_passed_through_byte_for_byte() -> None:
         await switch(exchange)
         await carry_back(exchange)
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                visitor.send(UPGRADE + b"early")
-                response = await visitor.head()
-                assert response.status == 101
-                assert response.field("Connection") == "Upgrade"
-                assert response.field("Upgrade") == "websocket"
-                assert response.field("Sec-Websocket-Accept") == accept_value(b"abc").decode()
-                data = os.urandom(1_000_000)
-                visitor.send(data)
-                assert await visitor.reader.readexactly(len(data) + 5) == b"early" + data
-                visitor.writer.write_eof()
-                assert await visitor.reader.read() == b""
-            await until(lambda: not edge.connectors.all()[0].in_flight)
-            await connector.close()
-        assert seen[0].request.type is ConnectionType.WEBSOCKET
-        assert seen[0].headers("Connection") == []
-        assert seen[0].headers("Upgrade") == []
-        assert seen[0].headers("Sec-Websocket-Key") == ["abc"]
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            visitor.send(UPGRADE + b"early")
+            response = await visitor.head()
+            assert response.status == 101
+            assert response.field("Connection") == "Upgrade"
+            assert response.field("Upgrade") == "websocket"
+            assert response.field("Sec-Websocket-Accept") == accept_value(b"abc").decode()
+            data = os.urandom(1_000_000)
+            visitor.send(data)
+            assert await visitor.reader.readexactly(len(data) + 5) == b"early" + data
+            visitor.writer.write_eof()
+            assert await visitor.reader.read() == b""
+        await until(lambda: not edge.connectors.all()[0].in_flight)
+        await connector.close()
+    assert seen[0].request.type is ConnectionType.WEBSOCKET
+    assert seen[0].headers("Connection") == []
+    assert seen[0].headers("Upgrade") == []
+    assert seen[0].headers("Sec-Websocket-Key") == ["abc"]
 
 
-def test_a_websocket_that_is_refused_is_an_ordinary_response() -> None:
+async def test_a_websocket_that_is_refused_is_an_ordinary_response() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(403, [(b"Content-Length", b"2")], b"no")
         exchange.stream.finish()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                for _ in range(2):
-                    response = await visitor.request(UPGRADE)
-                    assert (response.status, response.body) == (403, b"no")
-            await until(lambda: not edge.connectors.all()[0].in_flight)
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            for _ in range(2):
+                response = await visitor.request(UPGRADE)
+                assert (response.status, response.body) == (403, b"no")
+        await until(lambda: not edge.connectors.all()[0].in_flight)
+        await connector.close()
 
 
-def test_the_far_end_of_a_tunnel_may_end_first() -> None:
+async def test_the_far_end_of_a_tunnel_may_end_first() -> None:
     async def script(exchange: Exchange) -> None:
         await switch(exchange)
         await exchange.stream.send(b"last words")
         exchange.stream.finish()
         assert await exchange.body() == b"and mine"
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                visitor.send(UPGRADE)
-                await visitor.head()
-                assert await visitor.reader.read() == b"last words"
-                visitor.send(b"and mine")
-                visitor.writer.write_eof()
-                await until(lambda: not edge.connectors.all()[0].in_flight)
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            visitor.send(UPGRADE)
+            await visitor.head()
+            assert await visitor.reader.read() == b"last words"
+            visitor.send(b"and mine")
+            visitor.writer.write_eof()
+            await until(lambda: not edge.connectors.all()[0].in_flight)
+        await connector.close()
 
 
-def test_a_far_end_that_ends_and_wants_no_more_closes_the_tunnel() -> None:
+async def test_a_far_end_that_ends_and_wants_no_more_closes_the_tunnel() -> None:
     async def script(exchange: Exchange) -> None:  # as the reference ends every pipe (wire.md 9)
         await switch(exchange)
         exchange.stream.finish()
         exchange.stream.stop()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                visitor.send(UPGRADE)
-                await visitor.head()
-                assert await visitor.reader.read() == b""
-                await until(lambda: not len(edge._visitors))
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            visitor.send(UPGRADE)
+            await visitor.head()
+            assert await visitor.reader.read() == b""
+            await until(lambda: not len(edge._visitors))
+        await connector.close()
 
 
 @pytest.mark.parametrize("who", ["visitor", "connector", "connection"])
-def test_whoever_breaks_off_the_other_side_sees_it(who: str) -> None:
+async def test_whoever_breaks_off_the_other_side_sees_it(who: str) -> None:
     broken = asyncio.Event()
     greeted = asyncio.Event()
 
@@ -148,26 +136,23 @@ def test_whoever_breaks_off_the_other_side_sees_it(who: str) -> None:
                 await exchange.body()
         broken.set()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            async with RawVisitor(edge.visitor_address) as visitor:
-                visitor.send(UPGRADE)
-                await visitor.head()
-                await visitor.reader.readexactly(5)
-                greeted.set()
-                if who == "visitor":
-                    visitor.abort()
-                    await broken.wait()
-                else:
-                    if who == "connection":
-                        connector.connection.close()
-                    with pytest.raises(ConnectionResetError):
-                        await visitor.reader.readexactly(1000)
-            await until(lambda: not len(edge._visitors))
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        async with RawVisitor(edge.visitor_address) as visitor:
+            visitor.send(UPGRADE)
+            await visitor.head()
+            await visitor.reader.readexactly(5)
+            greeted.set()
+            if who == "visitor":
+                visitor.abort()
+                await broken.wait()
+            else:
+                if who == "connection":
+                    connector.connection.close()
+                with pytest.raises(ConnectionResetError):
+                    await visitor.reader.readexactly(1000)
+        await until(lambda: not len(edge._visitors))
+        await connector.close()
 
 
 def _waits(connector: ScriptedConnector) -> bool:
@@ -176,7 +161,7 @@ def _waits(connector: ScriptedConnector) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["websocket", "hostname", "address"])
-def test_a_stalled_end_stops_the_other(kind: str) -> None:
+async def test_a_stalled_end_stops_the_other(kind: str) -> None:
     go_on = asyncio.Event()
     size = 30_000_000
 
@@ -185,34 +170,31 @@ def test_a_stalled_end_stops_the_other(kind: str) -> None:
         await go_on.wait()
         await carry_back(exchange)
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            address = edge.visitor_address
-            if kind != "websocket":
-                port = await edge.add_tcp_port("10.0.0.1:99" if kind == "address" else "db.test")
-                address = ("127.0.0.1", port)
-            async with RawVisitor(address) as visitor:
-                if kind == "websocket":
-                    visitor.send(UPGRADE)
-                    await visitor.head()
-                visitor.send(b"x" * size)
-                before = -1
-                while (left := visitor.writer.transport.get_write_buffer_size()) != before:
-                    before = left
-                    await asyncio.sleep(0.05)
-                assert left > size // 3, "all of it was taken although nobody reads"
-                go_on.set()
-                # What comes back is not read for a while: the connector must wait for the visitor as well.
-                await until(lambda: _waits(connector) or kind == "hostname")
-                visitor.abort()
-                await until(lambda: not edge.connectors.all()[0].in_flight)
-            await connector.close()
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        address = edge.visitor_address
+        if kind != "websocket":
+            port = await edge.add_tcp_port("10.0.0.1:99" if kind == "address" else "db.test")
+            address = ("127.0.0.1", port)
+        async with RawVisitor(address) as visitor:
+            if kind == "websocket":
+                visitor.send(UPGRADE)
+                await visitor.head()
+            visitor.send(b"x" * size)
+            before = -1
+            while (left := visitor.writer.transport.get_write_buffer_size()) != before:
+                before = left
+                await asyncio.sleep(0.05)
+            assert left > size // 3, "all of it was taken although nobody reads"
+            go_on.set()
+            # What comes back is not read for a while: the connector must wait for the visitor as well.
+            await until(lambda: _waits(connector) or kind == "hostname")
+            visitor.abort()
+            await until(lambda: not edge.connectors.all()[0].in_flight)
+        await connector.close()
 
 
-def test_a_tcp_port_for_an_address_is_a_private_stream() -> None:
+async def test_a_tcp_port_for_an_address_is_a_private_stream() -> None:
     seen: list[Exchange] = []
 
     async def script(exchange: Exchange) -> None:
@@ -220,24 +202,21 @@ def test_a_tcp_port_for_an_address_is_a_private_stream() -> None:
         await acknowledge(exchange)
         await carry_back(exchange)
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            port = await edge.add_tcp_port("[2001:db8::1]:5432")
-            async with RawVisitor(("127.0.0.1", port)) as visitor:
-                data = os.urandom(2_000_000)
-                visitor.send(data)
-                visitor.writer.write_eof()  # half a close: what is under way still comes back
-                assert await visitor.reader.read() == data
-            await until(lambda: not edge.connectors.all()[0].in_flight)
-            await connector.close()
-        assert seen[0].request.dest == "[2001:db8::1]:5432"
-        assert seen[0].request.type is ConnectionType.TCP
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        port = await edge.add_tcp_port("[2001:db8::1]:5432")
+        async with RawVisitor(("127.0.0.1", port)) as visitor:
+            data = os.urandom(2_000_000)
+            visitor.send(data)
+            visitor.writer.write_eof()  # half a close: what is under way still comes back
+            assert await visitor.reader.read() == data
+        await until(lambda: not edge.connectors.all()[0].in_flight)
+        await connector.close()
+    assert seen[0].request.dest == "[2001:db8::1]:5432"
+    assert seen[0].request.type is ConnectionType.TCP
 
 
-def test_a_tcp_port_for_a_hostname_is_a_websocket_with_masked_frames() -> None:
+async def test_a_tcp_port_for_a_hostname_is_a_websocket_with_masked_frames() -> None:
     seen: list[Exchange] = []
     frames: list[tuple[int, bytes]] = []
 
@@ -250,23 +229,20 @@ def test_a_tcp_port_for_a_hostname_is_a_websocket_with_masked_frames() -> None:
         await exchange.stream.send(server_frame(2, b"after your end") + server_frame(8, b"\x03\xe8"))
         exchange.stream.finish()
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            port = await edge.add_tcp_port("db.test")
-            async with RawVisitor(("127.0.0.1", port)) as visitor:
-                assert await visitor.reader.readexactly(15) == b"hello from afar"
-                visitor.send(b"SELECT 1")
-                visitor.writer.write_eof()
-                assert await visitor.reader.read() == b"after your end"
-            await until(lambda: not edge.connectors.all()[0].in_flight)
-            await connector.close()
-        assert seen[0].request.dest == "http://db.test/"
-        assert seen[0].request.type is ConnectionType.WEBSOCKET
-        assert seen[0].headers("Sec-Websocket-Version") == ["13"]
-        assert sorted(frames) == sorted([(10, b"are you there"), (2, b"SELECT 1")])
-
-    run(test)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        port = await edge.add_tcp_port("db.test")
+        async with RawVisitor(("127.0.0.1", port)) as visitor:
+            assert await visitor.reader.readexactly(15) == b"hello from afar"
+            visitor.send(b"SELECT 1")
+            visitor.writer.write_eof()
+            assert await visitor.reader.read() == b"after your end"
+        await until(lambda: not edge.connectors.all()[0].in_flight)
+        await connector.close()
+    assert seen[0].request.dest == "http://db.test/"
+    assert seen[0].request.type is ConnectionType.WEBSOCKET
+    assert seen[0].headers("Sec-Websocket-Version") == ["13"]
+    assert sorted(frames) == sorted([(10, b"are you there"), (2, b"SELECT 1")])
 
 
 async def _error(exchange: Exchange) -> None:
@@ -287,23 +263,20 @@ async def _bad_frame(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("script", [_error, _no_websocket, _wrong_proof, _bad_frame, None])
-def test_a_tcp_visitor_who_cannot_be_served_is_cut_off(script: object) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script) if script else None  # type: ignore[arg-type]
-            port = await edge.add_tcp_port("db.test")
-            async with RawVisitor(("127.0.0.1", port)) as visitor:
-                visitor.send(b"hello")
-                with pytest.raises(ConnectionResetError):
-                    await visitor.reader.readexactly(1)
-            if connector:
-                await until(lambda: not edge.connectors.all()[0].in_flight)
-                await connector.close()
-
-    run(test)
+async def test_a_tcp_visitor_who_cannot_be_served_is_cut_off(script: object) -> None:
+    async with memory_edge() as edge:
+        connector = await connected(edge, script) if script else None  # type: ignore[arg-type]
+        port = await edge.add_tcp_port("db.test")
+        async with RawVisitor(("127.0.0.1", port)) as visitor:
+            visitor.send(b"hello")
+            with pytest.raises(ConnectionResetError):
+                await visitor.reader.readexactly(1)
+        if connector:
+            await until(lambda: not edge.connectors.all()[0].in_flight)
+            await connector.close()
 
 
-def test_which_tunnel_an_address_belongs_to() -> None:
+async def test_which_tunnel_an_address_belongs_to() -> None:
     async def script(exchange: Exchange) -> None:
         await acknowledge(exchange)
         await exchange.stream.send(b"here")
@@ -313,19 +286,16 @@ def test_which_tunnel_an_address_belongs_to() -> None:
         account_tag="other", tunnel_id=TUNNEL.tunnel_id.__class__(int=7), secret=b"x", hostnames=("a.test",)
     )
 
-    async def test() -> None:
-        async with memory_edge(tunnels=(named, TUNNEL)) as edge:
-            connector = await connected(edge, script)
-            free = await edge.add_tcp_port("10.0.0.1:1")
-            bound = await edge.add_tcp_port("10.0.0.1:1", tunnel_id=named.tunnel_id)
-            async with RawVisitor(("127.0.0.1", free)) as visitor:
-                assert await visitor.reader.readexactly(4) == b"here"
-            async with RawVisitor(("127.0.0.1", bound)) as visitor:
-                with pytest.raises(ConnectionResetError):
-                    await visitor.reader.readexactly(4)
-            await connector.close()
-
-    run(test)
+    async with memory_edge(tunnels=(named, TUNNEL)) as edge:
+        connector = await connected(edge, script)
+        free = await edge.add_tcp_port("10.0.0.1:1")
+        bound = await edge.add_tcp_port("10.0.0.1:1", tunnel_id=named.tunnel_id)
+        async with RawVisitor(("127.0.0.1", free)) as visitor:
+            assert await visitor.reader.readexactly(4) == b"here"
+        async with RawVisitor(("127.0.0.1", bound)) as visitor:
+            with pytest.raises(ConnectionResetError):
+                await visitor.reader.readexactly(4)
+        await connector.close()
 
 
 @pytest.mark.parametrize("destination", ["", "a b", "10.0.0.1:0", "10.0.0.1:70000", "2001:db8::1:80", "[10.0.0.1]:80"])

@@ -79,7 +79,6 @@ async def told(
     return response.status, await read_all(response)
 
 
-@pytest.mark.asyncio
 async def test_a_file_is_read_whole_with_what_it_is(root: Path) -> None:
     async with files(root) as origin:
         response = await ask(origin, "/handbook.pdf?x=y")
@@ -108,14 +107,12 @@ NOWHERE = [
 ]  # fmt: skip
 
 
-@pytest.mark.asyncio
 async def test_nothing_leads_out_of_the_directory(root: Path) -> None:
     async with files(root) as origin:
         for target in NOWHERE:
             assert await told(origin, target) == (404, b"There is no such file.\n"), target
 
 
-@pytest.mark.asyncio
 async def test_devices_and_what_may_not_be_read_are_not_there(root: Path) -> None:
     async with files(Path("/dev")) as devices:
         for name in ("null", "zero", "tty"):
@@ -124,7 +121,6 @@ async def test_devices_and_what_may_not_be_read_are_not_there(root: Path) -> Non
         assert (await told(process, "/fd/0"))[0] == 404  # a link, whatever it leads to
 
 
-@pytest.mark.asyncio
 async def test_a_name_that_becomes_a_link_in_between_leads_nowhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look = os.stat
 
@@ -139,7 +135,6 @@ async def test_a_name_that_becomes_a_link_in_between_leads_nowhere(root: Path, m
         assert (await told(origin, "/handbook.pdf"))[0] == 404
 
 
-@pytest.mark.asyncio
 async def test_directories_are_listed_without_what_is_not_served(root: Path) -> None:
     async with files(root) as origin:
         status, page = await told(origin, "/")
@@ -163,7 +158,6 @@ async def test_directories_are_listed_without_what_is_not_served(root: Path) -> 
         assert (await ask(origin, "/sub/", method="HEAD")).status == 200
 
 
-@pytest.mark.asyncio
 async def test_a_listing_has_an_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MAX_ENTRIES", 3)
     for number in range(10):
@@ -174,7 +168,6 @@ async def test_a_listing_has_an_end(root: Path, monkeypatch: pytest.MonkeyPatch)
         assert b"more files than are shown" in (await told(origin, "/sub/"))[1]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("wanted", "status", "content_range", "body"),
     [
@@ -202,7 +195,6 @@ async def test_one_range_is_served(
         assert (await ask(origin, "/handbook.pdf", (b"Range", wanted), method="HEAD")).status == 200
 
 
-@pytest.mark.asyncio
 async def test_conditions_decide_in_their_order(root: Path) -> None:
     os.utime(root / "handbook.pdf", (1_700_000_000, 1_700_000_000))
     async with files(root) as origin:
@@ -240,7 +232,6 @@ async def test_conditions_decide_in_their_order(root: Path) -> None:
         assert (await told(origin, "/handbook.pdf", (b"If-None-Match", tag)))[0] == 200
 
 
-@pytest.mark.asyncio
 async def test_only_reading_is_served(root: Path) -> None:
     async with files(root) as origin:
         for method in ("PUT", "DELETE", "POST", "PATCH", "PROPFIND"):
@@ -251,7 +242,6 @@ async def test_only_reading_is_served(root: Path) -> None:
             await origin.serve(get("/", kind=RequestKind.TCP), Body(b""))
 
 
-@pytest.mark.asyncio
 async def test_a_file_is_read_no_further_than_it_is_taken_and_closed_when_given_up(root: Path) -> None:
     (root / "large").write_bytes(bytes(10_000_000))
     async with files(root) as origin:
@@ -276,7 +266,6 @@ async def shortened(origin: FilesOrigin, root: Path) -> OriginResponse:
     return response
 
 
-@pytest.mark.asyncio
 async def test_open_files_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(origins, "MAX_OPEN", 2)
     async with files(root) as origin:
@@ -289,7 +278,6 @@ async def test_open_files_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatc
         assert (await told(origin, "/handbook.pdf"))[0] == 200
 
 
-@pytest.mark.asyncio
 async def test_a_request_that_is_cancelled_leaves_nothing_open(root: Path) -> None:
     async with files(root) as origin:
         for target in ("/handbook.pdf", "/sub/"):
@@ -302,7 +290,6 @@ async def test_a_request_that_is_cancelled_leaves_nothing_open(root: Path) -> No
                     (await task).abort()
 
 
-@pytest.mark.asyncio
 async def test_a_directory_that_is_none_stops_the_start(tmp_path: Path) -> None:
     for place in (tmp_path / "none", __file__):
         with pytest.raises(OriginError, match="cannot be opened"):

@@ -93,7 +93,8 @@ def test_duplicate_headers_keep_their_order(run: Run) -> None:
     ]
 
 
-def test_the_request_arrives_as_one_segment_with_its_small_body(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_the_request_arrives_as_one_segment_with_its_small_body() -> None:
     async def script(peer: Peer) -> None:
         first = await peer.reader.read(65536)
         assert first.endswith(b"Content-Length: 5\r\nConnection: keep-alive\r\n\r\nhello")
@@ -103,21 +104,19 @@ def test_the_request_arrives_as_one_segment_with_its_small_body(run: Run) -> Non
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, server):
-            before = len(asyncio.all_tasks())
-            for length in (5, None):
-                serving = origin.serve(get(method="POST", length=length), Body(b"hello"))
-                response = await serving
-                assert len(asyncio.all_tasks()) == before + len(server.running), "no task for a body that is there"
-                assert await read_all(response) == b"hi"
-            assert len(server.peers) == 1
-            await origin.close()
-
-    run(scene())
+    async with http_origin(script) as (origin, server):
+        before = len(asyncio.all_tasks())
+        for length in (5, None):
+            serving = origin.serve(get(method="POST", length=length), Body(b"hello"))
+            response = await serving
+            assert len(asyncio.all_tasks()) == before + len(server.running), "no task for a body that is there"
+            assert await read_all(response) == b"hi"
+        assert len(server.peers) == 1
+        await origin.close()
 
 
-def test_a_late_body_is_streamed_as_it_comes(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_late_body_is_streamed_as_it_comes() -> None:
     arrived = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -128,22 +127,20 @@ def test_a_late_body_is_streamed_as_it_comes(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        body = Body(end=False)
-        async with http_origin(script) as (origin, _):
-            serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
-            await asyncio.sleep(0.01)
-            body.put(b"a")
-            await asyncio.wait_for(arrived.wait(), 2)
-            body.put(b"bc")
-            body.end()
-            assert await read_all(await serving) == b"hi"
-            await origin.close()
-
-    run(scene())
+    body = Body(end=False)
+    async with http_origin(script) as (origin, _):
+        serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
+        await asyncio.sleep(0.01)
+        body.put(b"a")
+        await asyncio.wait_for(arrived.wait(), 2)
+        body.put(b"bc")
+        body.end()
+        assert await read_all(await serving) == b"hi"
+        await origin.close()
 
 
-def test_a_response_may_come_while_the_body_is_still_sent(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_response_may_come_while_the_body_is_still_sent() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(CHUNKED)
@@ -155,43 +152,39 @@ def test_a_response_may_come_while_the_body_is_still_sent(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        body = Body(end=False)
-        async with http_origin(script) as (origin, server):
-            response = await origin.serve(get(method="POST", length=None), body)
-            for letter in (b"a", b"b", b"c"):
-                body.put(letter)
-                assert await response.receive() == letter
-            body.put(b".")
-            body.end()
-            assert await response.receive() == b""
-            await response.finish()
-            assert await read_all(await origin.serve(get(), Body())) == b"hi"
-            assert len(server.peers) == 1, "both sides ended, so the connection served the next request"
-            await origin.close()
-
-    run(scene())
+    body = Body(end=False)
+    async with http_origin(script) as (origin, server):
+        response = await origin.serve(get(method="POST", length=None), body)
+        for letter in (b"a", b"b", b"c"):
+            body.put(letter)
+            assert await response.receive() == letter
+        body.put(b".")
+        body.end()
+        assert await response.receive() == b""
+        await response.finish()
+        assert await read_all(await origin.serve(get(), Body())) == b"hi"
+        assert len(server.peers) == 1, "both sides ended, so the connection served the next request"
+        await origin.close()
 
 
-def test_an_early_answer_passes_and_ends_the_connection(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_an_early_answer_passes_and_ends_the_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         with contextlib.suppress(ConnectionError):
             await peer.rest()
 
-    async def scene() -> None:
-        body = Body(b"x" * 100, end=False)
-        async with http_origin(script) as (origin, server):
-            response = await origin.serve(get(method="POST", length=1 << 30), body)
-            assert response.status == 413
-            assert await read_all(response) == b"big"
-            await until(lambda: not server.running)
-
-    run(scene())
+    body = Body(b"x" * 100, end=False)
+    async with http_origin(script) as (origin, server):
+        response = await origin.serve(get(method="POST", length=1 << 30), body)
+        assert response.status == 413
+        assert await read_all(response) == b"big"
+        await until(lambda: not server.running)
 
 
-def test_an_answer_without_end_does_not_need_the_body(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_an_answer_without_end_does_not_need_the_body() -> None:
     """The upload ends after the response did: then, and not before, the connection is free."""
 
     async def script(peer: Peer) -> None:
@@ -202,23 +195,21 @@ def test_an_answer_without_end_does_not_need_the_body(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        body = Body(end=False)
-        async with http_origin(script) as (origin, server):
-            response = await origin.serve(get(method="POST", length=5), body)
-            assert await response.receive() == b"hi"
-            assert await response.receive() == b""
-            body.put(b"hello")
-            await asyncio.sleep(0.01)
-            await response.finish()
-            assert await read_all(await origin.serve(get(), Body())) == b"hi"
-            assert len(server.peers) == 1
-            await origin.close()
-
-    run(scene())
+    body = Body(end=False)
+    async with http_origin(script) as (origin, server):
+        response = await origin.serve(get(method="POST", length=5), body)
+        assert await response.receive() == b"hi"
+        assert await response.receive() == b""
+        body.put(b"hello")
+        await asyncio.sleep(0.01)
+        await response.finish()
+        assert await read_all(await origin.serve(get(), Body())) == b"hi"
+        assert len(server.peers) == 1
+        await origin.close()
 
 
-def test_expect_continue_holds_the_body_back_until_100(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_expect_continue_holds_the_body_back_until_100() -> None:
     async def script(peer: Peer) -> None:
         assert b"\r\nExpect: 100-continue\r\n" in await peer.head()
         with pytest.raises(TimeoutError):
@@ -228,16 +219,14 @@ def test_expect_continue_holds_the_body_back_until_100(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
-            assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"hi"
-            await origin.close()
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
+        assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"hi"
+        await origin.close()
 
 
-def test_expect_continue_gives_up_waiting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_expect_continue_gives_up_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert upload.CONTINUE_TIMEOUT == 1.0
     monkeypatch.setattr(upload, "CONTINUE_TIMEOUT", 0.05)
 
@@ -247,37 +236,33 @@ def test_expect_continue_gives_up_waiting(run: Run, monkeypatch: pytest.MonkeyPa
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
-            began = time.monotonic()
-            assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"hi"
-            assert time.monotonic() - began >= 0.05
-            await origin.close()
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
+        began = time.monotonic()
+        assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"hi"
+        assert time.monotonic() - began >= 0.05
+        await origin.close()
 
 
-def test_a_final_answer_to_an_expectation_means_the_body_is_not_sent(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_final_answer_to_an_expectation_means_the_body_is_not_sent() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(b"HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno")
         await peer.closed()  # no byte of the body, and no second request
 
-    async def scene() -> None:
-        body = Body(b"hello")
-        async with http_origin(script) as (origin, server):
-            asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
-            response = await origin.serve(asked, body)
-            assert response.status == 417
-            assert await read_all(response) == b"no"
-            await until(lambda: not server.running)
-            assert body.taken == 0
-
-    run(scene())
+    body = Body(b"hello")
+    async with http_origin(script) as (origin, server):
+        asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
+        response = await origin.serve(asked, body)
+        assert response.status == 417
+        assert await read_all(response) == b"no"
+        await until(lambda: not server.running)
+        assert body.taken == 0
 
 
-def test_after_a_final_answer_the_body_is_not_sent_later_either(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_after_a_final_answer_the_body_is_not_sent_later_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "CONTINUE_TIMEOUT", 0.02)
 
     async def script(peer: Peer) -> None:
@@ -288,14 +273,12 @@ def test_after_a_final_answer_the_body_is_not_sent_later_either(run: Run, monkey
         await peer.send(b"o")
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
-            assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"no"
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        asked = get("/", (b"Expect", b"100-continue"), method="PUT", length=5)
+        assert await read_all(await origin.serve(asked, Body(b"hello"))) == b"no"
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(
     ("length", "pieces", "cause"),
     [
@@ -305,7 +288,7 @@ def test_after_a_final_answer_the_body_is_not_sent_later_either(run: Run, monkey
     ],
 )
 @pytest.mark.parametrize("late", [False, True])
-def test_a_body_of_the_wrong_length_is_never_completed(
+async def test_a_body_of_the_wrong_length_is_never_completed(
     run: Run, length: int, pieces: list[bytes], cause: str, late: bool
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -314,68 +297,62 @@ def test_a_body_of_the_wrong_length_is_never_completed(
             await peer.rest()
         assert len(peer.received.partition(b"\r\n\r\n")[2]) < length, "the origin must not take it for whole"
 
-    async def scene() -> None:
-        body = Body(end=False) if late else Body(*pieces)
-        async with http_origin(script) as (origin, _):
-            serving = asyncio.create_task(origin.serve(get(method="POST", length=length), body))
-            if late:
-                await asyncio.sleep(0.01)
-                for piece in pieces:
-                    body.put(piece)
-                body.end()
-            with pytest.raises(OriginError) as caught:
-                await serving
-            assert caught.value.reason == f"Incoming request ended abruptly: {cause}"
-            assert caught.value.status == 400
-
-    run(scene())
+    body = Body(end=False) if late else Body(*pieces)
+    async with http_origin(script) as (origin, _):
+        serving = asyncio.create_task(origin.serve(get(method="POST", length=length), body))
+        if late:
+            await asyncio.sleep(0.01)
+            for piece in pieces:
+                body.put(piece)
+            body.end()
+        with pytest.raises(OriginError) as caught:
+            await serving
+        assert caught.value.reason == f"Incoming request ended abruptly: {cause}"
+        assert caught.value.status == 400
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("late", [False, True])
-def test_a_visitor_who_breaks_off_the_body_breaks_off_the_request(run: Run, late: bool) -> None:
+async def test_a_visitor_who_breaks_off_the_body_breaks_off_the_request(late: bool) -> None:
     async def script(peer: Peer) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await peer.head()
             await peer.rest()
         assert not peer.received.endswith(b"0\r\n\r\n")
 
-    async def scene() -> None:
-        body = Body(b"hel", end=False)
-        async with http_origin(script) as (origin, server):
-            if not late:
-                body.fail(RuntimeError("stream reset by the peer with code 7"))
-            serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
-            if late:
-                await until(lambda: bool(server.peers and server.peers[0].received))
-                body.fail(RuntimeError("stream reset by the peer with code 7"))
-            with pytest.raises(OriginError, match="Incoming request ended abruptly: stream reset by the peer"):
-                await serving
-            await until(lambda: not server.running)
-
-    run(scene())
+    body = Body(b"hel", end=False)
+    async with http_origin(script) as (origin, server):
+        if not late:
+            body.fail(RuntimeError("stream reset by the peer with code 7"))
+        serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
+        if late:
+            await until(lambda: bool(server.peers and server.peers[0].received))
+            body.fail(RuntimeError("stream reset by the peer with code 7"))
+        with pytest.raises(OriginError, match="Incoming request ended abruptly: stream reset by the peer"):
+            await serving
+        await until(lambda: not server.running)
 
 
-def test_a_body_that_breaks_off_in_mid_response_fails_the_response(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_body_that_breaks_off_in_mid_response_fails_the_response() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(CHUNKED + b"2\r\nhi\r\n")
         with contextlib.suppress(ConnectionError):
             await peer.rest()
 
-    async def scene() -> None:
-        body = Body(end=False)
-        async with http_origin(script) as (origin, _):
-            response = await origin.serve(get(method="POST", length=None), body)
-            assert await response.receive() == b"hi"
-            body.fail(RuntimeError("gone"))
-            with pytest.raises(OriginError, match="Incoming request ended abruptly: gone"):
-                await response.receive()
-            response.abort()
-
-    run(scene())
+    body = Body(end=False)
+    async with http_origin(script) as (origin, _):
+        response = await origin.serve(get(method="POST", length=None), body)
+        assert await response.receive() == b"hi"
+        body.fail(RuntimeError("gone"))
+        with pytest.raises(OriginError, match="Incoming request ended abruptly: gone"):
+            await response.receive()
+        response.abort()
 
 
-def test_without_chunked_encoding_a_body_gets_its_length(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_without_chunked_encoding_a_body_gets_its_length() -> None:
     async def script(peer: Peer) -> None:
         head = await peer.head()
         assert b"\r\nContent-Length: 6\r\n" in head
@@ -384,36 +361,32 @@ def test_without_chunked_encoding_a_body_gets_its_length(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        body = Body(b"abc", end=False)
-        async with http_origin(script, settings=OriginSettings(disable_chunked_encoding=True)) as (origin, _):
-            serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
-            await asyncio.sleep(0.01)
-            body.put(b"def")
-            body.end()
-            assert await read_all(await serving) == b"hi"
-            await origin.close()
-
-    run(scene())
+    body = Body(b"abc", end=False)
+    async with http_origin(script, settings=OriginSettings(disable_chunked_encoding=True)) as (origin, _):
+        serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
+        await asyncio.sleep(0.01)
+        body.put(b"def")
+        body.end()
+        assert await read_all(await serving) == b"hi"
+        await origin.close()
 
 
-def test_without_chunked_encoding_a_large_body_must_tell_its_length(run: Run) -> None:
-    async def scene() -> None:
-        body = Body(*[b"x" * 65536] * 20)
-        async with http_origin(answering(OK_HI), settings=OriginSettings(disable_chunked_encoding=True)) as (
-            origin,
-            server,
-        ):
-            with pytest.raises(OriginError, match="disableChunkedEncoding") as caught:
-                await origin.serve(get(method="POST", length=None), body)
-            assert caught.value.status == 411
-            assert body.taken <= upload.MAX_MEASURED_BODY + upload.PIECE_BYTES
-            assert not server.peers
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_without_chunked_encoding_a_large_body_must_tell_its_length() -> None:
+    body = Body(*[b"x" * 65536] * 20)
+    async with http_origin(answering(OK_HI), settings=OriginSettings(disable_chunked_encoding=True)) as (
+        origin,
+        server,
+    ):
+        with pytest.raises(OriginError, match="disableChunkedEncoding") as caught:
+            await origin.serve(get(method="POST", length=None), body)
+        assert caught.value.status == 411
+        assert body.taken <= upload.MAX_MEASURED_BODY + upload.PIECE_BYTES
+        assert not server.peers
 
 
-def test_server_sent_events_arrive_one_by_one(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_server_sent_events_arrive_one_by_one() -> None:
     go = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -424,23 +397,18 @@ def test_server_sent_events_arrive_one_by_one(run: Run) -> None:
             await go.wait()
             go.clear()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            response = await origin.serve(get(), Body())
-            for number in range(3):
-                assert await asyncio.wait_for(response.receive(), 1) == b"data: %d\n\n" % number
-                assert response.receive_nowait() is None
-                go.set()
-            assert await response.receive() == b""
-            await response.finish()
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        response = await origin.serve(get(), Body())
+        for number in range(3):
+            assert await asyncio.wait_for(response.receive(), 1) == b"data: %d\n\n" % number
+            assert response.receive_nowait() is None
+            go.set()
+        assert await response.receive() == b""
+        await response.finish()
 
 
-def test_a_tcp_stream_is_no_http_request(run: Run) -> None:
-    async def scene() -> None:
-        async with http_origin(answering(OK_HI)) as (origin, _):
-            with pytest.raises(OriginError):
-                await origin.serve(get(kind=RequestKind.TCP), Body())
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_tcp_stream_is_no_http_request() -> None:
+    async with http_origin(answering(OK_HI)) as (origin, _):
+        with pytest.raises(OriginError):
+            await origin.serve(get(kind=RequestKind.TCP), Body())

@@ -20,8 +20,9 @@ from tests.support.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.http1 import HttpOrigin
-    from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 #: Most that one read of an event loop delivers (asyncio and uvloop alike).
 ONE_READ = 256 * 1024
@@ -49,7 +50,7 @@ def assert_clear(failure: OriginError) -> None:
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first", "reused"])
-def test_a_broken_response_is_one_502_and_its_connection_is_never_used_again(run: Run, warm: bool) -> None:
+async def test_a_broken_response_is_one_502_and_its_connection_is_never_used_again(warm: bool) -> None:
     async def one(method: str, wire: bytes) -> None:
         async def script(peer: Peer) -> None:
             if warm:
@@ -71,19 +72,16 @@ def test_a_broken_response_is_one_502_and_its_connection_is_never_used_again(run
             assert await read_all(await origin.serve(get(), Body())) == b"hi"
             assert len(server.peers) == 2
 
-    async def scene() -> None:
-        for name, (method, wire) in BROKEN.items():
-            try:
-                await one(method, wire)
-            except BaseException as error:
-                error.add_note(f"the response was: {name}")
-                raise
-
-    run(scene())
+    for name, (method, wire) in BROKEN.items():
+        try:
+            await one(method, wire)
+        except BaseException as error:
+            error.add_note(f"the response was: {name}")
+            raise
 
 
 @pytest.mark.parametrize("cut", ["whole", "in two", "late"])
-def test_a_careless_response_passes_and_its_connection_is_never_used_again(run: Run, cut: str) -> None:
+async def test_a_careless_response_passes_and_its_connection_is_never_used_again(cut: str) -> None:
     async def one(method: str, wire: bytes, status: int, body: bytes) -> None:
         async def script(peer: Peer) -> None:
             await peer.head()
@@ -105,23 +103,20 @@ def test_a_careless_response_passes_and_its_connection_is_never_used_again(run: 
             assert len(server.peers) == 2 or (status == 204 and cut != "whole")
             await until(lambda: len(server.running) == 1)
 
-    async def scene() -> None:
-        for name, (method, wire, status, body) in SLOPPY.items():
-            if cut != "whole" and wire.startswith(b"HTTP/1.1 204 No Content\r\n\r\n"):
-                continue  # nothing announces what follows, and nothing can tell it from an answer
-            if cut != "whole" and method != "HEAD" and status == 200:
-                continue  # likewise: there is a body, and it has its length
-            try:
-                await one(method, wire, status, body)
-            except BaseException as error:
-                error.add_note(f"the response was: {name}")
-                raise
-
-    run(scene())
+    for name, (method, wire, status, body) in SLOPPY.items():
+        if cut != "whole" and wire.startswith(b"HTTP/1.1 204 No Content\r\n\r\n"):
+            continue  # nothing announces what follows, and nothing can tell it from an answer
+        if cut != "whole" and method != "HEAD" and status == 200:
+            continue  # likewise: there is a body, and it has its length
+        try:
+            await one(method, wire, status, body)
+        except BaseException as error:
+            error.add_note(f"the response was: {name}")
+            raise
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_response_cut_short_is_a_failure_and_never_a_short_body(run: Run, how: str) -> None:
+async def test_a_response_cut_short_is_a_failure_and_never_a_short_body(how: str) -> None:
     async def one(wire: bytes) -> None:
         async def script(peer: Peer) -> None:
             await peer.head()
@@ -137,50 +132,41 @@ def test_a_response_cut_short_is_a_failure_and_never_a_short_body(run: Run, how:
             assert await read_all(await origin.serve(get(), Body())) == b"hi"
             assert len(server.peers) == 2
 
-    async def scene() -> None:
-        for name, wire in CUT_SHORT.items():
-            try:
-                await one(wire)
-            except BaseException as error:
-                error.add_note(f"cut short {name}")
-                raise
-
-    run(scene())
+    for name, wire in CUT_SHORT.items():
+        try:
+            await one(wire)
+        except BaseException as error:
+            error.add_note(f"cut short {name}")
+            raise
 
 
-def test_an_origin_that_closes_without_a_word_is_unreachable(run: Run) -> None:
+async def test_an_origin_that_closes_without_a_word_is_unreachable() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, server):
-            failure = await outcome(origin)
-            assert failure.reason.startswith("Unable to reach the origin service. ")
-            assert failure.reason.endswith(f"127.0.0.1:{server.port}: it closed the connection without an answer")
-
-    run(scene())
+    async with http_origin(script) as (origin, server):
+        failure = await outcome(origin)
+        assert failure.reason.startswith("Unable to reach the origin service. ")
+        assert failure.reason.endswith(f"127.0.0.1:{server.port}: it closed the connection without an answer")
 
 
-def test_a_body_that_broke_off_is_handed_on_up_to_there(run: Run) -> None:
+async def test_a_body_that_broke_off_is_handed_on_up_to_there() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(OK_HEAD + b"Content-Length: 10\r\n\r\nhello")
         await asyncio.sleep(0.01)
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            response = await origin.serve(get(), Body())
-            await asyncio.sleep(0.05)
-            assert await response.receive() == b"hello"
-            for _ in range(2):
-                with pytest.raises(OriginError, match="within the body"):
-                    await response.receive()
-            response.abort()
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        response = await origin.serve(get(), Body())
+        await asyncio.sleep(0.05)
+        assert await response.receive() == b"hello"
+        for _ in range(2):
+            with pytest.raises(OriginError, match="within the body"):
+                await response.receive()
+        response.abort()
 
 
-def test_a_fast_origin_waits_for_a_reader_that_takes_nothing(run: Run) -> None:
+async def test_a_fast_origin_waits_for_a_reader_that_takes_nothing() -> None:
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -194,25 +180,22 @@ def test_a_fast_origin_waits_for_a_reader_that_takes_nothing(run: Run) -> None:
                 await peer.writer.drain()
                 sent += 65536
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, server):
-            response = await origin.serve(get(), Body())
-            before = -1
-            while sent != before:
-                before = sent
-                await asyncio.sleep(0.05)
-            assert isinstance(response, Inbox)
-            assert INBOX_HIGH_WATER <= response.size <= INBOX_HIGH_WATER + ONE_READ
-            for _ in range(50):  # and goes on once it is read
-                assert await asyncio.wait_for(response.receive(), 1)
-            await until(lambda: sent > before)
-            response.abort()
-            await until(lambda: not server.running)
-
-    run(scene())
+    async with http_origin(script) as (origin, server):
+        response = await origin.serve(get(), Body())
+        before = -1
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.05)
+        assert isinstance(response, Inbox)
+        assert INBOX_HIGH_WATER <= response.size <= INBOX_HIGH_WATER + ONE_READ
+        for _ in range(50):  # and goes on once it is read
+            assert await asyncio.wait_for(response.receive(), 1)
+        await until(lambda: sent > before)
+        response.abort()
+        await until(lambda: not server.running)
 
 
-def test_a_response_that_waits_to_be_read_does_not_hold_up_the_next_on_its_connection(run: Run) -> None:
+async def test_a_response_that_waits_to_be_read_does_not_hold_up_the_next_on_its_connection() -> None:
     size = INBOX_HIGH_WATER + 5000
 
     async def script(peer: Peer) -> None:
@@ -225,21 +208,18 @@ def test_a_response_that_waits_to_be_read_does_not_hold_up_the_next_on_its_conne
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, server):
-            unread = await origin.serve(get(), Body())
-            assert isinstance(unread, Inbox)
-            assert origin._pool is not None
-            await until(lambda: unread.size == size)
-            assert origin._pool.idle_count == 1
-            assert await read_all(await asyncio.wait_for(origin.serve(get(), Body()), 1)) == b"hi"
-            assert len(await read_all(unread)) == size
-            assert len(server.peers) == 1
-
-    run(scene())
+    async with http_origin(script) as (origin, server):
+        unread = await origin.serve(get(), Body())
+        assert isinstance(unread, Inbox)
+        assert origin._pool is not None
+        await until(lambda: unread.size == size)
+        assert origin._pool.idle_count == 1
+        assert await read_all(await asyncio.wait_for(origin.serve(get(), Body()), 1)) == b"hi"
+        assert len(await read_all(unread)) == size
+        assert len(server.peers) == 1
 
 
-def test_a_trickling_origin_cannot_fill_memory_with_tiny_pieces(run: Run) -> None:
+async def test_a_trickling_origin_cannot_fill_memory_with_tiny_pieces() -> None:
     count = 3000
 
     async def script(peer: Peer) -> None:
@@ -251,18 +231,15 @@ def test_a_trickling_origin_cannot_fill_memory_with_tiny_pieces(run: Run) -> Non
         await peer.send(b"0\r\n\r\n")
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            response = await origin.serve(get(), Body())
-            assert isinstance(response, Inbox)
-            await until(lambda: response.size == 2 * count)
-            assert len(response._pieces) <= 2 + 2 * count // (MERGE_BELOW // 2)
-            assert await read_all(response) == b"ab" * count
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        response = await origin.serve(get(), Body())
+        assert isinstance(response, Inbox)
+        await until(lambda: response.size == 2 * count)
+        assert len(response._pieces) <= 2 + 2 * count // (MERGE_BELOW // 2)
+        assert await read_all(response) == b"ab" * count
 
 
-def test_a_slow_origin_holds_the_visitor_back(run: Run) -> None:
+async def test_a_slow_origin_holds_the_visitor_back() -> None:
     go = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -274,23 +251,20 @@ def test_a_slow_origin_holds_the_visitor_back(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        body = Body(*[bytes(1 << 20)] * 32)
-        async with http_origin(script) as (origin, server):
-            serving = asyncio.create_task(origin.serve(get(method="PUT", length=32 << 20), body))
-            before = -1
-            while body.taken != before or not body.taken:
-                before = body.taken
-                await asyncio.sleep(0.05)
-            # What was read of the visitor is in the kernel's buffers, the server's reader, or the bounded queue.
-            assert body.taken < (24 << 20)
-            assert _unsent() <= WRITE_HIGH_WATER + PIECE_BYTES
-            go.set()
-            assert await read_all(await serving) == b"hi"
-            assert body.taken == 32 << 20
-            assert len(server.peers) == 1
-
-    run(scene())
+    body = Body(*[bytes(1 << 20)] * 32)
+    async with http_origin(script) as (origin, server):
+        serving = asyncio.create_task(origin.serve(get(method="PUT", length=32 << 20), body))
+        before = -1
+        while body.taken != before or not body.taken:
+            before = body.taken
+            await asyncio.sleep(0.05)
+        # What was read of the visitor is in the kernel's buffers, the server's reader, or the bounded queue.
+        assert body.taken < (24 << 20)
+        assert _unsent() <= WRITE_HIGH_WATER + PIECE_BYTES
+        go.set()
+        assert await read_all(await serving) == b"hi"
+        assert body.taken == 32 << 20
+        assert len(server.peers) == 1
 
 
 def _unsent() -> int:

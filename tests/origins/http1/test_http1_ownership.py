@@ -68,67 +68,61 @@ ORDERS = [cancel_first, answer_first]
 RACE = pytest.mark.parametrize("race", ORDERS)
 
 
+@pytest.mark.usefixtures("each_loop")
 @RACE
-def test_a_cancelled_exchange_leaves_the_next_one_alone(
+async def test_a_cancelled_exchange_leaves_the_next_one_alone(
     run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
 ) -> None:
-    async def scene() -> None:
-        pool, connection, wire = pooled()
-        leaver = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
+    pool, connection, wire = pooled()
+    leaver = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
 
-        async def stay() -> OriginResponse:
-            taken = pool.take("")
-            assert taken is connection
-            return await taken.exchange(REQUEST)
+    async def stay() -> OriginResponse:
+        taken = pool.take("")
+        assert taken is connection
+        return await taken.exchange(REQUEST)
 
-        stayer = asyncio.create_task(stay())
-        race(leaver, lambda: connection.data_received(OK_HI))
-        await asyncio.wait({leaver})
-        assert leaver.cancelled()
-        assert not wire.aborted
-        connection.data_received(OK_HI)
-        async with asyncio.timeout(1):
-            assert await read_all(await stayer) == b"hi"
-        assert pool.idle_count == 1
-        pool.close()
-
-    run(scene())
+    stayer = asyncio.create_task(stay())
+    race(leaver, lambda: connection.data_received(OK_HI))
+    await asyncio.wait({leaver})
+    assert leaver.cancelled()
+    assert not wire.aborted
+    connection.data_received(OK_HI)
+    async with asyncio.timeout(1):
+        assert await read_all(await stayer) == b"hi"
+    assert pool.idle_count == 1
+    pool.close()
 
 
+@pytest.mark.usefixtures("each_loop")
 @RACE
-def test_an_answer_begun_for_nobody_closes_its_connection(
+async def test_an_answer_begun_for_nobody_closes_its_connection(
     run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
 ) -> None:
-    async def scene() -> None:
-        pool, connection, wire = pooled()
-        leaver = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
-        race(leaver, lambda: connection.data_received(BEGUN))
-        await asyncio.wait({leaver})
-        assert leaver.cancelled()
-        assert wire.aborted
-        assert pool.idle_count == 0
-        pool.close()
-
-    run(scene())
+    pool, connection, wire = pooled()
+    leaver = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
+    race(leaver, lambda: connection.data_received(BEGUN))
+    await asyncio.wait({leaver})
+    assert leaver.cancelled()
+    assert wire.aborted
+    assert pool.idle_count == 0
+    pool.close()
 
 
+@pytest.mark.usefixtures("each_loop")
 @RACE
-def test_a_tunnel_opened_for_nobody_is_closed(
+async def test_a_tunnel_opened_for_nobody_is_closed(
     run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
 ) -> None:
-    async def scene() -> None:
-        pool, connection, wire = pooled()
-        leaver = asyncio.create_task(connection.exchange(REQUEST, upgrade=True))
-        await asyncio.sleep(0)
-        race(leaver, lambda: connection.data_received(SWITCHING))
-        await asyncio.wait({leaver})
-        assert leaver.cancelled()
-        assert wire.aborted
-        pool.close()
-
-    run(scene())
+    pool, connection, wire = pooled()
+    leaver = asyncio.create_task(connection.exchange(REQUEST, upgrade=True))
+    await asyncio.sleep(0)
+    race(leaver, lambda: connection.data_received(SWITCHING))
+    await asyncio.wait({leaver})
+    assert leaver.cancelled()
+    assert wire.aborted
+    pool.close()
 
 
 @RACE
@@ -154,72 +148,67 @@ def test_a_failure_for_nobody_is_not_reported(
     assert reported == []
 
 
-def test_aborting_a_connection_fails_whoever_waits(run: Run) -> None:
-    async def scene() -> None:
-        _, connection, _ = pooled()
-        waiting = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
-        connection.abort()
-        with pytest.raises(Unanswered, match="its connection was closed"):
-            async with asyncio.timeout(1):
-                await waiting
+@pytest.mark.usefixtures("each_loop")
+async def test_aborting_a_connection_fails_whoever_waits() -> None:
+    _, connection, _ = pooled()
+    waiting = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
+    connection.abort()
+    with pytest.raises(Unanswered, match="its connection was closed"):
+        async with asyncio.timeout(1):
+            await waiting
 
-        _, connection, _ = pooled()
-        waiting = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
-        connection.data_received(BEGUN)
-        response = await waiting
-        assert await response.receive() == b"hi"
-        reading = asyncio.ensure_future(response.receive())
-        await asyncio.sleep(0)
-        connection.abort()
-        with pytest.raises(Exception, match="its connection was closed"):
-            async with asyncio.timeout(1):
-                await reading
-
-    run(scene())
+    _, connection, _ = pooled()
+    waiting = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
+    connection.data_received(BEGUN)
+    response = await waiting
+    assert await response.receive() == b"hi"
+    reading = asyncio.ensure_future(response.receive())
+    await asyncio.sleep(0)
+    connection.abort()
+    with pytest.raises(Exception, match="its connection was closed"):
+        async with asyncio.timeout(1):
+            await reading
 
 
-def test_a_connection_has_one_exchange_at_a_time(run: Run) -> None:
-    async def scene() -> None:
-        _, connection, _ = pooled()
-        waiting = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="another exchange"):
-            await connection.exchange(REQUEST)
-        connection.data_received(OK_HI)
-        assert await read_all(await waiting) == b"hi"
-        connection.abort()
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_connection_has_one_exchange_at_a_time() -> None:
+    _, connection, _ = pooled()
+    waiting = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="another exchange"):
+        await connection.exchange(REQUEST)
+    connection.data_received(OK_HI)
+    assert await read_all(await waiting) == b"hi"
+    connection.abort()
 
 
-def test_a_late_abort_of_an_old_response_reaches_nothing(run: Run) -> None:
-    async def scene() -> None:
-        pool, connection, wire = pooled()
-        waiting = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
-        connection.data_received(BEGUN)
-        old = await waiting
-        connection.data_received(b"ya")
-        taken = pool.take("")
-        assert taken is connection
-        waiting = asyncio.create_task(taken.exchange(REQUEST))
-        await asyncio.sleep(0)
-        old.abort()
-        assert not wire.aborted
-        connection.data_received(OK_HI)
-        assert await read_all(await waiting) == b"hi"
-        pool.close()
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_late_abort_of_an_old_response_reaches_nothing() -> None:
+    pool, connection, wire = pooled()
+    waiting = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
+    connection.data_received(BEGUN)
+    old = await waiting
+    connection.data_received(b"ya")
+    taken = pool.take("")
+    assert taken is connection
+    waiting = asyncio.create_task(taken.exchange(REQUEST))
+    await asyncio.sleep(0)
+    old.abort()
+    assert not wire.aborted
+    connection.data_received(OK_HI)
+    assert await read_all(await waiting) == b"hi"
+    pool.close()
 
 
 SEED = 20260829
 LEAVERS, STAYERS, REQUESTS = 12, 8, 150
 
 
-def test_leavers_beside_stayers_harm_nobody(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_leavers_beside_stayers_harm_nobody() -> None:
     """Twelve tasks that are cancelled after a few turns of the loop, beside eight whose requests are all answered."""
 
     async def script(peer: Peer) -> None:
@@ -235,37 +224,34 @@ def test_leavers_beside_stayers_harm_nobody(run: Run) -> None:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
 
-    async def scene() -> None:
-        chance = random.Random(SEED)
-        done = asyncio.Event()
-        async with http_origin(script) as (origin, server):
+    chance = random.Random(SEED)
+    done = asyncio.Event()
+    async with http_origin(script) as (origin, server):
 
-            async def leave(number: int) -> None:
-                kind = RequestKind.WEBSOCKET if number % 3 == 0 else RequestKind.HTTP
-                length = None if kind is RequestKind.WEBSOCKET else 0
-                while not done.is_set():
+        async def leave(number: int) -> None:
+            kind = RequestKind.WEBSOCKET if number % 3 == 0 else RequestKind.HTTP
+            length = None if kind is RequestKind.WEBSOCKET else 0
+            while not done.is_set():
 
-                    async def visit() -> None:
-                        response = await origin.serve(get("/leaver", kind=kind, length=length), Body(end=False))
-                        response.abort()
+                async def visit() -> None:
+                    response = await origin.serve(get("/leaver", kind=kind, length=length), Body(end=False))
+                    response.abort()
 
-                    visiting = asyncio.create_task(visit())
-                    for _ in range(chance.randrange(12)):
-                        await asyncio.sleep(0)
-                    visiting.cancel()
-                    await asyncio.wait({visiting})
+                visiting = asyncio.create_task(visit())
+                for _ in range(chance.randrange(12)):
+                    await asyncio.sleep(0)
+                visiting.cancel()
+                await asyncio.wait({visiting})
 
-            async def stay(number: int) -> None:
-                for count in range(REQUESTS):
-                    target = f"/{number}/{count}"
-                    async with asyncio.timeout(5):
-                        assert await read_all(await origin.serve(get(target), Body())) == target.encode()
+        async def stay(number: int) -> None:
+            for count in range(REQUESTS):
+                target = f"/{number}/{count}"
+                async with asyncio.timeout(5):
+                    assert await read_all(await origin.serve(get(target), Body())) == target.encode()
 
-            leavers = [asyncio.create_task(leave(number)) for number in range(LEAVERS)]
-            await asyncio.gather(*(stay(number) for number in range(STAYERS)))
-            done.set()
-            await asyncio.gather(*leavers)
-            assert origin._pool is not None
-            await until(lambda: len(server.running) == (origin._pool.idle_count if origin._pool else 0))
-
-    run(scene())
+        leavers = [asyncio.create_task(leave(number)) for number in range(LEAVERS)]
+        await asyncio.gather(*(stay(number) for number in range(STAYERS)))
+        done.set()
+        await asyncio.gather(*leavers)
+        assert origin._pool is not None
+        await until(lambda: len(server.running) == (origin._pool.idle_count if origin._pool else 0))

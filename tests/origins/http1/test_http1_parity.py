@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pyconnector.ingress.config.services import parse_service
 from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import RequestKind
@@ -48,7 +50,8 @@ def test_redirects_are_not_followed_and_cookies_not_kept(run: Run) -> None:
     assert b"Cookie" not in heads[1]
 
 
-def test_a_request_without_a_host_is_for_the_service_itself(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_request_without_a_host_is_for_the_service_itself() -> None:
     heads: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -56,18 +59,16 @@ def test_a_request_without_a_host_is_for_the_service_itself(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, server):
-            asked = get("/")
-            asked.host = ""
-            await read_all(await origin.serve(asked, Body()))
-            assert heads[0].startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % server.port)
-            await origin.close()
-
-    run(scene())
+    async with http_origin(script) as (origin, server):
+        asked = get("/")
+        asked.host = ""
+        await read_all(await origin.serve(asked, Body()))
+        assert heads[0].startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % server.port)
+        await origin.close()
 
 
-def test_proxy_variables_change_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_proxy_variables_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
@@ -80,18 +81,16 @@ def test_proxy_variables_change_nothing(run: Run, monkeypatch: pytest.MonkeyPatc
         assert host == "service.example"
         return [(socket.AF_INET, ("127.0.0.1", port))]
 
-    async def scene() -> None:
-        async with raw_origin(script) as server:
-            service = parse_service(f"http://service.example:{server.port}")
-            origin = build_origin(service, OriginSettings(), resources=OriginResources(resolver=resolve))
-            await origin.start()
-            assert await read_all(await origin.serve(get("/x"), Body())) == b"hi"
-            await origin.close()
-
-    run(scene())
+    async with raw_origin(script) as server:
+        service = parse_service(f"http://service.example:{server.port}")
+        origin = build_origin(service, OriginSettings(), resources=OriginResources(resolver=resolve))
+        await origin.start()
+        assert await read_all(await origin.serve(get("/x"), Body())) == b"hi"
+        await origin.close()
 
 
-def test_a_websocket_passes_to_a_unix_socket(run: Run, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_websocket_passes_to_a_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "app.sock")
 
     async def script(peer: Peer) -> None:
@@ -100,13 +99,10 @@ def test_a_websocket_passes_to_a_unix_socket(run: Run, tmp_path: Path) -> None:
         assert await peer.exactly(4) == b"ping"
         await peer.send(b"pong")
 
-    async def scene() -> None:
-        async with raw_origin(script, path=path):
-            origin = build_origin(parse_service(f"unix:{path}"), OriginSettings())
-            await origin.start()
-            request = get("/chat", (b"Sec-Websocket-Key", b"a2V5"), kind=RequestKind.WEBSOCKET, length=None)
-            response = await origin.serve(request, Body(b"ping"))
-            assert (response.status, await read_all(response)) == (101, b"pong")
-            await origin.close()
-
-    run(scene())
+    async with raw_origin(script, path=path):
+        origin = build_origin(parse_service(f"unix:{path}"), OriginSettings())
+        await origin.start()
+        request = get("/chat", (b"Sec-Websocket-Key", b"a2V5"), kind=RequestKind.WEBSOCKET, length=None)
+        response = await origin.serve(request, Body(b"ping"))
+        assert (response.status, await read_all(response)) == (101, b"pong")
+        await origin.close()

@@ -14,8 +14,9 @@ from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, un
 from tests.support.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer, Script
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 
 def stale_after(*answers: bytes) -> Script:
@@ -32,7 +33,7 @@ def stale_after(*answers: bytes) -> Script:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
-def test_an_idempotent_request_is_sent_once_more_when_the_old_connection_dies(run: Run, method: str) -> None:
+async def test_an_idempotent_request_is_sent_once_more_when_the_old_connection_dies(method: str) -> None:
     empty = OK_HEAD + b"Content-Length: 0\r\n\r\n"
 
     async def fresh(peer: Peer) -> None:
@@ -40,98 +41,77 @@ def test_an_idempotent_request_is_sent_once_more_when_the_old_connection_dies(ru
         await peer.send(empty)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(stale_after(empty), fresh) as (origin, server):
-            await ask(origin)
-            assert await ask(origin, method) == b""
-            assert len(server.peers) == 2
-
-    run(scene())
+    async with http_origin(stale_after(empty), fresh) as (origin, server):
+        await ask(origin)
+        assert await ask(origin, method) == b""
+        assert len(server.peers) == 2
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_another_request_is_never_sent_twice(run: Run, method: str) -> None:
-    async def scene() -> None:
-        async with http_origin(stale_after(OK_HI), serve_forever) as (origin, server):
+async def test_another_request_is_never_sent_twice(method: str) -> None:
+    async with http_origin(stale_after(OK_HI), serve_forever) as (origin, server):
+        await ask(origin)
+        with pytest.raises(OriginError, match="it broke the connection off"):
+            await ask(origin, method)
+        assert len(server.peers) == 1
+
+
+async def test_a_request_with_an_idempotency_key_may_be_sent_twice() -> None:
+    async with http_origin(stale_after(OK_HI), serve_forever) as (origin, server):
+        await ask(origin)
+        asked = get("/", (b"Idempotency-Key", b"1"), method="POST")
+        assert await read_all(await origin.serve(asked, Body())) == b"hi"
+        assert len(server.peers) == 2
+
+
+async def test_one_more_try_is_all() -> None:
+    async with http_origin(stale_after(OK_HI), stale_after()) as (origin, server):
+        await ask(origin)
+        with pytest.raises(OriginError, match="Unable to reach the origin service"):
             await ask(origin)
-            with pytest.raises(OriginError, match="it broke the connection off"):
-                await ask(origin, method)
-            assert len(server.peers) == 1
-
-    run(scene())
+        assert len(server.peers) == 2
 
 
-def test_a_request_with_an_idempotency_key_may_be_sent_twice(run: Run) -> None:
-    async def scene() -> None:
-        async with http_origin(stale_after(OK_HI), serve_forever) as (origin, server):
+async def test_a_new_connection_that_dies_is_not_tried_again() -> None:
+    async with http_origin(stale_after()) as (origin, server):
+        with pytest.raises(OriginError) as caught:
             await ask(origin)
-            asked = get("/", (b"Idempotency-Key", b"1"), method="POST")
-            assert await read_all(await origin.serve(asked, Body())) == b"hi"
-            assert len(server.peers) == 2
-
-    run(scene())
+        assert caught.value.reason.endswith(f"127.0.0.1:{server.port}: it broke the connection off")
+        assert len(server.peers) == 1
 
 
-def test_one_more_try_is_all(run: Run) -> None:
-    async def scene() -> None:
-        async with http_origin(stale_after(OK_HI), stale_after()) as (origin, server):
-            await ask(origin)
-            with pytest.raises(OriginError, match="Unable to reach the origin service"):
-                await ask(origin)
-            assert len(server.peers) == 2
-
-    run(scene())
-
-
-def test_a_new_connection_that_dies_is_not_tried_again(run: Run) -> None:
-    async def scene() -> None:
-        async with http_origin(stale_after()) as (origin, server):
-            with pytest.raises(OriginError) as caught:
-                await ask(origin)
-            assert caught.value.reason.endswith(f"127.0.0.1:{server.port}: it broke the connection off")
-            assert len(server.peers) == 1
-
-    run(scene())
-
-
-def test_one_byte_of_an_answer_forbids_another_try(run: Run) -> None:
+async def test_one_byte_of_an_answer_forbids_another_try() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(OK_HI)
         await peer.head()
         await peer.send(b"H")
 
-    async def scene() -> None:
-        async with http_origin(script, serve_forever) as (origin, server):
+    async with http_origin(script, serve_forever) as (origin, server):
+        await ask(origin)
+        with pytest.raises(OriginError, match="broke the protocol"):
             await ask(origin)
-            with pytest.raises(OriginError, match="broke the protocol"):
-                await ask(origin)
-            assert len(server.peers) == 1
-
-    run(scene())
+        assert len(server.peers) == 1
 
 
-def test_a_body_that_went_out_with_the_head_is_sent_again(run: Run) -> None:
+async def test_a_body_that_went_out_with_the_head_is_sent_again() -> None:
     async def fresh(peer: Peer) -> None:
         await peer.head()
         assert await peer.exactly(10) == b"helloworld"
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(stale_after(OK_HI), fresh) as (origin, _):
-            await ask(origin)
-            body = Body(b"hello", end=False)
-            serving = asyncio.create_task(origin.serve(get(method="PUT", length=10), body))
-            await asyncio.sleep(0.02)
-            body.put(b"world")
-            body.end()
-            assert await read_all(await serving) == b"hi"
-
-    run(scene())
+    async with http_origin(stale_after(OK_HI), fresh) as (origin, _):
+        await ask(origin)
+        body = Body(b"hello", end=False)
+        serving = asyncio.create_task(origin.serve(get(method="PUT", length=10), body))
+        await asyncio.sleep(0.02)
+        body.put(b"world")
+        body.end()
+        assert await read_all(await serving) == b"hi"
 
 
-def test_a_body_that_was_read_further_cannot_be_sent_again(run: Run) -> None:
+async def test_a_body_that_was_read_further_cannot_be_sent_again() -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(OK_HI)
@@ -139,40 +119,34 @@ def test_a_body_that_was_read_further_cannot_be_sent_again(run: Run) -> None:
         await peer.exactly(10)
         peer.reset()
 
-    async def scene() -> None:
-        async with http_origin(script, serve_forever) as (origin, server):
-            await ask(origin)
-            body = Body(b"hello", end=False)
-            serving = asyncio.create_task(origin.serve(get(method="PUT", length=20), body))
-            await asyncio.sleep(0.02)
-            body.put(b"world")
-            with pytest.raises(OriginError, match="Unable to reach the origin service"):
-                await serving
-            assert len(server.peers) == 1
-
-    run(scene())
+    async with http_origin(script, serve_forever) as (origin, server):
+        await ask(origin)
+        body = Body(b"hello", end=False)
+        serving = asyncio.create_task(origin.serve(get(method="PUT", length=20), body))
+        await asyncio.sleep(0.02)
+        body.put(b"world")
+        with pytest.raises(OriginError, match="Unable to reach the origin service"):
+            await serving
+        assert len(server.peers) == 1
 
 
-def test_a_request_that_cannot_be_repeated_looks_before_it_uses_an_old_connection(run: Run) -> None:
+async def test_a_request_that_cannot_be_repeated_looks_before_it_uses_an_old_connection() -> None:
     """The origin's close waits in the kernel, unseen by the loop: a POST goes to a new connection."""
 
     async def once(peer: Peer) -> None:
         await peer.head()
         await peer.send(OK_HI)
 
-    async def scene() -> None:
-        async with http_origin(once, serve_forever) as (origin, server):
-            response = await origin.serve(get(), Body())
-            assert await response.receive() == b"hi"
-            assert origin._pool is not None
-            [connection] = origin._pool._idle[""]
-            assert isinstance(connection, HttpConnection)
-            connection._transport.pause_reading()  # so that the loop does not see what the kernel knows
-            await until(lambda: not server.running)
-            await asyncio.sleep(0.01)
-            assert not connection.is_closed
-            assert await ask(origin, "POST") == b"hi"
-            assert len(server.peers) == 2
-            assert connection.is_closed
-
-    run(scene())
+    async with http_origin(once, serve_forever) as (origin, server):
+        response = await origin.serve(get(), Body())
+        assert await response.receive() == b"hi"
+        assert origin._pool is not None
+        [connection] = origin._pool._idle[""]
+        assert isinstance(connection, HttpConnection)
+        connection._transport.pause_reading()  # so that the loop does not see what the kernel knows
+        await until(lambda: not server.running)
+        await asyncio.sleep(0.01)
+        assert not connection.is_closed
+        assert await ask(origin, "POST") == b"hi"
+        assert len(server.peers) == 2
+        assert connection.is_closed

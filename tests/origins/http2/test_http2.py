@@ -356,7 +356,7 @@ def test_cancelling_resets_the_stream_at_once() -> None:
         (b"\xff\xff\xff\0\0\0\0\0\1" + bytes(600_000), "longer than allowed"),
     ],
 )
-def test_garbage_is_one_clear_error(garbage: bytes, sentence: str) -> None:
+async def test_garbage_is_one_clear_error(garbage: bytes, sentence: str) -> None:
     async def play(origin: Http2Origin) -> None:
         with pytest.raises(OriginError, match=sentence):
             await origin.serve(request(), Body())
@@ -373,18 +373,15 @@ def test_garbage_is_one_clear_error(garbage: bytes, sentence: str) -> None:
 
     gone = asyncio.Event()
 
-    async def main() -> None:
-        server = await asyncio.start_server(talk, "127.0.0.1", 0)
-        endpoint = Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
-        origin = Http2Origin(endpoint, OriginSettings(), make_dialer=Dialer, fallback=None, tls=False)
-        async with asyncio.timeout(10):
-            await play(origin)
-            await origin.close()
-            await gone.wait()
-            server.close()
-            await server.wait_closed()
-
-    asyncio.run(main())
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    endpoint = Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    origin = Http2Origin(endpoint, OriginSettings(), make_dialer=Dialer, fallback=None, tls=False)
+    async with asyncio.timeout(10):
+        await play(origin)
+        await origin.close()
+        await gone.wait()
+        server.close()
+        await server.wait_closed()
 
 
 @pytest.mark.parametrize(

@@ -209,86 +209,71 @@ def connected() -> tuple[Http2Connection, FakeTransport]:
 GET = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
 
 
-def test_frames_beyond_one_turn_wait_and_stop_the_reading() -> None:
-    async def test() -> None:
-        made, transport = connected()
-        exchange = made.begin(GET, finish=True)
-        made.data_received(answer(1) + DataFrame(1, b"x").serialize() * 1000 + DataFrame(1, b"").serialize()[:5])
-        assert (exchange.size <= SLICE, transport.reading) == (True, False)
-        for _ in range(1000 // SLICE + 1):
-            await asyncio.sleep(0)
-        assert (exchange.size, transport.reading) == (1000, True)
-        made.data_received(DataFrame(1, b"", flags=["END_STREAM"]).serialize()[5:])
-        assert await exchange.receive(2000) == b"x" * 1000
-
-    asyncio.run(test())
+async def test_frames_beyond_one_turn_wait_and_stop_the_reading() -> None:
+    made, transport = connected()
+    exchange = made.begin(GET, finish=True)
+    made.data_received(answer(1) + DataFrame(1, b"x").serialize() * 1000 + DataFrame(1, b"").serialize()[:5])
+    assert (exchange.size <= SLICE, transport.reading) == (True, False)
+    for _ in range(1000 // SLICE + 1):
+        await asyncio.sleep(0)
+    assert (exchange.size, transport.reading) == (1000, True)
+    made.data_received(DataFrame(1, b"", flags=["END_STREAM"]).serialize()[5:])
+    assert await exchange.receive(2000) == b"x" * 1000
 
 
-def test_a_service_that_reads_no_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_reads_no_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10**9)
 
-    async def test() -> None:
-        made, transport = connected()
-        exchange = made.begin(GET, finish=True)
-        ping = PingFrame(0, b"12345678").serialize()
-        most = 100_000
-        monkeypatch.setattr(connection, "MAX_UNSENT", most)
-        for _ in range(most // len(ping) // SLICE + 2):
-            made.data_received(ping * SLICE)
-            await asyncio.sleep(0)
-        assert transport.aborted
-        assert transport.unsent <= most + 2 * SLICE * len(ping)
-        with pytest.raises(OriginError, match="does not read the answers"):
-            await exchange.head
-
-    asyncio.run(test())
+    made, transport = connected()
+    exchange = made.begin(GET, finish=True)
+    ping = PingFrame(0, b"12345678").serialize()
+    most = 100_000
+    monkeypatch.setattr(connection, "MAX_UNSENT", most)
+    for _ in range(most // len(ping) // SLICE + 2):
+        made.data_received(ping * SLICE)
+        await asyncio.sleep(0)
+    assert transport.aborted
+    assert transport.unsent <= most + 2 * SLICE * len(ping)
+    with pytest.raises(OriginError, match="does not read the answers"):
+        await exchange.head
 
 
-def test_settings_without_end_are_refused() -> None:
-    async def test() -> None:
-        made, transport = connected()
-        made.data_received(settings(incoming.MAX_SETTINGS))
-        assert not transport.closing
-        made.data_received(settings(incoming.MAX_SETTINGS + 1))
-        assert made.closing
-
-    asyncio.run(test())
+async def test_settings_without_end_are_refused() -> None:
+    made, transport = connected()
+    made.data_received(settings(incoming.MAX_SETTINGS))
+    assert not transport.closing
+    made.data_received(settings(incoming.MAX_SETTINGS + 1))
+    assert made.closing
 
 
-def test_data_of_streams_given_up_may_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_data_of_streams_given_up_may_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10)
 
-    async def test() -> None:
-        made, _ = connected()
-        made.begin(GET, finish=True).abort()
-        late = DataFrame(1, b"late").serialize()
-        for _ in range(incoming.LATE_FRAMES):
-            made.data_received(late)
-        assert made.is_open
-        for _ in range(11):
-            made.data_received(late)
-        assert made.closing
-
-    asyncio.run(test())
+    made, _ = connected()
+    made.begin(GET, finish=True).abort()
+    late = DataFrame(1, b"late").serialize()
+    for _ in range(incoming.LATE_FRAMES):
+        made.data_received(late)
+    assert made.is_open
+    for _ in range(11):
+        made.data_received(late)
+    assert made.closing
 
 
-def test_an_upload_earns_the_updates_that_answer_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_earns_the_updates_that_answer_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10)
 
-    async def test() -> None:
-        made, transport = connected()
-        exchange = made.begin(GET, finish=False)
-        for _ in range(1000):
-            await made.send(exchange, b"x")
-            transport.take()
-            made.data_received(
-                WindowUpdateFrame(0, window_increment=1).serialize()
-                + WindowUpdateFrame(1, window_increment=1).serialize()
-                + PingFrame(0, b"12345678").serialize()
-            )
-        assert made.is_open
-
-    asyncio.run(test())
+    made, transport = connected()
+    exchange = made.begin(GET, finish=False)
+    for _ in range(1000):
+        await made.send(exchange, b"x")
+        transport.take()
+        made.data_received(
+            WindowUpdateFrame(0, window_increment=1).serialize()
+            + WindowUpdateFrame(1, window_increment=1).serialize()
+            + PingFrame(0, b"12345678").serialize()
+        )
+    assert made.is_open
 
 
 # -- what is wrong with one response ends it alone -------------------------------------------------------------------
@@ -333,50 +318,41 @@ async def until_the_end(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_malformed_response_ends_alone(what: str) -> None:
-    async def test() -> None:
-        made, _ = connected()
-        neighbour, wrong, later = (made.begin(GET, finish=True) for _ in range(3))
-        for at in range(0, len(WRONG[what]), 16_000):
-            made.data_received(WRONG[what][at : at + 16_000])
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        for exchange in (neighbour, later):
-            made.data_received(
-                answer(exchange.stream_id) + DataFrame(exchange.stream_id, b"ok", flags=["END_STREAM"]).serialize()
-            )
-        with pytest.raises(OriginError):
-            await until_the_end(wrong)
-        for exchange in (neighbour, later):
-            await exchange.head
-            assert (exchange.status, await exchange.receive()) == (200, b"ok")
-        assert made.is_open
-
-    asyncio.run(test())
-
-
-def test_blanks_around_a_value_are_passed_over() -> None:
-    async def test() -> None:
-        made, _ = connected()
-        exchange = made.begin(GET, finish=True)
-        made.data_received(answer(1, "END_STREAM", block=block((":status", "200"), ("x-a", " 1 "))))
+async def test_a_malformed_response_ends_alone(what: str) -> None:
+    made, _ = connected()
+    neighbour, wrong, later = (made.begin(GET, finish=True) for _ in range(3))
+    for at in range(0, len(WRONG[what]), 16_000):
+        made.data_received(WRONG[what][at : at + 16_000])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    for exchange in (neighbour, later):
+        made.data_received(
+            answer(exchange.stream_id) + DataFrame(exchange.stream_id, b"ok", flags=["END_STREAM"]).serialize()
+        )
+    with pytest.raises(OriginError):
+        await until_the_end(wrong)
+    for exchange in (neighbour, later):
         await exchange.head
-        assert exchange.headers == [(b"x-a", b"1")]
+        assert (exchange.status, await exchange.receive()) == (200, b"ok")
+    assert made.is_open
 
-    asyncio.run(test())
+
+async def test_blanks_around_a_value_are_passed_over() -> None:
+    made, _ = connected()
+    exchange = made.begin(GET, finish=True)
+    made.data_received(answer(1, "END_STREAM", block=block((":status", "200"), ("x-a", " 1 "))))
+    await exchange.head
+    assert exchange.headers == [(b"x-a", b"1")]
 
 
-def test_frames_of_any_pieces_mean_the_same() -> None:
+async def test_frames_of_any_pieces_mean_the_same() -> None:
     wire = answer(1) + DataFrame(1, b"abc").serialize() + answer(1, "END_STREAM", block=block(("grpc-status", "0")))
 
-    async def test() -> None:
-        for size in range(1, len(wire) + 1):
-            made, _ = connected()
-            exchange = made.begin(GET, finish=True)
-            for at in range(0, len(wire), size):
-                made.data_received(wire[at : at + size])
-            assert await exchange.receive() == b"abc"
-            assert await exchange.receive() == b""
-            assert exchange.trailers == [(b"grpc-status", b"0")]
-
-    asyncio.run(test())
+    for size in range(1, len(wire) + 1):
+        made, _ = connected()
+        exchange = made.begin(GET, finish=True)
+        for at in range(0, len(wire), size):
+            made.data_received(wire[at : at + size])
+        assert await exchange.receive() == b"abc"
+        assert await exchange.receive() == b""
+        assert exchange.trailers == [(b"grpc-status", b"0")]

@@ -18,7 +18,6 @@ from tests.support.raw_origin import raw_origin
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest
-    from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 
 ORIGIN = OriginSettings(connect_timeout=5.0)  # has the two settings that warp-routing has
@@ -30,22 +29,21 @@ def to(destination: str) -> OriginRequest:
     return request
 
 
-def test_bytes_pass_and_each_direction_ends_alone(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_bytes_pass_and_each_direction_ends_alone() -> None:
     async def script(peer: Peer) -> None:
         assert await peer.rest() == b"question"
         await peer.send(b"answer")
 
-    async def scene() -> None:
-        async with raw_origin(script) as server:
-            response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(b"ques", b"tion"))
-            assert response.tunnel
-            assert await read_all(response) == b"answer"
-            await until(lambda: not server.running)
-
-    run(scene())
+    async with raw_origin(script) as server:
+        response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(b"ques", b"tion"))
+        assert response.tunnel
+        assert await read_all(response) == b"answer"
+        await until(lambda: not server.running)
 
 
-def test_what_was_sent_last_still_arrives(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_what_was_sent_last_still_arrives() -> None:
     got: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -53,17 +51,15 @@ def test_what_was_sent_last_still_arrives(run: Run) -> None:
         await asyncio.sleep(0.02)
         got.append(await peer.rest())
 
-    async def scene() -> None:
-        async with raw_origin(script) as server:
-            response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(*[b"x" * 65536] * 16))
-            assert await read_all(response) == b""
-            await until(lambda: bool(got))
-        assert got == [b"x" * (1 << 20)]
-
-    run(scene())
+    async with raw_origin(script) as server:
+        response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(*[b"x" * 65536] * 16))
+        assert await read_all(response) == b""
+        await until(lambda: bool(got))
+    assert got == [b"x" * (1 << 20)]
 
 
-def test_a_reset_travels_either_way(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_reset_travels_either_way() -> None:
     async def resets(peer: Peer) -> None:
         await peer.some()
         peer.reset()
@@ -72,38 +68,33 @@ def test_a_reset_travels_either_way(run: Run) -> None:
         with pytest.raises(ConnectionResetError):
             await peer.rest()
 
-    async def scene() -> None:
-        async with raw_origin(resets) as server:
-            response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(b"x", end=False))
-            with pytest.raises(OriginError):
-                await response.receive()
-            response.abort()
-        async with raw_origin(is_reset) as server:
-            body = Body(end=False)
-            response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), body)
-            await asyncio.sleep(0.01)
-            body.fail(RuntimeError("stream reset by the peer"))
-            await until(lambda: not server.running, patience=0.1)
-            response.abort()
-
-    run(scene())
+    async with raw_origin(resets) as server:
+        response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(b"x", end=False))
+        with pytest.raises(OriginError):
+            await response.receive()
+        response.abort()
+    async with raw_origin(is_reset) as server:
+        body = Body(end=False)
+        response = await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), body)
+        await asyncio.sleep(0.01)
+        body.fail(RuntimeError("stream reset by the peer"))
+        await until(lambda: not server.running, patience=0.1)
+        response.abort()
 
 
-def test_cancelling_the_dial_leaves_nothing(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(lambda peer: peer.closed()) as server:
-            for turns in range(6):
-                serving = asyncio.create_task(
-                    PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(end=False))
-                )
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                serving.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    (await serving).abort()
-            await until(lambda: not server.running)
-
-    run(scene())  # which looks for sockets left over
+@pytest.mark.usefixtures("each_loop")
+async def test_cancelling_the_dial_leaves_nothing() -> None:
+    async with raw_origin(lambda peer: peer.closed()) as server:
+        for turns in range(6):
+            serving = asyncio.create_task(
+                PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{server.port}"), Body(end=False))
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                (await serving).abort()
+        await until(lambda: not server.running)
 
 
 @pytest.mark.parametrize(
@@ -119,27 +110,23 @@ def test_destinations(text: str, host: str, port: int) -> None:
     assert (endpoint.host, endpoint.port) == (host, port)
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(
     "text",
     ["", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:٣", "localhost:80",
      "::1:80", "[127.0.0.1]:80", "[::1]", "[::1]:http", "http://127.0.0.1:80", "127.1:80", "127.0.0.1:80\n", ":80"],
 )  # fmt: skip
-def test_what_is_no_destination(run: Run, text: str) -> None:
-    async def scene() -> None:
-        with pytest.raises(OriginError, match="an IP address and a port are needed"):
-            await PrivateTcpOrigin(ORIGIN).serve(to(text), Body())
-
-    run(scene())
+async def test_what_is_no_destination(text: str) -> None:
+    with pytest.raises(OriginError, match="an IP address and a port are needed"):
+        await PrivateTcpOrigin(ORIGIN).serve(to(text), Body())
 
 
-def test_only_tcp_streams_are_taken_and_a_dead_address_is_said_so(run: Run) -> None:
-    async def scene() -> None:
-        with pytest.raises(OriginError):
-            await PrivateTcpOrigin(ORIGIN).serve(get(), Body())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with pytest.raises(OriginError, match=f"127.0.0.1:{port} refused the connection"):
-            await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{port}"), Body())
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_only_tcp_streams_are_taken_and_a_dead_address_is_said_so() -> None:
+    with pytest.raises(OriginError):
+        await PrivateTcpOrigin(ORIGIN).serve(get(), Body())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(OriginError, match=f"127.0.0.1:{port} refused the connection"):
+        await PrivateTcpOrigin(ORIGIN).serve(to(f"127.0.0.1:{port}"), Body())

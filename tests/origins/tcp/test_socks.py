@@ -29,7 +29,6 @@ from tests.support.raw_origin import raw_origin
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest
-    from tests.origins.conftest import Run
     from tests.support.raw_origin import Peer
 
 LOOPBACK = (IpRule(prefix=parse_prefix("127.0.0.0/8"), allow=True), IpRule(prefix=parse_prefix("::1/128"), allow=True))
@@ -104,42 +103,39 @@ async def open_socks(rules: tuple[IpRule, ...]) -> Client:
     return Client(await origin.serve(upgrade(), body), body)
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("host", ["127.0.0.1", "app.internal"])
-def test_a_client_reaches_what_the_rules_allow(run: Run, host: str) -> None:
-    async def scene() -> None:
-        async with raw_origin(banner) as server:
+async def test_a_client_reaches_what_the_rules_allow(host: str) -> None:
+    async with raw_origin(banner) as server:
+        client = await open_socks(LOOPBACK)
+        client.say(HELLO)
+        assert await client.hear(2) == b"\x05\x00"
+        client.say(connect_to(host, server.port))
+        reply = await client.hear(10)
+        assert reply[:8] == b"\x05\x00\x00\x01\x7f\x00\x00\x01"
+        await until(lambda: bool(server.peers))
+        assert int.from_bytes(reply[8:]) == server.peers[0].writer.get_extra_info("peername")[1]
+        assert await client.hear(11) == b"220 ready\r\n"
+        client.say(b"hello")
+        assert await client.hear(5) == b"HELLO"
+        client.response.abort()
+        await until(lambda: not server.running)
+
+
+@pytest.mark.usefixtures("each_loop")
+async def test_everything_may_come_in_one_frame_or_byte_by_byte() -> None:
+    async with raw_origin(banner) as server:
+        wire = HELLO + connect_to("127.0.0.1", server.port) + b"hello"
+        for pieces in ([wire], [wire[at : at + 1] for at in range(len(wire))]):
             client = await open_socks(LOOPBACK)
-            client.say(HELLO)
-            assert await client.hear(2) == b"\x05\x00"
-            client.say(connect_to(host, server.port))
-            reply = await client.hear(10)
-            assert reply[:8] == b"\x05\x00\x00\x01\x7f\x00\x00\x01"
-            await until(lambda: bool(server.peers))
-            assert int.from_bytes(reply[8:]) == server.peers[0].writer.get_extra_info("peername")[1]
-            assert await client.hear(11) == b"220 ready\r\n"
-            client.say(b"hello")
-            assert await client.hear(5) == b"HELLO"
+            for piece in pieces:
+                client.say(piece)
+            assert (await client.hear(2 + 10))[:4] == b"\x05\x00\x05\x00"
+            assert sorted(await client.hear(16)) == sorted(b"220 ready\r\nHELLO")
             client.response.abort()
-            await until(lambda: not server.running)
-
-    run(scene())
 
 
-def test_everything_may_come_in_one_frame_or_byte_by_byte(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(banner) as server:
-            wire = HELLO + connect_to("127.0.0.1", server.port) + b"hello"
-            for pieces in ([wire], [wire[at : at + 1] for at in range(len(wire))]):
-                client = await open_socks(LOOPBACK)
-                for piece in pieces:
-                    client.say(piece)
-                assert (await client.hear(2 + 10))[:4] == b"\x05\x00\x05\x00"
-                assert sorted(await client.hear(16)) == sorted(b"220 ready\r\nHELLO")
-                client.response.abort()
-
-    run(scene())
-
-
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(
     ("rules", "host", "port"),
     [
@@ -152,30 +148,26 @@ def test_everything_may_come_in_one_frame_or_byte_by_byte(run: Run) -> None:
         (LOOPBACK, "unknown.internal", 80),
     ],
 )
-def test_what_no_rule_allows_is_refused_with_2(run: Run, rules: tuple[IpRule, ...], host: str, port: int) -> None:
-    async def scene() -> None:
-        client = await open_socks(rules)
-        client.say(HELLO + connect_to(host, port))
-        assert (await client.end())[:4] == b"\x05\x00\x05\x02"
-
-    run(scene())
+async def test_what_no_rule_allows_is_refused_with_2(rules: tuple[IpRule, ...], host: str, port: int) -> None:
+    client = await open_socks(rules)
+    client.say(HELLO + connect_to(host, port))
+    assert (await client.end())[:4] == b"\x05\x00\x05\x02"
 
 
-def test_a_refused_connection_is_5_and_a_silent_one_4(run: Run) -> None:
-    async def scene() -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        client = await open_socks(LOOPBACK)
-        client.say(HELLO + connect_to("127.0.0.1", port))
-        assert await client.end() == b"\x05\x00\x05\x05\x00\x01" + bytes(6)
-        client = await open_socks(LOOPBACK)
-        client.say(HELLO + connect_to("127.0.0.1", 0))
-        assert (await client.end())[:4] == b"\x05\x00\x05\x04"
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_refused_connection_is_5_and_a_silent_one_4() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    client = await open_socks(LOOPBACK)
+    client.say(HELLO + connect_to("127.0.0.1", port))
+    assert await client.end() == b"\x05\x00\x05\x05\x00\x01" + bytes(6)
+    client = await open_socks(LOOPBACK)
+    client.say(HELLO + connect_to("127.0.0.1", 0))
+    assert (await client.end())[:4] == b"\x05\x00\x05\x04"
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(
     ("wire", "answer"),
     [
@@ -191,124 +183,107 @@ def test_a_refused_connection_is_5_and_a_silent_one_4(run: Run) -> None:
         (HELLO + b"\x05\x01\x00\x03\x00\x00\x50", b"\x05\x00"),
     ],
 )
-def test_what_a_client_may_not_ask(run: Run, wire: bytes, answer: bytes) -> None:
-    async def scene() -> None:
-        client = await open_socks(LOOPBACK)
-        client.say(wire)
-        assert (await client.end())[:4] == answer
-
-    run(scene())
+async def test_what_a_client_may_not_ask(wire: bytes, answer: bytes) -> None:
+    client = await open_socks(LOOPBACK)
+    client.say(wire)
+    assert (await client.end())[:4] == answer
 
 
-def test_a_client_that_ends_or_says_nothing_is_let_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_client_that_ends_or_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socks, "GREETING_TIMEOUT", 0.05)
 
-    async def scene() -> None:
-        client = await open_socks(LOOPBACK)
-        client.say(b"\x05")
-        client.body.end()
-        assert await client.end() == b""
-        client = await open_socks(LOOPBACK)
-        assert await client.end() == b""
-
-    run(scene())
+    client = await open_socks(LOOPBACK)
+    client.say(b"\x05")
+    client.body.end()
+    assert await client.end() == b""
+    client = await open_socks(LOOPBACK)
+    assert await client.end() == b""
 
 
-def test_socks_in_front_of_a_fixed_service_ignores_the_destination(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(banner) as server:
-            body = Body(end=False)
-            origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
-            client = Client(await origin.serve(upgrade(), body), body)
-            await asyncio.sleep(0.02)  # the service has spoken by now; the client must not hear it yet
-            assert client.response.receive_nowait() is None
-            client.say(HELLO + connect_to("203.0.113.9", 1))
-            assert (await client.hear(12))[:6] == b"\x05\x00\x05\x00\x00\x01"
-            assert await client.hear(11) == b"220 ready\r\n"
-            client.say(b"x")
-            assert await client.hear(1) == b"X"
-            client.response.abort()
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_socks_in_front_of_a_fixed_service_ignores_the_destination() -> None:
+    async with raw_origin(banner) as server:
+        body = Body(end=False)
+        origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
+        client = Client(await origin.serve(upgrade(), body), body)
+        await asyncio.sleep(0.02)  # the service has spoken by now; the client must not hear it yet
+        assert client.response.receive_nowait() is None
+        client.say(HELLO + connect_to("203.0.113.9", 1))
+        assert (await client.hear(12))[:6] == b"\x05\x00\x05\x00\x00\x01"
+        assert await client.hear(11) == b"220 ready\r\n"
+        client.say(b"x")
+        assert await client.hear(1) == b"X"
+        client.response.abort()
 
 
-def test_a_service_that_floods_before_the_greeting_is_bounded(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_service_that_floods_before_the_greeting_is_bounded() -> None:
     async def flood(peer: Peer) -> None:
         with contextlib.suppress(ConnectionError):
             for _ in range(64):
                 peer.writer.write(bytes(1 << 20))
             await peer.rest()
 
-    async def scene() -> None:
-        async with raw_origin(flood) as server:
-            body = Body(end=False)
-            origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
-            response = await origin.serve(upgrade(), body)
-            await asyncio.sleep(0.1)
-            assert isinstance(response, Tunnel)
-            assert response.channel is not None
-            assert 0 < sum(map(len, response.channel._held or ())) <= 256 * 1024
-            response.abort()
-            server.peers[0].writer.transport.abort()
-
-    run(scene())
+    async with raw_origin(flood) as server:
+        body = Body(end=False)
+        origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
+        response = await origin.serve(upgrade(), body)
+        await asyncio.sleep(0.1)
+        assert isinstance(response, Tunnel)
+        assert response.channel is not None
+        assert 0 < sum(map(len, response.channel._held or ())) <= 256 * 1024
+        response.abort()
+        server.peers[0].writer.transport.abort()
 
 
-def test_a_bad_greeting_in_front_of_a_fixed_service_ends_both(run: Run) -> None:
-    async def scene() -> None:
-        async with raw_origin(banner) as server:
-            body = Body(end=False)
-            origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
-            client = Client(await origin.serve(upgrade(), body), body)
-            client.say(b"GET / HTTP/1.1\r\n\r\n")
-            assert await client.end() == b""
-            await until(lambda: not server.running)
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_bad_greeting_in_front_of_a_fixed_service_ends_both() -> None:
+    async with raw_origin(banner) as server:
+        body = Body(end=False)
+        origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings(proxy_type="socks"))
+        client = Client(await origin.serve(upgrade(), body), body)
+        client.say(b"GET / HTTP/1.1\r\n\r\n")
+        assert await client.end() == b""
+        await until(lambda: not server.running)
 
 
 # --- bastion -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("form", ["{}:{}", "tcp://{}:{}", "ssh://user@{}:{}/path?query", "{}:{}/path"])
-def test_a_bastion_goes_where_the_header_says(run: Run, form: str) -> None:
-    async def scene() -> None:
-        async with raw_origin(banner) as server:
-            for host, rules in (("127.0.0.1", ()), ("app.internal", LOOPBACK)):
-                body = Body(end=False)
-                origin = BastionOrigin(OriginSettings(ip_rules=rules), resolver=resolver)
-                jump = (b"Cf-Access-Jump-Destination", form.format(host, server.port).encode())
-                client = Client(await origin.serve(upgrade(jump), body), body)
-                assert await client.hear(11) == b"220 ready\r\n"
-                client.response.abort()
-
-    run(scene())
+async def test_a_bastion_goes_where_the_header_says(form: str) -> None:
+    async with raw_origin(banner) as server:
+        for host, rules in (("127.0.0.1", ()), ("app.internal", LOOPBACK)):
+            body = Body(end=False)
+            origin = BastionOrigin(OriginSettings(ip_rules=rules), resolver=resolver)
+            jump = (b"Cf-Access-Jump-Destination", form.format(host, server.port).encode())
+            client = Client(await origin.serve(upgrade(jump), body), body)
+            assert await client.hear(11) == b"220 ready\r\n"
+            client.response.abort()
 
 
-def test_a_bastion_is_bounded_by_its_rules(run: Run) -> None:
-    async def scene() -> None:
-        rules = (IpRule(prefix=parse_prefix("10.0.0.0/8"), allow=True),)
-        origin = BastionOrigin(OriginSettings(ip_rules=rules), resolver=resolver)
-        for host in ("127.0.0.1", "app.internal", "[::1]"):
-            with pytest.raises(OriginError, match="ipRules do not allow a connection to") as caught:
-                await origin.serve(upgrade((b"cf-access-jump-destination", f"{host}:22".encode())), Body())
-            assert caught.value.status == 403
-
-    run(scene())
+@pytest.mark.usefixtures("each_loop")
+async def test_a_bastion_is_bounded_by_its_rules() -> None:
+    rules = (IpRule(prefix=parse_prefix("10.0.0.0/8"), allow=True),)
+    origin = BastionOrigin(OriginSettings(ip_rules=rules), resolver=resolver)
+    for host in ("127.0.0.1", "app.internal", "[::1]"):
+        with pytest.raises(OriginError, match="ipRules do not allow a connection to") as caught:
+            await origin.serve(upgrade((b"cf-access-jump-destination", f"{host}:22".encode())), Body())
+        assert caught.value.status == 403
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(
     "value", [None, b"", b" ", b"host", b"host:", b"host:0", b"host:65536", b":22", b"a:b:22", b"h:\xff"]
 )
-def test_a_bastion_needs_a_destination(run: Run, value: bytes | None) -> None:
-    async def scene() -> None:
-        headers = [] if value is None else [(b"Cf-Access-Jump-Destination", value)]
-        with pytest.raises(OriginError) as caught:
-            await BastionOrigin(OriginSettings()).serve(upgrade(*headers), Body())
-        assert caught.value.status == 400
-        assert caught.value.reason.isprintable()
-
-    run(scene())
+async def test_a_bastion_needs_a_destination(value: bytes | None) -> None:
+    headers = [] if value is None else [(b"Cf-Access-Jump-Destination", value)]
+    with pytest.raises(OriginError) as caught:
+        await BastionOrigin(OriginSettings()).serve(upgrade(*headers), Body())
+    assert caught.value.status == 400
+    assert caught.value.reason.isprintable()
 
 
 def test_destinations_are_read() -> None:

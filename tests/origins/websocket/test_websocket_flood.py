@@ -16,7 +16,7 @@ from tests.support.frames import masked
 from tests.support.turns import TurnMeter
 
 if TYPE_CHECKING:
-    from tests.origins.conftest import Run
+    pass
 
 SMALLEST = {
     "one byte": masked(frames.BINARY, b"x"),
@@ -74,50 +74,46 @@ class Visitor:
         pass
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("streams", [1, 100])
 @pytest.mark.parametrize("kind", SMALLEST)
-def test_tiny_frames_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch, kind: str, streams: int) -> None:
+async def test_tiny_frames_take_turns(monkeypatch: pytest.MonkeyPatch, kind: str, streams: int) -> None:
     meter = TurnMeter()
     monkeypatch.setattr(FrameDecoder, "feed", meter.counting(FrameDecoder.feed, len))
     size = 1_000_000 // streams
 
-    async def test() -> None:
-        services = [Service() for _ in range(streams)]
-        with meter:
-            async with asyncio.TaskGroup() as group:
-                for service in services:
-                    reader = FrameReader(Flood(SMALLEST[kind], size), cast("Any", Visitor()))
-                    group.create_task(pump(reader, cast("Any", service)))
-        assert all(service.ended for service in services)
-        assert meter.total > 100_000
-        assert meter.most <= 2 * streams * FRAMES_AT_ONCE, "more frames than allowed in one turn of the loop"
-        assert meter.turns >= meter.total // meter.most, "turns"
-        payload = {"one byte": size // 7, "fragments": size // 14 * 2}.get(kind, 0)
-        assert {service.size for service in services} == {payload}
-        # Written as they were read, many at once: a write for each byte would cost more than reading it.
-        assert max(service.writes for service in services) <= payload // (FRAMES_AT_ONCE // 4)
-
-    run(test())
+    services = [Service() for _ in range(streams)]
+    with meter:
+        async with asyncio.TaskGroup() as group:
+            for service in services:
+                reader = FrameReader(Flood(SMALLEST[kind], size), cast("Any", Visitor()))
+                group.create_task(pump(reader, cast("Any", service)))
+    assert all(service.ended for service in services)
+    assert meter.total > 100_000
+    assert meter.most <= 2 * streams * FRAMES_AT_ONCE, "more frames than allowed in one turn of the loop"
+    assert meter.turns >= meter.total // meter.most, "turns"
+    payload = {"one byte": size // 7, "fragments": size // 14 * 2}.get(kind, 0)
+    assert {service.size for service in services} == {payload}
+    # Written as they were read, many at once: a write for each byte would cost more than reading it.
+    assert max(service.writes for service in services) <= payload // (FRAMES_AT_ONCE // 4)
 
 
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("kind", SMALLEST)
-def test_an_echo_of_tiny_frames_takes_turns(run: Run, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+async def test_an_echo_of_tiny_frames_takes_turns(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     meter = TurnMeter()
     monkeypatch.setattr(FrameDecoder, "feed", meter.counting(FrameDecoder.feed, len))
 
-    async def test() -> None:
-        tunnel = EchoTunnel([])
-        with meter:
-            tunnel.echo(Flood(SMALLEST[kind], 300_000))
-            received = 0
-            while data := await tunnel.receive():
-                received += len(data)
-        await tunnel.finish()
-        assert meter.total > 40_000
-        assert meter.most <= 2 * FRAMES_AT_ONCE
-        assert (received > 0) is (kind != "pong")
-
-    run(test())
+    tunnel = EchoTunnel([])
+    with meter:
+        tunnel.echo(Flood(SMALLEST[kind], 300_000))
+        received = 0
+        while data := await tunnel.receive():
+            received += len(data)
+    await tunnel.finish()
+    assert meter.total > 40_000
+    assert meter.most <= 2 * FRAMES_AT_ONCE
+    assert (received > 0) is (kind != "pong")
 
 
 def test_frames_beyond_one_turn_wait_without_being_lost() -> None:
@@ -134,17 +130,15 @@ def test_frames_beyond_one_turn_wait_without_being_lost() -> None:
     assert not decoder.is_within
 
 
-def test_a_visitor_who_says_close_among_many_frames_is_heard(run: Run) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_visitor_who_says_close_among_many_frames_is_heard() -> None:
     class Closing(Visitor):
         code = 0
 
         def visitor_closes(self, code: int) -> None:
             self.code = code
 
-    async def test() -> None:
-        visitor, service = Closing(), Service()
-        wire = SMALLEST["one byte"] * 200 + masked(frames.CLOSE, b"\x03\xe8") + SMALLEST["one byte"] * 200
-        await pump(FrameReader(Flood(wire, len(wire)), cast("Any", visitor)), cast("Any", service))
-        assert (service.size, service.ended, visitor.code) == (200, True, 1000)
-
-    run(test())
+    visitor, service = Closing(), Service()
+    wire = SMALLEST["one byte"] * 200 + masked(frames.CLOSE, b"\x03\xe8") + SMALLEST["one byte"] * 200
+    await pump(FrameReader(Flood(wire, len(wire)), cast("Any", visitor)), cast("Any", service))
+    assert (service.size, service.ended, visitor.code) == (200, True, 1000)

@@ -19,10 +19,11 @@ from tests.support.frames import masked
 from tests.support.raw_origin import Peer, raw_origin
 
 if TYPE_CHECKING:
-    from tests.origins.conftest import Run
+    pass
 
 
-def test_a_visitor_who_is_still_sending_is_not_let_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("each_loop")
+async def test_a_visitor_who_is_still_sending_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carriage, "CLOSE_TIMEOUT", 0.2)
     heard = asyncio.Queue[bytes]()
 
@@ -31,19 +32,16 @@ def test_a_visitor_who_is_still_sending_is_not_let_go(run: Run, monkeypatch: pyt
         while data := await peer.some():
             await heard.put(data)
 
-    async def scene() -> None:
-        body = Body(end=False)
-        async with raw_origin(script) as server:
-            origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings())
-            response = await origin.serve(get("/", kind=RequestKind.WEBSOCKET, length=None), body)
-            while await response.receive():
-                pass
-            finishing = asyncio.create_task(response.finish())
-            for _ in range(10):  # twice the timeout in all
-                body.put(masked(frames.BINARY, b"more"))
-                assert await heard.get() == b"more"
-                await asyncio.sleep(0.04)
-            body.put(masked(frames.CLOSE, b"\x03\xe8"))
-            await asyncio.wait_for(finishing, 1)
-
-    run(scene())
+    body = Body(end=False)
+    async with raw_origin(script) as server:
+        origin = StreamOrigin(Endpoint(host="127.0.0.1", port=server.port), OriginSettings())
+        response = await origin.serve(get("/", kind=RequestKind.WEBSOCKET, length=None), body)
+        while await response.receive():
+            pass
+        finishing = asyncio.create_task(response.finish())
+        for _ in range(10):  # twice the timeout in all
+            body.put(masked(frames.BINARY, b"more"))
+            assert await heard.get() == b"more"
+            await asyncio.sleep(0.04)
+        body.put(masked(frames.CLOSE, b"\x03\xe8"))
+        await asyncio.wait_for(finishing, 1)

@@ -20,7 +20,6 @@ from tests.support.certificates import Authority
 from tests.support.fake_transport import FakeTransport
 from tests.support.forward_proxy import forward_proxy
 from tests.support.house import open_descriptors, tunnel
-from tests.support.loops import run_on_loop
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -64,69 +63,57 @@ async def no_edge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         (None, 10, "cannot reach the proxy http://127.0.0.1:{port}: "),
     ],
 )
-def test_what_a_proxy_does_wrong_is_one_sentence(behaviour: Server | None, timeout: float, expected: str) -> None:
-    async def test() -> None:
-        server = await asyncio.start_server(behaviour or stall, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        if behaviour is None:
-            server.close()
-        before = open_descriptors()
-        with pytest.raises(ConnectFailed) as failed:
-            await http2.connect(
-                ("192.0.2.1", 7844),
-                proxy=parse_proxy(f"http://u:hush@127.0.0.1:{port}"),
-                settings=Http2Settings(dial_timeout=timeout),
-            )
-        assert failed.value.reason.startswith(expected.format(port=port))
-        assert "hush" not in failed.value.reason
-        async with asyncio.timeout(10):
-            while open_descriptors() > before:  # of the server's side
-                await asyncio.sleep(0.001)
+async def test_what_a_proxy_does_wrong_is_one_sentence(behaviour: Server | None, timeout: float, expected: str) -> None:
+    server = await asyncio.start_server(behaviour or stall, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    if behaviour is None:
         server.close()
+    before = open_descriptors()
+    with pytest.raises(ConnectFailed) as failed:
+        await http2.connect(
+            ("192.0.2.1", 7844),
+            proxy=parse_proxy(f"http://u:hush@127.0.0.1:{port}"),
+            settings=Http2Settings(dial_timeout=timeout),
+        )
+    assert failed.value.reason.startswith(expected.format(port=port))
+    assert "hush" not in failed.value.reason
+    async with asyncio.timeout(10):
+        while open_descriptors() > before:  # of the server's side
+            await asyncio.sleep(0.001)
+    server.close()
 
-    run_on_loop(test())
 
-
-def test_a_proxy_may_be_spoken_to_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_may_be_spoken_to_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
 
-    async def test() -> None:
-        edge_settings = EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",))
-        tls = authority.server("127.0.0.1")
-        async with LocalEdge(edge_settings) as edge, forward_proxy("https", tls=tls) as proxy:
-            address, ca_file = edge.quic_address, str(edge.ca_path)
-            with pytest.raises(ConnectFailed, match=r"no TLS with the proxy https://127\.0\.0\.1"):
-                await http2.connect(address, ca_file=ca_file, proxy=parse_proxy(proxy.url))
-            monkeypatch.setattr(dial, "system_roots", lambda: str(authority.path))
-            connection = await http2.connect(address, ca_file=ca_file, proxy=parse_proxy(proxy.url))
-            await connection.ping()
-            connection.close()
-            await connection.wait_closed()
-
-    run_on_loop(test())
+    edge_settings = EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",))
+    tls = authority.server("127.0.0.1")
+    async with LocalEdge(edge_settings) as edge, forward_proxy("https", tls=tls) as proxy:
+        address, ca_file = edge.quic_address, str(edge.ca_path)
+        with pytest.raises(ConnectFailed, match=r"no TLS with the proxy https://127\.0\.0\.1"):
+            await http2.connect(address, ca_file=ca_file, proxy=parse_proxy(proxy.url))
+        monkeypatch.setattr(dial, "system_roots", lambda: str(authority.path))
+        connection = await http2.connect(address, ca_file=ca_file, proxy=parse_proxy(proxy.url))
+        await connection.ping()
+        connection.close()
+        await connection.wait_closed()
 
 
-def test_nothing_is_read_between_the_proxy_and_tls() -> None:
-    async def test() -> None:
-        speaker = dial._Speaker(handshake_for(parse_proxy("http://127.0.0.1:1"), "192.0.2.1", 7844))
-        transport = FakeTransport(speaker)
-        speaker.connection_made(transport)
-        assert transport.reading
-        speaker.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
-        assert speaker.is_open
-        assert not transport.reading
-
-    run_on_loop(test())
+async def test_nothing_is_read_between_the_proxy_and_tls() -> None:
+    speaker = dial._Speaker(handshake_for(parse_proxy("http://127.0.0.1:1"), "192.0.2.1", 7844))
+    transport = FakeTransport(speaker)
+    speaker.connection_made(transport)
+    assert transport.reading
+    speaker.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert speaker.is_open
+    assert not transport.reading
 
 
-def test_frames_and_the_end_that_come_with_the_handshake_are_kept() -> None:
-    async def test() -> None:
-        socket = Http2Socket(client=False, settings=Http2Settings())
-        socket.data_received(b"no HTTP/2 at all: ")
-        socket.connection_lost(None)
-        socket.connection_made(FakeTransport(socket))
-        assert socket.connection is not None
-        assert socket.connection.statistics().bytes_received == 18
-        await socket.connection.wait_closed()
-
-    run_on_loop(test())
+async def test_frames_and_the_end_that_come_with_the_handshake_are_kept() -> None:
+    socket = Http2Socket(client=False, settings=Http2Settings())
+    socket.data_received(b"no HTTP/2 at all: ")
+    socket.connection_lost(None)
+    socket.connection_made(FakeTransport(socket))
+    assert socket.connection is not None
+    assert socket.connection.statistics().bytes_received == 18
+    await socket.connection.wait_closed()

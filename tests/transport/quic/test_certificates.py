@@ -12,7 +12,6 @@ from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
 from pyconnector.transport.tls.certificates import make_authority
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("engine", ["aioquic", "qh3"])
 async def test_a_listener_shows_another_certificate(tmp_path: Path, engine: str) -> None:
     settings = QuicSettings(engine=engine)

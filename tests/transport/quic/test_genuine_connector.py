@@ -18,7 +18,7 @@ from pyconnector.transport.quic import half_open
 from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import Server, credentials, serve
-from tests.transport.conformance import PATIENCE, run
+from tests.transport.conformance import PATIENCE
 from tests.transport.qh3_pair import Server as AnyServer
 from tests.transport.qh3_pair import serve as serve_any
 
@@ -61,39 +61,35 @@ async def genuine_connector(server: Server | AnyServer, directory: Path, *option
         await process.wait()
 
 
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize("options", [(), ("--post-quantum",)])
-def test_it_connects_registers_and_answers_streams(tmp_path: Path, options: tuple[str, ...]) -> None:
-    async def scenario() -> None:
-        async with serve() as server, genuine_connector(server, tmp_path, *options):
-            connection = await server.next()
-            assert isinstance(connection.core.tls, HybridContext)
-            assert connection.core.tls.is_hybrid
-            control = await asyncio.wait_for(connection.accept_stream(), PATIENCE)
-            assert control.stream_id == 0
-            asked = b""
-            while len(asked) <= 100:  # its first message, and what it registers with, in one packet or two
-                piece = await asyncio.wait_for(control.receive(), PATIENCE)
-                assert piece
-                asked += piece
-            # Not a ConnectRequest: it refuses with a reset (wire.md 3).
-            data = await connection.open_stream()
-            data.send_nowait(bytes.fromhex("0A36CD12A13E") + b"01" + b"\xff" * 16)
-            with pytest.raises(StreamReset):
-                await asyncio.wait_for(data.receive(), PATIENCE)
-            assert connection.core.mtu.size >= 1232
-
-    run(scenario())
+async def test_it_connects_registers_and_answers_streams(tmp_path: Path, options: tuple[str, ...]) -> None:
+    async with serve() as server, genuine_connector(server, tmp_path, *options):
+        connection = await server.next()
+        assert isinstance(connection.core.tls, HybridContext)
+        assert connection.core.tls.is_hybrid
+        control = await asyncio.wait_for(connection.accept_stream(), PATIENCE)
+        assert control.stream_id == 0
+        asked = b""
+        while len(asked) <= 100:  # its first message, and what it registers with, in one packet or two
+            piece = await asyncio.wait_for(control.receive(), PATIENCE)
+            assert piece
+            asked += piece
+        # Not a ConnectRequest: it refuses with a reset (wire.md 3).
+        data = await connection.open_stream()
+        data.send_nowait(bytes.fromhex("0A36CD12A13E") + b"01" + b"\xff" * 16)
+        with pytest.raises(StreamReset):
+            await asyncio.wait_for(data.receive(), PATIENCE)
+        assert connection.core.mtu.size >= 1232
 
 
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_it_shows_its_address_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str) -> None:
+async def test_it_shows_its_address_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str) -> None:
     monkeypatch.setattr(half_open, "RETRY_ABOVE", 0)
 
-    async def scenario() -> None:
-        async with serve_any(QuicSettings(engine=engine)) as server:
-            async with genuine_connector(server, tmp_path):
-                connection = await server.next()
-                control = await asyncio.wait_for(connection.accept_stream(), PATIENCE)
-                assert await asyncio.wait_for(control.receive(), PATIENCE)
-
-    run(scenario())
+    async with serve_any(QuicSettings(engine=engine)) as server:
+        async with genuine_connector(server, tmp_path):
+            connection = await server.next()
+            control = await asyncio.wait_for(connection.accept_stream(), PATIENCE)
+            assert await asyncio.wait_for(control.receive(), PATIENCE)

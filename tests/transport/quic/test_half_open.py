@@ -186,59 +186,50 @@ def test_a_client_that_is_sent_a_retry_connects(
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("hosts", [1, 250])
-def test_unfinished_handshakes_keep_no_client_out(engine: str, hosts: int) -> None:
+async def test_unfinished_handshakes_keep_no_client_out(engine: str, hosts: int) -> None:
     """From one address and from many made-up ones: all of them on loopback, where answers reach nobody."""
 
-    async def main() -> None:
-        flood = [(first_packet(), (f"127.9.0.{number % hosts + 1}", 9)) for number in range(300)]
-        async with serve(QuicSettings(engine=engine)) as server:
-            listener: Any = server.listener
-            listener._on_datagrams(flood)
-            assert len(listener_table(server)) == RETRY_ABOVE
-            client = await connect(server.listener.address, tls=client_tls(), settings=QuicSettings(engine=engine))
-            await works(client, await server.next())
-            listener._on_datagrams([(first_packet(), address) for _, address in flood])
-            assert len(listener_table(server)) == RETRY_ABOVE
-
-    asyncio.run(main())
+    flood = [(first_packet(), (f"127.9.0.{number % hosts + 1}", 9)) for number in range(300)]
+    async with serve(QuicSettings(engine=engine)) as server:
+        listener: Any = server.listener
+        listener._on_datagrams(flood)
+        assert len(listener_table(server)) == RETRY_ABOVE
+        client = await connect(server.listener.address, tls=client_tls(), settings=QuicSettings(engine=engine))
+        await works(client, await server.next())
+        listener._on_datagrams([(first_packet(), address) for _, address in flood])
+        assert len(listener_table(server)) == RETRY_ABOVE
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_retry_is_smaller_than_what_asked_for_it(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+async def test_a_retry_is_smaller_than_what_asked_for_it(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     monkeypatch.setattr(half_open, "RETRY_ABOVE", 0)
 
-    async def main() -> None:
-        answers: list[Any] = []
-        async with serve(QuicSettings(engine=engine)) as server:
-            sender = await UdpEndpoint.open("127.0.0.1", 0, socket_buffer=1 << 20, on_datagrams=answers.extend)
-            asked = first_packet()
-            sender.send([(asked, server.listener.address)] * 3)
-            await until(lambda: len(answers) == 3, "three answers")
-            for answer, _ in answers:
-                assert answer[0] & 0xF0 == 0xF0, "a Retry (RFC 9000 17.2.5)"
-                assert len(answer) < len(asked) / 10
-            assert len(listener_table(server)) == 0
-            sender.close()
-
-    asyncio.run(main())
+    answers: list[Any] = []
+    async with serve(QuicSettings(engine=engine)) as server:
+        sender = await UdpEndpoint.open("127.0.0.1", 0, socket_buffer=1 << 20, on_datagrams=answers.extend)
+        asked = first_packet()
+        sender.send([(asked, server.listener.address)] * 3)
+        await until(lambda: len(answers) == 3, "three answers")
+        for answer, _ in answers:
+            assert answer[0] & 0xF0 == 0xF0, "a Retry (RFC 9000 17.2.5)"
+            assert len(answer) < len(asked) / 10
+        assert len(listener_table(server)) == 0
+        sender.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_client_of_one_small_first_packet_connects(engine: str) -> None:
+async def test_a_client_of_one_small_first_packet_connects(engine: str) -> None:
     """Without a post-quantum key share: the answer may be three times as large, and is larger."""
 
-    async def main() -> None:
-        configuration = QuicConfiguration(is_client=True, alpn_protocols=["argotunnel"], verify_mode=ssl.CERT_NONE)
-        async with serve(QuicSettings(engine=engine)) as server:
-            async with connect_plainly(*server.listener.address, configuration=configuration) as client:
-                far = await server.next()
-                _, writer = await client.create_stream()
-                writer.write(b"hello")
-                writer.write_eof()
-                assert await (await far.accept_stream()).receive() == b"hello"
-                writer.close()
-
-    asyncio.run(main())
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=["argotunnel"], verify_mode=ssl.CERT_NONE)
+    async with serve(QuicSettings(engine=engine)) as server:
+        async with connect_plainly(*server.listener.address, configuration=configuration) as client:
+            far = await server.next()
+            _, writer = await client.create_stream()
+            writer.write(b"hello")
+            writer.write_eof()
+            assert await (await far.accept_stream()).receive() == b"hello"
+            writer.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -260,19 +260,16 @@ def test_log_names_state_and_rate() -> None:
     assert data["pacing_rate"] > 0
 
 
-def test_engine_selects_bbr_at_both_ends_and_carries_data() -> None:
-    async def run() -> None:
-        async with aioquic_pair(QuicSettings(congestion_control="bbr")) as (client, server):
-            assert isinstance(client.core.recovery, BbrRecovery)
-            assert isinstance(server.core.recovery, BbrRecovery)
-            stream = await client.open_stream()
-            sending = asyncio.ensure_future(stream.send(bytes(3_000_000)))
-            accepted = await server.accept_stream()
-            received = 0
-            while received < 3_000_000:
-                received += len(await accepted.receive())
-            await sending
-            assert client.core.recovery._bbr_cc.bbr.model.max_bw > 0
-            assert client.statistics().congestion_window == client.core.recovery._bbr_cc.congestion_window
-
-    asyncio.run(run())
+async def test_engine_selects_bbr_at_both_ends_and_carries_data() -> None:
+    async with aioquic_pair(QuicSettings(congestion_control="bbr")) as (client, server):
+        assert isinstance(client.core.recovery, BbrRecovery)
+        assert isinstance(server.core.recovery, BbrRecovery)
+        stream = await client.open_stream()
+        sending = asyncio.ensure_future(stream.send(bytes(3_000_000)))
+        accepted = await server.accept_stream()
+        received = 0
+        while received < 3_000_000:
+            received += len(await accepted.receive())
+        await sending
+        assert client.core.recovery._bbr_cc.bbr.model.max_bw > 0
+        assert client.statistics().congestion_window == client.core.recovery._bbr_cc.congestion_window

@@ -16,7 +16,7 @@ from pyconnector.transport.quic.aioquic_engine.stream import FRESH_BURST, RESERV
 from pyconnector.transport.seam import SEND_LOW_WATER
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import aioquic_pair
-from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, run, until
+from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,8 @@ KIB, MIB = 1024, 1024 * 1024
 PIECE = bytes(16 * KIB)
 
 
-def test_readers_that_stall_after_a_quick_start_leave_credit_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("loop_errors")
+async def test_readers_that_stall_after_a_quick_start_leave_credit_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every reader looks quick, so that windows grow as far as they may before their readers stall.
     monkeypatch.setattr(QuickAcks, "round_trip", 60.0)
     settings = QuicSettings(
@@ -38,24 +39,21 @@ def test_readers_that_stall_after_a_quick_start_leave_credit_for_others(monkeypa
         connection_window=2 * MIB,
     )
 
-    async def scenario() -> None:
-        async with aioquic_pair(settings) as (client, server):
-            pairs = [await open_both(client, server) for _ in range(40)]
-            pouring = [asyncio.create_task(_pour(near)) for near, _ in pairs]
-            for _, far in pairs:
-                taken = 0
-                while taken < 256 * KIB:
-                    taken += len(await asyncio.wait_for(far.receive(), PATIENCE))
-            await until(lambda: all(near._drain_waiter for near, _ in pairs), "all readers have stalled")  # type: ignore[attr-defined]
-            for _ in range(3):
-                await asyncio.wait_for(exchange(client, server), PATIENCE)
-            unread = sum(far.buffered for _, far in pairs)  # type: ignore[attr-defined]
-            assert unread <= len(pairs) * 16 * KIB + settings.connection_window // GROWN_SHARE
-            for task in pouring:
-                task.cancel()
-            await asyncio.gather(*pouring, return_exceptions=True)
-
-    run(scenario())
+    async with aioquic_pair(settings) as (client, server):
+        pairs = [await open_both(client, server) for _ in range(40)]
+        pouring = [asyncio.create_task(_pour(near)) for near, _ in pairs]
+        for _, far in pairs:
+            taken = 0
+            while taken < 256 * KIB:
+                taken += len(await asyncio.wait_for(far.receive(), PATIENCE))
+        await until(lambda: all(near._drain_waiter for near, _ in pairs), "all readers have stalled")  # type: ignore[attr-defined]
+        for _ in range(3):
+            await asyncio.wait_for(exchange(client, server), PATIENCE)
+        unread = sum(far.buffered for _, far in pairs)  # type: ignore[attr-defined]
+        assert unread <= len(pairs) * 16 * KIB + settings.connection_window // GROWN_SHARE
+        for task in pouring:
+            task.cancel()
+        await asyncio.gather(*pouring, return_exceptions=True)
 
 
 async def _pour(stream: Stream) -> None:
@@ -73,7 +71,8 @@ def test_usual_windows_keep_one_stream_within_16_mib_and_the_connection_within_6
     assert settings.initial_connection_window == settings.connection_window
 
 
-def test_stalled_streams_leave_the_reserve_to_short_messages() -> None:
+@pytest.mark.usefixtures("loop_errors")
+async def test_stalled_streams_leave_the_reserve_to_short_messages() -> None:
     window = 512 * KIB
     settings = QuicSettings(
         initial_stream_window=window,
@@ -82,52 +81,45 @@ def test_stalled_streams_leave_the_reserve_to_short_messages() -> None:
         connection_window=window,
     )
 
-    async def scenario() -> None:
-        async with aioquic_pair(settings) as (client, server):
-            pairs = [await open_both(client, server) for _ in range(3)]
-            for near, _ in pairs:
-                await fill(near)
-            arrived = sum(far.buffered for _, far in pairs)  # type: ignore[attr-defined]
-            free = window - window // RESERVE_SHARE
-            assert free < arrived <= free + len(pairs) * RESERVED_EACH
-            for _ in range(50):
-                await asyncio.wait_for(exchange(client, server), PATIENCE)
-            # Reading them lets them go on.
-            for near, _ in pairs:
-                near.finish()
-            await asyncio.gather(*(read_all(far) for _, far in pairs))
-
-    run(scenario())
+    async with aioquic_pair(settings) as (client, server):
+        pairs = [await open_both(client, server) for _ in range(3)]
+        for near, _ in pairs:
+            await fill(near)
+        arrived = sum(far.buffered for _, far in pairs)  # type: ignore[attr-defined]
+        free = window - window // RESERVE_SHARE
+        assert free < arrived <= free + len(pairs) * RESERVED_EACH
+        for _ in range(50):
+            await asyncio.wait_for(exchange(client, server), PATIENCE)
+        # Reading them lets them go on.
+        for near, _ in pairs:
+            near.finish()
+        await asyncio.gather(*(read_all(far) for _, far in pairs))
 
 
-def test_the_reserve_is_bounded() -> None:
-    async def scenario() -> None:
-        settings = QuicSettings(initial_connection_window=64 * MIB, connection_window=64 * MIB)
-        async with aioquic_pair(settings) as (client, _server):
-            assert client.core._reserve == RESERVE_LIMIT < client.core._remote_max_data // RESERVE_SHARE
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_the_reserve_is_bounded() -> None:
+    settings = QuicSettings(initial_connection_window=64 * MIB, connection_window=64 * MIB)
+    async with aioquic_pair(settings) as (client, _server):
+        assert client.core._reserve == RESERVE_LIMIT < client.core._remote_max_data // RESERVE_SHARE
 
 
-def test_a_short_message_overtakes_the_middle_of_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            short, short_far = await open_both(client, server)
-            pairs = [await open_both(client, server) for _ in range(30)]
-            arrivals: list[int] = []
-            _record(monkeypatch, arrivals)
-            for near, _ in pairs:
-                near.send_nowait(bytes(MIB), finish=True)
-            reading = [asyncio.create_task(read_all(far)) for _, far in pairs]
-            await until(lambda: len(arrivals) > 100, "the long ones are under way")
-            waiting = sum(near.queue.unsent for near, _ in pairs)  # type: ignore[attr-defined]
-            assert waiting > 4 * MIB
-            short.send_nowait(b"short", finish=True)
-            assert await read_all(short_far) == b"short"
-            assert sum(near.queue.unsent for near, _ in pairs) > waiting // 2  # type: ignore[attr-defined]
-            assert [len(data) for data in await asyncio.gather(*reading)] == [MIB] * 30
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_short_message_overtakes_the_middle_of_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with aioquic_pair() as (client, server):
+        short, short_far = await open_both(client, server)
+        pairs = [await open_both(client, server) for _ in range(30)]
+        arrivals: list[int] = []
+        _record(monkeypatch, arrivals)
+        for near, _ in pairs:
+            near.send_nowait(bytes(MIB), finish=True)
+        reading = [asyncio.create_task(read_all(far)) for _, far in pairs]
+        await until(lambda: len(arrivals) > 100, "the long ones are under way")
+        waiting = sum(near.queue.unsent for near, _ in pairs)  # type: ignore[attr-defined]
+        assert waiting > 4 * MIB
+        short.send_nowait(b"short", finish=True)
+        assert await read_all(short_far) == b"short"
+        assert sum(near.queue.unsent for near, _ in pairs) > waiting // 2  # type: ignore[attr-defined]
+        assert [len(data) for data in await asyncio.gather(*reading)] == [MIB] * 30
 
 
 def _record(monkeypatch: pytest.MonkeyPatch, arrivals: list[int]) -> None:
@@ -159,26 +151,24 @@ class _Builder:
         return Buffer(capacity=capacity + len(frame[1]))
 
 
-def test_many_short_messages_do_not_starve_a_long_one() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            long, _far = await open_both(client, server)
-            shorts = [(await open_both(client, server))[0] for _ in range(40)]
-            long.send_nowait(bytes(MIB))
-            long.burst = 0  # type: ignore[attr-defined]
-            client.core._fresh.remove(long)  # type: ignore[arg-type]
-            client.core._active.append(long)  # type: ignore[arg-type]
-            for short in shorts:
-                short.send_nowait(bytes(FRESH_BURST))
-            builder = _Builder(300 * KIB)
-            client.core._write_streams(builder)  # type: ignore[arg-type]
-            assert [stream_id for stream_id, _ in builder.frames[:10]] == [each.stream_id for each in shorts[:10]]
-            served = [size for stream_id, size in builder.frames if stream_id == long.stream_id]
-            assert len(served) == 300 * KIB // (FRESH_RUN + 2 * 1200)
-            assert client.core.unsent == sum(each.queue.unsent for each in (long, *shorts))  # type: ignore[attr-defined]
-            client.close()
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_many_short_messages_do_not_starve_a_long_one() -> None:
+    async with aioquic_pair() as (client, server):
+        long, _far = await open_both(client, server)
+        shorts = [(await open_both(client, server))[0] for _ in range(40)]
+        long.send_nowait(bytes(MIB))
+        long.burst = 0  # type: ignore[attr-defined]
+        client.core._fresh.remove(long)  # type: ignore[arg-type]
+        client.core._active.append(long)  # type: ignore[arg-type]
+        for short in shorts:
+            short.send_nowait(bytes(FRESH_BURST))
+        builder = _Builder(300 * KIB)
+        client.core._write_streams(builder)  # type: ignore[arg-type]
+        assert [stream_id for stream_id, _ in builder.frames[:10]] == [each.stream_id for each in shorts[:10]]
+        served = [size for stream_id, size in builder.frames if stream_id == long.stream_id]
+        assert len(served) == 300 * KIB // (FRESH_RUN + 2 * 1200)
+        assert client.core.unsent == sum(each.queue.unsent for each in (long, *shorts))  # type: ignore[attr-defined]
+        client.close()
 
 
 class _WholePackets:
@@ -212,69 +202,64 @@ class _Pace:
         self._left -= 1
 
 
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize(("window", "pace"), [(7, 100), (100, 7)], ids=["window", "pace"])
-def test_long_streams_take_turns_until_window_or_pace_end(
+async def test_long_streams_take_turns_until_window_or_pace_end(
     window: int, pace: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QuickAcks, "pacer", _Pace(pace))
 
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            streams: list[Any] = [(await open_both(client, server))[0] for _ in range(3)]
-            for stream in streams:
-                stream.queue.write(bytes(MIB), False)
-            client.core._active.extend(streams)
-            client.core.unsent = 3 * MIB
-            builder = _WholePackets(window)
-            client.core._write_middles(builder, 0.0)  # type: ignore[arg-type]
-            first, second, third = (each.stream_id for each in streams)
-            assert builder.packets == [first, second, third, first, second, third, first]
-            assert client.core.unsent == sum(each.queue.unsent for each in streams)
-            client.close()
-
-    run(scenario())
+    async with aioquic_pair() as (client, server):
+        streams: list[Any] = [(await open_both(client, server))[0] for _ in range(3)]
+        for stream in streams:
+            stream.queue.write(bytes(MIB), False)
+        client.core._active.extend(streams)
+        client.core.unsent = 3 * MIB
+        builder = _WholePackets(window)
+        client.core._write_middles(builder, 0.0)  # type: ignore[arg-type]
+        first, second, third = (each.stream_id for each in streams)
+        assert builder.packets == [first, second, third, first, second, third, first]
+        assert client.core.unsent == sum(each.queue.unsent for each in streams)
+        client.close()
 
 
-def test_the_sum_of_what_waits_is_kept_through_resets_and_stops() -> None:
+@pytest.mark.usefixtures("loop_errors")
+async def test_the_sum_of_what_waits_is_kept_through_resets_and_stops() -> None:
     settings = QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)
 
-    async def scenario() -> None:
-        async with aioquic_pair(settings) as (client, server):
-            pairs = [await open_both(client, server) for _ in range(4)]
-            for near, _ in pairs:
-                near.send_nowait(bytes(100 * KIB))
-            await until(lambda: all(far.buffered == 16 * KIB - 1 for _, far in pairs), "windows are full")  # type: ignore[attr-defined]
-            assert client.engine_unsent_total() == 4 * (84 * KIB + 1)
-            pairs[0][0].reset(1)
-            pairs[1][1].stop(1)
-            await until(lambda: client.engine_unsent_total() == 2 * (84 * KIB + 1), "what was aborted waits no more")
-            for near, far in pairs[2:]:
-                near.finish()
-                await read_all(far)
-            assert client.engine_unsent_total() == 0
-
-    run(scenario())
+    async with aioquic_pair(settings) as (client, server):
+        pairs = [await open_both(client, server) for _ in range(4)]
+        for near, _ in pairs:
+            near.send_nowait(bytes(100 * KIB))
+        await until(lambda: all(far.buffered == 16 * KIB - 1 for _, far in pairs), "windows are full")  # type: ignore[attr-defined]
+        assert client.engine_unsent_total() == 4 * (84 * KIB + 1)
+        pairs[0][0].reset(1)
+        pairs[1][1].stop(1)
+        await until(lambda: client.engine_unsent_total() == 2 * (84 * KIB + 1), "what was aborted waits no more")
+        for near, far in pairs[2:]:
+            near.finish()
+            await read_all(far)
+        assert client.engine_unsent_total() == 0
 
 
-def test_who_waits_for_the_shared_budget_goes_on_when_a_reset_frees_it() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair(QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)) as ends:
-            client, server = ends
-            waiting, _ = await open_both(client, server)
-            greedy, _ = await open_both(client, server)
-            waiting.send_nowait(bytes(16 * KIB + SEND_LOW_WATER // 2))
-            greedy.send_nowait(bytes(SEND_BUDGET))
-            drained = asyncio.create_task(waiting.drain())
-            await until(lambda: not client.core._active and not client.core._fresh, "the windows are full")
-            await until(lambda: waiting._drain_waiter is not None, "it waits")  # type: ignore[attr-defined]
-            assert not drained.done()
-            greedy.reset()
-            await asyncio.wait_for(drained, PATIENCE)
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_who_waits_for_the_shared_budget_goes_on_when_a_reset_frees_it() -> None:
+    async with aioquic_pair(QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)) as ends:
+        client, server = ends
+        waiting, _ = await open_both(client, server)
+        greedy, _ = await open_both(client, server)
+        waiting.send_nowait(bytes(16 * KIB + SEND_LOW_WATER // 2))
+        greedy.send_nowait(bytes(SEND_BUDGET))
+        drained = asyncio.create_task(waiting.drain())
+        await until(lambda: not client.core._active and not client.core._fresh, "the windows are full")
+        await until(lambda: waiting._drain_waiter is not None, "it waits")  # type: ignore[attr-defined]
+        assert not drained.done()
+        greedy.reset()
+        await asyncio.wait_for(drained, PATIENCE)
 
 
-def test_who_waits_is_looked_at_only_after_something_left(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("loop_errors")
+async def test_who_waits_is_looked_at_only_after_something_left(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
     whole = AioquicStream.backlog_changed
 
@@ -285,21 +270,17 @@ def test_who_waits_is_looked_at_only_after_something_left(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(AioquicStream, "backlog_changed", counted)
 
-    async def scenario() -> None:
-        nonlocal looks
-        async with aioquic_pair(QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)) as ends:
-            client, server = ends
-            stalled, _ = await open_both(client, server)
-            drained = asyncio.create_task(stalled.send(bytes(MIB)))
-            await until(lambda: 0 < client.core.departed and not client.core._active, "the window is full")
-            looks = 0
-            for _ in range(20):
-                await exchange(server, client)
-            assert looks <= 25
-            drained.cancel()
-            await asyncio.gather(drained, return_exceptions=True)
-
-    run(scenario())
+    async with aioquic_pair(QuicSettings(initial_stream_window=16 * KIB, stream_window=16 * KIB)) as ends:
+        client, server = ends
+        stalled, _ = await open_both(client, server)
+        drained = asyncio.create_task(stalled.send(bytes(MIB)))
+        await until(lambda: 0 < client.core.departed and not client.core._active, "the window is full")
+        looks = 0
+        for _ in range(20):
+            await exchange(server, client)
+        assert looks <= 25
+        drained.cancel()
+        await asyncio.gather(drained, return_exceptions=True)
 
 
 async def _slow_readers(client: Any, server: Any, count: int) -> list[Any]:
@@ -313,89 +294,83 @@ async def _slow_readers(client: Any, server: Any, count: int) -> list[Any]:
     return pairs
 
 
-def test_credit_of_slow_readers_is_spread_out_and_reaches_everyone() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            pairs = await _slow_readers(client, server, 30)
-            limits = [near.remote_limit for near, _ in pairs]
-            quick, quick_far = await open_both(client, server)
-            assert isinstance(quick_far, AioquicStream)
-            quick.send_nowait(bytes(48 * KIB))
-            await until(lambda: quick_far.buffered >= 48 * KIB, "the same from the quick one")
-            for _, far in pairs:
-                assert far.receive_nowait()
-            assert len(server.core.patient_credit) == len(pairs) - 1, "all but the first wait for their turn"
-            assert quick_far.receive_nowait()
-            assert len(server.core.patient_credit) == len(pairs) - 1, "one that reads quickly does not"
-            assert quick_far in server.core._credit_owed
-            gone = pairs[-1][1]
-            gone.stop()
-            await until(
-                lambda: all(near.remote_limit > limit for (near, _), limit in zip(pairs[:-1], limits, strict=False)),
-                "every sender heard of its credit",
-            )
-            assert not server.core.patient_credit
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_credit_of_slow_readers_is_spread_out_and_reaches_everyone() -> None:
+    async with aioquic_pair() as (client, server):
+        pairs = await _slow_readers(client, server, 30)
+        limits = [near.remote_limit for near, _ in pairs]
+        quick, quick_far = await open_both(client, server)
+        assert isinstance(quick_far, AioquicStream)
+        quick.send_nowait(bytes(48 * KIB))
+        await until(lambda: quick_far.buffered >= 48 * KIB, "the same from the quick one")
+        for _, far in pairs:
+            assert far.receive_nowait()
+        assert len(server.core.patient_credit) == len(pairs) - 1, "all but the first wait for their turn"
+        assert quick_far.receive_nowait()
+        assert len(server.core.patient_credit) == len(pairs) - 1, "one that reads quickly does not"
+        assert quick_far in server.core._credit_owed
+        gone = pairs[-1][1]
+        gone.stop()
+        await until(
+            lambda: all(near.remote_limit > limit for (near, _), limit in zip(pairs[:-1], limits, strict=False)),
+            "every sender heard of its credit",
+        )
+        assert not server.core.patient_credit
 
 
-def test_a_connection_that_ends_leaves_no_step_of_credit_behind() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            for _, far in await _slow_readers(client, server, 3):
-                far.receive_nowait()
-            step = server._credit_step
-            assert step is not None
-            assert not step.cancelled()
-            server.close()
-            assert step.cancelled()
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_connection_that_ends_leaves_no_step_of_credit_behind() -> None:
+    async with aioquic_pair() as (client, server):
+        for _, far in await _slow_readers(client, server, 3):
+            far.receive_nowait()
+        step = server._credit_step
+        assert step is not None
+        assert not step.cancelled()
+        server.close()
+        assert step.cancelled()
 
 
-def test_who_is_woken_by_a_burst_of_packets_sends_with_what_the_burst_set_free() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            bulk, bulk_far = await open_both(client, server)
-            short, short_far = await open_both(client, server)
-            bulk_far.send_nowait(bytes(256 * KIB))
-            await until(lambda: bulk.buffered >= 64 * KIB, "the bulk waits for credit")  # type: ignore[attr-defined]
-            await until(lambda: not server.core.recovery.bytes_in_flight, "and everything is acknowledged")
-            answered: list[bool] = []
+@pytest.mark.usefixtures("loop_errors")
+async def test_who_is_woken_by_a_burst_of_packets_sends_with_what_the_burst_set_free() -> None:
+    async with aioquic_pair() as (client, server):
+        bulk, bulk_far = await open_both(client, server)
+        short, short_far = await open_both(client, server)
+        bulk_far.send_nowait(bytes(256 * KIB))
+        await until(lambda: bulk.buffered >= 64 * KIB, "the bulk waits for credit")  # type: ignore[attr-defined]
+        await until(lambda: not server.core.recovery.bytes_in_flight, "and everything is acknowledged")
+        answered: list[bool] = []
 
-            async def answer() -> None:
-                assert await short_far.receive() == b"question"
-                short_far.send_nowait(b"answer", finish=True)
+        async def answer() -> None:
+            assert await short_far.receive() == b"question"
+            short_far.send_nowait(b"answer", finish=True)
 
-            def transmit() -> None:
-                answered.append(answering.done())
-                AioquicConnection.transmit(server)
+        def transmit() -> None:
+            answered.append(answering.done())
+            AioquicConnection.transmit(server)
 
-            answering = asyncio.create_task(answer())
-            await asyncio.sleep(0)
-            server.transmit = transmit  # type: ignore[method-assign]
-            # Credit for the bulk and the question travel in one packet, the credit first.
-            assert bulk.receive_nowait()
-            short.send_nowait(b"question")
-            assert await read_all(short) == b"answer"
-            assert answered[0], "the bulk left before the answer was written"
-
-    run(scenario())
+        answering = asyncio.create_task(answer())
+        await asyncio.sleep(0)
+        server.transmit = transmit  # type: ignore[method-assign]
+        # Credit for the bulk and the question travel in one packet, the credit first.
+        assert bulk.receive_nowait()
+        short.send_nowait(b"question")
+        assert await read_all(short) == b"answer"
+        assert answered[0], "the bulk left before the answer was written"
 
 
-def test_a_defect_while_receiving_does_not_keep_a_connection_from_sending(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            await exchange(client, server)
-            with monkeypatch.context() as patch:
-                patch.setattr(server.core, "receive_datagram", _fail)
-                with pytest.raises(ZeroDivisionError):
-                    server.datagrams_received([(b"x", client.local_address)])
-            server.schedule_transmit()
-            assert server._is_transmit_scheduled
-            await exchange(client, server)
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_defect_while_receiving_does_not_keep_a_connection_from_sending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with aioquic_pair() as (client, server):
+        await exchange(client, server)
+        with monkeypatch.context() as patch:
+            patch.setattr(server.core, "receive_datagram", _fail)
+            with pytest.raises(ZeroDivisionError):
+                server.datagrams_received([(b"x", client.local_address)])
+        server.schedule_transmit()
+        assert server._is_transmit_scheduled
+        await exchange(client, server)
 
 
 def _fail(*_: object) -> None:

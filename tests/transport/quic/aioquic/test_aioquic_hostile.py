@@ -77,6 +77,7 @@ def test_streams_that_overstep_the_connections_limit_together_end_it() -> None:
     assert (at_server.code, at_server.reason) == (FLOW_CONTROL, "Over connection data limit")
 
 
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
@@ -87,15 +88,12 @@ def test_streams_that_overstep_the_connections_limit_together_end_it() -> None:
         ([numbers(0x31, 100) + bytes(100)], PROTOCOL_VIOLATION),
     ],
 )
-def test_a_hostile_server_is_cut_off_as_a_client_is(frames: list[bytes], code: int) -> None:
-    async def scenario() -> None:
-        async with aioquic_pair(QuicSettings(datagram_frame_size=100)) as (client, server):
-            inject(server, *frames)
-            at_client = await asyncio.wait_for(client.wait_closed(), PATIENCE)
-            assert (at_client.code, at_client.local) == (code, True)
-            assert (await asyncio.wait_for(server.wait_closed(), PATIENCE)).code == code
-
-    run(scenario())
+async def test_a_hostile_server_is_cut_off_as_a_client_is(frames: list[bytes], code: int) -> None:
+    async with aioquic_pair(QuicSettings(datagram_frame_size=100)) as (client, server):
+        inject(server, *frames)
+        at_client = await asyncio.wait_for(client.wait_closed(), PATIENCE)
+        assert (at_client.code, at_client.local) == (code, True)
+        assert (await asyncio.wait_for(server.wait_closed(), PATIENCE)).code == code
 
 
 def test_a_stream_far_ahead_opens_no_billion_below_it() -> None:
@@ -104,82 +102,74 @@ def test_a_stream_far_ahead_opens_no_billion_below_it() -> None:
         assert at_server.code == STREAM_LIMIT
 
 
-def test_a_gap_of_streams_within_reason_is_opened() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            inject(client, stream_frame(40, b"far ahead"))
-            far = await asyncio.wait_for(server.accept_stream(), PATIENCE)
-            assert far.stream_id == 40
-            assert server.statistics().streams_open == 1
-            inject(client, stream_frame(8, b"late", ends=True))
-            late = await asyncio.wait_for(server.accept_stream(), PATIENCE)
-            assert late.stream_id == 8
-            assert await read_all(late) == b"late"
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_gap_of_streams_within_reason_is_opened() -> None:
+    async with aioquic_pair() as (client, server):
+        inject(client, stream_frame(40, b"far ahead"))
+        far = await asyncio.wait_for(server.accept_stream(), PATIENCE)
+        assert far.stream_id == 40
+        assert server.statistics().streams_open == 1
+        inject(client, stream_frame(8, b"late", ends=True))
+        late = await asyncio.wait_for(server.accept_stream(), PATIENCE)
+        assert late.stream_id == 8
+        assert await read_all(late) == b"late"
 
 
-def test_streams_beyond_the_bound_are_refused_and_then_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("loop_errors")
+async def test_streams_beyond_the_bound_are_refused_and_then_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_buffers, "PEER_STREAMS", 20)
     monkeypatch.setattr(aioquic_receiving, "PEER_STREAM_STATES", 40)
 
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            held: list[Stream] = []
-            server.set_stream_handler(held.append)
-            pairs = [await client.open_stream() for _ in range(30)]
-            for stream in pairs:
-                stream.send_nowait(b"x")
-            await until(lambda: len(held) == 20, "the first ones are accepted")
-            aborted = asyncio.Event()
-            pairs[25].set_abort_callback(aborted.set)
-            await asyncio.wait_for(aborted.wait(), PATIENCE)
-            assert len(held) == 20
-            client.core._local_next_stream_id_bidi = 4 * 60
-            for number in range(30, 60):
-                inject(client, stream_frame(4 * number, b"x"))
-            info = await asyncio.wait_for(server.wait_closed(), PATIENCE)
-            assert info.code == STREAM_LIMIT
-
-    run(scenario())
+    async with aioquic_pair() as (client, server):
+        held: list[Stream] = []
+        server.set_stream_handler(held.append)
+        pairs = [await client.open_stream() for _ in range(30)]
+        for stream in pairs:
+            stream.send_nowait(b"x")
+        await until(lambda: len(held) == 20, "the first ones are accepted")
+        aborted = asyncio.Event()
+        pairs[25].set_abort_callback(aborted.set)
+        await asyncio.wait_for(aborted.wait(), PATIENCE)
+        assert len(held) == 20
+        client.core._local_next_stream_id_bidi = 4 * 60
+        for number in range(30, 60):
+            inject(client, stream_frame(4 * number, b"x"))
+        info = await asyncio.wait_for(server.wait_closed(), PATIENCE)
+        assert info.code == STREAM_LIMIT
 
 
-def test_streams_beyond_the_accept_queue_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            server._accepting.limit = 5
-            streams = [await client.open_stream() for _ in range(8)]
-            for stream in streams:
-                stream.send_nowait(b"x")
-            aborted = asyncio.Event()
-            streams[7].set_abort_callback(aborted.set)
-            await asyncio.wait_for(aborted.wait(), PATIENCE)
-            assert len(server._accepting) == 5
-            for stream in streams[:5]:
-                assert (await server.accept_stream()).stream_id == stream.stream_id
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_streams_beyond_the_accept_queue_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with aioquic_pair() as (client, server):
+        server._accepting.limit = 5
+        streams = [await client.open_stream() for _ in range(8)]
+        for stream in streams:
+            stream.send_nowait(b"x")
+        aborted = asyncio.Event()
+        streams[7].set_abort_callback(aborted.set)
+        await asyncio.wait_for(aborted.wait(), PATIENCE)
+        assert len(server._accepting) == 5
+        for stream in streams[:5]:
+            assert (await server.accept_stream()).stream_id == stream.stream_id
 
 
-def test_a_flood_of_resets_leaves_no_state_and_reaches_no_handler() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            handed: list[Stream] = []
-            server.set_stream_handler(handed.append)
-            client.core._local_next_stream_id_bidi = 4 * 3000
-            for start in range(0, 3000, 100):
-                inject(client, *(reset_frame(4 * n, 0, 0) for n in range(start, start + 100)))
-                await asyncio.sleep(0)
-            await until(lambda: server.core._local_max_streams_bidi.used == 3000, "all resets arrived")
-            await until(lambda: not server.core.live_streams, "reset streams are forgotten")
-            assert handed == []
-            assert server.statistics().streams_open == 0
-            near = await client.open_stream()
-            near.send_nowait(b"still served", finish=True)
-            await until(lambda: len(handed) == 1, "an honest stream is served")
-            assert await read_all(handed[0]) == b"still served"
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_flood_of_resets_leaves_no_state_and_reaches_no_handler() -> None:
+    async with aioquic_pair() as (client, server):
+        handed: list[Stream] = []
+        server.set_stream_handler(handed.append)
+        client.core._local_next_stream_id_bidi = 4 * 3000
+        for start in range(0, 3000, 100):
+            inject(client, *(reset_frame(4 * n, 0, 0) for n in range(start, start + 100)))
+            await asyncio.sleep(0)
+        await until(lambda: server.core._local_max_streams_bidi.used == 3000, "all resets arrived")
+        await until(lambda: not server.core.live_streams, "reset streams are forgotten")
+        assert handed == []
+        assert server.statistics().streams_open == 0
+        near = await client.open_stream()
+        near.send_nowait(b"still served", finish=True)
+        await until(lambda: len(handed) == 1, "an honest stream is served")
+        assert await read_all(handed[0]) == b"still served"
 
 
 def test_pieces_behind_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,183 +179,165 @@ def test_pieces_behind_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert "gaps" in at_server.reason
 
 
-def test_held_pieces_are_forgotten_with_their_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("loop_errors")
+async def test_held_pieces_are_forgotten_with_their_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioquic_receiving, "HELD_PIECES", 100)
 
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            for number in range(10):
-                stream_id = 4 * number
-                pieces = [stream_frame(stream_id, b"x", offset=2 + 2 * n) for n in range(50)]
-                end = reset_frame(stream_id, 0, 102) if number % 2 else stream_frame(stream_id, bytes(102), ends=True)
-                inject(client, *pieces, end)
-            await until(lambda: server.core._local_max_streams_bidi.used == 10, "everything arrived")
-            await asyncio.sleep(0)
-            # The client knows of no such streams, and may have ended the connection because of what it got for them.
-            assert server.closed is None or not server.closed.local
-            assert server.core._held_pieces == 0
-
-    run(scenario())
+    async with aioquic_pair() as (client, server):
+        for number in range(10):
+            stream_id = 4 * number
+            pieces = [stream_frame(stream_id, b"x", offset=2 + 2 * n) for n in range(50)]
+            end = reset_frame(stream_id, 0, 102) if number % 2 else stream_frame(stream_id, bytes(102), ends=True)
+            inject(client, *pieces, end)
+        await until(lambda: server.core._local_max_streams_bidi.used == 10, "everything arrived")
+        await asyncio.sleep(0)
+        # The client knows of no such streams, and may have ended the connection because of what it got for them.
+        assert server.closed is None or not server.closed.local
+        assert server.core._held_pieces == 0
 
 
-def test_reset_data_that_was_never_delivered_gives_its_credit_back() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair(server_settings=SMALL) as (client, server):
-            client.core._local_next_stream_id_bidi = 80
-            for number in range(20):
-                inject(client, stream_frame(4 * number, b"x", offset=9_999), reset_frame(4 * number, 0, 10_000))
-                await until(lambda n=number: server.core._local_max_streams_bidi.used > n, "it arrived")  # type: ignore[misc]
-            assert server.closed is None
-            client.core._remote_max_data_used = 20 * 10_000
-            near, far = await open_both(client, server)
-            near.send_nowait(bytes(5000), finish=True)
-            assert len(await read_all(far)) == 5000
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_reset_data_that_was_never_delivered_gives_its_credit_back() -> None:
+    async with aioquic_pair(server_settings=SMALL) as (client, server):
+        client.core._local_next_stream_id_bidi = 80
+        for number in range(20):
+            inject(client, stream_frame(4 * number, b"x", offset=9_999), reset_frame(4 * number, 0, 10_000))
+            await until(lambda n=number: server.core._local_max_streams_bidi.used > n, "it arrived")  # type: ignore[misc]
+        assert server.closed is None
+        client.core._remote_max_data_used = 20 * 10_000
+        near, far = await open_both(client, server)
+        near.send_nowait(bytes(5000), finish=True)
+        assert len(await read_all(far)) == 5000
 
 
-def test_streams_held_back_by_a_peer_without_credit_are_forgotten_with_their_end() -> None:
-    async def scenario() -> None:
-        no_credit = QuicSettings(
-            initial_stream_window=16384, stream_window=16384, initial_connection_window=0, connection_window=0
-        )
-        async with aioquic_pair(no_credit, QuicSettings()) as (client, server):
+@pytest.mark.usefixtures("loop_errors")
+async def test_streams_held_back_by_a_peer_without_credit_are_forgotten_with_their_end() -> None:
+    no_credit = QuicSettings(
+        initial_stream_window=16384, stream_window=16384, initial_connection_window=0, connection_window=0
+    )
+    async with aioquic_pair(no_credit, QuicSettings()) as (client, server):
 
-            def answer(stream: Stream) -> None:
-                stream.send_nowait(bytes(1000))
+        def answer(stream: Stream) -> None:
+            stream.send_nowait(bytes(1000))
 
-            server.set_stream_handler(answer)
-            client.core._local_next_stream_id_bidi = 4 * 50
-            inject(client, *(stream_frame(4 * number, b"x") for number in range(50)))
-            await until(lambda: len(server.core._held_back) == 50, "answers wait for credit")
-            inject(client, *(numbers(0x05, 4 * number, 0) + reset_frame(4 * number, 0, 1) for number in range(50)))
-            await until(lambda: not server.core.live_streams, "aborted streams are forgotten")
-            assert not server.core._held_back
-
-    run(scenario())
+        server.set_stream_handler(answer)
+        client.core._local_next_stream_id_bidi = 4 * 50
+        inject(client, *(stream_frame(4 * number, b"x") for number in range(50)))
+        await until(lambda: len(server.core._held_back) == 50, "answers wait for credit")
+        inject(client, *(numbers(0x05, 4 * number, 0) + reset_frame(4 * number, 0, 1) for number in range(50)))
+        await until(lambda: not server.core.live_streams, "aborted streams are forgotten")
+        assert not server.core._held_back
 
 
-def test_damaged_and_foreign_packets_are_ignored() -> None:
-    async def scenario() -> None:
-        chance = random.Random(3)
-        async with serve() as server, relay_to(server.listener.address) as relay:
-            seen: list[bytes] = []
+@pytest.mark.usefixtures("loop_errors")
+async def test_damaged_and_foreign_packets_are_ignored() -> None:
+    chance = random.Random(3)
+    async with serve() as server, relay_to(server.listener.address) as relay:
+        seen: list[bytes] = []
 
-            def remember(data: bytes, up: bool) -> int:
-                if up:
-                    seen.append(data)
-                return 1
+        def remember(data: bytes, up: bool) -> int:
+            if up:
+                seen.append(data)
+            return 1
 
-            relay.filter = remember
-            client = await dial(relay.address)
-            far_end = await server.next()
-            near, far = await open_both(client, far_end)
-            for data in seen:
-                for _ in range(5):
-                    damaged = bytearray(data)
-                    damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
-                    relay.send_to_listener(bytes(damaged))
-                relay.send_to_listener(data)  # a duplicate
-                relay.send_to_listener(data[: chance.randrange(len(data))])
-            for size in (0, 1, 8, 20, 1200, 1500):
-                relay.send_to_listener(chance.randbytes(size))
-                relay.send_to_listener(b"\xc0" + chance.randbytes(size))
-            near.send_nowait(b"unharmed", finish=True)
-            assert await read_all(far) == b"unharmed"
-            assert server.arrived.empty()
-            client.close()
-
-    run(scenario())
-
-
-def test_first_packets_that_nothing_opens_leave_nothing_behind() -> None:
-    async def scenario() -> None:
-        async with serve() as server, relay_to(server.listener.address) as relay:
-            made: list[bytes] = []
-            original = server.listener._make_connection
-
-            def watch(first_id: bytes, *rest: object) -> object:
-                made.append(first_id)
-                return original(first_id, *rest)  # type: ignore[arg-type]
-
-            server.listener._make_connection = watch  # type: ignore[method-assign,assignment]
-            chance = random.Random(2)
-            for _ in range(20):
-                first_id = chance.randbytes(8)
-                header = b"\xc3\x00\x00\x00\x01\x08" + first_id + b"\x00\x00\x44\xb0"
-                relay.send_to_listener(header + chance.randbytes(1200))
-            await until(lambda: len(made) == 20, "all were looked at")
-            await asyncio.sleep(0)
-            assert repr(server.listener).endswith("connections=0 half_open=0 ids=0>")
-
-    run(scenario())
-
-
-def test_a_user_may_close_from_the_handler_of_streams() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            server.set_stream_handler(lambda _: server.close(9, "enough"))
+        relay.filter = remember
+        client = await dial(relay.address)
+        far_end = await server.next()
+        near, far = await open_both(client, far_end)
+        for data in seen:
             for _ in range(5):
-                stream = await client.open_stream()
-                stream.send_nowait(b"x")
-            info = await asyncio.wait_for(client.wait_closed(), PATIENCE)
-            assert (info.code, info.reason) == (9, "enough")
-            assert server.statistics().streams_open == 0
+                damaged = bytearray(data)
+                damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+                relay.send_to_listener(bytes(damaged))
+            relay.send_to_listener(data)  # a duplicate
+            relay.send_to_listener(data[: chance.randrange(len(data))])
+        for size in (0, 1, 8, 20, 1200, 1500):
+            relay.send_to_listener(chance.randbytes(size))
+            relay.send_to_listener(b"\xc0" + chance.randbytes(size))
+        near.send_nowait(b"unharmed", finish=True)
+        assert await read_all(far) == b"unharmed"
+        assert server.arrived.empty()
+        client.close()
 
-    run(scenario())
+
+@pytest.mark.usefixtures("loop_errors")
+async def test_first_packets_that_nothing_opens_leave_nothing_behind() -> None:
+    async with serve() as server, relay_to(server.listener.address) as relay:
+        made: list[bytes] = []
+        original = server.listener._make_connection
+
+        def watch(first_id: bytes, *rest: object) -> object:
+            made.append(first_id)
+            return original(first_id, *rest)  # type: ignore[arg-type]
+
+        server.listener._make_connection = watch  # type: ignore[method-assign,assignment]
+        chance = random.Random(2)
+        for _ in range(20):
+            first_id = chance.randbytes(8)
+            header = b"\xc3\x00\x00\x00\x01\x08" + first_id + b"\x00\x00\x44\xb0"
+            relay.send_to_listener(header + chance.randbytes(1200))
+        await until(lambda: len(made) == 20, "all were looked at")
+        await asyncio.sleep(0)
+        assert repr(server.listener).endswith("connections=0 half_open=0 ids=0>")
 
 
-def test_random_frames_end_a_connection_at_worst() -> None:
-    async def scenario() -> None:
-        chance = random.Random(4)
-        async with serve() as server:
-            for _ in range(40):
-                client = await dial(server.listener.address)
-                far_end = await server.next()
-                for _ in range(20):
-                    inject(client, bytes((chance.randrange(0x20),)) + chance.randbytes(chance.randrange(1, 60)))
-                await asyncio.sleep(0.002)
-                client.close()
-                await asyncio.wait_for(far_end.wait_closed(), PATIENCE)
+@pytest.mark.usefixtures("loop_errors")
+async def test_a_user_may_close_from_the_handler_of_streams() -> None:
+    async with aioquic_pair() as (client, server):
+        server.set_stream_handler(lambda _: server.close(9, "enough"))
+        for _ in range(5):
+            stream = await client.open_stream()
+            stream.send_nowait(b"x")
+        info = await asyncio.wait_for(client.wait_closed(), PATIENCE)
+        assert (info.code, info.reason) == (9, "enough")
+        assert server.statistics().streams_open == 0
+
+
+@pytest.mark.usefixtures("loop_errors")
+async def test_random_frames_end_a_connection_at_worst() -> None:
+    chance = random.Random(4)
+    async with serve() as server:
+        for _ in range(40):
             client = await dial(server.listener.address)
-            near, far = await open_both(client, await server.next())
-            near.finish()
-            assert await read_all(far) == b""
+            far_end = await server.next()
+            for _ in range(20):
+                inject(client, bytes((chance.randrange(0x20),)) + chance.randbytes(chance.randrange(1, 60)))
+            await asyncio.sleep(0.002)
             client.close()
+            await asyncio.wait_for(far_end.wait_closed(), PATIENCE)
+        client = await dial(server.listener.address)
+        near, far = await open_both(client, await server.next())
+        near.finish()
+        assert await read_all(far) == b""
+        client.close()
 
-    run(scenario())
 
-
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_unknown_versions_are_answered_with_the_one_there_is(seed: int) -> None:
-    async def scenario() -> None:
-        async with serve() as server, relay_to(server.listener.address) as relay:
-            answers: list[bytes] = []
+async def test_unknown_versions_are_answered_with_the_one_there_is(seed: int) -> None:
+    async with serve() as server, relay_to(server.listener.address) as relay:
+        answers: list[bytes] = []
 
-            def remember(data: bytes, up: bool) -> int:
-                if not up:
-                    answers.append(data)
-                return 0
+        def remember(data: bytes, up: bool) -> int:
+            if not up:
+                answers.append(data)
+            return 0
 
-            relay.filter = remember
-            hello = b"\xc0\x0a\x1a\x2a\x3a\x08" + random.Random(seed).randbytes(8) + b"\x00"
-            relay.send_to_listener(hello + bytes(1200))
-            relay._client = ("127.0.0.1", 9)
-            await until(lambda: bool(answers), "a version negotiation packet")
-            assert answers[0][1:5] == bytes(4)
-            assert answers[0].endswith(b"\x00\x00\x00\x01")
-
-    run(scenario())
+        relay.filter = remember
+        hello = b"\xc0\x0a\x1a\x2a\x3a\x08" + random.Random(seed).randbytes(8) + b"\x00"
+        relay.send_to_listener(hello + bytes(1200))
+        relay._client = ("127.0.0.1", 9)
+        await until(lambda: bool(answers), "a version negotiation packet")
+        assert answers[0][1:5] == bytes(4)
+        assert answers[0].endswith(b"\x00\x00\x00\x01")
 
 
-def test_an_accept_loop_hears_of_the_end() -> None:
-    async def scenario() -> None:
-        async with aioquic_pair() as (client, server):
-            waiting = asyncio.create_task(server.accept_stream())
-            await asyncio.sleep(0)
-            inject(client, numbers(0x3F))
-            with pytest.raises(ConnectionClosed) as caught:
-                await asyncio.wait_for(waiting, PATIENCE)
-            assert caught.value.code == FRAME_ENCODING
-
-    run(scenario())
+@pytest.mark.usefixtures("loop_errors")
+async def test_an_accept_loop_hears_of_the_end() -> None:
+    async with aioquic_pair() as (client, server):
+        waiting = asyncio.create_task(server.accept_stream())
+        await asyncio.sleep(0)
+        inject(client, numbers(0x3F))
+        with pytest.raises(ConnectionClosed) as caught:
+            await asyncio.wait_for(waiting, PATIENCE)
+        assert caught.value.code == FRAME_ENCODING

@@ -12,7 +12,7 @@ import pytest
 
 from pyconnector.transport.quic.flow.standstill import Standstill
 from tests.transport.aioquic_pair import dial, serve
-from tests.transport.conformance import exchange, run, until
+from tests.transport.conformance import exchange, until
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection
@@ -56,33 +56,29 @@ def _pair(engine: str) -> AbstractAsyncContextManager[tuple[Any, Any]]:
     return qh3_pair()
 
 
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_pause_longer_than_the_idle_timeout_ends_a_connection(engine: str) -> None:
-    async def main() -> None:
-        async with _pair(engine) as (client, server):
-            await exchange(client, server)
-            clock = Clock()
-            client._standstill = Standstill(5.0, clock=clock)
-            clock.ahead = 20.0
-            stream = await server.open_stream()
-            stream.send_nowait(b"an old datagram", finish=True)
-            await until(lambda: client.closed is not None, "it is over as soon as a datagram arrives")
-            assert client.closed.idle
-            assert client.closed.reason == "this process stood still for 20 s, longer than the peer waits"
-            assert not client.streams
-
-    run(main())
+async def test_pause_longer_than_the_idle_timeout_ends_a_connection(engine: str) -> None:
+    async with _pair(engine) as (client, server):
+        await exchange(client, server)
+        clock = Clock()
+        client._standstill = Standstill(5.0, clock=clock)
+        clock.ahead = 20.0
+        stream = await server.open_stream()
+        stream.send_nowait(b"an old datagram", finish=True)
+        await until(lambda: client.closed is not None, "it is over as soon as a datagram arrives")
+        assert client.closed.idle
+        assert client.closed.reason == "this process stood still for 20 s, longer than the peer waits"
+        assert not client.streams
 
 
+@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.skipif("qh3" not in ENGINES, reason="the qh3 engine is not installed")
-def test_qh3_does_not_wait_longer_for_silent_peers_after_late_answers() -> None:
-    async def main() -> None:
-        async with _pair("qh3") as (client, server):
-            await exchange(client, server)
-            settings = client._settings
-            client._heard = time.monotonic() - settings.idle_timeout - settings.keepalive
-            client._look_at_path(time.monotonic())
-            assert client.closed.idle
-            assert client.closed.reason == "nothing was heard from the peer for 60 s" or settings.idle_timeout == 5.0
-
-    run(main())
+async def test_qh3_does_not_wait_longer_for_silent_peers_after_late_answers() -> None:
+    async with _pair("qh3") as (client, server):
+        await exchange(client, server)
+        settings = client._settings
+        client._heard = time.monotonic() - settings.idle_timeout - settings.keepalive
+        client._look_at_path(time.monotonic())
+        assert client.closed.idle
+        assert client.closed.reason == "nothing was heard from the peer for 60 s" or settings.idle_timeout == 5.0

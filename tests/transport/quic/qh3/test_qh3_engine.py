@@ -33,28 +33,25 @@ if TYPE_CHECKING:
 # -- paths -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_survives_another_port_in_the_middle_of_a_transfer() -> None:
-    async def main() -> None:
-        async with serve(USUAL) as server, relay_to(server.listener.address) as relay:
-            client = await dial(relay.address)
-            far = await accepted(server)
-            assert far.peer_address == relay.outer_address
-            near, other = await open_both(client, far)
-            sending = asyncio.create_task(send_all(near, bytes(3_000_000)))
-            received = 0
-            while received < 500_000:
-                received += len(await asyncio.wait_for(other.receive(), PATIENCE))
-            await relay.rebind()
-            assert received + len(await read_all(other)) == 3_000_000
-            await sending
-            await until(lambda: far.peer_address == relay.outer_address, "the new address is validated")
-            await exchange(far, client)
-            client.close()
-
-    run(main)
+async def test_a_connection_survives_another_port_in_the_middle_of_a_transfer() -> None:
+    async with serve(USUAL) as server, relay_to(server.listener.address) as relay:
+        client = await dial(relay.address)
+        far = await accepted(server)
+        assert far.peer_address == relay.outer_address
+        near, other = await open_both(client, far)
+        sending = asyncio.create_task(send_all(near, bytes(3_000_000)))
+        received = 0
+        while received < 500_000:
+            received += len(await asyncio.wait_for(other.receive(), PATIENCE))
+        await relay.rebind()
+        assert received + len(await read_all(other)) == 3_000_000
+        await sending
+        await until(lambda: far.peer_address == relay.outer_address, "the new address is validated")
+        await exchange(far, client)
+        client.close()
 
 
-def test_lost_repeated_late_and_spoilt_packets_harm_nothing() -> None:
+async def test_lost_repeated_late_and_spoilt_packets_harm_nothing() -> None:
     chance = random.Random(5)
 
     def mangle(data: bytes) -> list[bytes]:
@@ -68,21 +65,18 @@ def test_lost_repeated_late_and_spoilt_packets_harm_nothing() -> None:
             return [data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :], data]
         return [data]
 
-    async def main() -> None:
-        async with serve(USUAL) as server, relay_to(server.listener.address) as relay:
-            client = await dial(relay.address)
-            far = await accepted(server)
-            relay.to_client = relay.to_server = mangle
-            data = random.Random(6).randbytes(300_000)
-            for opener, acceptor in ((client, far), (far, client)):
-                near, other = await open_both(opener, acceptor)
-                sending = asyncio.create_task(send_all(near, data))
-                assert await read_all(other) == data
-                await sending
-            assert client.statistics().packets_lost
-            client.close()
-
-    run(main)
+    async with serve(USUAL) as server, relay_to(server.listener.address) as relay:
+        client = await dial(relay.address)
+        far = await accepted(server)
+        relay.to_client = relay.to_server = mangle
+        data = random.Random(6).randbytes(300_000)
+        for opener, acceptor in ((client, far), (far, client)):
+            near, other = await open_both(opener, acceptor)
+            sending = asyncio.create_task(send_all(near, data))
+            assert await read_all(other) == data
+            await sending
+        assert client.statistics().packets_lost
+        client.close()
 
 
 async def _over_relay(
@@ -158,21 +152,18 @@ def test_without_keepalive_idleness_ends_it(clock: Clock) -> None:
     run(lambda: _over_relay(replace(PATIENT, keepalive=600.0), act))
 
 
-def test_a_full_socket_delays_and_loses_nothing() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (client, far):
-            shim = Shim(client.endpoint._socket)
-            client.endpoint._socket = shim  # type: ignore[assignment]
-            near, other = await open_both(client, far)
-            for name in ("send", "sendmsg"):
-                shim.refusals[name] = [BlockingIOError("full") for _ in range(5)]
-            sending = asyncio.create_task(send_all(near, bytes(1_000_000)))
-            assert len(await read_all(other)) == 1_000_000
-            await sending
-            assert client.endpoint.dropped == 0
-            assert not shim.refusals["sendmsg"]
-
-    run(main)
+async def test_a_full_socket_delays_and_loses_nothing() -> None:
+    async with qh3_pair() as (client, far):
+        shim = Shim(client.endpoint._socket)
+        client.endpoint._socket = shim  # type: ignore[assignment]
+        near, other = await open_both(client, far)
+        for name in ("send", "sendmsg"):
+            shim.refusals[name] = [BlockingIOError("full") for _ in range(5)]
+        sending = asyncio.create_task(send_all(near, bytes(1_000_000)))
+        assert len(await read_all(other)) == 1_000_000
+        await sending
+        assert client.endpoint.dropped == 0
+        assert not shim.refusals["sendmsg"]
 
 
 # -- details of the engine -------------------------------------------------------------------------------------------
@@ -216,43 +207,34 @@ def test_the_first_frame_of_a_stream_holds_what_was_written_first(monkeypatch: p
     assert min(first.values()) >= 8
 
 
-def test_datagrams_that_congestion_control_holds_back_are_bounded() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (client, far):
-            taken: list[bytes] = []
-            far.set_datagram_handler(taken.append)
-            sent = [client.send_datagram(n.to_bytes(2)) for n in range(qh3_driver.OUTGOING_DATAGRAMS + 8)]
-            assert sent == [True] * qh3_driver.OUTGOING_DATAGRAMS + [False] * 8
-            async with asyncio.timeout(PATIENCE):
-                while len(taken) < qh3_driver.OUTGOING_DATAGRAMS:
-                    await asyncio.sleep(0.001)
-            assert taken == [n.to_bytes(2) for n in range(qh3_driver.OUTGOING_DATAGRAMS)]
-            assert client.send_datagram(b"again")
-
-    run(main)
+async def test_datagrams_that_congestion_control_holds_back_are_bounded() -> None:
+    async with qh3_pair() as (client, far):
+        taken: list[bytes] = []
+        far.set_datagram_handler(taken.append)
+        sent = [client.send_datagram(n.to_bytes(2)) for n in range(qh3_driver.OUTGOING_DATAGRAMS + 8)]
+        assert sent == [True] * qh3_driver.OUTGOING_DATAGRAMS + [False] * 8
+        async with asyncio.timeout(PATIENCE):
+            while len(taken) < qh3_driver.OUTGOING_DATAGRAMS:
+                await asyncio.sleep(0.001)
+        assert taken == [n.to_bytes(2) for n in range(qh3_driver.OUTGOING_DATAGRAMS)]
+        assert client.send_datagram(b"again")
 
 
-def test_a_peer_at_its_limit_of_streams_goes_on_as_others_end() -> None:
-    async def main() -> None:
-        async with qh3_pair(server=replace(USUAL, incoming_streams=5)) as (client, far):
-            for _ in range(4):
-                await client.open_stream()
-            for _ in range(50):
-                await exchange(client, far)
-            assert far.closed is None
-
-    run(main)
-
-
-def test_a_late_copy_of_an_old_stream_is_no_new_stream() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (client, far):
+async def test_a_peer_at_its_limit_of_streams_goes_on_as_others_end() -> None:
+    async with qh3_pair(server=replace(USUAL, incoming_streams=5)) as (client, far):
+        for _ in range(4):
+            await client.open_stream()
+        for _ in range(50):
             await exchange(client, far)
-            await until(lambda: not far.streams, "the stream is forgotten")
-            assert not far._is_new(0)
-            assert far._is_new(4)
+        assert far.closed is None
 
-    run(main)
+
+async def test_a_late_copy_of_an_old_stream_is_no_new_stream() -> None:
+    async with qh3_pair() as (client, far):
+        await exchange(client, far)
+        await until(lambda: not far.streams, "the stream is forgotten")
+        assert not far._is_new(0)
+        assert far._is_new(4)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="uvloop is not for Windows")

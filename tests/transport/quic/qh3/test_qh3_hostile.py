@@ -95,62 +95,53 @@ victims = pytest.mark.parametrize("victim", ["server", "client"])
         (lambda s: [stream_frame(s(4_000_000), b"x")], STREAM_LIMIT),
     ],
 )
-def test_what_breaks_the_protocol_ends_the_connection_with_the_right_code(
+async def test_what_breaks_the_protocol_ends_the_connection_with_the_right_code(
     victim: str, frames: Callable[[Callable[[int], int]], list[bytes]], code: int
 ) -> None:
-    async def main() -> None:
-        async with siege(victim, replace(QH3, datagram_frame_size=100)) as it:
-            inject(it.attacker, *frames(it.stream))
-            at_victim = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
-            at_attacker = await asyncio.wait_for(it.attacker.wait_closed(), PATIENCE)
-            assert (at_victim.code, at_victim.local) == (code, True)
-            assert (at_attacker.code, at_attacker.local) == (code, False)
-            assert at_victim.reason
-
-    run(main)
+    async with siege(victim, replace(QH3, datagram_frame_size=100)) as it:
+        inject(it.attacker, *frames(it.stream))
+        at_victim = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
+        at_attacker = await asyncio.wait_for(it.attacker.wait_closed(), PATIENCE)
+        assert (at_victim.code, at_victim.local) == (code, True)
+        assert (at_attacker.code, at_attacker.local) == (code, False)
+        assert at_victim.reason
 
 
 @victims
-def test_a_flood_of_resets_leaves_no_state_and_reaches_no_handler(victim: str) -> None:
-    async def main() -> None:
-        async with siege(victim) as it:
-            handed: list[Stream] = []
-            it.victim.set_stream_handler(handed.append)
-            it.claim_streams(3000)
-            for start in range(0, 3000, 100):
-                inject(it.attacker, *(reset_frame(it.stream(n), 0, 0) for n in range(start, start + 100)))
-                await asyncio.sleep(0)
-            near = await it.attacker.open_stream()
-            near.send_nowait(b"still served", finish=True)
-            await until(lambda: len(handed) == 1, "an honest stream is served")
-            assert await read_all(handed[0]) == b"still served"
-            handed[0].finish()
-            await until(lambda: not it.victim.streams, "reset streams are forgotten")
-            assert it.victim.peer_streams == 0
-
-    run(main)
+async def test_a_flood_of_resets_leaves_no_state_and_reaches_no_handler(victim: str) -> None:
+    async with siege(victim) as it:
+        handed: list[Stream] = []
+        it.victim.set_stream_handler(handed.append)
+        it.claim_streams(3000)
+        for start in range(0, 3000, 100):
+            inject(it.attacker, *(reset_frame(it.stream(n), 0, 0) for n in range(start, start + 100)))
+            await asyncio.sleep(0)
+        near = await it.attacker.open_stream()
+        near.send_nowait(b"still served", finish=True)
+        await until(lambda: len(handed) == 1, "an honest stream is served")
+        assert await read_all(handed[0]) == b"still served"
+        handed[0].finish()
+        await until(lambda: not it.victim.streams, "reset streams are forgotten")
+        assert it.victim.peer_streams == 0
 
 
 @victims
-def test_resets_of_streams_with_unread_data_give_their_bytes_back(victim: str) -> None:
-    async def main() -> None:
-        async with siege(victim) as it:
-            it.victim.set_stream_handler(lambda stream: stream.reset())
-            it.claim_streams(2000)
-            data = bytes(1000)
-            for number in range(2000):
-                inject(it.attacker, stream_frame(it.stream(number), data), reset_frame(it.stream(number), 0, 1000))
-                await asyncio.sleep(0)
-            await until(lambda: not it.victim.streams, "reset streams are forgotten")
-            assert it.victim._unread == 0
-            assert it.victim.closed is None, "more than two windows passed"
-
-    run(main)
+async def test_resets_of_streams_with_unread_data_give_their_bytes_back(victim: str) -> None:
+    async with siege(victim) as it:
+        it.victim.set_stream_handler(lambda stream: stream.reset())
+        it.claim_streams(2000)
+        data = bytes(1000)
+        for number in range(2000):
+            inject(it.attacker, stream_frame(it.stream(number), data), reset_frame(it.stream(number), 0, 1000))
+            await asyncio.sleep(0)
+        await until(lambda: not it.victim.streams, "reset streams are forgotten")
+        assert it.victim._unread == 0
+        assert it.victim.closed is None, "more than two windows passed"
 
 
 @victims
 @pytest.mark.parametrize("kind", ["data", "nothing", "gap", "credit", "stop", "reset"])
-def test_streams_beyond_the_bound_are_cut_off_however_they_are_opened(victim: str, kind: str) -> None:
+async def test_streams_beyond_the_bound_are_cut_off_however_they_are_opened(victim: str, kind: str) -> None:
     # Of "nothing", "gap" and "credit" the core tells nothing, but each has it keep a stream: a kilobyte for five bytes.
     kinds: dict[str, Callable[[int], bytes]] = {
         "data": lambda stream_id: stream_frame(stream_id, b"x"),
@@ -161,19 +152,16 @@ def test_streams_beyond_the_bound_are_cut_off_however_they_are_opened(victim: st
         "reset": lambda stream_id: reset_frame(stream_id, 0, 0),
     }
 
-    async def main() -> None:
-        async with siege(victim, replace(QH3, incoming_streams=20)) as it:
-            held: list[Stream] = []
-            it.victim.set_stream_handler(held.append)
-            it.claim_streams(60)
-            # In one datagram, before any answer to them could be acknowledged.
-            inject(it.attacker, *(kinds[kind](it.stream(number)) for number in range(60)))
-            info = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
-            assert info.code == STREAM_LIMIT
-            assert "stream limit 20 exceeded" in info.reason
-            assert len(held) <= 20
-
-    run(main)
+    async with siege(victim, replace(QH3, incoming_streams=20)) as it:
+        held: list[Stream] = []
+        it.victim.set_stream_handler(held.append)
+        it.claim_streams(60)
+        # In one datagram, before any answer to them could be acknowledged.
+        inject(it.attacker, *(kinds[kind](it.stream(number)) for number in range(60)))
+        info = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
+        assert info.code == STREAM_LIMIT
+        assert "stream limit 20 exceeded" in info.reason
+        assert len(held) <= 20
 
 
 def test_no_settings_allow_more_streams_than_the_bound() -> None:
@@ -185,22 +173,19 @@ def server_limit(settings: QuicSettings) -> int:
     return server_configuration(credentials().server, settings).incoming_streams
 
 
-def test_random_frames_end_a_connection_at_worst() -> None:
+async def test_random_frames_end_a_connection_at_worst() -> None:
     chance = random.Random(11)
 
-    async def main() -> None:
-        for number in range(40):
-            async with siege("server" if number % 2 else "client") as it:
-                # Not CONNECTION_CLOSE, which would merely end it.
-                kind = chance.choice([*range(0x1C), 0x1E, 0x30, 0x31])
-                inject(it.attacker, bytes((kind,)) + chance.randbytes(chance.randrange(60)))
-                inject(it.attacker, numbers(0x01))
-                await asyncio.sleep(0.01)
-                if it.victim.closed is None:
-                    near, far = await open_both(it.victim, it.attacker)
-                    near.finish()
-                    assert await read_all(far) == b""
-                else:
-                    assert it.victim.closed.reason
-
-    run(main)
+    for number in range(40):
+        async with siege("server" if number % 2 else "client") as it:
+            # Not CONNECTION_CLOSE, which would merely end it.
+            kind = chance.choice([*range(0x1C), 0x1E, 0x30, 0x31])
+            inject(it.attacker, bytes((kind,)) + chance.randbytes(chance.randrange(60)))
+            inject(it.attacker, numbers(0x01))
+            await asyncio.sleep(0.01)
+            if it.victim.closed is None:
+                near, far = await open_both(it.victim, it.attacker)
+                near.finish()
+                assert await read_all(far) == b""
+            else:
+                assert it.victim.closed.reason

@@ -16,7 +16,7 @@ from pyconnector.transport.quic.qh3_engine.prepared import PREPARED
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import exchange, open_both, read_all, until
-from tests.transport.qh3_pair import qh3_pair, run, serve
+from tests.transport.qh3_pair import qh3_pair, serve
 from tests.transport.qh3_relay import bad_path, relay_to
 
 if TYPE_CHECKING:
@@ -100,30 +100,24 @@ async def outlives(near: Qh3Connection, far: Qh3Connection, asked: Stream, held:
     assert far.closed is None
 
 
-def test_stop_that_waits_for_the_window_outlives_the_end_of_its_stream() -> None:
-    async def main() -> None:
-        async with asked_with_a_full_window() as (near, far, asked, answering, held):
-            asked.stop()
-            near.flush()
-            await came(near, answering)
-            await outlives(near, far, asked, held)
-
-    run(main)
+async def test_stop_that_waits_for_the_window_outlives_the_end_of_its_stream() -> None:
+    async with asked_with_a_full_window() as (near, far, asked, answering, held):
+        asked.stop()
+        near.flush()
+        await came(near, answering)
+        await outlives(near, far, asked, held)
 
 
-def test_reset_that_waits_for_the_window_outlives_the_end_of_its_stream() -> None:
+async def test_reset_that_waits_for_the_window_outlives_the_end_of_its_stream() -> None:
     """The core answers a stop with a reset, though its own end of the stream was acknowledged before."""
 
-    async def main() -> None:
-        async with asked_with_a_full_window() as (near, far, asked, answering, held):
-            before = near._packets
-            far.core.stop_sending(asked.stream_id, 0)
-            far.flush()
-            await until(lambda: near._packets > before, "the stop")
-            await came(near, answering)
-            await outlives(near, far, asked, held)
-
-    run(main)
+    async with asked_with_a_full_window() as (near, far, asked, answering, held):
+        before = near._packets
+        far.core.stop_sending(asked.stream_id, 0)
+        far.flush()
+        await until(lambda: near._packets > before, "the stop")
+        await came(near, answering)
+        await outlives(near, far, asked, held)
 
 
 async def test_stop_that_arrives_while_events_are_held_is_waited_for() -> None:
@@ -160,93 +154,81 @@ async def test_stop_leaves_together_with_the_reset_of_its_stream() -> None:
         held.release()
 
 
-def test_peer_is_told_at_once_that_the_core_failed() -> None:
-    async def main() -> None:
-        async with asked_with_a_full_window() as (near, far, asked, answering, held):
-            asked.stop()
-            near.flush()
-            await came(near, answering)
-            while near.core.next_event() is not None:
-                pass  # as the engine must not
-            held.release()
-            await until(lambda: near.closed is not None, "the failure")
-            await until(lambda: far.closed is not None, "word of it")
-            assert far.closed is not None
-            assert not far.closed.local
-            assert "reserved stream is missing" in far.closed.reason
-
-    run(main)
+async def test_peer_is_told_at_once_that_the_core_failed() -> None:
+    async with asked_with_a_full_window() as (near, far, asked, answering, held):
+        asked.stop()
+        near.flush()
+        await came(near, answering)
+        while near.core.next_event() is not None:
+            pass  # as the engine must not
+        held.release()
+        await until(lambda: near.closed is not None, "the failure")
+        await until(lambda: far.closed is not None, "word of it")
+        assert far.closed is not None
+        assert not far.closed.local
+        assert "reserved stream is missing" in far.closed.reason
 
 
-def test_events_do_not_wait_for_a_full_window_where_nothing_is_prepared() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (near, far):
-            asked, answering = await open_both(near, far, b"question")
-            await until(lambda: not near.core.bytes_in_flight, "all is acknowledged")
-            held = Held(near)
-            (await near.open_stream()).send_nowait(bytes(40 * FRAME))
-            near.stream_given_up()
+async def test_events_do_not_wait_for_a_full_window_where_nothing_is_prepared() -> None:
+    async with qh3_pair() as (near, far):
+        asked, answering = await open_both(near, far, b"question")
+        await until(lambda: not near.core.bytes_in_flight, "all is acknowledged")
+        held = Held(near)
+        (await near.open_stream()).send_nowait(bytes(40 * FRAME))
+        near.stream_given_up()
 
-            def is_full() -> bool:
-                near.flush()  # again, for the core's pacing
-                return near.prepared.are_left
+        def is_full() -> bool:
+            near.flush()  # again, for the core's pacing
+            return near.prepared.are_left
 
-            await until(is_full, "a full window")
-            answering.send_nowait(b"answer")
-            assert await asyncio.wait_for(asked.receive(), 5) == b"answer"
-            assert near.engine_unsent_total(), "the window is full"
-            held.release()
-
-    run(main)
+        await until(is_full, "a full window")
+        answering.send_nowait(b"answer")
+        assert await asyncio.wait_for(asked.receive(), 5) == b"answer"
+        assert near.engine_unsent_total(), "the window is full"
+        held.release()
 
 
-def test_nothing_is_sent_while_events_are_taken() -> None:
+async def test_nothing_is_sent_while_events_are_taken() -> None:
     """A frame that was prepared in between could be one of the stream whose end is the next event."""
 
-    async def main() -> None:
-        async with qh3_pair() as (near, far):
-            await exchange(near, far)
-            near.set_stream_handler(lambda stream: cast("None", stream.send_nowait(bytes(FRAME), finish=True)))
-            take, before = near.take_events, near._packets
-            near.take_events = lambda: None  # type: ignore[method-assign]
-            asked = await far.open_stream()
-            asked.send_nowait(b"question", finish=True)
-            await until(lambda: near._packets > before, "the question")
-            near.take_events = take  # type: ignore[method-assign]
-            held = Held(near)
-            near.take_events()
-            assert len(near.streams) == 1
-            assert not held.kept
-            held.release()
-            assert await read_all(asked) == bytes(FRAME)
-
-    run(main)
+    async with qh3_pair() as (near, far):
+        await exchange(near, far)
+        near.set_stream_handler(lambda stream: cast("None", stream.send_nowait(bytes(FRAME), finish=True)))
+        take, before = near.take_events, near._packets
+        near.take_events = lambda: None  # type: ignore[method-assign]
+        asked = await far.open_stream()
+        asked.send_nowait(b"question", finish=True)
+        await until(lambda: near._packets > before, "the question")
+        near.take_events = take  # type: ignore[method-assign]
+        held = Held(near)
+        near.take_events()
+        assert len(near.streams) == 1
+        assert not held.kept
+        held.release()
+        assert await read_all(asked) == bytes(FRAME)
 
 
 @pytest.mark.parametrize("lost", [0.02, 0.1])
 @pytest.mark.parametrize("seed", range(3))
-def test_requests_are_answered_over_a_path_that_loses_repeats_and_reorders(seed: int, lost: float) -> None:
-    async def main() -> None:
-        settings = QuicSettings(engine="qh3", idle_timeout=30)
-        async with serve(settings) as server, relay_to(server.listener.address) as relay, asyncio.TaskGroup() as group:
-            client = await connect(relay.address, tls=client_tls(), settings=settings)
-            far = await server.next()
-            relay.to_server, relay.to_client = bad_path(seed, lost), bad_path(seed + 1000, lost)
+async def test_requests_are_answered_over_a_path_that_loses_repeats_and_reorders(seed: int, lost: float) -> None:
+    settings = QuicSettings(engine="qh3", idle_timeout=30)
+    async with serve(settings) as server, relay_to(server.listener.address) as relay, asyncio.TaskGroup() as group:
+        client = await connect(relay.address, tls=client_tls(), settings=settings)
+        far = await server.next()
+        relay.to_server, relay.to_client = bad_path(seed, lost), bad_path(seed + 1000, lost)
 
-            async def answer(stream: Stream) -> None:
-                await read_all(stream)
-                stream.send_nowait(bytes(3000), finish=True)
+        async def answer(stream: Stream) -> None:
+            await read_all(stream)
+            stream.send_nowait(bytes(3000), finish=True)
 
-            async def ask() -> None:
-                for _ in range(REQUESTS):
-                    near = await client.open_stream()
-                    near.send_nowait(bytes(64), finish=True)
-                    assert await read_all(near) == bytes(3000)
+        async def ask() -> None:
+            for _ in range(REQUESTS):
+                near = await client.open_stream()
+                near.send_nowait(bytes(64), finish=True)
+                assert await read_all(near) == bytes(3000)
 
-            far.set_stream_handler(lambda stream: cast("None", group.create_task(answer(stream))))
-            async with asyncio.TaskGroup() as asking:
-                for _ in range(LANES):
-                    asking.create_task(ask())
-            client.close()
-
-    run(main)
+        far.set_stream_handler(lambda stream: cast("None", group.create_task(answer(stream))))
+        async with asyncio.TaskGroup() as asking:
+            for _ in range(LANES):
+                asking.create_task(ask())
+        client.close()

@@ -14,65 +14,56 @@ from pyconnector.transport.quic.qh3_engine.send_share import LARGEST_SHARE, SHAR
 from pyconnector.transport.quic.qh3_engine.stream import Qh3Stream
 from pyconnector.transport.seam import RECEIVE_LIMIT
 from tests.transport.conformance import read_all, until
-from tests.transport.qh3_pair import qh3_pair, run
+from tests.transport.qh3_pair import qh3_pair
 
 MIB = 1024 * 1024
 
 
-def test_core_is_given_no_more_than_a_streams_share() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (near, far):
-            streams = [await near.open_stream() for _ in range(8)]
-            for number, stream in enumerate(streams):
-                stream.send_nowait(bytes([number]) * MIB, finish=True)
-            held = [near.core.get_send_buffer_size(stream.stream_id) for stream in streams]
-            assert max(held) <= SMALLEST_SHARE
-            assert near.engine_unsent_total() >= 8 * (MIB - SMALLEST_SHARE)
-            for _ in streams:
-                stream = await far.accept_stream()
-                data = await read_all(stream)
-                assert data == bytes([stream.stream_id // 4]) * MIB
-
-    run(main)
+async def test_core_is_given_no_more_than_a_streams_share() -> None:
+    async with qh3_pair() as (near, far):
+        streams = [await near.open_stream() for _ in range(8)]
+        for number, stream in enumerate(streams):
+            stream.send_nowait(bytes([number]) * MIB, finish=True)
+        held = [near.core.get_send_buffer_size(stream.stream_id) for stream in streams]
+        assert max(held) <= SMALLEST_SHARE
+        assert near.engine_unsent_total() >= 8 * (MIB - SMALLEST_SHARE)
+        for _ in streams:
+            stream = await far.accept_stream()
+            data = await read_all(stream)
+            assert data == bytes([stream.stream_id // 4]) * MIB
 
 
-def test_shares_of_streams_that_were_quick_in_turn_stay_bounded() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (near, far):
-            streams = []
-            for _ in range(40):
-                stream = await near.open_stream()
-                assert isinstance(stream, Qh3Stream)
-                streams.append(stream)
-                stream.send_nowait(bytes(2 * MIB))
-                other = await far.accept_stream()
-                left = 2 * MIB
-                while left:
-                    left -= len(await other.receive(RECEIVE_LIMIT))
-            shares = [stream._share for stream in streams]
-            limits = [share.limit for share in shares if share is not None]
-            assert len(limits) == 40
-            assert SMALLEST_SHARE < max(limits) <= LARGEST_SHARE
-            assert sum(limits) <= 40 * SMALLEST_SHARE + SHARED_GROWTH
-            assert all(share.room >= 0 for share in shares if share is not None)
-            for stream in streams:
-                stream.reset()
-                stream.stop()
-            await until(lambda: near.shares._allowance.free == SHARED_GROWTH, "what they grew by is given back")
-
-    run(main)
-
-
-def test_reset_drops_what_waits() -> None:
-    async def main() -> None:
-        async with qh3_pair() as (near, _):
+async def test_shares_of_streams_that_were_quick_in_turn_stay_bounded() -> None:
+    async with qh3_pair() as (near, far):
+        streams = []
+        for _ in range(40):
             stream = await near.open_stream()
-            stream.send_nowait(bytes(MIB))
-            assert near.shares.waiting_bytes
+            assert isinstance(stream, Qh3Stream)
+            streams.append(stream)
+            stream.send_nowait(bytes(2 * MIB))
+            other = await far.accept_stream()
+            left = 2 * MIB
+            while left:
+                left -= len(await other.receive(RECEIVE_LIMIT))
+        shares = [stream._share for stream in streams]
+        limits = [share.limit for share in shares if share is not None]
+        assert len(limits) == 40
+        assert SMALLEST_SHARE < max(limits) <= LARGEST_SHARE
+        assert sum(limits) <= 40 * SMALLEST_SHARE + SHARED_GROWTH
+        assert all(share.room >= 0 for share in shares if share is not None)
+        for stream in streams:
             stream.reset()
-            assert not near.shares.waiting_bytes
+            stream.stop()
+        await until(lambda: near.shares._allowance.free == SHARED_GROWTH, "what they grew by is given back")
 
-    run(main)
+
+async def test_reset_drops_what_waits() -> None:
+    async with qh3_pair() as (near, _):
+        stream = await near.open_stream()
+        stream.send_nowait(bytes(MIB))
+        assert near.shares.waiting_bytes
+        stream.reset()
+        assert not near.shares.waiting_bytes
 
 
 class Core:
