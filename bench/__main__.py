@@ -12,15 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.process import raise_file_limit
-from bench.report import Report, about
-from bench.rows import SECTIONS, Plan
-from bench.subject import Subject
+from bench.figures.process import raise_file_limit
+from bench.figures.report import Report, about
+from bench.house.subject import Subject
+from bench.sections.rows import SECTIONS, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.rows import Figure
+    from bench.sections.rows import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = Plan(rounds=1, seconds=0.7, starts=3, held=(1000,), loss=(0.01,), counting=0.0)

@@ -10,8 +10,8 @@ import argparse
 import asyncio
 import time
 
-from bench.stage import set_up
-from bench.subject import Subject
+from bench.house.stage import set_up
+from bench.house.subject import Subject
 
 MB = 1e6
 

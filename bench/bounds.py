@@ -17,14 +17,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.slow import PATIENCE
-from bench.stage import set_up
-from bench.subject import Subject
+from bench.house.stage import set_up
+from bench.house.subject import Subject
+from bench.loads.slow import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.stage import Stage
+    from bench.house.stage import Stage
 
 MIB = 1024 * 1024
 STREAM_BOUND = 16 * MIB

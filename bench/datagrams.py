@@ -20,8 +20,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from bench.process import cpu_seconds
-from bench.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
+from bench.figures.process import cpu_seconds
+from bench.house.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
 from pyconnector.edge import EdgeSettings, LocalEdge, PrivateRoute, TunnelSettings
 from pyconnector.transport.settings import QuicSettings
 

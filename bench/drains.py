@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from pyconnector import Connector, ConnectorConfig
 from pyconnector.edge import EdgeSettings, LocalEdge
-from tests.support.house import config_for, tunnel
-from tests.support.load import under_load
-from tests.support.raw_origin import Peer, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import config_for, tunnel
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 #: Bytes of an answer, the bytes that a slow visitor takes at once, and its rest after them in seconds.
 ANSWER = 60_000

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.process import cpu_seconds, raise_file_limit, resident_bytes
-from bench.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
+from bench.figures.process import cpu_seconds, raise_file_limit, resident_bytes
+from bench.house.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
 from pyconnector.identity.service_tokens import digest
 from pyconnector.protocol.capsules import CapsuleReader, encode_udp_capsule
 

@@ -18,9 +18,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bench.load import BROWSER, HOST
-from bench.stage import set_up
-from bench.subject import TUNNEL_ID, Subject
+from bench.house.stage import set_up
+from bench.house.subject import TUNNEL_ID, Subject
+from bench.loads.load import BROWSER, HOST
 from pyconnector.edge.connectors.exchange import TunnelRequest, open_exchange
 from pyconnector.edge.directory.values import PeerEntry
 from pyconnector.edge.mesh.identity import MeshIdentity
@@ -31,7 +31,7 @@ from pyconnector.protocol.http.headers import RequestHead
 from pyconnector.protocol.streams.connect import ConnectionType
 
 if TYPE_CHECKING:
-    from bench.load import Unit
+    from bench.loads.load import Unit
     from pyconnector.edge.connectors.tunnels import Member, Tunnel, Tunnels
 
 SIZE = 1024

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
-from bench.process import cpu_seconds, raise_file_limit, resident_bytes
-from bench.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
+from bench.figures.process import cpu_seconds, raise_file_limit, resident_bytes
+from bench.house.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
 from pyconnector.edge import EdgeSettings, LocalEdge, PrivateRoute, TunnelSettings
 from pyconnector.edge.private.gateway.settings import GatewaySettings
 from pyconnector.identity.network_rules import parse_rule

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.micro_steps import STEPS
+from bench.sections.micro_steps import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,8 @@
 """`python -m bench.recovery`: how soon a connector is back after its network fails, and what visitors lose meanwhile.
 
 Linux, with the right to make network namespaces. The edge is in one, the connector and its origin in another with two
-uplinks (`tests/support/namespaces.py`). 20 requests a second are sent into the tunnel, 2 s of patience each; the fault
-lasts as long as it says, and requests go on until every connection is registered again, 30 s at least.
+uplinks (`tests/support/houses/namespaces.py`). 20 requests a second are sent into the tunnel, 2 s of patience each;
+the fault lasts as long as it says, and requests go on until every connection is registered again, 30 s at least.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from bench import load
-from bench.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
+from bench.house.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
+from bench.loads import load
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
 from pyconnector.transport.settings import QuicSettings
-from tests.support.namespaces import FAR_ADDRESS, Network, network, run_apart, why_not
+from tests.support.houses.namespaces import FAR_ADDRESS, Network, network, run_apart, why_not
 
 #: Seconds between two requests, and that each has.
 PACE, PATIENCE = 0.05, 2.0
@@ -159,7 +159,7 @@ async def _staged(here: Network, subject: Subject, folder: Path) -> AsyncIterato
     )
     within = ["ip", "netns", "exec", here.site]
     async with LocalEdge(settings) as edge:
-        origin = await asyncio.create_subprocess_exec(*within, sys.executable, "-m", "bench.origin", stdout=-1)
+        origin = await asyncio.create_subprocess_exec(*within, sys.executable, "-m", "bench.house.origin", stdout=-1)
         try:
             assert origin.stdout is not None
             ports = json.loads(await origin.stdout.readline())

@@ -20,9 +20,9 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from pyconnector import ConnectorConfig, load_config
 from pyconnector.connector.background import in_background
-from tests.support.house import House, credentials, open_house
-from tests.support.load import Load, under_load
-from tests.support.raw_origin import answering, raw_origin
+from tests.support.houses.house import House, credentials, open_house
+from tests.support.peers.load import Load, under_load
+from tests.support.peers.raw_origin import answering, raw_origin
 
 #: Seconds that one message of a stream may take on a starved machine.
 PATIENCE = 60.0

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.stage import set_up
-from bench.subject import Subject
+from bench.house.stage import set_up
+from bench.house.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

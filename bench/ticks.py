@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import UUID
 
-from bench.stage import Child
-from bench.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
+from bench.house.stage import Child
+from bench.house.subject import ACCOUNT, SECRET, TUNNEL_ID, Running, Subject, write_files
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
 
 INTERVAL = 0.01

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.leaks import nothing_left
-from tests.support.loops import each_loop as each_loop
-from tests.support.loops import new_loop
-from tests.support.loops import virtual_time as virtual_time
+from tests.support.loop.leaks import nothing_left
+from tests.support.loop.loops import each_loop as each_loop
+from tests.support.loop.loops import new_loop
+from tests.support.loop.loops import virtual_time as virtual_time
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Let each test run on the loop that a fixture of `tests/support/loops.py` chose for it."""
+    """Let each test run on the loop that a fixture of `tests/support/loop/loops.py` chose for it."""
     return {"chosen": new_loop}
 
 

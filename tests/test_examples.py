@@ -112,7 +112,7 @@ def test_the_rules_of_the_demo_can_be_explained() -> None:
 
 
 def test_a_token_of_an_edge_is_verified_for_real() -> None:
-    from tests.support.access import AUDIENCE, ISSUER, Team
+    from tests.support.identity.access import AUDIENCE, ISSUER, Team
 
     team = Team(now=time.time())
 

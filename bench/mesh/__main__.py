@@ -21,13 +21,13 @@ from pathlib import Path
 
 import httpx
 
+from bench.figures.process import cpu_model, resident_bytes
 from bench.mesh.decide import decisions
 from bench.mesh.fill import fill
-from bench.process import cpu_model, resident_bytes
 from pyconnector.control.settings import DATABASE_FILE
 from pyconnector.control.store.database import Database, sqlite_url
-from tests.support.process import Process, pyconnector
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import Process, pyconnector
 
 ZONE = "bench.example"
 #: Seconds that anything may take.

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.process import raise_file_limit
+from bench.figures.process import raise_file_limit
 from bench.scale import curves
 from bench.scale.picture import picture
 

@@ -7,15 +7,15 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.process import cpu_seconds, resident_bytes
+from bench.figures.process import cpu_seconds, resident_bytes
+from bench.house.stage import set_up
+from bench.house.subject import Subject
 from bench.scale.visitors import Visitors
-from bench.stage import set_up
-from bench.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.stage import Stage
+    from bench.house.stage import Stage
 
 SMALL = {"do": "download", "size": 1024, "in_flight": 16}
 #: Requests in flight at the edge's visitors.

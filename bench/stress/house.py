@@ -24,7 +24,7 @@ from pyconnector.connector.workers.fleet import Fleet
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.settings import TcpPort, VisitorSettings
 from pyconnector.transport.settings import QuicSettings
-from tests.support.house import Eager, config_for, tunnel
+from tests.support.houses.house import Eager, config_for, tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from bench.stress.ledger import Ledger, Listener
 from bench.stress.patience import Patience
 from bench.stress.plan import KINDS
 from bench.stress.workers import Crowd
-from tests.support.leaks import Holdings, holdings, live_objects, resident_bytes
+from tests.support.loop.leaks import Holdings, holdings, live_objects, resident_bytes
 
 #: Seconds that sockets, tasks and streams have to go by themselves once the last visitor is gone.
 SETTLE = 15.0

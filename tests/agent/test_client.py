@@ -21,10 +21,10 @@ from pyconnector.protocol.proxying.connect_client import encode_connect, read_st
 from pyconnector.protocol.proxying.http_forward import turn_to_server
 from pyconnector.transport.tls.certificates import make_authority
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
-from tests.support.gateway import CLIENT_ID, SECRET, rule
+from tests.support.peers.gateway import CLIENT_ID, SECRET, rule
 
 if TYPE_CHECKING:
-    from tests.support.private_house import PrivateHouse
+    from tests.support.houses.private_house import PrivateHouse
 
 TOKEN = Token(client_id=CLIENT_ID, secret=SECRET)
 

@@ -16,8 +16,8 @@ from pyconnector.agent.multiplexed import SETTINGS
 from tests.agent.test_client import TOKEN, joined
 from tests.agent.test_proxy import proxied, socks
 from tests.e2e.private.test_gateway import echo_service, gateway_of
-from tests.support.gateway import CLIENT_ID
-from tests.support.suspensions import cancel_everywhere
+from tests.support.loop.suspensions import cancel_everywhere
+from tests.support.peers.gateway import CLIENT_ID
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -15,9 +15,9 @@ from pyconnector.agent.outgoing import proxy_of_environment
 from pyconnector.connector.cli import main
 from tests.agent.test_client import TOKEN, url_of
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
-from tests.support.agents import HOST
-from tests.support.forward_proxy import forward_proxy
-from tests.support.tls_house import tls_house
+from tests.support.houses.tls_house import tls_house
+from tests.support.identity.agents import HOST
+from tests.support.services.forward_proxy import forward_proxy
 
 
 @pytest.mark.parametrize(

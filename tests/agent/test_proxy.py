@@ -17,10 +17,10 @@ from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
 from tests.agent.test_client import joined, token_file, url_of
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
-from tests.support.gateway import Client
+from tests.support.peers.gateway import Client
 
 if TYPE_CHECKING:
-    from tests.support.private_house import PrivateHouse
+    from tests.support.houses.private_house import PrivateHouse
 
 
 @asynccontextmanager

@@ -21,11 +21,11 @@ from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
 from tests.agent.test_client import joined
 from tests.agent.test_proxy import proxied
 from tests.e2e.private.test_gateway import gateway_of, record_of
-from tests.support.dns_service import dns_service
-from tests.support.gateway import Client, rule
-from tests.support.house import TUNNEL_ID
-from tests.support.suspensions import cancel_everywhere
-from tests.support.udp_service import UdpService
+from tests.support.houses.house import TUNNEL_ID
+from tests.support.loop.suspensions import cancel_everywhere
+from tests.support.peers.gateway import Client, rule
+from tests.support.services.dns_service import dns_service
+from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
     from pyconnector.agent.proxy import LocalProxy

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bench.answers import HASHED, Answers
-from bench.load import Outcome, repeat
+from bench.figures.process import cpu_seconds, tree_cpu_seconds
+from bench.figures.report import Report
+from bench.figures.system_calls import calls_per_unit
+from bench.house.stage import set_up
+from bench.house.subject import Subject
+from bench.loads.answers import HASHED, Answers
+from bench.loads.load import Outcome, repeat
 from bench.micro import best_ns
-from bench.micro_steps import STEPS
-from bench.process import cpu_seconds, tree_cpu_seconds
-from bench.report import Report
-from bench.stage import set_up
-from bench.subject import Subject
-from bench.system_calls import calls_per_unit
+from bench.sections.micro_steps import STEPS
 from pyconnector.protocol.streams.connect import ConnectResponse
 from pyconnector.protocol.streams.openings import encode_connect_response
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bench.datagrams import Load, measure
-from bench.subject import Subject
+from bench.house.subject import Subject
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.drains import measure
-from tests.support.loops import run_on_loop
+from tests.support.loop.loops import run_on_loop
 
 DRAINS = 4
 

@@ -17,9 +17,9 @@ from pyconnector.connector.access_keys import fetch_https
 from pyconnector.identity.access_token import AccessDenied
 from pyconnector.identity.access_token.keys import MAX_KEYS_BYTES
 from pyconnector.origins.layers.access.key_cache import KeyCache
-from tests.support.access import Team
-from tests.support.certificates import Authority
-from tests.support.raw_origin import Peer, RawOrigin, Script, answering, raw_origin
+from tests.support.identity.access import Team
+from tests.support.identity.certificates import Authority
+from tests.support.peers.raw_origin import Peer, RawOrigin, Script, answering, raw_origin
 
 ACME = Team()
 

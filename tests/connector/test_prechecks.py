@@ -29,7 +29,7 @@ from pyconnector.connector.discovery.prechecks import (
 )
 from pyconnector.connector.discovery.probes import probes_for
 from pyconnector.edge import EdgeSettings, LocalEdge
-from tests.support.house import config_for, tunnel
+from tests.support.houses.house import config_for, tunnel
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address

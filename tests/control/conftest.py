@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.control.support import Mesh, open_mesh, with_mesh
-from tests.support.postgres import running_postgres
+from tests.support.services.postgres import running_postgres
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
 from tests.control.support import Mesh, open_mesh, run
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 

@@ -32,7 +32,7 @@ from tests.control.support import Mesh
 from tests.control.test_drain import registered
 from tests.control.test_edges import until
 from tests.control.test_many_edges import joined
-from tests.support.house import config_for
+from tests.support.houses.house import config_for
 
 SRV = srv_name("")
 TWO = [EdgeAddress("192.0.2.1", 7844), EdgeAddress("192.0.2.2", 7844)]

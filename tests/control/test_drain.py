@@ -21,8 +21,8 @@ from tests.control.support import open_mesh
 from tests.control.test_edges import route, until
 from tests.control.test_many_edges import HOST, echo, joined, knows
 from tests.control.test_quick import report
-from tests.support.house import config_for
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import config_for
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 POST = f"POST /echo HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\nhello".encode()
 

@@ -14,8 +14,8 @@ from pyconnector import Connector, Credentials
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import open_mesh
-from tests.support.house import config_for
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import config_for
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:
     from tests.control.support import Mesh

@@ -22,8 +22,8 @@ from pyconnector.edge import LocalEdge
 from tests.control.support import open_mesh
 from tests.control.test_edges import connected, eventually, following, route, until, visit
 from tests.control.test_many_edges import HOST, joined, knows, serving
-from tests.support.postgres import PostgresServer, postgres_server
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.postgres import PostgresServer, postgres_server
 
 
 @pytest.fixture

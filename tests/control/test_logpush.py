@@ -20,8 +20,8 @@ from tests.control.support import Mesh, open_mesh
 from tests.control.test_edges import following, until
 from tests.control.test_quick import report
 from tests.edge.audit.receiver import running_receiver
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.storage import BUCKET, running_storage
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.storage import BUCKET, running_storage
 
 OnMesh = Callable[[Any], None]
 HOST = "app.example.com"

@@ -23,12 +23,12 @@ from pyconnector.edge import CertificatePair, DirectorySettings, EdgeSettings, L
 from pyconnector.identity.management_token import HOSTNAME
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import Mesh, open_mesh, run
-from tests.support.certificates import Authority
-from tests.support.forward_proxy import forward_proxy
-from tests.support.genuine import BINARY, needs_cloudflared
-from tests.support.house import config_for
-from tests.support.process import ROOT
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import config_for
+from tests.support.identity.certificates import Authority
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.forward_proxy import forward_proxy
+from tests.support.services.genuine import BINARY, needs_cloudflared
+from tests.support.services.process import ROOT
 
 RULES = [{"service": "http_status:418"}]
 

@@ -22,9 +22,9 @@ from pyconnector.edge.local_edge import advertised
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import Mesh, open_mesh
 from tests.control.test_edges import connected, eventually, following, route, until, visit
-from tests.support.house import config_for
-from tests.support.process import Process, pyconnector
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import config_for
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import Process, pyconnector
 
 HOST = "app.example.com"
 

@@ -19,8 +19,8 @@ from pyconnector.control.login.cert_pem import moved
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
 from pyconnector.edge.settings import JoinSettings
 from tests.control.support import open_mesh, run
-from tests.support.process import ROOT, pyconnector
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import ROOT, pyconnector
 
 if TYPE_CHECKING:
     from tests.control.support import Mesh

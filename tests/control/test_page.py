@@ -176,7 +176,7 @@ def test_sessions_are_bounded_and_end_by_themselves() -> None:
 async def test_a_real_browser_shows_it_and_keeps_it_live(tmp_path: Path) -> None:
     """Chromium is driven over its debugging protocol: sign in, create, and see what happens elsewhere."""
 
-    from tests.support.chromium import Tab, running_chromium
+    from tests.support.services.chromium import Tab, running_chromium
 
     async with open_mesh(tmp_path / "data") as mesh, mesh.edge() as edge:
         await edge.post("/report", json=report())

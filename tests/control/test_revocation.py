@@ -20,7 +20,7 @@ from pyconnector.identity.people.person import Person, application_claims, subje
 from tests.control.support import Mesh, open_mesh
 from tests.control.test_edges import until
 from tests.control.test_many_edges import joined, knows, serving
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge

@@ -12,7 +12,7 @@ import httpx
 
 from pyconnector.connector.observe.metrics import exposition
 from pyconnector.connector.observe.rule_metrics import RuleMetrics
-from tests.support.house import open_house
+from tests.support.houses.house import open_house
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "examples/grafana/pyconnector.json").read_text())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.data_streams import open_message
+from bench.loads.data_streams import open_message
 from pyconnector import Connector
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.connectors.exchange import Broken
@@ -27,7 +27,7 @@ from pyconnector.protocol.streams.connect import ConnectRequest
 from pyconnector.transport.errors import TransportError
 from tests.differential.case import OK, Case, Origin, WireCase
 from tests.differential.messages import Message, shortened, shown, take
-from tests.support.house import SECRET, TUNNEL_ID, config_for, credentials, tunnel
+from tests.support.houses.house import SECRET, TUNNEL_ID, config_for, credentials, tunnel
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.quic.exchange import QuicExchange

@@ -15,8 +15,8 @@ from pyconnector.connector.cli.commands import main
 from pyconnector.edge.audit.files import log_files
 from pyconnector.identity.access_token import AccessPolicy, parse_keys, verify
 from tests.e2e.test_mesh import HOST, Api, connector, mesh_up, run, until
-from tests.support.agents import telling_origin
-from tests.support.raw_visitor import RawVisitor, Response, get
+from tests.support.identity.agents import telling_origin
+from tests.support.peers.raw_visitor import RawVisitor, Response, get
 
 
 class Visits:

@@ -20,8 +20,8 @@ from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.settings import DirectorySettings
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import Mesh, open_mesh
-from tests.support.house import config_for
-from tests.support.raw_visitor import RawVisitor, Response, get
+from tests.support.houses.house import config_for
+from tests.support.peers.raw_visitor import RawVisitor, Response, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.process import Process, pyconnector
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import Process, pyconnector
 
 HOST = "app.mesh.test"
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from tests.e2e.test_mesh import Api, connector, mesh_up, run, until
-from tests.support.agents import telling_origin
-from tests.support.people import Browser
+from tests.support.identity.agents import telling_origin
+from tests.support.identity.people import Browser
 
 ZONE = "mesh.localhost"
 TOOL, PAGE = f"tool.{ZONE}", f"access.{ZONE}"

@@ -15,10 +15,10 @@ from pyconnector.agent.access.credentials import Credentials
 from pyconnector.agent.access.dial import Dialer
 from pyconnector.agent.access.forward import Forward
 from pyconnector.agent.access.place import connect_to, parse_place
-from tests.support.agents import HOST
-from tests.support.house import open_house
-from tests.support.postgres import running_postgres
-from tests.support.tls_house import tls_house
+from tests.support.houses.house import open_house
+from tests.support.houses.tls_house import tls_house
+from tests.support.identity.agents import HOST
+from tests.support.services.postgres import running_postgres
 
 pytestmark = pytest.mark.postgres
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.test_mesh import mesh_up, run, status, until
-from tests.support.process import pyconnector
+from tests.support.services.process import pyconnector
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
-from tests.support.loops import run_on_loop
-from tests.support.scripted_connector import ACCOUNT, SECRET, TUNNEL_ID
+from tests.support.loop.loops import run_on_loop
+from tests.support.peers.scripted_connector import ACCOUNT, SECRET, TUNNEL_ID
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

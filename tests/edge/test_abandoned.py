@@ -8,8 +8,8 @@ import gc
 import pytest
 
 from tests.edge.support import memory_edge, until
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -15,9 +15,9 @@ from pyconnector.edge.visitors.http1.request_body import LINES_A_TURN, ChunkedBo
 from pyconnector.edge.visitors.http1.request_parser import MAX_EMPTY_LINES, MAX_FIELDS, BadRequest, RequestReader
 from pyconnector.edge.visitors.sockets import LEAST_RATE, end_writing
 from tests.edge.support import memory_edge, run, until, visitors
-from tests.support.fake_transport import HIGH_WATER, FakeTransport
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.peers.fake_transport import HIGH_WATER, FakeTransport
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, connected
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge

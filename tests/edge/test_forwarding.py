@@ -7,8 +7,8 @@ import pytest
 from pyconnector.edge.visitors.forwarding import host_name, normal_host
 from pyconnector.edge.visitors.http1.request_parser import HOST
 from tests.edge.support import memory_edge
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -11,8 +11,8 @@ import pytest
 from pyconnector.edge import ControlSettings
 from tests.edge.support import memory_edge, run, until, visitors
 from tests.edge.tcp.test_two_way import UPGRADE, acknowledge, carry_back, switch
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, connected
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge

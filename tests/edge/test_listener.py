@@ -14,7 +14,7 @@ from pyconnector.edge import ControlSettings, EdgeSettings, LocalEdge, listener
 from pyconnector.edge.listener import ACCEPTS_A_TURN, Listener
 from pyconnector.transport import http2
 from tests.edge.support import TUNNEL, memory_edge, until
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

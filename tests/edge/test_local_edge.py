@@ -16,8 +16,8 @@ from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.settings import ClientTls, QuicSettings
 from tests.edge.debug_api.test_control_api import ask
 from tests.edge.support import TUNNEL, memory_edge, until
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import ACCOUNT, SECRET, ScriptedConnector, connected, echo
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import ACCOUNT, SECRET, ScriptedConnector, connected, echo
 
 AIOQUIC = QuicSettings(engine="aioquic")
 

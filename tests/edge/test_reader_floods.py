@@ -17,7 +17,7 @@ from pyconnector.protocol.streams import trailers
 from pyconnector.protocol.streams.trailers import FramedBodyDecoder, encode_data, encode_trailers
 from pyconnector.web.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
 from tests.edge.tcp.test_websocket_client import server_frame
-from tests.support.turns import LOOPS, TurnMeter, run_on
+from tests.support.loop.turns import LOOPS, TurnMeter, run_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable

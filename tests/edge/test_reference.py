@@ -21,8 +21,8 @@ from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
 from pyconnector.edge.connectors.configuration import push_to_tunnel
 from pyconnector.protocol.rpc.registration import Refusal
 from tests.edge.support import until
-from tests.support.h2_visitor import h2_visitor
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.h2_visitor import h2_visitor
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ from pyconnector.edge.visitors.tls.arrival import Arrival
 from pyconnector.edge.visitors.tls.certificates import VisitorCertificates, load
 from pyconnector.transport.tls.certificates import Authority, make_authority
 from tests.edge.support import memory_edge
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.peers.scripted_connector import Exchange, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

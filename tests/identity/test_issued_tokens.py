@@ -24,7 +24,7 @@ from pyconnector.identity.access_token.signing import (
 from pyconnector.identity.access_token.token import signed_claims
 from pyconnector.identity.service_tokens import SecretDigest, ServiceToken
 from tests.identity.test_path_spellings import SPELLINGS_OF_ADMIN
-from tests.support.access import unsigned
+from tests.support.identity.access import unsigned
 
 NOW = 1_800_000_000.0
 ISSUER = "https://mesh.example.com"

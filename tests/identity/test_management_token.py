@@ -16,7 +16,7 @@ from pyconnector.identity.management_token import (
     public_key,
     read_claims,
 )
-from tests.support.management import KEY, management_token, new_key
+from tests.support.identity.management import KEY, management_token, new_key
 
 NOW = 1_900_000_000.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from pyconnector.logpush.destinations import S3Destination, parse_destination
 from pyconnector.logpush.senders.base import Batch, SendFailed
-from tests.support.storage import running_storage
+from tests.support.services.storage import running_storage
 
 s3 = pytest.importorskip("pyconnector.logpush.senders.s3")
 

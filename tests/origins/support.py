@@ -10,7 +10,7 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginRequest, OriginResponse, RequestKind
 from pyconnector.origins.http1 import HttpOrigin
 from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint
-from tests.support.raw_origin import RawOrigin, Script, raw_origin
+from tests.support.peers.raw_origin import RawOrigin, Script, raw_origin
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 OK_HI = OK_HEAD + b"Content-Length: 2\r\n\r\nhi"

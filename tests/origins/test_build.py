@@ -21,15 +21,15 @@ from pyconnector.origins.tcp.bastion import BastionOrigin
 from pyconnector.origins.tcp.socks import SocksOrigin
 from pyconnector.origins.tcp.stream import StreamOrigin
 from tests.origins.support import OK_HI, get, read_all
-from tests.support.bodies import Body
-from tests.support.certificates import Authority
-from tests.support.raw_origin import raw_origin
+from tests.support.identity.certificates import Authority
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.origins.conftest import Run
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 
 @pytest.mark.usefixtures("each_loop")

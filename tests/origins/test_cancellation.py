@@ -30,18 +30,18 @@ from pyconnector.origins.tcp.socks import SocksOrigin
 from pyconnector.origins.tcp.stream import StreamOrigin
 from pyconnector.web.websocket import frames
 from tests.origins.support import OK_HEAD, OK_HI, get, read_all, until
-from tests.support.bodies import Body
-from tests.support.certificates import Authority
-from tests.support.frames import masked
-from tests.support.h2_origin import H2Server, h2_server
-from tests.support.raw_origin import RawOrigin, raw_origin
-from tests.support.suspensions import cancel_everywhere
+from tests.support.identity.certificates import Authority
+from tests.support.loop.suspensions import cancel_everywhere
+from tests.support.peers.frames import masked
+from tests.support.peers.h2_origin import H2Server, h2_server
+from tests.support.peers.raw_origin import RawOrigin, raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

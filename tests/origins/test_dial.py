@@ -14,7 +14,7 @@ import pytest
 from pyconnector.origins.base import OriginError
 from pyconnector.origins.net import dial
 from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint, Target
-from tests.support.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_origin import Peer, raw_origin
 
 if TYPE_CHECKING:
     from tests.origins.conftest import Run

@@ -19,8 +19,8 @@ from pyconnector.origins.builtin.status import StatusOrigin
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
 from pyconnector.web.websocket import frames
 from tests.origins.support import get, read_all, until
-from tests.support.bodies import Body
-from tests.support.frames import Frame, masked, read_frames
+from tests.support.peers.frames import Frame, masked, read_frames
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest

@@ -17,8 +17,8 @@ from pyconnector.origins.layers import compose
 from pyconnector.origins.layers.failover import FailoverOrigin
 from pyconnector.origins.net.offered_body import MAX_REPLAY
 from tests.origins.support import OK_HI, get, read_all
-from tests.support.bodies import Body
-from tests.support.raw_origin import Peer, RawOrigin, raw_origin
+from tests.support.peers.raw_origin import Peer, RawOrigin, raw_origin
+from tests.support.wire.bodies import Body
 
 
 @contextlib.asynccontextmanager

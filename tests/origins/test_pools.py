@@ -12,7 +12,7 @@ from pyconnector.origins import OriginResources
 from pyconnector.origins.base import OriginError
 from pyconnector.origins.net import tls
 from pyconnector.origins.pools import MAX_POOLS, Pools
-from tests.support.certificates import Authority
+from tests.support.identity.certificates import Authority
 
 
 def rules(*services: str, **settings: Any) -> Any:

@@ -13,10 +13,10 @@ from pyconnector.origins.net import reading
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, INBOX_LOW_WATER, SMALL_HIGH_WATER, SMALL_LOW_WATER, Inbox
 from pyconnector.origins.net.reading import MANY_FULL, READ_BYTES, SMALL_READ_BYTES, Reading, full_inboxes
 from tests.origins.support import OK_HEAD, get, http_origin, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 
 class Tap:

@@ -23,13 +23,13 @@ from pyconnector.origins.net.dial import Dialer, Endpoint, Target
 from pyconnector.origins.net.tls import TlsClient, TlsContexts
 from tests.origins.support import get
 from tests.origins.test_dial import close_at_once, failure_of, wait_for_close
-from tests.support.bodies import Body
-from tests.support.certificates import Authority
-from tests.support.raw_origin import raw_origin
+from tests.support.identity.certificates import Authority
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from tests.origins.conftest import Run
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 
 def tls_dialer(authority: Authority | None, *, verify: bool = True, timeout: float = 5.0) -> Dialer:

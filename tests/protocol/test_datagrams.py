@@ -31,7 +31,7 @@ from pyconnector.protocol.datagrams import (
     split_payload_v3,
 )
 from pyconnector.protocol.errors import ProtocolError
-from tests.support.vectors import vectors
+from tests.support.wire.vectors import vectors
 
 V2, V3 = vectors("datagrams")["v2"], vectors("datagrams")["v3"]
 SESSION = UUID("8e7636c4-a49c-181f-ff81-5e20955bf9ff")

@@ -24,7 +24,7 @@ from pyconnector.protocol.rpc.edge_rpc import (
 )
 from pyconnector.protocol.rpc.messages import EMPTY, Body, Call, ImportedCap, encode_call, encode_results
 from pyconnector.protocol.rpc.registration import CallFailed, ConversationEnded
-from tests.support.rpc_oracle import decoded, results, split
+from tests.support.wire.rpc_oracle import decoded, results, split
 
 SESSION = UUID("8e7636c4-a49c-181f-ff81-5e20955bf9ff")
 

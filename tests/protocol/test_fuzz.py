@@ -24,9 +24,9 @@ from pyconnector.protocol.streams import connect_codec
 from pyconnector.protocol.streams.connect import ConnectRequest
 from pyconnector.protocol.streams.openings import ConnectResponseDecoder, OpeningDecoder
 from pyconnector.protocol.tokens import decode_token
-from tests.support.strategies import damaged
-from tests.support.vectors import vectors
-from tests.support.wire import broken_messages, framed, illegal_openings
+from tests.support.wire.strategies import damaged
+from tests.support.wire.vectors import vectors
+from tests.support.wire.wire import broken_messages, framed, illegal_openings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

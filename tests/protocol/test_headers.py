@@ -23,9 +23,9 @@ from pyconnector.protocol.http.headers import (
     response_metadata,
 )
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest, ConnectResponse, Metadata
-from tests.support import strategies
-from tests.support.vectors import vectors
-from tests.support.wire import http_request, illegal_requests
+from tests.support.wire import strategies
+from tests.support.wire.vectors import vectors
+from tests.support.wire.wire import http_request, illegal_requests
 
 
 def request(

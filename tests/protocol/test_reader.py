@@ -9,7 +9,7 @@ from pyconnector.protocol.capnp_format.reader import Message
 from pyconnector.protocol.capnp_format.writer import framed as framed_segment
 from pyconnector.protocol.capnp_format.writer import new_root
 from pyconnector.protocol.errors import ProtocolError
-from tests.support.wire import far_pointer, framed, list_pointer, struct_pointer, words
+from tests.support.wire.wire import far_pointer, framed, list_pointer, struct_pointer, words
 
 
 def message(raw: bytes) -> Message:

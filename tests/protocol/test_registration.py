@@ -29,7 +29,7 @@ from pyconnector.protocol.rpc.registration import (
     Unregistered,
     UnregisterRequested,
 )
-from tests.support.rpc_oracle import decoded, split
+from tests.support.wire.rpc_oracle import decoded, split
 
 REGISTRATION = Registration(
     account_tag="acct",

@@ -24,8 +24,8 @@ from pyconnector.protocol.rpc.registration import (
     UnregisterRequested,
     packed_ip,
 )
-from tests.support.rpc_oracle import decoded, results, split
-from tests.support.vectors import vectors
+from tests.support.wire.rpc_oracle import decoded, results, split
+from tests.support.wire.vectors import vectors
 
 ARGUMENTS = vectors("registration")["arguments"]
 SESSIONS = {session["name"]: session for session in vectors("registration")["sessions"]}

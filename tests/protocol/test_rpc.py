@@ -21,8 +21,8 @@ from pyconnector.protocol.rpc.conversation import (
     Returned,
 )
 from pyconnector.protocol.rpc.messages import EMPTY, Body
-from tests.support.rpc_oracle import decoded, split
-from tests.support.wire import framed, words
+from tests.support.wire.rpc_oracle import decoded, split
+from tests.support.wire.wire import framed, words
 
 INTERFACE = 0xF71695EC7FE85497
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.http.headers import parse_serialized_headers, serialize_headers
 from pyconnector.protocol.http.serialized_headers import MAX_SERIALIZED_BYTES
-from tests.support import strategies
-from tests.support.vectors import vectors
+from tests.support.wire import strategies
+from tests.support.wire.vectors import vectors
 
 CASES = vectors("response_headers")["cases"]
 

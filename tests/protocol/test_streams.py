@@ -25,9 +25,9 @@ from pyconnector.protocol.streams.openings import (
     encode_connect_response,
     encode_rpc_opening,
 )
-from tests.support import strategies
-from tests.support.vectors import vectors
-from tests.support.wire import PREAMBLE, framed, illegal_openings, raw_opening, words
+from tests.support.wire import strategies
+from tests.support.wire.vectors import vectors
+from tests.support.wire.wire import PREAMBLE, framed, illegal_openings, raw_opening, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.tokens import MAX_TOKEN_CHARS, TunnelToken, decode_token, encode_token
-from tests.support.vectors import vectors
+from tests.support.wire.vectors import vectors
 
 CASES = vectors("tokens")
 

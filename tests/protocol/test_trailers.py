@@ -16,7 +16,7 @@ from pyconnector.protocol.streams.trailers import (
     encode_data,
     encode_trailers,
 )
-from tests.support.strategies import chunked, cuts, damaged, every_chunking, header_lists
+from tests.support.wire.strategies import chunked, cuts, damaged, every_chunking, header_lists
 
 TRAILERS = [(b"grpc-status", b"5"), (b"Grpc-Message", b"not \xc3\xa4 there"), (b"x-bin", b""), (b"x-bin", b"2")]
 WHOLE = encode_data(b"hello ") + encode_data(b"world") + encode_trailers(TRAILERS)

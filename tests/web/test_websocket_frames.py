@@ -10,7 +10,7 @@ from websockets.utils import apply_mask
 from pyconnector.web.websocket import frames
 from pyconnector.web.websocket.frames import Control, FrameDecoder, FrameError, Piece, unmask
 from pyconnector.web.websocket.handshake import accept_value
-from tests.support.frames import Frame, masked, read_frames
+from tests.support.peers.frames import Frame, masked, read_frames
 
 
 def messages(pieces: list[bytes]) -> list[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ from bench.stress.origins.grpc import message
 from bench.stress.plan import FAILING, Plan
 from bench.stress.visitors.base import Places, expect_failure, reached
 from bench.stress.visitors.http1 import host_of
-from tests.support.h2_visitor import H2Visitor, StreamLog, h2_visitor
+from tests.support.peers.h2_visitor import H2Visitor, StreamLog, h2_visitor
 
 
 class Http2Visitor:

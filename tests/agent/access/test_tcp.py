@@ -21,9 +21,9 @@ from pyconnector.agent.access.errors import AccessError
 from pyconnector.agent.access.forward import Forward
 from pyconnector.agent.access.place import connect_to, parse_place
 from pyconnector.agent.carry import join
-from tests.support.agents import HOST, Agent
-from tests.support.loops import run_on_loop
-from tests.support.tls_house import TlsHouse, echo, tls_house
+from tests.support.houses.tls_house import TlsHouse, echo, tls_house
+from tests.support.identity.agents import HOST, Agent
+from tests.support.loop.loops import run_on_loop
 
 
 def dialer(house: TlsHouse, agent: Agent | None = None, **more: Any) -> Dialer:

@@ -29,8 +29,8 @@ from pyconnector.agent.access.pages import Pages
 from pyconnector.agent.access.place import Place, connect_to, parse_place
 from pyconnector.agent.access.token_store import TokenStore
 from pyconnector.connector.cli import main
-from tests.support.agents import HOST, Agent
-from tests.support.tls_house import TlsHouse, tls_house
+from tests.support.houses.tls_house import TlsHouse, tls_house
+from tests.support.identity.agents import HOST, Agent
 
 NOW = 1_800_000_000
 AUD = "a" * 64

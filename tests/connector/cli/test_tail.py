@@ -15,7 +15,7 @@ from pyconnector.connector.cli.commands import main
 from pyconnector.connector.cli.tail.client import LogReader, TailFailed, Wanted
 from pyconnector.connector.cli.tail.tail import line_text
 from pyconnector.web.websocket import frames
-from tests.support.management import management_token
+from tests.support.identity.management import management_token
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

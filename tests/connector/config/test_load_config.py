@@ -11,7 +11,7 @@ from pyconnector.connector.config.flag_values import from_environment
 from pyconnector.connector.config.flags import FLAGS, ONE_ORIGIN_FLAGS, REQUEST_FLAGS, Kind
 from pyconnector.ingress.config.services import BastionService, HelloService, HttpService, UnixService
 from tests.connector.configs import RULES, TUNNEL_ID, load, problems, write_config, write_credentials
-from tests.support.house import credentials
+from tests.support.houses.house import credentials
 
 
 def test_a_config_as_written_for_the_reference_is_read_whole(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pyconnector.protocol.datagrams import TraceIdentity, TracingSpans, UdpPaylo
 from pyconnector.protocol.rpc.edge_rpc import EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
 from pyconnector.protocol.streams.openings import OpeningDecoder, RpcOpening
 from tests.connector.datagrams.world import World, next_datagram, run, settle
-from tests.support.udp_service import UdpService
+from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
     from pyconnector.transport.memory import MemoryConnection

@@ -18,7 +18,7 @@ from pyconnector.protocol.datagrams import (
 )
 from pyconnector.protocol.rpc.edge_rpc import UdpSessionEnded, UdpSessionRequested
 from tests.connector.datagrams.world import World, next_datagram, run, settle
-from tests.support.udp_service import UdpService
+from tests.support.services.udp_service import UdpService
 
 ID = bytes(range(16))
 OK = SessionResponse(request_id=ID, code=ResponseCode.OK)

@@ -10,7 +10,7 @@ from pyconnector.connector.datagrams.carrier import DATAGRAM_V3, DatagramCarrier
 from pyconnector.connector.observe.datagram_counters import DatagramCounters
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
 from pyconnector.transport.memory import MemoryConnection, memory_pair
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 
 class World:

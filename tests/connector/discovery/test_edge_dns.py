@@ -22,9 +22,9 @@ from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.discovery.resolvers import SystemResolver, TlsResolver
 from pyconnector.connector.discovery.srv_lookup import MAX_ADDRESSES, look_up, srv_name
 from pyconnector.edge import EdgeSettings, LocalEdge
-from tests.support.certificates import Authority
-from tests.support.dns_server import DnsServer, Zone, dns_server
-from tests.support.house import Eager, config_for, tunnel
+from tests.support.houses.house import Eager, config_for, tunnel
+from tests.support.identity.certificates import Authority
+from tests.support.services.dns_server import DnsServer, Zone, dns_server
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address

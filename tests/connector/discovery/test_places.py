@@ -15,7 +15,7 @@ from pyconnector.connector.discovery.places import PROVIDER, Discovery, parse_di
 from pyconnector.connector.discovery.resolvers import NoAnswer, Target
 from pyconnector.connector.discovery.srv_lookup import srv_name
 from tests.connector.configs import RULES, write_config
-from tests.support.house import config_to
+from tests.support.houses.house import config_to
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from pyconnector.connector.discovery.resolvers import SystemResolver
 from pyconnector.connector.link.edge_connection import with_datagram_v3
 from pyconnector.connector.link.protocol_choice import choice_for
 from tests.connector.configs import RULES, load, token
-from tests.support.dns_server import DnsServer, Zone, dns_server
-from tests.support.house import credentials
+from tests.support.houses.house import credentials
+from tests.support.services.dns_server import DnsServer, Zone, dns_server
 
 ACCOUNT = "123456"
 

@@ -36,7 +36,7 @@ from pyconnector.transport.errors import ConnectFailed, ConnectionClosed
 from pyconnector.transport.memory import MemoryStream
 from tests.connector.configs import ACCOUNT, SECRET, TUNNEL_ID
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection, Stream

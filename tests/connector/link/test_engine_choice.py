@@ -16,8 +16,8 @@ from pyconnector.edge.faults.relay import Faults
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.seam import Statistics
 from pyconnector.transport.settings import QuicSettings
-from tests.support.clock import run_virtual
-from tests.support.house import open_house, tunnel
+from tests.support.houses.house import open_house, tunnel
+from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from pyconnector.connector.link.dialing import until_quiet
 from pyconnector.connector.link.network_watch import LONGEST_DELAY, QUIET, NetworkWatch
 from pyconnector.transport.errors import ConnectFailed
-from tests.support.namespaces import network, run_apart, why_not
+from tests.support.houses.namespaces import network, run_apart, why_not
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection

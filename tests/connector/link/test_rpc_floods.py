@@ -13,7 +13,7 @@ from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
 from pyconnector.protocol.rpc import messages as messages
 from pyconnector.protocol.rpc.conversation import READ_BYTES, Conversation
-from tests.support.turns import LOOPS, TurnMeter, run_on
+from tests.support.loop.turns import LOOPS, TurnMeter, run_on
 
 # A message that asks for nothing and is answered with nothing, and the smallest that is answered.
 RELEASE = messages.encode_release(0, 0)

@@ -18,7 +18,7 @@ from pyconnector.protocol.rpc.edge_rpc import (
 )
 from pyconnector.protocol.streams.openings import encode_rpc_opening
 from tests.connector.fakes import PathUnderTest
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 
 class FakeOrchestrator:

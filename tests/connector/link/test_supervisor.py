@@ -25,7 +25,7 @@ from pyconnector.connector.link.supervisor import (
     sentence,
 )
 from pyconnector.protocol.rpc.registration import ConnectionDetails, Refusal
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address, Connection

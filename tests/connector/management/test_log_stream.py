@@ -20,7 +20,7 @@ from pyconnector.connector.observe.log import HTTP, Log, fields
 from pyconnector.connector.observe.log_taps import NOBODY, TAPS, logging_as
 from pyconnector.web.websocket import frames
 from pyconnector.web.websocket.frames import Control, FrameDecoder, Piece
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 ME = UUID(int=7)
 MASK = b"abcd"

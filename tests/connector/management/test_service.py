@@ -13,7 +13,7 @@ from pyconnector.identity.management_token import HOSTNAME
 from pyconnector.origins.base import OriginResponse, RequestKind
 from tests.connector.management.test_log_stream import Body
 from tests.origins.support import get, read_all
-from tests.support.management import management_token
+from tests.support.identity.management import management_token
 
 TUNNEL, CONNECTOR = UUID(int=1), UUID(int=2)
 

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from pyconnector.connector.observe.accepting import stop_accepting
-from tests.support.leaks import nothing_left
+from tests.support.loop.leaks import nothing_left
 
 CLIENTS = 20
 

@@ -29,8 +29,8 @@ from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, Ori
 from pyconnector.origins.layers.base import Gate, Layer, Rejection
 from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.access_log import Records
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
+from tests.support.wire.access_log import Records
 
 
 @pytest.fixture

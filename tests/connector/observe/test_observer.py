@@ -19,7 +19,7 @@ from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, Ori
 from pyconnector.origins.layers.base import Gate, Rejection
 from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 
 class Noting(Observer):

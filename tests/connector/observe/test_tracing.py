@@ -14,9 +14,9 @@ import pytest
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.origins.base import OriginRequest, RequestKind
 from tests.connector.fakes import rule_of
-from tests.support.house import House, open_house
-from tests.support.raw_origin import Peer, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
 

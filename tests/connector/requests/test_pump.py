@@ -12,7 +12,7 @@ from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.transport.errors import StreamReset, TransportError
 from pyconnector.transport.memory import memory_pair
 from tests.connector.fakes import FakeResponse
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream

@@ -20,7 +20,7 @@ from pyconnector.protocol.streams.openings import encode_rpc_opening
 from pyconnector.transport.buffers.stream import BufferedStream
 from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.ingress import Rule

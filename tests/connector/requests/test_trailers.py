@@ -15,7 +15,7 @@ from pyconnector.protocol.streams.openings import encode_connect_request
 from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, FramedBodyDecoder, encode_data, encode_trailers
 from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyconnector.connector.cli.process.stdin_control import MAX_LINE, commands_from
-from tests.support.loops import run_on_loop
+from tests.support.loop.loops import run_on_loop
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

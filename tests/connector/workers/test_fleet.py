@@ -16,11 +16,11 @@ import pytest
 
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.connectors.configuration import push_to_tunnel
-from tests.support.house import SECRET_TEXT, TUNNEL_ID, tunnel
-from tests.support.load import under_load
-from tests.support.process import Process, pyconnector
-from tests.support.raw_origin import Peer, RawOrigin, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import SECRET_TEXT, TUNNEL_ID, tunnel
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_origin import Peer, RawOrigin, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import Process, pyconnector
 
 OLD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold"
 NEW = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew"

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyconnector.connector.cli import main
-from tests.support.house import SECRET_TEXT, TUNNEL_ID
+from tests.support.houses.house import SECRET_TEXT, TUNNEL_ID
 
 RULES = "ingress:\n  - service: http_status:404\n"
 GOOD = {"AccountTag": "tests", "TunnelSecret": SECRET_TEXT, "TunnelID": str(TUNNEL_ID)}

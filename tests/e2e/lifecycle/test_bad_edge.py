@@ -18,8 +18,8 @@ from pyconnector.connector.api.errors import RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import Event, Reconnecting, Refused
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.protocol.rpc.registration import Refusal, Registration
-from tests.support.house import Eager, config_for, config_to, tunnel
-from tests.support.scripted_edge import scripted_edge
+from tests.support.houses.house import Eager, config_for, config_to, tunnel
+from tests.support.peers.scripted_edge import scripted_edge
 
 #: These tests write on data streams themselves.
 QUIC_ONLY = True

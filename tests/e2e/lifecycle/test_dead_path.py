@@ -11,7 +11,7 @@ import pytest
 from pyconnector import Connector
 from pyconnector.connector.link import path_health
 from pyconnector.edge import EdgeSettings, LocalEdge
-from tests.support.house import Eager, config_for, tunnel
+from tests.support.houses.house import Eager, config_for, tunnel
 from tests.transport.relay import relay_to
 
 QUIC_ONLY = True

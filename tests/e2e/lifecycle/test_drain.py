@@ -6,9 +6,9 @@ import asyncio
 
 from pyconnector.edge import EdgeSettings
 from pyconnector.edge.faults.relay import Faults
-from tests.support.house import open_house, tunnel
-from tests.support.raw_origin import Peer, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import open_house, tunnel
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 SIZE = 200_000  # below what a stream queues without waiting, and far beyond what the first round trips carry
 

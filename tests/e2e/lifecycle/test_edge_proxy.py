@@ -13,10 +13,10 @@ from pyconnector.connector.discovery.prechecks import Status, run_prechecks
 from pyconnector.connector.discovery.probes import probes_for
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.transport.proxy.address import parse_proxy
-from tests.support.forward_proxy import ForwardProxy, forward_proxy
-from tests.support.house import Eager, config_for, tunnel
-from tests.support.loops import run_on_loop
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import Eager, config_for, tunnel
+from tests.support.loop.loops import run_on_loop
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.forward_proxy import ForwardProxy, forward_proxy
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

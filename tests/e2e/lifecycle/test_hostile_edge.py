@@ -9,10 +9,10 @@ import pytest
 from pyconnector.connector.link.quic import data_streams
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.protocol.streams.openings import encode_connect_request, encode_rpc_opening
-from tests.support.hostile import hostility, sentences
-from tests.support.leaks import nothing_left
-from tests.support.scripted_edge import answer_of, get_request
-from tests.support.wire import illegal_openings, illegal_requests
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.hostile import hostility, sentences
+from tests.support.peers.scripted_edge import answer_of, get_request
+from tests.support.wire.wire import illegal_openings, illegal_requests
 
 #: These tests write on data streams themselves.
 QUIC_ONLY = True

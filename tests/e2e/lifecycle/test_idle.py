@@ -12,11 +12,11 @@ import pytest
 
 from pyconnector.edge.connectors.connection import REGISTRATION_TIMEOUT
 from tests.differential.case import KEY, SWITCHING
-from tests.support.clock import hours
-from tests.support.frames import masked, read_frames
-from tests.support.memory_house import memory_house
-from tests.support.raw_origin import Peer, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.memory_house import memory_house
+from tests.support.loop.clock import hours
+from tests.support.peers.frames import masked, read_frames
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from pyconnector.edge import EdgeSettings, LocalEdge
-from tests.support.house import SECRET_TEXT, TUNNEL_ID, tunnel
-from tests.support.load import under_load
-from tests.support.process import Process, pyconnector
-from tests.support.raw_origin import Peer, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import SECRET_TEXT, TUNNEL_ID, tunnel
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_origin import Peer, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import Process, pyconnector
 
 
 def write(path: Path, text: str) -> Path:

@@ -17,9 +17,9 @@ from pyconnector import Connector
 from pyconnector.connector.link import quic_return
 from pyconnector.connector.observe.metrics import exposition
 from pyconnector.edge import EdgeSettings, LocalEdge
-from tests.support.house import Eager, config_for, tunnel
-from tests.support.loops import run_on_loop
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import Eager, config_for, tunnel
+from tests.support.loop.loops import run_on_loop
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -14,10 +14,10 @@ from pyconnector import Connector
 from pyconnector.connector.api.events import Disconnected, Event, Registered
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.faults.relay import Faults
-from tests.support.hostile import sentences
-from tests.support.house import Eager, config_for, config_to, tunnel
-from tests.support.load import under_load
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import Eager, config_for, config_to, tunnel
+from tests.support.peers.hostile import sentences
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 #: These tests look at UDP ports and lose packets.
 QUIC_ONLY = True

@@ -12,11 +12,11 @@ import pytest
 from pyconnector.connector.api.errors import ReloadRejected
 from pyconnector.edge import EdgeSettings
 from pyconnector.ingress import parse_ingress
-from tests.support.house import TUNNEL_ID, House, open_house, tunnel
-from tests.support.leaks import nothing_left
-from tests.support.load import under_load
-from tests.support.raw_origin import Peer, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import TUNNEL_ID, House, open_house, tunnel
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_origin import Peer, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 
 def body(text: bytes) -> bytes:

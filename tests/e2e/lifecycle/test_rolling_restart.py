@@ -8,9 +8,9 @@ import signal
 from pathlib import Path
 
 from tests.e2e.lifecycle.test_process import config, edge_for_tests, flags
-from tests.support.load import under_load
-from tests.support.process import pyconnector
-from tests.support.raw_origin import Peer, raw_origin
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.services.process import pyconnector
 
 VISITORS = 20
 BODY = b"x" * 50_000

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from pyconnector import Connector, Credentials
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
-from tests.support.house import config_for
-from tests.support.leaks import nothing_left, run_clean
-from tests.support.load import under_load
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import config_for
+from tests.support.loop.leaks import nothing_left, run_clean
+from tests.support.peers.load import under_load
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 NUMBERS = range(4)
 IDS = [uuid.UUID(int=number + 1) for number in NUMBERS]

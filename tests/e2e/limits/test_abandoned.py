@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyconnector.protocol.streams.openings import encode_connect_request, encode_rpc_opening
-from tests.support.hostile import Hostility, hostility
-from tests.support.leaks import nothing_left
-from tests.support.scripted_edge import get_request
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.hostile import Hostility, hostility
+from tests.support.peers.scripted_edge import get_request
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream

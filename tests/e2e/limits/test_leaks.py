@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from tests.support import leaks
-from tests.support.leaks import nothing_left
+from tests.support.loop import leaks
+from tests.support.loop.leaks import nothing_left
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left
-from tests.support.raw_origin import Peer, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 #: Wide of the mark of 100 ms: a busy machine may take its time.
 LIMIT = 5.0

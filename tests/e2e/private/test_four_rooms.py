@@ -26,13 +26,13 @@ from pyconnector.edge import EdgeSettings, LocalEdge, PrivateHostname, PrivateRo
 from pyconnector.identity.network_rules import parse_rule
 from tests.agent.test_udp import program_at
 from tests.e2e.private.test_private_udp import Client as UdpClient
-from tests.support.dns_service import dns_service
-from tests.support.four_rooms import EDGE_FOR_AGENTS, EDGE_FOR_SITES, PRIVATE, Rooms, four_rooms
-from tests.support.gateway import CLIENT_ID, SECRET, gateway_settings
-from tests.support.house import TUNNEL_ID, config_to, tunnel
-from tests.support.namespaces import why_not
-from tests.support.private_house import V3, PrivateHouse
-from tests.support.udp_service import UdpService
+from tests.support.houses.four_rooms import EDGE_FOR_AGENTS, EDGE_FOR_SITES, PRIVATE, Rooms, four_rooms
+from tests.support.houses.house import TUNNEL_ID, config_to, tunnel
+from tests.support.houses.namespaces import why_not
+from tests.support.houses.private_house import V3, PrivateHouse
+from tests.support.peers.gateway import CLIENT_ID, SECRET, gateway_settings
+from tests.support.services.dns_service import dns_service
+from tests.support.services.udp_service import UdpService
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces can be made")
 

@@ -27,12 +27,12 @@ from pyconnector.edge.private.gateway.associate import MAX_DESTINATIONS
 from pyconnector.edge.private.network import Unreachable, Unroutable
 from pyconnector.edge.settings import DirectorySettings, SettingsError
 from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
-from tests.support.agents import Agent, World
-from tests.support.dns_service import dns_service
-from tests.support.gateway import CLIENT_ID, SECRET, Client, connect_head, gateway_settings, rule, token
-from tests.support.house import TUNNEL_ID
-from tests.support.private_house import LOOPBACK, PrivateHouse, private_house
-from tests.support.udp_service import UdpService
+from tests.support.houses.house import TUNNEL_ID
+from tests.support.houses.private_house import LOOPBACK, PrivateHouse, private_house
+from tests.support.identity.agents import Agent, World
+from tests.support.peers.gateway import CLIENT_ID, SECRET, Client, connect_head, gateway_settings, rule, token
+from tests.support.services.dns_service import dns_service
+from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
     from pyconnector.edge.private.gateway.server import Gateway

@@ -15,12 +15,12 @@ import pytest
 from pyconnector.edge.private.gateway import http2_client
 from pyconnector.protocol.capsules import CapsuleReader, encode_integer, encode_udp_capsule, udp_payload
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
-from tests.support.gateway import CLIENT_ID, SECRET, Client, rule, token
-from tests.support.h2_visitor import H2Visitor, StreamLog, h2_visitor
-from tests.support.udp_service import UdpService
+from tests.support.peers.gateway import CLIENT_ID, SECRET, Client, rule, token
+from tests.support.peers.h2_visitor import H2Visitor, StreamLog, h2_visitor
+from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
-    from tests.support.private_house import PrivateHouse
+    from tests.support.houses.private_house import PrivateHouse
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

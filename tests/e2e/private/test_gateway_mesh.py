@@ -13,8 +13,8 @@ from pyconnector.edge.settings import DirectorySettings
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import Mesh, open_mesh
 from tests.e2e.private.test_gateway import echo_service
-from tests.support.gateway import LOOPBACK_NETWORKS, Client, gateway_settings
-from tests.support.house import config_for
+from tests.support.houses.house import config_for
+from tests.support.peers.gateway import LOOPBACK_NETWORKS, Client, gateway_settings
 
 
 async def reached(edge: LocalEdge, port: int, token: dict[str, Any]) -> tuple[Client, int]:

@@ -13,10 +13,10 @@ import pytest
 from pyconnector.edge.private.network import Unreachable
 from pyconnector.protocol.icmp import Echo
 from tests.e2e.private.test_private_reference import genuine_house, version_flags
-from tests.support.genuine import needs_cloudflared
-from tests.support.house import open_descriptors
-from tests.support.namespaces import run_in_own_network, why_not
-from tests.support.private_house import PrivateHouse, private_house
+from tests.support.houses.house import open_descriptors
+from tests.support.houses.namespaces import run_in_own_network, why_not
+from tests.support.houses.private_house import PrivateHouse, private_house
+from tests.support.services.genuine import needs_cloudflared
 
 #: Datagrams are QUIC's.
 QUIC_ONLY = True

@@ -11,10 +11,10 @@ from pyconnector.edge import PrivateHostname, PrivateRoute
 from pyconnector.edge.private.names import DNS_ADDRESS
 from pyconnector.edge.private.network import Unroutable
 from tests.e2e.private.test_private_udp import Client
-from tests.support.dns_service import dns_service
-from tests.support.house import TUNNEL_ID
-from tests.support.private_house import LOOPBACK, private_house
-from tests.support.udp_service import UdpService
+from tests.support.houses.house import TUNNEL_ID
+from tests.support.houses.private_house import LOOPBACK, private_house
+from tests.support.services.dns_service import dns_service
+from tests.support.services.udp_service import UdpService
 
 RECORDS = {"db.internal": "127.0.0.1", "six.internal": "::1"}
 SETTINGS = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyconnector.edge.private.network import Destination, Unreachable, Unroutable
-from tests.support.house import TUNNEL_ID, open_descriptors
-from tests.support.private_house import PrivateHouse, private_house
-from tests.support.suspensions import cancel_everywhere
-from tests.support.udp_service import UdpService
+from tests.support.houses.house import TUNNEL_ID, open_descriptors
+from tests.support.houses.private_house import PrivateHouse, private_house
+from tests.support.loop.suspensions import cancel_everywhere
+from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
     from pyconnector.edge.private.udp import PrivateUdp

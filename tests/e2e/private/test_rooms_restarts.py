@@ -12,16 +12,16 @@ import pytest
 from pyconnector.agent import Mesh, MeshError
 from pyconnector.edge import LocalEdge
 from tests.e2e.private.test_four_rooms import TOKEN, connector_to, edge_settings
-from tests.support.four_rooms import EDGE_FOR_AGENTS, PRIVATE, four_rooms
-from tests.support.namespaces import why_not
-from tests.support.postgres import running_postgres
+from tests.support.houses.four_rooms import EDGE_FOR_AGENTS, PRIVATE, four_rooms
+from tests.support.houses.namespaces import why_not
+from tests.support.services.postgres import running_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from pyconnector import Connector
-    from tests.support.four_rooms import Rooms
+    from tests.support.houses.four_rooms import Rooms
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces can be made")
 

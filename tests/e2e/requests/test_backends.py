@@ -12,11 +12,11 @@ import pytest
 
 from pyconnector.ingress import parse_ingress
 from tests.e2e.requests.test_opt_in import ask, closed_port, rules_of, saying
-from tests.support.access import AUDIENCE, TEAM, Team
-from tests.support.house import open_house
-from tests.support.leaks import nothing_left
-from tests.support.raw_origin import Peer, Script, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import open_house
+from tests.support.identity.access import AUDIENCE, TEAM, Team
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.raw_origin import Peer, Script, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 
 async def test_434_three_backends_for_one_hostname_take_turns(engine: str) -> None:

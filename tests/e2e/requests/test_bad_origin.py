@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left
-from tests.support.raw_origin import Peer, Script, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.raw_origin import Peer, Script, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 BAD = get("/", "bad.test")
 

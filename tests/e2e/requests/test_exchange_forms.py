@@ -26,7 +26,7 @@ from pyconnector.protocol.http.headers import RequestHead
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.transport.errors import TransportError
 from pyconnector.transport.memory import memory_pair
-from tests.support.loops import run_on_loop
+from tests.support.loop.loops import run_on_loop
 from tests.transport.http2_pair import http2_pair
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.support.certificates import Authority
-from tests.support.grpc_service import OPTIONS, SERVICE, EchoService, grpc_server
-from tests.support.house import open_house
+from tests.support.houses.house import open_house
+from tests.support.identity.certificates import Authority
+from tests.support.services.grpc_service import OPTIONS, SERVICE, EchoService, grpc_server
 
 SECONDS = 20.0
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pyconnector.edge import EdgeSettings, VisitorSettings
-from tests.support.house import House, open_house, tunnel
-from tests.support.raw_origin import Peer, Script, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house, tunnel
+from tests.support.peers.raw_origin import Peer, Script, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 #: Without the headers that say who visits, what comes out is what went in.

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.support.house import House, open_house
-from tests.support.raw_origin import Peer, answering, raw_origin
+from tests.support.houses.house import House, open_house
+from tests.support.peers.raw_origin import Peer, answering, raw_origin
 
 PIECES = 50
 LARGE = 8 * 1024 * 1024

@@ -20,11 +20,11 @@ from websockets.exceptions import InvalidStatus
 from pyconnector.connector.observe.access_log import AccessLog
 from pyconnector.origins.layers.failover import FailoverOrigin
 from pyconnector.origins.layers.rewriting import RewritingOrigin
-from tests.support.access_log import Records
-from tests.support.house import House, open_house
-from tests.support.leaks import run_clean
-from tests.support.raw_origin import Peer, Script, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, Response, get
+from tests.support.houses.house import House, open_house
+from tests.support.loop.leaks import run_clean
+from tests.support.peers.raw_origin import Peer, Script, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, Response, get
+from tests.support.wire.access_log import Records
 
 
 @pytest.fixture

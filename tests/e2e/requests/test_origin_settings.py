@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.certificates import Authority
-from tests.support.house import House, open_house
-from tests.support.raw_origin import Peer, RawOrigin, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, Response, get
+from tests.support.houses.house import House, open_house
+from tests.support.identity.certificates import Authority
+from tests.support.peers.raw_origin import Peer, RawOrigin, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, Response, get
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

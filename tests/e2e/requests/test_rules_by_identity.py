@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.support.access import AUDIENCE, TEAM, Team
-from tests.support.house import House, open_house
-from tests.support.leaks import run_clean
-from tests.support.raw_origin import Peer, raw_origin
-from tests.support.raw_visitor import RawVisitor, Response, get
+from tests.support.houses.house import House, open_house
+from tests.support.identity.access import AUDIENCE, TEAM, Team
+from tests.support.loop.leaks import run_clean
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, Response, get
 
 ACME = Team(now=time.time())
 FORGER = Team(now=time.time())

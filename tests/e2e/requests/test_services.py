@@ -14,10 +14,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.e2e.lifecycle.test_process import printed_address
-from tests.support.house import House, open_house
-from tests.support.process import pyconnector
-from tests.support.raw_origin import Peer, answering, raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house
+from tests.support.peers.raw_origin import Peer, answering, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import pyconnector
 
 ALLOW_LOOPBACK = [{"prefix": "127.0.0.0/8", "allow": True}]
 REFUSED_BY_RULES = 2

@@ -13,10 +13,10 @@ from dataclasses import replace
 import pytest
 
 from pyconnector.ingress import parse_ingress
-from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left
-from tests.support.raw_origin import Peer, RawOrigin, Script, raw_origin
-from tests.support.raw_visitor import RawVisitor
+from tests.support.houses.house import House, open_house
+from tests.support.loop.leaks import nothing_left
+from tests.support.peers.raw_origin import Peer, RawOrigin, Script, raw_origin
+from tests.support.peers.raw_visitor import RawVisitor
 
 MEGABYTES = 8 * 1024 * 1024
 CARRIAGES = ["websocket", "private"]

@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from tests.support.h2_visitor import h2_visitor
-from tests.support.house import House, open_house
-from tests.support.leaks import run_clean
-from tests.support.raw_origin import raw_origin
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house
+from tests.support.loop.leaks import run_clean
+from tests.support.peers.h2_visitor import h2_visitor
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Digest\r\nPyconnector-Trailers: mine\r\n\r\n"

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.http11 import Request, Response
 
-from tests.support.house import House, open_house
-from tests.support.leaks import nothing_left
+from tests.support.houses.house import House, open_house
+from tests.support.loop.leaks import nothing_left
 
 MIB = 1024 * 1024
 

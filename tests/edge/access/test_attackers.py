@@ -11,8 +11,8 @@ import pytest
 
 from pyconnector.identity.access_token.signing import load_key, service_claims, sign
 from tests.identity.test_path_spellings import SPELLINGS_OF_ADMIN
-from tests.support.access import unsigned
-from tests.support.agents import HOST, NOW, Agent, Judge, key_pem, value_of
+from tests.support.identity.access import unsigned
+from tests.support.identity.agents import HOST, NOW, Agent, Judge, key_pem, value_of
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agents import HOST
-from tests.support.postgres import running_postgres
-from tests.support.raw_visitor import RawVisitor
-from tests.support.tls_house import TlsHouse, tls_house
+from tests.support.houses.tls_house import TlsHouse, tls_house
+from tests.support.identity.agents import HOST
+from tests.support.peers.raw_visitor import RawVisitor
+from tests.support.services.postgres import running_postgres
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 

@@ -11,7 +11,7 @@ import pytest
 from pyconnector.edge.access.failures import MAX_FAILURES, MAX_SOURCES, FailureCounts, source_of
 from pyconnector.edge.access.gate import Passed
 from pyconnector.identity.access_token import AccessPolicy, parse_keys, verify
-from tests.support.agents import ANY_TOKEN, HOST, NOW, Judge, value_of
+from tests.support.identity.agents import ANY_TOKEN, HOST, NOW, Judge, value_of
 
 COOKIE = b"CF_Authorization="
 

@@ -12,10 +12,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pyconnector.edge import LocalEdge
-from tests.support.agents import HOST, Agent, World, telling_origin
-from tests.support.h2_visitor import h2_visitor
-from tests.support.house import House, open_house
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import House, open_house
+from tests.support.identity.agents import HOST, Agent, World, telling_origin
+from tests.support.peers.h2_visitor import h2_visitor
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 Fields = list[tuple[bytes, bytes]]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pyconnector.edge.audit.files import log_files, read_log
-from tests.support.process import ROOT
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.services.process import ROOT
 
 SIZE, BALLAST = "192k", 96 * 1024
 _CAN = shutil.which("unshare") is not None and (

@@ -17,11 +17,11 @@ from pyconnector.connector.cli.commands import main
 from pyconnector.edge import EdgeSettings
 from pyconnector.edge.audit.files import log_files, read_log
 from pyconnector.edge.audit.log import AuditSettings
-from tests.support.agents import HOST, World, telling_origin
-from tests.support.h2_visitor import h2_visitor
-from tests.support.house import TUNNEL_ID, House, open_house, tunnel
-from tests.support.leaks import run_clean
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.houses.house import TUNNEL_ID, House, open_house, tunnel
+from tests.support.identity.agents import HOST, World, telling_origin
+from tests.support.loop.leaks import run_clean
+from tests.support.peers.h2_visitor import h2_visitor
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 
 @contextlib.asynccontextmanager

@@ -16,8 +16,8 @@ from pyconnector.protocol.streams.openings import encode_rpc_opening
 from pyconnector.transport.errors import ConnectionClosed, StreamReset
 from pyconnector.transport.memory import MemoryConnection
 from tests.edge.support import TUNNEL, memory_edge, until
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, attached, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, attached, connected
 
 
 async def test_registering_says_where_and_as_whom() -> None:

@@ -12,7 +12,7 @@ from pyconnector.edge.connectors.management import OneConnector
 from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.identity.management_token import FED_HOSTNAME, HOSTNAME, ManagementKey, public_key
 from tests.edge.connectors.test_tunnels import ID, Member, tunnel_settings
-from tests.support.management import KEY, management_token, new_key
+from tests.support.identity.management import KEY, management_token, new_key
 
 if TYPE_CHECKING:
     from pyconnector.edge import TunnelSettings

@@ -11,8 +11,8 @@ from pyconnector.protocol.streams.connect import ConnectionType, ConnectResponse
 from pyconnector.protocol.streams.openings import encode_connect_response
 from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, encode_data, encode_trailers
 from tests.edge.support import memory_edge, run
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, Script, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, Script, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

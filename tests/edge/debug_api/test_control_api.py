@@ -15,8 +15,8 @@ from pyconnector.edge.faults.refusals import MAX_SCRIPTED
 from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcServer
 from pyconnector.protocol.rpc.registration import Refused
 from tests.edge.support import TUNNEL, memory_edge, run, until
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, attached, connected, echo
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, attached, connected, echo
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge

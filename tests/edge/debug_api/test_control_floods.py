@@ -10,8 +10,8 @@ from pyconnector.edge import ControlSettings
 from pyconnector.edge.debug_api import http as control_http
 from pyconnector.edge.visitors.http1.request_body import LINES_A_TURN, ChunkedBody
 from tests.edge.support import memory_edge, until
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.turns import TurnMeter
+from tests.support.loop.turns import TurnMeter
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

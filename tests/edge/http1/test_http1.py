@@ -12,8 +12,8 @@ from pyconnector.edge.visitors.http1 import state
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.transport.errors import StreamReset
 from tests.edge.support import memory_edge, until, visitors
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

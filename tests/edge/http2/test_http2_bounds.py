@@ -41,8 +41,8 @@ from tests.edge.support import until
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge
-    from tests.support.h2_visitor import H2Visitor
-    from tests.support.scripted_connector import Exchange
+    from tests.support.peers.h2_visitor import H2Visitor
+    from tests.support.peers.scripted_connector import Exchange
 
 
 async def never(exchange: Exchange) -> None:

@@ -31,13 +31,13 @@ from pyconnector.web.http2.frames import PREFACE, FrameCutter, FrameTooLarge, Ra
 from tests.edge.http2.test_http2_fuzz import FakeSocket
 from tests.edge.http2.test_http2_visitors import hello
 from tests.edge.support import memory_edge, run
-from tests.support.h2_visitor import h2_visitor
-from tests.support.scripted_connector import connected
-from tests.support.turns import TurnMeter
+from tests.support.loop.turns import TurnMeter
+from tests.support.peers.h2_visitor import h2_visitor
+from tests.support.peers.scripted_connector import connected
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge
-    from tests.support.scripted_connector import Exchange
+    from tests.support.peers.scripted_connector import Exchange
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

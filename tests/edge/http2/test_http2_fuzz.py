@@ -15,7 +15,7 @@ from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.edge.settings import VisitorSettings
 from pyconnector.edge.visitors.first_bytes import FirstBytes
 from pyconnector.edge.visitors.server import VisitorServer
-from tests.support.strategies import chunked, cuts, damage, damaged
+from tests.support.wire.strategies import chunked, cuts, damage, damaged
 
 
 class FakeSocket(asyncio.Transport):

@@ -19,14 +19,14 @@ from pyconnector.web.http2.engine import _begins_with_resizing
 from pyconnector.web.http2.fields import Malformed
 from tests.edge.http2.test_http2_visitors import hello, scenario
 from tests.edge.support import until
-from tests.support.h2_visitor import StreamLog
+from tests.support.peers.h2_visitor import StreamLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyconnector.edge import LocalEdge
-    from tests.support.h2_visitor import H2Visitor
-    from tests.support.scripted_connector import Exchange
+    from tests.support.peers.h2_visitor import H2Visitor
+    from tests.support.peers.scripted_connector import Exchange
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -14,12 +14,12 @@ from pyconnector.edge.visitors.http2.outgoing import PROGRESS, Outgoing
 from pyconnector.edge.visitors.sockets import LEAST_RATE
 from tests.edge.http2.test_http2_visitors import hello, scenario
 from tests.edge.support import until
-from tests.support.fake_transport import FakeTransport
+from tests.support.peers.fake_transport import FakeTransport
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge
-    from tests.support.h2_visitor import H2Visitor
-    from tests.support.scripted_connector import Exchange
+    from tests.support.peers.h2_visitor import H2Visitor
+    from tests.support.peers.scripted_connector import Exchange
 
 LIMIT = 100.0
 

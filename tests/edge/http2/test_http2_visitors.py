@@ -19,9 +19,9 @@ from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, encode_data, e
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.seam import SEND_HIGH_WATER
 from tests.edge.support import memory_edge, run, until, visitors
-from tests.support.h2_visitor import H2Visitor, h2_visitor
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, Script, connected, echo
+from tests.support.peers.h2_visitor import H2Visitor, h2_visitor
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, Script, connected, echo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from tests.support.people import ANN, PAGE, TOOL, Browser, open_hall
+from tests.support.identity.people import ANN, PAGE, TOOL, Browser, open_hall
 
 MODULES = os.environ.get("PYCONNECTOR_OIDC_PROVIDER", "")
 NODE = shutil.which("node")

@@ -18,7 +18,7 @@ from pyconnector.agent.access.pages import Pages
 from pyconnector.agent.access.place import connect_to, parse_place
 from pyconnector.agent.access.token_store import TokenStore
 from pyconnector.edge.access.login.handover import MAX_WAITING, WAITING_SECONDS, Handovers
-from tests.support.people import ANN, OTHER, PAGE, TOOL, Browser, Hall, open_hall
+from tests.support.identity.people import ANN, OTHER, PAGE, TOOL, Browser, Hall, open_hall
 
 if TYPE_CHECKING:
     import httpx

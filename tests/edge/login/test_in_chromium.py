@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.chromium import running_chromium
-from tests.support.people import ANN, OTHER, PAGE, TOOL, open_hall
-from tests.support.provider import running_provider
+from tests.support.identity.people import ANN, OTHER, PAGE, TOOL, open_hall
+from tests.support.identity.provider import running_provider
+from tests.support.services.chromium import running_chromium
 
 if TYPE_CHECKING:
-    from tests.support.chromium import Tab
+    from tests.support.services.chromium import Tab
 
 CHROMIUM = shutil.which("chromium")
 FIRM = "22222222-2222-4222-8222-222222222222"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.agents import ACCOUNT
-from tests.support.people import ANN, BOB, OTHER, PAGE, PIN_PROVIDER, TOOL, Browser, Hall, form_of, open_hall
-from tests.support.raw_visitor import RawVisitor, get
+from tests.support.identity.agents import ACCOUNT
+from tests.support.identity.people import ANN, BOB, OTHER, PAGE, PIN_PROVIDER, TOOL, Browser, Hall, form_of, open_hall
+from tests.support.peers.raw_visitor import RawVisitor, get
 
 BINDING, SESSION = "__Host-CF_Binding", "__Host-CF_Session"
 

@@ -14,8 +14,8 @@ import pytest
 
 from pyconnector.edge.access.login.counts import Counts
 from pyconnector.edge.access.login.provider_client import ASK_AGAIN
-from tests.support.people import ANN, OTHER, PAGE, TOOL, Browser, Hall, open_hall
-from tests.support.provider import CLIENT, Provider, new_key, running_provider
+from tests.support.identity.people import ANN, OTHER, PAGE, TOOL, Browser, Hall, open_hall
+from tests.support.identity.provider import CLIENT, Provider, new_key, running_provider
 
 FIRM = "22222222-2222-4222-8222-222222222222"
 CALLBACK = "/cdn-cgi/access/callback"

@@ -10,7 +10,7 @@ import pytest
 
 from pyconnector.edge.access.login.pins import MAX_FOR_ADDRESS, MAX_GUESSES
 from pyconnector.identity.access_token import AccessPolicy, parse_keys, verify
-from tests.support.people import ANN, BOB, OTHER, PAGE, PIN_PROVIDER, TOOL, Browser, open_hall
+from tests.support.identity.people import ANN, BOB, OTHER, PAGE, PIN_PROVIDER, TOOL, Browser, open_hall
 
 
 def headers_of(body: Any) -> dict[str, str]:

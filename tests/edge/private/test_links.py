@@ -24,7 +24,7 @@ from pyconnector.protocol.datagrams import (
     decode_v3,
 )
 from pyconnector.transport.memory import MemoryConnection, memory_pair
-from tests.support.clock import run_virtual
+from tests.support.loop.clock import run_virtual
 
 ID = bytes(range(16))
 ADDRESS = IPv4Address("10.0.0.1")

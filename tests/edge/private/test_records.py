@@ -9,7 +9,7 @@ from typing import Any
 from pyconnector.edge.access.identify import Identified
 from pyconnector.edge.private.gateway.records import MAX_RECENT, MAX_TEXT, CloseReason, FlowRecord, Records
 from pyconnector.logpush.datasets import DATASETS
-from tests.support.gateway import SECRET, token
+from tests.support.peers.gateway import SECRET, token
 
 NOW = 1_800_000_000.25
 

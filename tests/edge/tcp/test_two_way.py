@@ -15,8 +15,8 @@ from pyconnector.transport.memory import MemoryConnection
 from pyconnector.web.websocket.handshake import accept_value
 from tests.edge.support import TUNNEL, memory_edge, until
 from tests.edge.tcp.test_websocket_client import frames_of, server_frame
-from tests.support.raw_visitor import RawVisitor, get
-from tests.support.scripted_connector import Exchange, ScriptedConnector, connected
+from tests.support.peers.raw_visitor import RawVisitor, get
+from tests.support.peers.scripted_connector import Exchange, ScriptedConnector, connected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -15,7 +15,7 @@ from joserfc import jwk
 
 from pyconnector.identity.access_token import AccessDenied, AccessPolicy, UnknownKey, UnusableKeys, parse_keys, verify
 from pyconnector.identity.access_token.token import CLOCK_SKEW, MAX_TOKEN_BYTES
-from tests.support.access import AUDIENCE, ISSUER, NOW, Team, unsigned
+from tests.support.identity.access import AUDIENCE, ISSUER, NOW, Team, unsigned
 
 POLICY = AccessPolicy(issuer=ISSUER, keys_url=f"{ISSUER}/cdn-cgi/access/certs", audiences=frozenset({AUDIENCE}))
 TEAM = Team()

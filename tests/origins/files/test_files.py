@@ -18,8 +18,8 @@ from pyconnector.origins.files import opening
 from pyconnector.origins.files import origin as origins
 from pyconnector.origins.files.origin import FilesOrigin, content_type
 from tests.origins.support import get, read_all
-from tests.support.bodies import Body
-from tests.support.house import open_descriptors
+from tests.support.houses.house import open_descriptors
+from tests.support.wire.bodies import Body
 
 TEXT = b"0123456789" * 100
 

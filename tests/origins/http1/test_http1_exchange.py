@@ -11,11 +11,11 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginError, RequestKind
 from pyconnector.origins.http1 import upload
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from tests.origins.conftest import Run
-    from tests.support.raw_origin import Peer, Script
+    from tests.support.peers.raw_origin import Peer, Script
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 Answer: TypeAlias = tuple[int, Fields, bytes, Fields]

@@ -16,11 +16,11 @@ from pyconnector.origins.net.channel import WRITE_HIGH_WATER
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, MERGE_BELOW, Inbox
 from tests.origins.corpus import BROKEN, CUT_SHORT, SLOPPY
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.http1 import HttpOrigin
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -13,13 +13,13 @@ from pyconnector.origins.base import OriginResponse, RequestKind
 from pyconnector.origins.http1.connection import HttpConnection, Unanswered
 from pyconnector.origins.http1.pool import Pool
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.origins.conftest import Run
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 BEGUN = OK_HEAD + b"Content-Length: 4\r\n\r\nhi"

@@ -14,15 +14,15 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import RequestKind
 from pyconnector.origins.build import OriginResources, build_origin
 from tests.origins.support import OK_HI, get, http_origin, read_all
-from tests.support.bodies import Body
-from tests.support.raw_origin import raw_origin
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     import pytest
 
     from pyconnector.origins.net.dial import Target
     from tests.origins.conftest import Run
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: seen=1\r\nContent-Length: 0\r\n\r\n"
 

@@ -12,11 +12,11 @@ from pyconnector.origins.http1.connection import HttpConnection
 from pyconnector.origins.http1.pool import Pool
 from pyconnector.origins.http1.upload import Upload
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.http1 import HttpOrigin
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

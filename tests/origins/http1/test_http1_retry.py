@@ -11,10 +11,10 @@ from pyconnector.origins.base import OriginError
 from pyconnector.origins.http1.connection import HttpConnection
 from tests.origins.http1.test_http1_pool import ask, serve_forever
 from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.support.raw_origin import Peer, Script
+    from tests.support.peers.raw_origin import Peer, Script
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

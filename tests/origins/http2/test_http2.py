@@ -20,8 +20,8 @@ from pyconnector.origins.http2.engine import STREAM_WINDOW
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER
 from pyconnector.origins.net.offered_body import MAX_REPLAY
-from tests.support.bodies import Body
-from tests.support.h2_origin import H2Server, h2_server
+from tests.support.peers.h2_origin import H2Server, h2_server
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -13,10 +13,10 @@ from pyconnector.origins.base import OriginError
 from tests.origins.http2.test_http2 import echo
 from tests.origins.support import get, read_all
 from tests.origins.test_build import https, serve
-from tests.support.bodies import Body
-from tests.support.certificates import Authority
-from tests.support.h2_origin import h2_server
-from tests.support.raw_origin import raw_origin
+from tests.support.identity.certificates import Authority
+from tests.support.peers.h2_origin import h2_server
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,10 @@ from pyconnector.origins.base import OriginError
 from pyconnector.origins.http2 import Http2Origin, connection
 from pyconnector.origins.net.inbox import Inbox
 from tests.origins.http2.test_http2 import _saw, _until, request, scenario, whole
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.support.h2_origin import H2Server
+    from tests.support.peers.h2_origin import H2Server
 
 
 @pytest.mark.parametrize("last_stream_id", [1, 2**31 - 1])

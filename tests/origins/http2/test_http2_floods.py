@@ -31,10 +31,10 @@ from pyconnector.origins.http2.incoming import Incoming
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.web.http2.frames import PREFACE, RawFrame
 from tests.origins.http2.test_http2 import request, whole
-from tests.support.bodies import Body
-from tests.support.fake_transport import FakeTransport
-from tests.support.h2_origin import H2Server, h2_server
-from tests.support.turns import LOOPS, TurnMeter, run_on
+from tests.support.loop.turns import LOOPS, TurnMeter, run_on
+from tests.support.peers.fake_transport import FakeTransport
+from tests.support.peers.h2_origin import H2Server, h2_server
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.http2.exchange import Exchange

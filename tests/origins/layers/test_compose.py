@@ -14,7 +14,7 @@ from pyconnector.origins.layers.base import Gate, LayeredOrigin
 from pyconnector.origins.layers.compose import access_gates, compose, origin_of
 from pyconnector.origins.layers.failover import FailoverOrigin
 from pyconnector.origins.layers.rewriting import RewritingOrigin
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 ACCESS: dict[str, Any] = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
 

@@ -13,12 +13,12 @@ from pyconnector.ingress.config.settings import OriginSettings
 from pyconnector.origins.base import OriginError, RequestKind
 from pyconnector.origins.tcp.private import PrivateTcpOrigin, address_of
 from tests.origins.support import get, read_all, until
-from tests.support.bodies import Body
-from tests.support.raw_origin import raw_origin
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 ORIGIN = OriginSettings(connect_timeout=5.0)  # has the two settings that warp-routing has
 

@@ -23,13 +23,13 @@ from pyconnector.origins.tcp.stream import StreamOrigin
 from pyconnector.origins.tcp.tunnel import Tunnel
 from pyconnector.web.websocket import frames
 from tests.origins.support import get, until
-from tests.support.bodies import Body
-from tests.support.frames import masked, read_frames
-from tests.support.raw_origin import raw_origin
+from tests.support.peers.frames import masked, read_frames
+from tests.support.peers.raw_origin import raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 LOOPBACK = (IpRule(prefix=parse_prefix("127.0.0.0/8"), allow=True), IpRule(prefix=parse_prefix("::1/128"), allow=True))
 HELLO = b"\x05\x01\x00"

@@ -22,16 +22,16 @@ from pyconnector.origins.tcp.stream import StreamOrigin
 from pyconnector.origins.websocket import carriage
 from pyconnector.web.websocket import frames
 from tests.origins.support import get, until
-from tests.support.bodies import Body
-from tests.support.frames import Frame, masked, read_frames
-from tests.support.raw_origin import RawOrigin, Script, raw_origin
+from tests.support.peers.frames import Frame, masked, read_frames
+from tests.support.peers.raw_origin import RawOrigin, Script, raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pyconnector.origins.base import OriginRequest
     from tests.origins.conftest import Run
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

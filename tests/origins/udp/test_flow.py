@@ -8,7 +8,7 @@ import pytest
 
 from pyconnector.origins.udp import flow as flows
 from pyconnector.origins.udp.flow import FlowError, UdpFlow
-from tests.support.udp_service import UdpService
+from tests.support.services.udp_service import UdpService
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

@@ -12,8 +12,8 @@ from pyconnector.origins.net.channel import pump
 from pyconnector.origins.websocket import FrameReader
 from pyconnector.web.websocket import frames
 from pyconnector.web.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
-from tests.support.frames import masked
-from tests.support.turns import TurnMeter
+from tests.support.loop.turns import TurnMeter
+from tests.support.peers.frames import masked
 
 if TYPE_CHECKING:
     pass

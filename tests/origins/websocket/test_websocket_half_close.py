@@ -14,9 +14,9 @@ from pyconnector.origins.tcp.stream import StreamOrigin
 from pyconnector.origins.websocket import carriage
 from pyconnector.web.websocket import frames
 from tests.origins.support import get
-from tests.support.bodies import Body
-from tests.support.frames import masked
-from tests.support.raw_origin import Peer, raw_origin
+from tests.support.peers.frames import masked
+from tests.support.peers.raw_origin import Peer, raw_origin
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     pass

@@ -10,11 +10,11 @@ import pytest
 from pyconnector.origins.base import OriginError, RequestKind
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER, Inbox
 from tests.origins.support import OK_HI, get, http_origin, read_all, until
-from tests.support.bodies import Body
+from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest
-    from tests.support.raw_origin import Peer
+    from tests.support.peers.raw_origin import Peer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -16,10 +16,10 @@ from pyconnector.transport.http2.socket import Http2Socket
 from pyconnector.transport.proxy import dial
 from pyconnector.transport.proxy.address import parse_proxy
 from pyconnector.transport.proxy.handshake import handshake_for
-from tests.support.certificates import Authority
-from tests.support.fake_transport import FakeTransport
-from tests.support.forward_proxy import forward_proxy
-from tests.support.house import open_descriptors, tunnel
+from tests.support.houses.house import open_descriptors, tunnel
+from tests.support.identity.certificates import Authority
+from tests.support.peers.fake_transport import FakeTransport
+from tests.support.services.forward_proxy import forward_proxy
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

@@ -25,7 +25,7 @@ from pyconnector.transport.quic.half_open import (
 )
 from pyconnector.transport.settings import QuicSettings
 from pyconnector.transport.udp.batched import UdpEndpoint
-from tests.support.turns import LOOPS, run_on
+from tests.support.loop.turns import LOOPS, run_on
 from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import open_both, read_all, until
 from tests.transport.qh3_pair import serve

@@ -14,7 +14,7 @@ from pyconnector.origins.layers.access.gate import MAX_REMEMBERED, AccessGate
 from pyconnector.origins.layers.access.key_cache import FETCH_INTERVAL, KEYS_AHEAD, KEYS_FRESH, KEYS_STALE
 from pyconnector.origins.layers.access.layer import AccessLayer
 from pyconnector.origins.layers.base import Rejection
-from tests.support.access import AUDIENCE, NOW, TEAM, Team
+from tests.support.identity.access import AUDIENCE, NOW, TEAM, Team
 
 if TYPE_CHECKING:
     from pyconnector.identity.access_token import AccessKeys

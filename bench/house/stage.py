@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.process import cpu_seconds, resident_bytes, tree_cpu_seconds
-from bench.subject import Running, Subject, write_files
-from bench.system_calls import calls_per_unit
+from bench.figures.process import cpu_seconds, resident_bytes, tree_cpu_seconds
+from bench.figures.system_calls import calls_per_unit
+from bench.house.subject import Running, Subject, write_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 #: Seconds that one command to the edge process may take.
 COMMAND_TIMEOUT = 300.0
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Child:
@@ -147,9 +147,9 @@ async def set_up(
     """Start everything for `subject`; with `start` it is registered when the block begins."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyconnector-bench-")))
-        origin, ports = await Child.start("bench.origin")
+        origin, ports = await Child.start("bench.house.origin")
         stack.push_async_callback(origin.stop)
-        edge, addresses = await Child.start("bench.edge_process", edge_engine, *(["relay"] if relay else []))
+        edge, addresses = await Child.start("bench.house.edge_process", edge_engine, *(["relay"] if relay else []))
         stack.push_async_callback(edge.stop)
         write_files(folder, ca_pem=Path(addresses["ca"]).read_bytes(), http_port=ports["http"])
         host, port = addresses["quic"]

@@ -24,7 +24,7 @@ from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.ingress import WarpRouting, parse_ingress
 from pyconnector.origins import OriginResources
 from pyconnector.transport.memory import memory_pair
-from tests.support.house import credentials, tunnel
+from tests.support.houses.house import credentials, tunnel
 
 
 @contextlib.asynccontextmanager

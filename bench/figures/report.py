@@ -11,14 +11,14 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from bench.process import cpu_model
-from bench.targets import TARGETS
+from bench.figures.process import cpu_model
+from bench.figures.targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from bench.rows import Figure
+    from bench.sections.rows import Figure
 
 #: Rounds from which on a median is shown with its smallest and largest.
 SPREAD_FROM = 3

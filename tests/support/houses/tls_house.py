@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pyconnector.edge import CertificatePair, EdgeSettings, LocalEdge, VisitorSettings
 from pyconnector.transport.tls.certificates import make_authority
-from tests.support.agents import HOST, World
-from tests.support.house import open_house, tunnel
+from tests.support.houses.house import open_house, tunnel
+from tests.support.identity.agents import HOST, World
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -19,8 +19,8 @@ from pyconnector.edge import CertificatePair, EdgeSettings, VisitorSettings
 from pyconnector.edge.access.login.login import Login
 from pyconnector.edge.access.login.sinks import PinSettings
 from pyconnector.transport.tls.certificates import make_authority
-from tests.support.agents import ACCOUNT, World, telling_origin
-from tests.support.house import House, open_house, tunnel
+from tests.support.houses.house import House, open_house, tunnel
+from tests.support.identity.agents import ACCOUNT, World, telling_origin
 
 TOOL, OTHER, PAGE = "tool.example.com", "other.example.com", "access.example.com"
 ANN, BOB = "ann@example.com", "bob@example.net"

@@ -1,6 +1,8 @@
 """The service behind the connector under test: HTTP, WebSocket upgrade and TCP echo, as cheap as Python allows.
 
-Run as a process of its own (`python -m bench.origin`); it prints one JSON line with its ports and serves until killed.
+Run as a process of its own (`python -m bench.house.origin`); it prints one JSON line with its ports and serves until
+killed.
+
 Paths: /bytes/N answers N bytes, POST reads the whole body and answers its length, at /slow/N no more than N bytes a
 second, /stream sends one chunk at once and the rest a moment later, an Upgrade request echoes what follows. The TCP
 port echoes.

@@ -11,13 +11,13 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bench.stage import set_up
+from bench.house.stage import set_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from bench.stage import Stage
-    from bench.subject import Subject
+    from bench.house.stage import Stage
+    from bench.house.subject import Subject
 
 MIB = 1024 * 1024
 DOWN = UP = 10 * MIB

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from bench import http2_load, load, slow
 from bench.hop import Mesh, visitors_request
-from bench.subject import ACCOUNT, SECRET, TUNNEL_ID
+from bench.house.subject import ACCOUNT, SECRET, TUNNEL_ID
+from bench.loads import http2_load, load, slow
 from pyconnector.connector.cli.loops import settle
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings, VisitorSettings
 from pyconnector.edge.faults.relay import Faults
@@ -201,5 +201,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     main()

@@ -13,9 +13,9 @@ import pytest
 
 from pyconnector import Connector
 from pyconnector.protocol.streams.openings import ConnectResponseDecoder, encode_connect_request
-from tests.support.house import config_to
-from tests.support.raw_origin import Peer, RawOrigin, raw_origin
-from tests.support.scripted_edge import ScriptedEdge, get_request, scripted_edge
+from tests.support.houses.house import config_to
+from tests.support.peers.raw_origin import Peer, RawOrigin, raw_origin
+from tests.support.peers.scripted_edge import ScriptedEdge, get_request, scripted_edge
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection, Stream

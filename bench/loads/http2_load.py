@@ -1,18 +1,18 @@
-"""The load of `bench.load` for connectors over HTTP/2: the same requests, as HTTP/2 requests made once."""
+"""The load of `bench.loads.load` for connectors over HTTP/2: the same requests, as HTTP/2 requests made once."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, cast
 
-from bench.answers import HASHED, PIECE
-from bench.load import BROWSER, HOST, UPLOADED
-from bench.load import PIECE as UPLOAD_PIECE
+from bench.loads.answers import HASHED, PIECE
+from bench.loads.load import BROWSER, HOST, UPLOADED
+from bench.loads.load import PIECE as UPLOAD_PIECE
 from pyconnector.protocol.http import http2_form as form
 from pyconnector.protocol.http.headers import RequestHead
 
 if TYPE_CHECKING:
-    from bench.load import Unit
+    from bench.loads.load import Unit
     from pyconnector.edge.connectors.connection import EdgeConnection
     from pyconnector.edge.connectors.tunnels import Tunnel
     from pyconnector.transport.http2 import Http2Connection, Http2Stream

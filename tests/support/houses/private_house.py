@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyconnector import Connector
 from pyconnector.connector.config.model import PrivateConfig
 from pyconnector.edge import EdgeSettings, LocalEdge, PrivateRoute
-from tests.support.house import TUNNEL_ID, config_for, tunnel
+from tests.support.houses.house import TUNNEL_ID, config_for, tunnel
 
 if TYPE_CHECKING:
     from pyconnector.edge.private.network import PrivateNetwork

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_DIRECTORY = Path(__file__).resolve().parent.parent / "vectors"
+_DIRECTORY = Path(__file__).resolve().parents[2] / "vectors"
 
 
 @cache

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tests.support.namespaces import allow_pings, enter, run_ip
+from tests.support.houses.namespaces import allow_pings, enter, run_ip
 
 EDGE_FOR_AGENTS, EDGE_FOR_SITES, PRIVATE = "10.88.1.1", "10.88.2.1", "192.168.77.2"
 _T = TypeVar("_T")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.clock import VirtualLoop
+from tests.support.loop.clock import VirtualLoop
 
 T = TypeVar("T")
 

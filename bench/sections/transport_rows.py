@@ -1,6 +1,6 @@
 """What one QUIC engine costs behind the transport seam, without protocol, connector or origin.
 
-    python -m bench.transport_rows --engine qh3 --engine aioquic
+    python -m bench.sections.transport_rows --engine qh3 --engine aioquic
 
 One process plays the edge and opens streams; a second one, whose CPU time is measured, answers them as a connector
 would. Prints one JSON line per engine and row.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.house import SECRET, TUNNEL_ID
+from tests.support.houses.house import SECRET, TUNNEL_ID
 
 if TYPE_CHECKING:
     from pyconnector.edge import LocalEdge

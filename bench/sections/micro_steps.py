@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from bench.load import http_request
+from bench.loads.load import http_request
 from pyconnector.connector.active.routes import Route
 from pyconnector.connector.link.quic.data_streams import DataStreams
 from pyconnector.connector.link.quic.exchange import QuicExchange

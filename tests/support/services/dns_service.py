@@ -11,7 +11,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from tests.support.udp_service import UdpService
+from tests.support.services.udp_service import UdpService
 
 
 def answer(wire: bytes, records: Mapping[str, str]) -> bytes:

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.answers import Answers
-from bench.data_streams import open_message, open_stream
+from bench.loads.answers import Answers
+from bench.loads.data_streams import open_message, open_stream
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.protocol.streams.openings import encode_connect_request
 

@@ -8,8 +8,8 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from bench import load
-from bench.data_streams import open_message
+from bench.loads import load
+from bench.loads.data_streams import open_message
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 if TYPE_CHECKING:

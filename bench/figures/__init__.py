@@ -1,0 +1,1 @@
+"""What is read from processes, and how it is reported."""
