@@ -69,7 +69,10 @@ class Origins:
 
     async def __aenter__(self) -> Origins:
         for name in ("http", "http-new", "last"):
-            await self._serve(name, Server(HttpOrigin(self._ledger, announces=self._announces).serve, self._ledger))
+            # What goes to the last one can be sent again. A request with a body cannot, and would meet a close that
+            # nothing announced in the same turn of the loop as the connector hears of it.
+            origin = HttpOrigin(self._ledger, announces=self._announces or name != "last")
+            await self._serve(name, Server(origin.serve, self._ledger))
         await self._serve("tcp", Server(TcpOrigin(self._ledger).serve, self._ledger))
         for name in ("grpc", "goaway"):
             held = self._grpc[name] = set()

@@ -38,8 +38,8 @@ class HttpOrigin:
     """Serves one connection after the other with `serve`."""
 
     def __init__(self, ledger: Ledger, *, announces: bool = False) -> None:
-        """With `announces` it says of each connection that it closes. A connector in another process cannot know of
-        the end before it sends the next request there, which fails where it has a body; in one process it does."""
+        """With `announces` it says of each connection that it closes: else the next request may be sent there before
+        the connector hears of the end, and fails where it has a body."""
         self._ledger = ledger
         self._announces = announces
 
