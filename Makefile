@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The suite runs on every core; PYTEST_ARGS goes behind this, so `make test PYTEST_ARGS="-n 0 -k word"` runs in one process.
-SHARED_OUT := -n auto --dist loadfile
+SHARED_OUT := -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test coverage lint format docs bench clean
 
