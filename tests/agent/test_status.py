@@ -90,26 +90,31 @@ async def test_a_join_says_how_it_is_and_leaves(home: Path) -> None:
             env=os.environ | {"HOME": str(home)}, stdout=-1,
         )  # fmt: skip
         assert process.stdout is not None
-        where = (await process.stdout.readline()).decode().split("http://")[1].strip().rpartition(":")
-        client = await Client.at((where[0], int(where[2])))
-        assert await client.http_connect("127.0.0.1", port, user="", secret="") == 200
-        assert await client.ask(b"hello") == b"hello"
-        refused = await Client.at((where[0], int(where[2])))
-        assert await refused.http_connect("127.9.9.9", 1, user="", secret="") == 504
-        refused.close()
+        try:
+            where = (await process.stdout.readline()).decode().split("http://")[1].strip().rpartition(":")
+            client = await Client.at((where[0], int(where[2])))
+            assert await client.http_connect("127.0.0.1", port, user="", secret="") == 200
+            assert await client.ask(b"hello") == b"hello"
+            refused = await Client.at((where[0], int(where[2])))
+            assert await refused.http_connect("127.9.9.9", 1, user="", secret="") == 504
+            refused.close()
 
-        code, out = await ask(home, "status", "--json")
-        status = json.loads(out)
-        assert (code, status["client_id"], status["gateway_error"]) == (0, CLIENT_ID, "")
-        assert (status["connections"], status["opened"], status["failed"]) == (1, 1, 1)
-        assert (status["bytes_sent"], status["bytes_received"], status["include"]) == (5, 5, ["127.0.0.0/8"])
-        assert "127.9.9.9:1" in status["last_error"]
-        assert SECRET not in out
-        gateway_of(house)._listeners[0].close()
-        code, out = await ask(home, "status")
-        assert code == 1
-        assert "cannot be reached" in out
-        assert await ask(home, "leave", "--listen", f"127.0.0.1:{where[2]}") == (0, "left\n")
-        assert await process.wait() == 0
-        assert await ask(home, "status") == (1, "error: no mesh join of this user is running\n")
-        client.close()
+            code, out = await ask(home, "status", "--json")
+            status = json.loads(out)
+            assert (code, status["client_id"], status["gateway_error"]) == (0, CLIENT_ID, "")
+            assert (status["connections"], status["opened"], status["failed"]) == (1, 1, 1)
+            assert (status["bytes_sent"], status["bytes_received"], status["include"]) == (5, 5, ["127.0.0.0/8"])
+            assert "127.9.9.9:1" in status["last_error"]
+            assert SECRET not in out
+            gateway_of(house)._listeners[0].close()
+            code, out = await ask(home, "status")
+            assert code == 1
+            assert "cannot be reached" in out
+            assert await ask(home, "leave", "--listen", f"127.0.0.1:{where[2]}") == (0, "left\n")
+            assert await process.wait() == 0
+            assert await ask(home, "status") == (1, "error: no mesh join of this user is running\n")
+            client.close()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
