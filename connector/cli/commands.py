@@ -31,7 +31,7 @@ _TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready", "diag", "service"}
 #: Commands of the reference that are about its provider's account.
 _OF_THE_PROVIDER = frozenset({"health"})
 #: Commands of `connector.cli.account`, which is loaded when one of them is run.
-_OF_AN_ACCOUNT = ("cleanup", "create", "delete", "info", "list", "login", "route", "token", "vnet")
+_OF_AN_ACCOUNT = ("cleanup", "create", "delete", "info", "list", "login", "route", "rule", "token", "vnet")
 
 
 #: Name under which scripts and service files of the reference start it, through a link.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.cli.access.apply.files import read_files
 from pyconnector.connector.cli.commands import main
+from pyconnector.control.store.access.tables import IdentityProvider
 from tests.control.support import open_mesh, run
 
 if TYPE_CHECKING:
@@ -218,3 +220,111 @@ def test_a_mistake_is_told_with_its_place(
     with pytest.raises(ConfigError) as caught:
         read_files(["f.yaml"])
     assert told in "\n".join(map(str, caught.value.problems))
+
+
+FIRM = """\
+identity_providers:
+  - name: Firm
+    type: oidc
+    config: {issuer_url: "https://id.example.com", client_id: mesh, client_secret_file: firm.secret}
+service_tokens: [{name: agent}]
+policies:
+  - {name: staff, decision: allow, include: [{login_method: Firm}]}
+applications:
+  - {name: desk, domain: desk.example.com, policies: [staff], allowed_idps: [Firm]}
+network_rules:
+  - {name: no metadata, action: block, networks: [169.254.169.254/32]}
+  - {name: databases, action: allow, tokens: [agent], networks: [10.9.0.0/16], ports: [5432, "8000-8999"]}
+"""
+
+
+def test_rules_and_providers_are_applied_and_their_drift_shown(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, apply: Apply) -> None:
+        (tmp_path / "firm.secret").write_text("s3cret-of-firm\n")
+        said = await apply(FIRM, "--yes")
+        assert "+ identity provider Firm" in said
+        assert "    tokens: agent (new)" in said
+        assert "s3cret-of-firm" not in said
+        assert "0 to make, 0 to change, 6 as they should be" in await apply(FIRM, "--dry-run")
+        access = f"{mesh.account}/access"
+        (token,) = await mesh.call("GET", f"{access}/service_tokens")
+        (provider,) = await mesh.call("GET", f"{access}/identity_providers")
+        (app,) = await mesh.call("GET", f"{access}/apps")
+        assert app["allowed_idps"] == [provider["id"]]
+        rules = await mesh.call("GET", f"{mesh.account}/network_rules")
+        assert [rule["name"] for rule in rules] == ["no metadata", "databases"]  # asked in the order of the file
+        assert rules[1]["tokens"] == [token["client_id"]]
+        # Somebody opens a rule by hand.
+        opened = {"name": "databases", "action": "allow", "networks": ["10.9.0.0/16"], "precedence": 1}
+        await mesh.call("PUT", f"{mesh.account}/network_rules/{rules[1]['id']}", json=opened)
+        said = await apply(FIRM, "--dry-run", code=3)
+        assert "~ network rule databases\n    + tokens: agent\n" in said
+        assert "    precedence: 1 -> 2000" in said
+        await apply(FIRM, "--yes")
+        rules = await mesh.call("GET", f"{mesh.account}/network_rules")
+        assert (rules[1]["tokens"], rules[1]["ports"]) == ([token["client_id"]], ["5432", "8000-8999"])
+        # A secret is sent where that is asked for, and stays where something else changes.
+        moved = FIRM.replace("client_id: mesh, client_secret_file: firm.secret", "client_id: mesh-2")
+        said = await apply(moved, "--yes")
+        assert "    config: issuer_url https://id.example.com, client_id mesh -> issuer_url" in said
+        assert (await _secrets(mesh)) == ["s3cret-of-firm"]
+        (tmp_path / "firm.secret").write_text("rolled")
+        await apply(FIRM, "--yes")
+        assert "secret: (not shown)" in await apply(FIRM, "--yes", "--send-secrets")
+        assert (await _secrets(mesh)) == ["rolled"]
+
+    on_mesh(tmp_path, test)
+
+
+async def _secrets(mesh: Mesh) -> list[str]:
+    async with mesh.plane.database.read() as session:
+        rows = (await session.execute(select(IdentityProvider))).scalars()
+        return [row.config["client_secret"] for row in rows]
+
+
+def test_what_is_in_no_file_is_deleted_where_its_section_is_pruned(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, apply: Apply) -> None:
+        await mesh.tunnel("home")
+        await apply(WHOLE, "--yes")
+        await apply("network_rules:\n- {name: old, action: allow, roles: [reader]}\n", "--yes")
+        access = f"{mesh.account}/access"
+        less = "service_tokens: [{name: agent-02}]\ngroups: []\npolicies: []\nnetwork_rules: []\n"
+        assert "no file has that section" in await apply(less, "--dry-run", "--prune", "applications", code=2)
+        less += "applications: []\nroutes: []\n"
+        said = await apply(less, "--dry-run", "--prune", "all", code=3)
+        assert "- policy agents" in said
+        assert "0 to change, 9 to delete, 1 as they should be, 0 in no file" in said
+        assert len(await mesh.call("GET", f"{access}/policies")) == 1
+        # Without it, and of other sections, nothing goes.
+        said = await apply(less, "--yes", "--prune", "network_rules")
+        assert "deleted network rule old" in said
+        assert "? policy agents is in no file" in said
+        assert len(await mesh.call("GET", f"{access}/policies")) == 1
+        said = await apply(less, "--yes", "--prune", "all")
+        order = [line.partition("deleted ")[2] for line in said.splitlines() if line.startswith("deleted ")]
+        assert order[-3:] == ["group all agents", "group readers", "service token agent-01"]  # who refers goes first
+        for path in (f"{access}/policies", f"{access}/groups", f"{access}/apps", f"{mesh.account}/network_rules"):
+            assert await mesh.call("GET", path) == []
+        assert [row["name"] for row in await mesh.call("GET", f"{access}/service_tokens")] == ["agent-02"]
+        assert await mesh.call("GET", f"{mesh.account}/teamnet/routes", params={"is_deleted": "false"}) == []
+
+    on_mesh(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("network_rules:\n- {name: a, action: alow}", "f.yaml:2:3: network_rules[0]: The action"),
+        ("network_rules:\n- {name: a, action: allow, networks: [10.0.0.1/8]}", "is no network"),
+        ("network_rules:\n- {name: a, action: allow, rolls: [x]}", "did you mean roles?"),
+        ("network_rules:\n- {name: a, action: allow, precedence: -1}", "a whole number"),
+        ("identity_providers:\n- {name: a, type: oidc, config: {client_id: x}}", "issuer_url is missing"),
+        ("identity_providers:\n- {name: a, type: oidc, config: {client_secret_env: NOT_THERE}}", "is not set"),
+        ("identity_providers:\n- {name: a, type: oidc, config: {client_secret_file: gone}}", "cannot be read"),
+        ("applications:\n- {name: a, domain: a.test, allowed_idps: Firm}", "lists names"),
+    ],
+)
+def test_a_mistake_in_a_rule_or_provider_has_its_place(
+    tmp_path: Path, text: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_a_mistake_is_told_with_its_place(tmp_path, text, told, monkeypatch)

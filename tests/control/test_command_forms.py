@@ -134,3 +134,30 @@ def test_a_shell_completes_names_of_the_account(tmp_path: Path) -> None:
         assert await tunnel.offered("vnet", "delete", "") == []
 
     with_commands(tmp_path, test)
+
+
+def test_network_rules_are_added_listed_and_deleted(tmp_path: Path) -> None:
+    async def test(mesh: Mesh, tunnel: Commands) -> None:
+        agent = await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "agent"})
+        token = tmp_path / "api-token"
+        token.write_text(mesh.token)
+        made = await tunnel.json(
+            "rule", "add", "allow", "--name", "databases", "--token", "agent", "--network", "10.9.0.0/16", "--port",
+            "5432", "--port", "8000-8999", "--api-token-file", str(token),
+        )  # fmt: skip
+        assert (made["tokens"], made["ports"]) == ([agent["client_id"]], ["5432", "8000-8999"])
+        first = await tunnel.json("rule", "add", "block", "--private-name", "*.corp", "--precedence", "1", "--disabled")
+        assert (first["names"], first["enabled"]) == (["*.corp"], False)
+        assert [row["id"] for row in await tunnel.json("rule", "list")] == [first["id"], made["id"]]
+        assert "10.9.0.0/16" in (await tunnel.run("rule", "list")).stdout
+        assert await tunnel.json("rule", "delete", "databases") == {"id": made["id"]}
+        assert [row["id"] for row in await mesh.call("GET", f"{mesh.account}/network_rules")] == [first["id"]]
+        for arguments, told in (
+            (("add", "permit"), "allow or block"), (("delete", "databases"), "no network rule databases"),
+            (("add", "allow", "--network", "10.0.0.1/8"), "is no network"),
+        ):  # fmt: skip
+            failed = await tunnel.run("rule", *arguments)
+            assert failed.exit_code == 1
+            assert told in failed.output
+
+    with_commands(tmp_path, test)

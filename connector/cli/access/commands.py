@@ -14,6 +14,10 @@ from pyconnector.connector.cli.exits import exit_with
 _F = TypeVar("_F", bound=Callable[..., Any])
 #: Other names of `access tcp`: what is carried is the same.
 _NAMES = ("rdp", "smb", "ssh")
+#: Those of the files of `access apply`, as in `apply.wanted`, which is loaded where it is used.
+_SECTIONS = (
+    "identity_providers", "service_tokens", "groups", "policies", "applications", "routes", "network_rules", "all",
+)  # fmt: skip
 _CACERT = click.option("--cacert", type=click.Path(), metavar="FILE",
                        help="PEM file of the only authorities that an edge may be signed by.")  # fmt: skip
 _CONNECT_TO = click.option("--connect-to", hidden=True, default="", metavar="HOST|HOST:PORT|SNI:PORT:HOST")
@@ -146,6 +150,14 @@ def ssh_config_command(hostname: str, short_lived_cert: bool) -> None:
 @access_group.command("apply", short_help="Make applications, policies, tokens and routes as files have them.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILES...")
 @click.option("--yes", "-y", is_flag=True, help="Apply the plan without asking.")
+@click.option("--prune", multiple=True, metavar="SECTION", type=click.Choice(_SECTIONS),
+              help="Delete what a section of the files could have and no file has; `all`: of each section that a "
+              "file has. Repeatable.")  # fmt: skip
+@click.option(
+    "--send-secrets",
+    is_flag=True,
+    help="Send secrets of identity providers anew: what is there is not shown, and cannot be compared.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show the plan; exit code 3 where there is something to do.")
 @click.option("--secrets-dir", default="", metavar="DIRECTORY",
               help="Write secrets of new tokens there, for their owner alone; else they are shown once.")  # fmt: skip

@@ -11,6 +11,7 @@ from pyconnector.connector.cli.account.command import Account, command
 from pyconnector.connector.cli.account.completion import NOTHING, TUNNELS
 from pyconnector.connector.cli.account.errors import WrongUsage
 from pyconnector.connector.cli.account.network_commands import route_group, vnet_group
+from pyconnector.connector.cli.account.rule_commands import rule_group
 from pyconnector.connector.cli.streams import has_screen
 
 tunnel_commands = click.Group("account commands")
@@ -170,4 +171,5 @@ def login_command(context: click.Context, /, words: tuple[str, ...], **given: An
 
 
 tunnel_commands.add_command(route_group)
+tunnel_commands.add_command(rule_group)
 tunnel_commands.add_command(vnet_group)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyconnector.connector.cli.access.apply import network_rules, providers
 from pyconnector.connector.cli.access.apply.current import PATHS, Current, told
 from pyconnector.connector.cli.access.apply.plan import NEW
 from pyconnector.connector.cli.access.apply.show import plain
@@ -19,17 +20,20 @@ from pyconnector.connector.cli.access.apply.wanted import (
     LISTS,
     NAME_ROUTE,
     NETWORK_ROUTE,
+    NETWORK_RULE,
     POLICY,
     PRIVATE_NAME,
+    PROVIDER,
     TOKEN,
 )
 
 if TYPE_CHECKING:
-    from pyconnector.connector.cli.access.apply.plan import Plan, Step
+    from pyconnector.connector.cli.access.apply.plan import Deletion, Plan, Step
     from pyconnector.connector.cli.account.client import ApiClient
 
 #: What the API shows of a policy that says nothing of it.
 _DEFAULT = "24h"
+_KINDS = {"service_token": TOKEN, "group": GROUP, "login_method": PROVIDER}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -41,6 +45,7 @@ class CarryOut:
         self._current = current
         self._secrets = secrets
         self._made: dict[tuple[str, str], str] = {}
+        self._client_ids: dict[str, str] = {}
 
     def run(self, plan: Plan) -> None:
         """Do every step that is needed.
@@ -56,6 +61,16 @@ class CarryOut:
         for step in plan.needed:
             self._do(step)
             click.echo(plain(f"{'made' if step.present is None else 'changed'} {step.kind} {step.name}"))
+        for deletion in plan.deletions:
+            self._delete(deletion)
+            click.echo(plain(f"deleted {deletion.kind} {deletion.name}"))
+
+    def _delete(self, deletion: Deletion) -> None:
+        kind, row = deletion.kind, deletion.present
+        path = self._client.account(f"{PATHS[kind]}/{row['id']}") if kind != NAME_ROUTE else (
+            f"/zones/{self._current.zone_of(deletion.name)}/dns_records/{row['id']}"
+        )  # fmt: skip
+        self._client.call(f"delete {kind} {deletion.name}", "DELETE", path)
 
     def _do(self, step: Step) -> None:
         client, kind = self._client, step.kind
@@ -70,6 +85,7 @@ class CarryOut:
             made = client.call(what, "POST", path, self._body(step, {}))
             self._made[kind, step.name] = str(made["id"])
             if kind == TOKEN:
+                self._client_ids[step.name] = str(made["client_id"])
                 self._keep(step.name, made)
         else:
             method = "PATCH" if kind in (NETWORK_ROUTE, PRIVATE_NAME) else "PUT"
@@ -81,6 +97,11 @@ class CarryOut:
         if kind == TOKEN and step.present is not None:
             # The API changes what is named: a duration said again would take a refresh back.
             return {name: after for name, (_, after) in step.changes.items()}
+        if kind == PROVIDER:
+            return providers.body_of(step.name, wanted, step.present)
+        if kind == NETWORK_RULE:
+            tokens = [self._client_id(value) for value in wanted["tokens"]]
+            return network_rules.body_of(step.name, wanted | {"tokens": tokens})
         # What the files do not speak of stays: a PUT would set it back.
         said = {name: value for name, value in {**before, **wanted}.items() if value is not None}
         if kind in (NETWORK_ROUTE, PRIVATE_NAME):
@@ -93,18 +114,22 @@ class CarryOut:
         if kind == APPLICATION:
             said["type"] = "self_hosted"
             said["destinations"] = [{"type": "public", "uri": place} for place in said.pop("places")]
+            said["allowed_idps"] = [self._id(PROVIDER, provider) for provider in said.get("allowed_idps", ())]
             ids = [self._id(POLICY, policy) for policy in said["policies"]]
             said["policies"] = [{"id": policy, "precedence": place} for place, policy in enumerate(ids, 1)]
         return said
 
     def _known(self, rule: dict[str, Any]) -> dict[str, Any]:
-        (kind, inner), kinds = next(iter(rule.items())), {"service_token": TOKEN, "group": GROUP}
+        (kind, inner), kinds = next(iter(rule.items())), _KINDS
         if kind in kinds:
             return {kind: {name: self._id(kinds[kind], value) for name, value in inner.items()}}
         return rule
 
     def _id(self, kind: str, value: str) -> str:
         return self._made[kind, value.removeprefix(NEW)] if value.startswith(NEW) else value
+
+    def _client_id(self, value: str) -> str:
+        return self._client_ids[value.removeprefix(NEW)] if value.startswith(NEW) else value
 
     def _keep(self, name: str, made: dict[str, Any]) -> None:
         secret = {"client_id": made["client_id"], "client_secret": made["client_secret"]}

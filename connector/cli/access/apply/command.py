@@ -16,6 +16,7 @@ from pyconnector.connector.cli.access.apply.current import read_current
 from pyconnector.connector.cli.access.apply.files import read_files
 from pyconnector.connector.cli.access.apply.plan import make_plan
 from pyconnector.connector.cli.access.apply.show import plain, plan_lines
+from pyconnector.connector.cli.access.apply.wanted import SECTIONS
 from pyconnector.connector.cli.account.client import ApiClient, ApiError
 from pyconnector.connector.cli.account.command import Account
 from pyconnector.connector.cli.account.errors import CommandFailed
@@ -41,17 +42,18 @@ def apply(context: click.Context, files: Sequence[str], given: Mapping[str, Any]
     wanted = read_files(files)
     for correction in wanted.corrections:
         click.echo(plain(f"note: {correction}"), err=True)
-    if not wanted.items:
+    pruned = _pruned(given["prune"], wanted.sections)
+    if not wanted.items and not pruned:
         raise ConfigError([Problem(message="the files want nothing")])
     try:
         client = _client(context, given)
-        current = read_current(client, {item.kind for item in wanted.items})
-        plan = make_plan(wanted, current)
+        current = read_current(client, wanted.kinds | pruned)
+        plan = make_plan(wanted, current, pruned, send_secrets=given["send_secrets"])
         for line in plan_lines(plan, current):
             click.echo(line)
         if given["dry_run"]:
-            return DIFFERENT if plan.needed else CLEAN
-        if not plan.needed:
+            return CLEAN if plan.is_empty else DIFFERENT
+        if plan.is_empty:
             return CLEAN
         if not given["yes"] and not _agreed():
             return CLEAN
@@ -62,6 +64,19 @@ def apply(context: click.Context, files: Sequence[str], given: Mapping[str, Any]
     except OSError as error:
         raise StartFailed(f"{given['secrets_dir']} cannot be used: {error.strerror or error}") from error
     return CLEAN
+
+
+def _pruned(asked: Sequence[str], sections: set[str]) -> set[str]:
+    """Return the kinds of which what is in no file is to be deleted.
+
+    Raises:
+        ConfigError: a section is named that no file has: everything would go.
+    """
+    names = sections if "all" in asked else set(asked)
+    if missing := sorted(names - sections):
+        text = f"--prune {missing[0]}: no file has that section; an empty one, `{missing[0]}: []`, deletes all of them"
+        raise ConfigError([Problem(message=text)])
+    return {kind for name in names for kind in SECTIONS[name]}
 
 
 def _agreed() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pyconnector.connector.cli.access.apply import network_rules
+from pyconnector.connector.cli.access.apply.providers import told_provider
 from pyconnector.connector.cli.access.apply.wanted import (
     APPLICATION,
     GROUP,
@@ -12,8 +14,10 @@ from pyconnector.connector.cli.access.apply.wanted import (
     LISTS,
     NAME_ROUTE,
     NETWORK_ROUTE,
+    NETWORK_RULE,
     POLICY,
     PRIVATE_NAME,
+    PROVIDER,
     TOKEN,
 )
 from pyconnector.connector.cli.account.client import ApiError
@@ -26,7 +30,12 @@ if TYPE_CHECKING:
 #: Where each kind is in the API, below the account.
 PATHS = {
     TOKEN: "access/service_tokens", GROUP: "access/groups", POLICY: "access/policies", APPLICATION: "access/apps",
-    NETWORK_ROUTE: "teamnet/routes", PRIVATE_NAME: "zerotrust/routes/hostname",
+    PROVIDER: "access/identity_providers", NETWORK_RULE: "network_rules", NETWORK_ROUTE: "teamnet/routes",
+    PRIVATE_NAME: "zerotrust/routes/hostname",
+}  # fmt: skip
+_CONDITIONS = {PROVIDER, TOKEN, GROUP}
+_REFERRED = {
+    GROUP: _CONDITIONS, POLICY: _CONDITIONS, APPLICATION: {PROVIDER, POLICY}, NETWORK_RULE: {TOKEN},
 }  # fmt: skip
 TUNNEL_SUFFIX = ".cfargotunnel.com"
 
@@ -40,7 +49,6 @@ class Current:
     "Id by name."
     networks: dict[str, str] = field(default_factory=dict)
     "Id of each virtual network by name."
-    providers: dict[str, str] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
     "Id by name."
 
@@ -81,13 +89,17 @@ def read_current(client: ApiClient, kinds: Collection[str]) -> Current:
     """
     current = Current()
     routes = {NAME_ROUTE, NETWORK_ROUTE, PRIVATE_NAME} & set(kinds)
-    for kind in (TOKEN, GROUP, POLICY, APPLICATION):
-        if routes != set(kinds):
-            for row in client.pages(f"list {kind}s", client.account(PATHS[kind])):
+    # What others refer to is read with them.
+    needed = set(kinds)
+    for kind, referred in _REFERRED.items():
+        needed |= referred if kind in kinds else set()
+    for kind in (PROVIDER, TOKEN, GROUP, POLICY, APPLICATION):
+        if kind in needed:
+            for row in client.pages(f"list {_plural(kind)}", client.account(PATHS[kind])):
                 current.objects[kind].setdefault(str(row["name"]), []).append(row)
-    if POLICY in kinds or GROUP in kinds:
-        rows = client.pages("list identity providers", client.account("access/identity_providers"))
-        current.providers = {str(row["name"]): str(row["id"]) for row in rows}
+    if NETWORK_RULE in kinds:
+        for row in client.pages("list network rules", client.account(PATHS[NETWORK_RULE])):
+            current.objects[NETWORK_RULE].setdefault(network_rules.key_of(row), []).append(row)
     if routes:
         _read_routes(client, routes, current)
     return current
@@ -126,6 +138,10 @@ def route_key(network: str, virtual_network: str) -> str:
 
 def told(kind: str, row: dict[str, Any], current: Current) -> dict[str, Any]:
     """Return an object as the files would say it, for comparing."""
+    if kind == PROVIDER:
+        return told_provider(row)
+    if kind == NETWORK_RULE:
+        return network_rules.told_rule(row)
     if kind == TOKEN:
         return {name: row.get(name) for name in ("duration", "enabled", "role", "labels", "owner")}
     if kind in (GROUP, POLICY):
@@ -139,6 +155,12 @@ def told(kind: str, row: dict[str, Any], current: Current) -> dict[str, Any]:
             "policies": [str(policy["id"]) for policy in row.get("policies") or ()],
             "session_duration": row.get("session_duration"), "identity_headers": row.get("identity_headers"),
             "read_service_tokens_from_header": row.get("read_service_tokens_from_header"),
+            "allowed_idps": [str(provider) for provider in row.get("allowed_idps") or ()],
+            "auto_redirect_to_identity": row.get("auto_redirect_to_identity"),
         }  # fmt: skip
     tunnel = str(row["content"]).removesuffix(TUNNEL_SUFFIX) if kind == NAME_ROUTE else str(row["tunnel_id"])
     return {"tunnel": tunnel, "comment": row.get("comment") or ""}
+
+
+def _plural(kind: str) -> str:
+    return kind[:-1] + "ies" if kind.endswith("y") else kind + "s"

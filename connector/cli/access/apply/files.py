@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.cli.access.apply import network_rules, providers
 from pyconnector.connector.cli.access.apply.rules import RuleReader
 from pyconnector.connector.cli.access.apply.wanted import (
     APPLICATION,
     GROUP,
     NAME_ROUTE,
     NETWORK_ROUTE,
+    NETWORK_RULE,
     POLICY,
     PRIVATE_NAME,
+    PROVIDER,
+    SECTIONS,
     TOKEN,
     Item,
     Wanted,
@@ -29,17 +34,17 @@ if TYPE_CHECKING:
 _POLICY_KEYS = ("name", "decision", "include", "require", "exclude", "session_duration")
 _APP_KEYS = (
     "name", "type", "domain", "destinations", "policies", "session_duration", "read_service_tokens_from_header",
-    "identity_headers",
+    "identity_headers", "allowed_idps", "auto_redirect_to_identity",
 )  # fmt: skip
 _TOKEN_KEYS = ("name", "duration", "enabled", "role", "labels", "owner")
 _GROUP_KEYS = ("name", "include", "require", "exclude")
 _ROUTE_KEYS = ("hostname", "network", "private_hostname", "tunnel", "virtual_network", "comment")
-_SECTIONS = ("service_tokens", "groups", "policies", "applications", "routes")
 _TEXTS = {
     "name", "session_duration", "domain", "read_service_tokens_from_header", "duration", "role", "owner", "hostname",
     "network", "private_hostname", "tunnel", "virtual_network", "comment", "type",
+    "action",
 }  # fmt: skip
-_FLAGS = {"enabled", "identity_headers"}
+_FLAGS = {"enabled", "identity_headers", "auto_redirect_to_identity"}
 
 
 def read_files(paths: Sequence[str]) -> Wanted:
@@ -80,8 +85,10 @@ class _FileReader:
         values = self._source.values
         if "decision" in values or ("include" in values and "name" in values):
             # A file that is one policy, as the introduction has it.
+            self._wanted.sections.add("policies")
             self._policy((), values)
         elif "domain" in values:
+            self._wanted.sections.add("applications")
             self._application((), values)
         else:
             self._sections(values)
@@ -90,15 +97,17 @@ class _FileReader:
     def _sections(self, values: dict[str, Any]) -> None:
         readers: dict[str, Callable[[Path, dict[str, Any]], None]] = {
             "service_tokens": self._token, "groups": self._group, "policies": self._policy,
-            "applications": self._application, "routes": self._route,
+            "applications": self._application, "routes": self._route, "identity_providers": self._provider,
+            "network_rules": self._network_rule,
         }  # fmt: skip
         for key, rows in values.items():
             name = "applications" if key == "apps" else key
             if name not in readers:
-                self._unknown((key,), _SECTIONS)
+                self._unknown((key,), SECTIONS)
             elif not isinstance(rows, list):
                 self._wrong((key,), f"lists objects, and this is {describe(rows)}")
             else:
+                self._wanted.sections.add(name)
                 for index, row in enumerate(rows):
                     if isinstance(row, dict):
                         readers[name]((key, index), row)
@@ -109,7 +118,7 @@ class _FileReader:
         fields = self._checked(at, row, _TOKEN_KEYS)
         labels = fields.get("labels")
         if labels is not None:
-            if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            if not _are_texts(labels):
                 self._wrong((*at, "labels"), "lists texts")
             else:
                 fields["labels"] = sorted(set(labels))
@@ -164,6 +173,9 @@ class _FileReader:
                 names.append(name)
             else:
                 self._wrong((*at, "policies", index), "a policy is referred to by its name")
+        if "allowed_idps" in fields and not _are_texts(fields["allowed_idps"]):
+            self._wrong((*at, "allowed_idps"), "lists names of identity providers")
+            del fields["allowed_idps"]
         self._add(APPLICATION, at, fields | {"places": list(dict.fromkeys(places)), "policies": names})
 
     def _route(self, at: Path, row: dict[str, Any]) -> None:
@@ -185,6 +197,22 @@ class _FileReader:
             except ValueError:
                 self._wrong((*at, "network"), f"{name[:50]!r} is no network such as 10.0.0.0/8")
         self._add(kind, at, {**fields, "name": name.lower() if kind != NETWORK_ROUTE else name})
+
+    def _provider(self, at: Path, row: dict[str, Any]) -> None:
+        self._checked(at, row, providers.KEYS)
+        directory = FilePath(self._source.problem(at, "").file or ".").parent
+        fields = providers.read_provider(at, row, directory, self._wrong) if isinstance(row.get("name"), str) else None
+        if fields is not None:
+            self._add(PROVIDER, at, fields)
+
+    def _network_rule(self, at: Path, row: dict[str, Any]) -> None:
+        known = len(self._problems)
+        self._checked(at, row, network_rules.KEYS)
+        if len(self._problems) == known:
+            position = len(self._wanted.of(NETWORK_RULE))
+            fields = network_rules.read_rule(at, row, position, self._wrong)
+            if fields is not None:
+                self._add(NETWORK_RULE, at, fields)
 
     def _checked(self, at: Path, row: dict[str, Any], known: Collection[str], *, named: bool = True) -> dict[str, Any]:
         fields: dict[str, Any] = {}
@@ -216,3 +244,7 @@ class _FileReader:
         if not suggestion:
             message += f"; known are {', '.join(known)}"
         self._problems.append(self._source.problem(at, message, suggestion=suggestion, key=True))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.cli.access.apply.plan import NEW
 from pyconnector.connector.cli.access.apply.rules import FIELDS
-from pyconnector.connector.cli.access.apply.wanted import GROUP, LISTS, POLICY, TOKEN
+from pyconnector.connector.cli.access.apply.wanted import GROUP, LISTS, POLICY, PROVIDER, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,13 +18,13 @@ _WORDS = {"virtual_network_id": "virtual network", "places": "destinations"}
 
 
 def plan_lines(plan: Plan, current: Current) -> Iterator[str]:
-    """Yield the lines of a plan: `+` is made, `~` changed, `=` as it should be, `?` in no file."""
+    """Yield the lines of a plan: `+` is made, `~` changed, `-` deleted, `=` as it should be, `?` in no file."""
     names = _names(current)
     for step in plan.steps:
         if step.present is None:
             yield plain(f"+ {step.kind} {step.name}")
             for key, value in step.wanted.items():
-                if value not in ([], ""):
+                if value not in ([], "", None):
                     yield plain(f"    {_word(key)}: {_text(key, value, names)}")
         elif step.changes:
             yield plain(f"~ {step.kind} {step.name}")
@@ -32,12 +32,16 @@ def plan_lines(plan: Plan, current: Current) -> Iterator[str]:
                 yield from _change(step, key, before, after, names)
         else:
             yield plain(f"= {step.kind} {step.name}")
+    for deletion in plan.deletions:
+        yield plain(f"- {deletion.kind} {deletion.name}")
     for kind, name in plan.unmentioned:
         yield plain(f"? {kind} {name} is in no file")
     made = sum(step.present is None for step in plan.steps)
     changed = len(plan.needed) - made
     same = len(plan.steps) - len(plan.needed)
-    yield f"Plan: {made} to make, {changed} to change, {same} as they should be, {len(plan.unmentioned)} in no file."
+    deleted = f"{len(plan.deletions)} to delete, " if plan.deletions else ""
+    rest = f"{same} as they should be, {len(plan.unmentioned)} in no file."
+    yield f"Plan: {made} to make, {changed} to change, {deleted}{rest}"
 
 
 def plain(text: str) -> str:
@@ -60,8 +64,9 @@ def _change(step: Step, key: str, before: Any, after: Any, names: dict[str, str]
 
 
 def _names(current: Current) -> dict[str, str]:
-    found = {row_id: name for kind in (TOKEN, GROUP, POLICY) for row_id, name in current.names(kind).items()}
-    for known in (current.tunnels, current.networks, current.providers):
+    found = {row_id: name for kind in (PROVIDER, TOKEN, GROUP, POLICY) for row_id, name in current.names(kind).items()}
+    found |= {str(row["client_id"]): name for name, rows in current.objects[TOKEN].items() for row in rows}
+    for known in (current.tunnels, current.networks):
         found |= {row_id: name for name, row_id in known.items() if name}
     return found
 
@@ -71,6 +76,10 @@ def _word(key: str) -> str:
 
 
 def _text(key: str, value: Any, names: dict[str, str]) -> str:
+    if key == "secret":
+        return "(not shown)"
+    if key == "config":
+        return ", ".join(f"{name} {_text('', inner, names)}" for name, inner in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(_one(each, names) for each in value) or "none"
     return _one(value, names)

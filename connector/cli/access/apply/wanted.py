@@ -29,14 +29,31 @@ class Wanted:
 
     items: list[Item] = field(default_factory=list)
     corrections: list[str] = field(default_factory=list)
+    sections: set[str] = field(default_factory=set)
+    "Those that a file has, also where nothing is in them."
+
+    @property
+    def kinds(self) -> set[str]:
+        """Return the kinds that the files have, and those of sections in which nothing is."""
+        found = {item.kind for item in self.items}
+        return found | {kind for name in self.sections if not found & set(SECTIONS[name]) for kind in SECTIONS[name]}
 
     def of(self, kind: str) -> list[Item]:
         """Return those of a kind, in their order."""
         return [item for item in self.items if item.kind == kind]
 
 
-TOKEN, GROUP, POLICY, APPLICATION = "service token", "group", "policy", "application"
+PROVIDER, TOKEN, GROUP, POLICY = "identity provider", "service token", "group", "policy"
+APPLICATION, NETWORK_RULE = "application", "network rule"
 NAME_ROUTE, NETWORK_ROUTE, PRIVATE_NAME = "hostname route", "network route", "private hostname route"
 #: In the order in which they are made: what others refer to first.
-KINDS = (TOKEN, GROUP, POLICY, APPLICATION, NAME_ROUTE, NETWORK_ROUTE, PRIVATE_NAME)
+KINDS = (
+    PROVIDER, TOKEN, GROUP, POLICY, APPLICATION, NAME_ROUTE, NETWORK_ROUTE, PRIVATE_NAME, NETWORK_RULE,
+)  # fmt: skip
+#: The kinds of each section of a file.
+SECTIONS = {
+    "identity_providers": (PROVIDER,), "service_tokens": (TOKEN,), "groups": (GROUP,), "policies": (POLICY,),
+    "applications": (APPLICATION,), "routes": (NAME_ROUTE, NETWORK_ROUTE, PRIVATE_NAME),
+    "network_rules": (NETWORK_RULE,),
+}  # fmt: skip
 LISTS = ("include", "require", "exclude")
