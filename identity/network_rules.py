@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pyconnector.identity.people.person import email_of
+
 if TYPE_CHECKING:
     from pyconnector.identity.service_tokens import ServiceToken
 
@@ -59,7 +61,10 @@ class Action(Enum):
 class NetworkFlow:
     """What somebody wants to reach."""
 
-    token: ServiceToken
+    token: ServiceToken | None
+    "None of a person."
+    email: str = ""
+    "A person's, in lower case; empty of a service token."
     address: Address | None
     "None while a name is not resolved."
     name: str = ""
@@ -84,6 +89,9 @@ class NetworkRule:
     roles: frozenset[str] = frozenset()
     labels: frozenset[str] = frozenset()
     "One of them is enough."
+    emails: frozenset[str] = frozenset()
+    email_domains: frozenset[str] = frozenset()
+    "Of people: one of both is enough. A rule that names service tokens as well means either."
     networks: tuple[Network, ...] = ()
     names: frozenset[str] = frozenset()
     "Private names, perhaps `*.suffix`. A destination matches by network or by name."
@@ -94,15 +102,27 @@ class NetworkRule:
 
     def matches(self, flow: NetworkFlow) -> bool:
         """Return whether it means `flow`."""
-        token = flow.token
         return (
-            (not self.tokens or token.client_id in self.tokens)
-            and (not self.roles or token.role in self.roles)
-            and (not self.labels or not self.labels.isdisjoint(token.labels))
+            self._means(flow.token, flow.email)
             and (not self.protocols or flow.protocol in self.protocols)
             and (not self.virtual_networks or flow.virtual_network in self.virtual_networks)
             and (not self.ports or any(first <= flow.port <= last for first, last in self.ports))
             and self._means_destination(flow)
+        )
+
+    def _means(self, token: ServiceToken | None, email: str) -> bool:
+        names_tokens = bool(self.tokens or self.roles or self.labels)
+        names_people = bool(self.emails or self.email_domains)
+        if token is None:
+            if not names_people:
+                return not names_tokens and bool(email)
+            return email in self.emails or email.rpartition("@")[2] in self.email_domains
+        if not names_tokens:
+            return not names_people
+        return (
+            (not self.tokens or token.client_id in self.tokens)
+            and (not self.roles or token.role in self.roles)
+            and (not self.labels or not self.labels.isdisjoint(token.labels))
         )
 
     def _means_destination(self, flow: NetworkFlow) -> bool:
@@ -161,13 +181,14 @@ def name_fits(pattern: str, name: str) -> bool:
 
 
 def parse_rule(rule_id: str, value: Mapping[str, Any]) -> NetworkRule:
-    """Return a rule of its JSON: `name`, `action`, `tokens`, `roles`, `labels`, `networks`, `names`, `ports`,
-    `protocols`, `virtual_networks`.
+    """Return a rule of its JSON: `name`, `action`, `tokens`, `roles`, `labels`, `emails`, `email_domains`, `networks`,
+    `names`, `ports`, `protocols`, `virtual_networks`.
 
     Raises:
         RuleError: it makes no sense, with one sentence.
     """
     known = {"name", "action", "tokens", "roles", "labels", "networks", "names", "ports", "protocols"}
+    known |= {"emails", "email_domains"}
     if unknown := sorted(set(value) - known - {"virtual_networks", "id"}):
         raise RuleError(f"{unknown[0]!r} is nothing that a network rule has.")
     try:
@@ -183,8 +204,14 @@ def parse_rule(rule_id: str, value: Mapping[str, Any]) -> NetworkRule:
     names = [text.lower().removesuffix(".") for text in _texts(value, "names")]
     if any("*" in text.removeprefix("*.") or not text.removeprefix("*.") for text in names):
         raise RuleError("A name of a network rule is whole, or begins with `*.`.")
+    emails = [email_of(text) for text in _texts(value, "emails")]
+    domains = [text.lower().removeprefix("@") for text in _texts(value, "email_domains")]
+    if None in emails or not all(email_of(f"a@{domain}") for domain in domains):
+        raise RuleError("emails of a network rule are addresses, and email_domains what stands behind their @.")
     return NetworkRule(
         id=rule_id,
+        emails=frozenset(email for email in emails if email is not None),
+        email_domains=frozenset(domains),
         name=name,
         action=action,
         tokens=frozenset(_texts(value, "tokens")),

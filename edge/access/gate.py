@@ -186,20 +186,25 @@ class Gate:
             return None
         if shown.credential is None:
             return Reason.TOO_MANY if self.failures.is_too_many(visit.address, self.ticks()) else shown.fault
-        if isinstance(shown.credential, Token) and self.state.providers and (issuer := self.issuer) is not None:
+        binding = value_of(shown.cookies, BINDING, secure=visit.is_secure) if shown.cookies else b""
+        return self.who(shown.credential, visit.address, binding)
+
+    def who(
+        self, credential: Pair | Token, address: str, binding: bytes = b""
+    ) -> Identified | IdentifiedPerson | Reason:
+        """Return who shows a credential at `address`, or why that is nobody; counts failures. For every way in.
+
+        `binding` is what a browser shows beside a cookie.
+        """
+        if isinstance(credential, Token) and self.state.providers and (issuer := self.issuer) is not None:
             from pyconnector.edge.access.people import identify_person
 
-            binding = value_of(shown.cookies, BINDING, secure=visit.is_secure)
             try:
-                person = identify_person(shown.credential, binding, self.state, issuer, self.clock())
+                person = identify_person(credential, binding, self.state, issuer, self.clock())
             except NotIdentified as nobody:
                 return nobody.reason
             if person is not None:
                 return person
-        return self.who(shown.credential, visit.address)
-
-    def who(self, credential: Pair | Token, address: str) -> Identified | Reason:
-        """Return who shows a credential at `address`, or why that is nobody; counts failures. For every way in."""
         if self.failures.is_too_many(address, self.ticks()):
             return Reason.TOO_MANY
         # Loaded where it is used, as the issuer is, which a secret does without.
@@ -296,7 +301,12 @@ class Gate:
         token = caller.token
         if caller.user:
             # What a person shows is what the service is told: it was issued for this application.
-            shown = cast("IdentifiedPerson", found).text
+            person = cast("IdentifiedPerson", found)
+            shown = person.text
+            if person.is_narrowed:
+                if (issuer := self.issuer) is None:
+                    return self.stop(visit, Reason.NO_KEY, caller, application)
+                shown = issuer.widened(person)
             headers += [(ASSERTION, shown), (EMAIL, caller.email.encode("ascii"))]
         if token is not None:
             issuer = self.issuer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyconnector.edge.access.credentials import Pair, Token
 from pyconnector.edge.access.not_identified import NotIdentified
@@ -37,6 +37,7 @@ class Identified:
     "Seconds since the epoch at which what was shown ends, where it is narrowed."
     grant: GrantEntry | None = None
     "What lets it pass where policies say nothing of it."
+    person: ClassVar[None] = None
 
     @property
     def is_narrowed(self) -> bool:

@@ -13,9 +13,11 @@ from pyconnector.edge.access.identify import Identified, identify
 from pyconnector.identity.access_token.keys import AccessKeys, parse_keys
 from pyconnector.identity.access_token.signing import SigningKey, load_key, public_jwk, service_claims, sign
 from pyconnector.identity.access_token.token import AccessDenied, signed_claims
+from pyconnector.identity.people.person import application_claims
 
 if TYPE_CHECKING:
     from pyconnector.edge.access.credentials import Pair, Token
+    from pyconnector.edge.access.people import IdentifiedPerson
     from pyconnector.edge.access.state import AccessState
     from pyconnector.identity.applications.application import Application
     from pyconnector.identity.service_tokens import ServiceToken
@@ -69,6 +71,7 @@ class Issuer:
         self.document = json.dumps(document | {"public_cert": current, "public_certs": certificates}).encode()
         "What `/cdn-cgi/access/certs` answers."
         self._assertions: OrderedDict[tuple[str, str], _Assertion] = OrderedDict()
+        self._widened: OrderedDict[bytes, bytes] = OrderedDict()
         self._metadata: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._verified: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
@@ -104,6 +107,20 @@ class Issuer:
         if len(self._assertions) > MAX_REMEMBERED:
             self._assertions.popitem(last=False)
         return made
+
+    def widened(self, found: IdentifiedPerson) -> bytes:
+        """Return the token that tells a service who shows a narrowed one, which services do not know: no longer lived,
+        and good in no browser. Made once."""
+        known = self._widened.get(found.text)
+        if known is None:
+            claims = application_claims(
+                found.person, issuer=self.issuer, audience=found.application.audience,
+                now=float(found.claims["parent_iat"]), seconds=found.expires - found.claims["parent_iat"], binding="",
+            )  # fmt: skip
+            known = self._widened[found.text] = self.sign(claims)
+            if len(self._widened) > MAX_REMEMBERED:
+                self._widened.popitem(last=False)
+        return known
 
     def metadata(self, application_id: str, host: str, claims: dict[str, Any]) -> bytes:
         """Return the signed answer to a metadata request; made once, since anybody may ask for it."""

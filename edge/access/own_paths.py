@@ -131,7 +131,7 @@ def _narrowing(query: str) -> _Narrowing:
 
 
 def _session(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Stopped:
-    """Exchange a service token, or a token that was issued for it, for one that may do less and ends sooner."""
+    """Exchange a service token, or a token issued for it or for a person, for one that may do less and ends sooner."""
     try:
         wanted = _narrowing(visit.target.partition("?")[2])
     except ScopeError as error:
@@ -144,12 +144,12 @@ def _session(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Stop
         # A browser sends cookies whoever made it ask.
         return gate.stop(visit, Reason.NO_CREDENTIALS, caller, application)
     found = gate.identify(visit, shown)
-    if not isinstance(found, Identified):  # a person's token is not exchanged: theirs is as short as the policy says
+    if not _is_known(found):
         reason = found if isinstance(found, Reason) else Reason.NO_CREDENTIALS
         return gate.stop(visit, reason, caller, application)
     if found.application is not None and found.application.id != application.id:
         return gate.stop(visit, Reason.BAD_TOKEN, caller, application)
-    caller = Caller(address=caller.address, token=found.token)
+    caller = found.caller(caller.address)
     if found.is_narrowed:
         return gate.stop(visit, Reason.OUT_OF_SCOPE, caller, application)
     decision = gate.decide(application, caller)
@@ -159,16 +159,24 @@ def _session(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Stop
 
 
 def _narrowed(
-    gate: Gate, visit: Visit, found: Identified, application: Application, wanted: _Narrowing, decision: Decision
+    gate: Gate,
+    visit: Visit,
+    found: Identified | IdentifiedPerson,
+    application: Application,
+    wanted: _Narrowing,
+    decision: Decision,
 ) -> Stopped:
-    caller = Caller(address=address_of(visit.address), token=found.token)
+    caller = found.caller(address_of(visit.address))
     issuer, now = gate.issuer, gate.clock()
     if issuer is None:
         return gate.stop(visit, Reason.NO_KEY, caller, application)
+    parent = found.claims
+    if not parent:
+        assert found.token is not None
+        parent = issuer.claims(found.token, application, MAX_NARROWED, now)
     claims = narrowed_claims(
-        found.claims or issuer.claims(found.token, application, MAX_NARROWED, now), now=now, seconds=wanted.seconds,
-        path=wanted.path, methods=wanted.methods, number=os.urandom(16).hex(),
-    )  # fmt: skip
+        parent, now=now, seconds=wanted.seconds, path=wanted.path, methods=wanted.methods, number=os.urandom(16).hex()
+    )
     answer = {
         "token": issuer.sign(claims).decode("ascii"), "token_type": "Bearer", "expires_at": claims["exp"],
         "audience": application.audience, "path": wanted.path or "/", "methods": list(wanted.methods),

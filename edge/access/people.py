@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyconnector.edge.access.not_identified import NotIdentified
-from pyconnector.identity.access_token.signing import APPLICATION
+from pyconnector.identity.access_token.scope import is_within
+from pyconnector.identity.access_token.signing import APPLICATION, NARROWED
 from pyconnector.identity.access_token.token import AccessDenied
 from pyconnector.identity.people.person import ORGANIZATION_TYPE, Person, person_of
 from pyconnector.identity.policies.policy import Reason
@@ -32,16 +33,27 @@ class IdentifiedPerson:
     expires: float
     "Seconds since the epoch at which the token ends, and with it what runs under it."
     text: bytes = field(repr=False)
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
     grant: None = None
     "Grants are for service tokens."
+    token: ClassVar[None] = None
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether what was shown is for some paths or methods alone."""
+        return self.claims.get("type") == NARROWED
+
+    def renewed(self, application: Application) -> IdentifiedPerson:
+        """Return the same with the application as it is now."""
+        return replace(self, application=application)
 
     def caller(self, address: Address | None) -> Caller:
         """Return who that is to policies."""
         return caller_of(self.person, address)
 
     def covers(self, method: str, raw_path: str) -> bool:
-        """Return whether what was shown is for this: a person's token is for all of its application."""
-        return True
+        """Return whether what was shown is for this: all of its application, unless it is narrowed."""
+        return not self.is_narrowed or is_within(self.claims, method, raw_path)
 
 
 def caller_of(person: Person, address: Address | None) -> Caller:
@@ -66,9 +78,13 @@ def identify_person(
         claims = issuer.verified(credential.text)
     except AccessDenied:
         return None  # whose it was meant to be is nobody's guess
-    if claims.get("type") != APPLICATION or (person := person_of(claims)) is None:
+    if claims.get("type") not in (APPLICATION, NARROWED) or (person := person_of(claims)) is None:
         return None
     expires, issued = _dates(claims)
+    if claims["type"] == NARROWED:
+        # It is revoked with the token that it was made of.
+        parent = claims.get("parent_iat")
+        issued = float(parent) if type(parent) is int else 0.0
     if now >= expires:
         raise NotIdentified(Reason.BAD_TOKEN, guessing=False)
     if credential.from_cookie and not _fits(claims, binding):
@@ -80,7 +96,9 @@ def identify_person(
     live = state.is_live(person.email, person.provider, person.nonce, person.begun)
     if application is None or not live or issued < application.valid_after:
         raise NotIdentified(Reason.REVOKED, guessing=False)
-    return IdentifiedPerson(person=person, application=application, expires=expires, text=credential.text)
+    return IdentifiedPerson(
+        person=person, application=application, expires=expires, text=credential.text, claims=claims
+    )
 
 
 def session_of(text: bytes, state: AccessState, issuer: Issuer, now: float) -> Person | None:

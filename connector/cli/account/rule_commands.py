@@ -9,7 +9,18 @@ import click
 from pyconnector.connector.cli.account.command import Account, command, show_help
 from pyconnector.connector.cli.account.errors import CommandFailed
 
-_FIELDS = ("tokens", "roles", "labels", "networks", "names", "ports", "protocols", "virtual_networks")
+_FIELDS = (
+    "tokens",
+    "roles",
+    "labels",
+    "emails",
+    "email_domains",
+    "networks",
+    "names",
+    "ports",
+    "protocols",
+    "virtual_networks",
+)
 _TOKEN_FILE = click.option("--api-token-file", "token_file", envvar="PYCONNECTOR_API_TOKEN_FILE", metavar="FILE",
                            help="An API token, in place of that of cert.pem.")  # fmt: skip
 
@@ -31,6 +42,8 @@ def rule_group(context: click.Context) -> None:
     _many("--token", "tokens", "TOKEN", "A service token, by client id, id or name."),
     _many("--role", "roles", "ROLE", "A role of service tokens."),
     _many("--label", "labels", "LABEL", "A label of service tokens; one is enough."),
+    _many("--email", "emails", "ADDRESS", "A person."),
+    _many("--email-domain", "email_domains", "DOMAIN", "People whose addresses end so."),
     _many("--network", "networks", "CIDR", "A network."),
     _many("--private-name", "names", "NAME", "A private name, perhaps *.suffix."),
     _many("--port", "ports", "PORT|FIRST-LAST", "Ports."),

@@ -96,6 +96,7 @@ def _client_id(client: ApiClient, token: str) -> str:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     who = [*row.get("tokens", ()), *(f"role {role}" for role in row.get("roles", ())), *row.get("labels", ())]
+    who += [*row.get("emails", ()), *(f"@{domain}" for domain in row.get("email_domains", ()))]
     where = [*row.get("networks", ()), *row.get("names", ())]
     ports = [f"{protocol}" for protocol in row.get("protocols", ())] + [str(port) for port in row.get("ports", ())]
     return (

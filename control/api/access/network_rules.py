@@ -29,6 +29,8 @@ class RuleBody(Body):
     tokens: list[Text] | None = None
     roles: list[Text] | None = None
     labels: list[Text] | None = None
+    emails: list[Text] | None = None
+    email_domains: list[Text] | None = None
     networks: list[Text] | None = None
     names: list[Text] | None = None
     ports: list[int | Text] | None = None

@@ -26,6 +26,7 @@ from pyconnector.web.http2.budget import Budget
 if TYPE_CHECKING:
     from pyconnector.edge.access.gate import Gate
     from pyconnector.edge.access.identify import Identified
+    from pyconnector.edge.access.people import IdentifiedPerson
     from pyconnector.edge.private.gateway.records import FlowRecord, Records
     from pyconnector.edge.private.network import PrivateNetwork
     from pyconnector.protocol.proxying.handshake import Credentials
@@ -129,8 +130,8 @@ class Judge:
         for flow in tuple(self._held):
             flow.cut_off(CloseReason.UNKNOWN, "the edge stops")
 
-    def authenticate(self, shown: Credentials | AccessToken, record: FlowRecord) -> Identified:
-        """Return who a client is: a service token by its secret, or by a token that was issued for it.
+    def authenticate(self, shown: Credentials | AccessToken, record: FlowRecord) -> Identified | IdentifiedPerson:
+        """Return who a client is: a service token by its secret, or whom a token was issued for, a person too.
 
         Raises:
             Refused: nobody who is known and alive, or a token for something else.
@@ -152,7 +153,7 @@ class Judge:
             record.identified = found
             if not found.covers(METHOD, PATH):
                 raise _unknown(Reason.OUT_OF_SCOPE)
-            decision = self.gate.decide(application, Caller(address=_literal(record.source[0]), token=found.token))
+            decision = self.gate.decide(application, found.caller(_literal(record.source[0])))
             if not decision.allowed:
                 raise _unknown(decision.reason)
         record.identified = found
@@ -164,7 +165,7 @@ class Judge:
         Raises:
             Refused: no rule allows it, or no route leads there. Who is not allowed does not learn which.
         """
-        assert record.token is not None
+        assert record.identified is not None
         record.wanted, record.virtual_network = (host, port), virtual_network or DEFAULT_NETWORK
         self._count_new(record)
         if self.records.refuses:
@@ -184,7 +185,7 @@ class Judge:
         record.decision = self._decide_about(record, destination)
         if not record.decision.allowed:
             raise Refused(Verdict.FORBIDDEN, CloseReason.REFUSED, "No network rule allows this.")
-        if self._counts.get(record.token.client_id, 0) >= MAX_FLOWS_PER_TOKEN:
+        if self._counts.get(record.actor, 0) >= MAX_FLOWS_PER_TOKEN:
             raise Refused(
                 Verdict.BUSY, CloseReason.TOO_MANY, f"This token has {MAX_FLOWS_PER_TOKEN} flows already.",
                 "too_many_flows",
@@ -192,10 +193,9 @@ class Judge:
         return destination
 
     def _count_new(self, record: FlowRecord) -> None:
-        assert record.token is not None
-        client_id, now = record.token.client_id, self.gate.ticks()
-        new = self._new.pop(client_id, None) or NewFlows()
-        self._new[client_id] = new
+        actor, now = record.actor, self.gate.ticks()
+        new = self._new.pop(actor, None) or NewFlows()
+        self._new[actor] = new
         if len(self._new) > MAX_COUNTED:
             self._new.popitem(last=False)
         if not new.budget.spend(now):
@@ -211,8 +211,8 @@ class Judge:
         assert found is not None
         held = self._held[flow] = _Held(flow, found.expires, _versions(found))
         self.running.add(held)
-        client_id = found.token.client_id
-        self._counts[client_id] = self._counts.get(client_id, 0) + 1
+        actor = flow.record.actor
+        self._counts[actor] = self._counts.get(actor, 0) + 1
         # Whoever it is may have been revoked while the destination was looked up.
         if not self._may_go_on(held):
             self.running.remove(held)
@@ -224,11 +224,10 @@ class Judge:
         if held is None:
             return
         self.running.remove(held)
-        assert flow.record.token is not None
-        client_id = flow.record.token.client_id
-        self._counts[client_id] -= 1
-        if not self._counts[client_id]:
-            del self._counts[client_id]
+        actor = flow.record.actor
+        self._counts[actor] -= 1
+        if not self._counts[actor]:
+            del self._counts[actor]
 
     def change_own_addresses(self, own: tuple[Address, ...]) -> None:
         """Let the edge be reached at these from now on; flows to a new one end."""
@@ -250,6 +249,29 @@ class Judge:
         found, destination = record.identified, record.destination
         assert found is not None
         assert destination is not None
+        if found.token is None:
+            objection = self._objection_to_person(held, found)
+        else:
+            objection = self._objection_to_token(held, found)
+        if objection:
+            return objection
+        if not self.network.still_leads(destination):
+            return "the route is gone"
+        return "" if self._decide_about(record, destination).allowed else "the rules changed"
+
+    def _objection_to_person(self, held: _Held, found: IdentifiedPerson) -> str:
+        record, person = held.flow.record, found.person
+        if not self.gate.state.is_live(person.email, person.provider, person.nonce, person.begun):
+            return "the session has ended"
+        application = self.gate.state.applications.of_audience(found.application.audience)
+        caller = found.caller(_literal(record.source[0]))
+        if application is None or not self.gate.decide(application, caller).allowed:
+            return "the application no longer lets them pass"
+        found = record.identified = found.renewed(application)
+        return "" if _versions(found) == held.versions else "the session was revoked"
+
+    def _objection_to_token(self, held: _Held, found: Identified) -> str:
+        record = held.flow.record
         token = self.gate.state.token(found.token.id)
         if token is None or not token.lives(self.gate.clock()) or token.client_id != found.token.client_id:
             return "the token was revoked"
@@ -260,19 +282,17 @@ class Judge:
             if application is None or not self.gate.decide(application, caller).allowed:
                 return "the application no longer lets it pass"
         found = record.identified = found.renewed(token, application)
-        if _versions(found) != held.versions:
-            return "the token was revoked"
-        if not self.network.still_leads(destination):
-            return "the route is gone"
-        return "" if self._decide_about(record, destination).allowed else "the rules changed"
+        return "" if _versions(found) == held.versions else "the token was revoked"
 
     def _decide_about(self, record: FlowRecord, destination: Destination) -> NetworkDecision:
         return self._decide(record, destination.address, destination.name, destination.port, destination.network)
 
     def _decide(self, record: FlowRecord, address: Address | None, name: str, port: int, route: str) -> NetworkDecision:
-        assert record.token is not None
+        assert record.identified is not None
+        person = record.identified.person
         flow = NetworkFlow(
-            token=record.token, address=address, name=name, port=port, protocol=record.protocol,
+            token=record.token, email="" if person is None else person.email, address=address, name=name,
+            port=port, protocol=record.protocol,
             virtual_network=record.virtual_network, route=ip_network(route) if route and not name else None,
         )  # fmt: skip
         return decide(self.gate.state.network_rules, flow, self.own_addresses)
@@ -284,10 +304,11 @@ def _unknown(reason: Reason) -> Refused:
     return Refused(verdict, CloseReason.REFUSED, text, reason.value)
 
 
-def _versions(found: Identified) -> tuple[float, ...]:
+def _versions(found: Identified | IdentifiedPerson) -> tuple[float, ...]:
     # A secret that was shown is as good after the tokens that were issued for it earlier are not; but whoever held the
     # secret before it was changed is not let go on either, as at the gate of HTTP.
-    return (found.token.valid_after, 0.0 if found.application is None else found.application.valid_after)
+    begin = 0.0 if found.token is None else found.token.valid_after
+    return (begin, 0.0 if found.application is None else found.application.valid_after)
 
 
 def _literal(host: str) -> Address | None:

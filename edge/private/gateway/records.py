@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from pyconnector.edge.audit.record import actor_fields, time_text, verdict_fields
+from pyconnector.edge.audit.record import actor_fields, person_fields, time_text, verdict_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyconnector.edge.access.identify import Identified
+    from pyconnector.edge.access.people import IdentifiedPerson
     from pyconnector.edge.audit.log import AuditLog
     from pyconnector.edge.private.network import Destination
     from pyconnector.identity.network_rules import NetworkDecision
@@ -62,7 +63,7 @@ class FlowRecord:
     "As the client named it."
     virtual_network: str = ""
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    identified: Identified | None = None
+    identified: Identified | IdentifiedPerson | None = None
     claimed: str = ""
     "The client id that was shown, whether or not it was believed."
     decision: NetworkDecision | None = None
@@ -79,8 +80,16 @@ class FlowRecord:
 
     @property
     def token(self) -> ServiceToken | None:
-        """The service token that the client is known by."""
+        """The service token that the client is known by; None of a person, too."""
         return None if self.identified is None else self.identified.token
+
+    @property
+    def actor(self) -> str:
+        """What the client is known by: a client id, or a person's subject; empty for nobody."""
+        found = self.identified
+        if found is None:
+            return ""
+        return found.token.client_id if found.token is not None else found.person.subject
 
     def as_json(self, location: str, now: float) -> dict[str, Any]:
         """Return the record at its end, `now` in seconds since the epoch. No secrets."""
@@ -90,12 +99,14 @@ class FlowRecord:
         allowed = decision is not None and decision.allowed and not self.verdict
         verdict = self.verdict or ("network_rule" if rule is not None else "no_network_rule")
         begun, ended = time_text(self.begun), time_text(now)
+        actor = actor_fields(token)
+        if self.identified is not None and token is None:
+            actor = person_fields(self.identified.caller(None))
         return {
             "Datetime": begun, "SessionID": self.session_id, "SessionStartTime": begun, "SessionEndTime": ended,
-            "DurationMs": round((now - self.begun) * 1000, 3), **actor_fields(token),
+            "DurationMs": round((now - self.begun) * 1000, 3), **actor,
             **verdict_fields(verdict, allowed), "AccountID": tunnel.account_tag if tunnel is not None else "",
-            "UserID": token.client_id if token is not None else "",
-            "ClaimedUser": "" if token is not None else self.claimed[:MAX_TEXT],
+            "UserID": self.actor, "ClaimedUser": "" if self.actor else self.claimed[:MAX_TEXT],
             "SourceIP": self.source[0], "SourcePort": self.source[1], "ColoName": location,
             "IngressColoName": location, "OnrampType": "OTHER", "Onramp": self.onramp,
             "Offramp": "CFD_TUNNEL" if destination is not None else "", "Protocol": self.protocol.upper(),

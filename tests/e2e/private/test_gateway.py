@@ -29,7 +29,7 @@ from pyconnector.edge.settings import DirectorySettings, SettingsError
 from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.houses.private_house import LOOPBACK, PrivateHouse, private_house
-from tests.support.identity.agents import Agent, World
+from tests.support.identity.agents import Agent, World, person_token
 from tests.support.peers.gateway import CLIENT_ID, SECRET, Client, connect_head, gateway_settings, rule, token
 from tests.support.services.dns_service import dns_service
 from tests.support.services.udp_service import UdpService
@@ -509,6 +509,63 @@ async def test_an_access_token_for_anything_else_is_none(audience: str, claims: 
         client, status = await with_token(house, port, issued(house, filled(house), audience, **claims))
         assert status == 407
         assert (await record_of(house))["Reason"] == reason
+        client.close()
+
+
+def person_of(house: PrivateHouse, email: str = "ann@example.com", **claims: Any) -> dict[str, str]:
+    """Headers of somebody who logged in to the application of the gateway."""
+    world = World(house.edge.gate.state)
+    world.application("mesh", "mesh.example.com", policies=[world.people()])
+    return {"Cf-Access-Token": person_token(house.edge.gate, AUDIENCES[0], email, **claims).decode()}
+
+
+async def test_a_person_reaches_what_rules_for_people_name() -> None:
+    rules = (rule(id="1", emails=["Ann@example.com"]), rule(id="2", roles=["agent"]))
+    async with gateway_house(audiences=AUDIENCES[:1], rules=rules) as house, echo_service() as port:
+        client, status = await with_token(house, port, person_of(house))
+        assert status == 200
+        assert await client.ask(b"x") == b"x"
+        client.close()
+        record = await record_of(house)
+        said = (record["ActorType"], record["Email"], record["IdentityProviderID"], record["RuleID"])
+        assert said == ("user", "ann@example.com", "pin", "1")
+        for email, status, reason in (
+            ("bob@example.com", 403, "no_network_rule"), ("eve@example.net", 407, "no_policy_matched")
+        ):  # fmt: skip
+            client, found = await with_token(house, port, person_of(house, email))
+            assert found == status
+            assert (await record_of(house, count=2))["Reason"] == reason
+            client.close()
+        # Rules for people let no service token pass, and the other way round.
+        client, through = await opened(house, "http", "127.0.0.1", port)
+        assert through
+        client.close()
+        assert (await record_of(house, count=4))["RuleID"] == "2"
+
+
+@pytest.mark.parametrize("how", ["user", "provider", "policy", "rule", "revoked", "expired"])
+async def test_what_let_a_person_in_ends_their_flows(how: str) -> None:
+    rules = (rule(email_domains=["example.com"]),)
+    async with gateway_house(audiences=AUDIENCES[:1], rules=rules) as house, echo_service() as port:
+        client, _ = await with_token(house, port, person_of(house))
+        assert await client.ask(b"x") == b"x"
+        state = house.edge.gate.state
+        world, later = World(state), time.time() + 5
+        if how == "user":
+            world.put("access_user", "u", {"email": "ann@example.com", "valid_after": later})
+        elif how == "provider":
+            state.drop("access_identity_provider", "pin")
+        elif how == "policy":
+            world.policy("people", "allow", include=[{"email": {"email": "bob@example.com"}}])
+        elif how == "rule":
+            state.put("network_rule", NetworkRuleEntry(rule=rule(emails=["bob@example.com"]), precedence=0))
+        elif how == "revoked":
+            world.application("mesh", "mesh.example.com", policies=["people"], valid_after=later)
+        else:
+            house.edge.gate.clock = lambda: later + 3600
+            gateway_of(house).judge.check_time()
+        assert await client.rest() == b""
+        assert (await record_of(house))["ConnectionCloseReason"] == "PROXY_CONN_REFUSED"
         client.close()
 
 

@@ -18,6 +18,7 @@ from pyconnector.edge.access.entries import parse_access
 from pyconnector.edge.access.gate import Gate, Passed, Pending, Stopped, Visit
 from pyconnector.edge.access.state import AccessState
 from pyconnector.identity.access_token.signing import load_key
+from pyconnector.identity.people.person import Person, application_claims, subject_of
 from pyconnector.identity.service_tokens import ENTROPY_BYTES, digest, make_secret
 
 NOW = 1_800_000_000.0
@@ -87,6 +88,11 @@ class World:
         self.put("access_key", key_id, value)
         return key_id
 
+    def people(self, name: str = "people") -> str:
+        """A policy that lets people of example.com pass, who log in by a PIN."""
+        self.put("access_identity_provider", "pin", {"name": "PIN", "type": "onetimepin", "config": {}})
+        return self.policy(name, "allow", include=[{"email_domain": {"domain": "example.com"}}])
+
     def agent(self, name: str = "agent-01", **fields: Any) -> Agent:
         return Agent(self, name, **fields)
 
@@ -102,6 +108,18 @@ class World:
         value = {"name": name, "aud": audience, "patterns": list(places) or [HOST], "policies": policies, **more}
         self.put("access_application", name, value)
         return audience
+
+
+def person_token(gate: Gate, audience: str, email: str = "ann@example.com", **claims: Any) -> bytes:
+    """The application token of a person who logged in by the provider `pin` a moment ago."""
+    issuer = gate.issuer
+    assert issuer is not None
+    now = gate.clock()
+    person = Person(
+        subject=subject_of(ACCOUNT, email), email=email, provider="pin", nonce=uuid.uuid4().hex, begun=now - 1
+    )
+    said = application_claims(person, issuer=issuer.issuer, audience=audience, now=now, seconds=1800, binding="ab" * 32)
+    return issuer.sign(said | claims)
 
 
 class Clock:

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from pyconnector.connector.config.problems import Path
 
 #: What a rule may be about. Of what is left out any will do, so all of it is as the file has it.
-LISTS = ("tokens", "roles", "labels", "networks", "names", "ports", "protocols", "virtual_networks")
+LISTS = (
+    "tokens",
+    "roles",
+    "labels",
+    "emails",
+    "email_domains",
+    "networks",
+    "names",
+    "ports",
+    "protocols",
+    "virtual_networks",
+)
 KEYS = ("name", "action", *LISTS, "precedence", "enabled")
 #: Between the precedences of two rules of the files, as the API leaves it.
 STEP = 1_000
@@ -66,4 +77,6 @@ def _spelling(key: str, value: Any) -> str:
     text = str(value)
     if key == "networks":
         return str(ipaddress.ip_network(text))
-    return text.lower().removesuffix(".") if key == "names" else text
+    if key == "email_domains":
+        return text.lower().removeprefix("@")
+    return text.lower().removesuffix(".") if key in ("names", "emails") else text
