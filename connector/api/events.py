@@ -76,6 +76,8 @@ class Disconnected:
 
     index: int
     reason: str
+    for_good: bool = False
+    "It was one more, beside those that are configured, and its index is not used any more."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,11 @@ class ConnectionTracker:
         """Take one event into account."""
         if isinstance(event, ConfigurationApplied):
             return
+        if isinstance(event, Disconnected) and event.for_good:
+            self.connections.pop(event.index, None)
+            self.locations.pop(event.index, None)
+            self.wake()
+            return
         info = self.connections.get(event.index, ConnectionInfo(index=event.index, state=ConnectionState.CLOSED))
         if isinstance(event, Connecting):
             info = replace(info, state=ConnectionState.CONNECTING, address=event.address)

@@ -97,6 +97,10 @@ class AddressBook:
                 self._owned[index] = address
         return address
 
+    def give_back(self, index: int) -> None:
+        """Connection `index` is made no more: its address is free. Idempotent."""
+        self._owned.pop(index, None)
+
     def reached(self, address: Address, seconds: float) -> None:
         """A handshake with `address` took so long."""
         self._handshakes[address] = seconds

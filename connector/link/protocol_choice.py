@@ -42,6 +42,7 @@ class ProtocolChoice:
         self._quic_worked = False
         self._over_http2: dict[int, Plan] = {}  # connections that fell back, with their last attempt
         self._failures: dict[int, int] = {}
+        self._last: dict[int, Plan] = {}  # attempts that registered
         self._fallen = asyncio.Event()
         self._log = Log("protocol")
         if wanted == HTTP2:
@@ -74,6 +75,7 @@ class ProtocolChoice:
     def registered(self, plan: Plan) -> None:
         """An attempt succeeded."""
         self._failures[plan.index] = 0
+        self._last[plan.index] = plan
         self._quic_worked = self._quic_worked or plan.protocol == QUIC
         if plan.protocol == HTTP2 and self._wanted == AUTO:
             self._over_http2.setdefault(plan.index, plan)
@@ -99,6 +101,13 @@ class ProtocolChoice:
             "QUIC does not reach the edge: trying HTTP/2 (%s). Let UDP to port %d out of the network for QUIC",
             LEFT_OUT, plan.address[1], **fields(connIndex=index),
         )  # fmt: skip
+
+    def stay(self, index: int) -> None:
+        """Connection `index` could not be replaced: if it is over HTTP/2 it stays there, and QUIC is probed again."""
+        plan = self._last.get(index)
+        if self._wanted == AUTO and plan is not None and plan.protocol == HTTP2:
+            self._over_http2[index] = plan
+            self._fallen.set()
 
     def return_to_quic(self) -> None:
         """QUIC works again: every connection is dialled over it from now on."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.events import Disconnected, Reconnecting, Refused
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
 from pyconnector.connector.link.session import QUIC
+from pyconnector.connector.link.slot import Slot
+from pyconnector.connector.link.stand_in import Replacement
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.ingress.config.durations import format_duration
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.discovery.address_book import AddressBook
     from pyconnector.connector.link.backoff import Backoff
     from pyconnector.connector.link.protocol_choice import ProtocolChoice
-    from pyconnector.protocol.rpc.registration import ConnectionDetails
+    from pyconnector.connector.link.slot import Attempt
     from pyconnector.transport.seam import Connection
 
 #: Longest time that a connection waits for the one before it to register.
@@ -39,52 +41,6 @@ REPEAT_SECONDS = 60.0
 MAX_TOLD = 64
 #: Longest `retryAfter` of the edge that is obeyed.
 MAX_RETRY_AFTER_SECONDS = 3600.0
-
-
-class Attempt(Protocol):
-    """What the supervisor needs of an `EdgeConnection`."""
-
-    details: ConnectionDetails | None
-
-    @property
-    def connection(self) -> Connection | None:
-        """The transport's connection, once there is one."""
-
-    @property
-    def active_streams(self) -> int:
-        """How many streams are being served."""
-
-    async def run(self) -> Ended:
-        """Connect and serve until the connection ends. Cancel closes it."""
-
-    async def drain(self, grace_period: float) -> None:
-        """Unregister and let requests end. Cancel leaves it open."""
-
-    def break_off(self) -> None:
-        """End the connection at once, as if it had been lost."""
-
-    async def push_local_configuration(self) -> None:
-        """Tell the edge the rules in force. Cancel at any time."""
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One connection index through all its attempts."""
-
-    index: int
-    backoff: Backoff
-    attempt: Attempt | None = None
-    task: asyncio.Task[None] | None = None
-    port: int = 0
-    waiting: asyncio.Event | None = None
-    "Ends its wait for the next attempt, unless the edge asked for that wait."
-    renewing: bool = False
-    "Its attempt was drained to make room for another."
-    left: str = ""
-    "Why its connection was ended from here, where another address is to be dialled."
-    moving: asyncio.Task[None] | None = None
-    pause: float | None = None
-    "Its connection was broken off on purpose: the least seconds until the next."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +57,7 @@ class Supervisor:
     def __init__(
         self,
         *,
-        indices: Sequence[int],
+        indices: range,
         reach: Reach,
         make_attempt: Callable[[Plan], Attempt],
         make_backoff: Callable[[], Backoff],
@@ -113,7 +69,14 @@ class Supervisor:
         self._tracker = tracker
         self._emit = emit
         self._choice = reach.choice
-        self._slots = [_Slot(index, make_backoff()) for index in indices]
+        self._slots = [Slot(index, make_backoff()) for index in indices]
+        self._replacement = Replacement(
+            indices.start + len(indices) * indices.step,
+            reach=reach,
+            make_attempt=make_attempt,
+            tracker=tracker,
+            emit=emit,
+        )
         self._draining = asyncio.Event()
         self._told: dict[tuple[int, bool, str], float] = {}
         "Failures that were logged, with when."
@@ -146,22 +109,26 @@ class Supervisor:
             for slot in self._slots:
                 if slot.attempt is not None and slot.attempt.details is not None:
                     group.create_task(slot.attempt.drain(grace_period), name=f"drain {slot.index}")
+            group.create_task(self._replacement.drain(grace_period), name="drain stand-in")
         tasks = [slot.task for slot in self._slots if slot.task is not None]
         if tasks:
             await asyncio.wait(tasks)
 
     async def renew(self, index: int, grace_period: float) -> bool:
-        """Replace connection `index` by a new one, dialled anew, if it serves nothing and another can take its place.
+        """Replace connection `index` by a new one, dialled anew, if it serves nothing.
 
-        Requests that still arrive while it unregisters have `grace_period` seconds. Return whether it was replaced.
+        Where no other is registered, one more is made first, which takes its requests until it is back. Requests that
+        still arrive while it unregisters have `grace_period` seconds. Return whether it was replaced.
         Cancel leaves it drained in part; the supervisor goes on with it.
         """
         slot = next(slot for slot in self._slots if slot.index == index)
         attempt = slot.attempt
         if attempt is None or attempt.details is None or attempt.active_streams:
             return False
-        if self._draining.is_set() or slot.renewing or self._tracker.connected <= 1:
+        if self._draining.is_set() or slot.renewing:
             return False
+        if self._tracker.connected <= 1:
+            return await self._replacement.replace(slot, grace_period)
         slot.renewing = True
         await attempt.drain(grace_period)
         return True
@@ -191,7 +158,7 @@ class Supervisor:
         slot.moving = asyncio.ensure_future(attempt.drain(grace_period))
         return True
 
-    def _registered(self, index: int) -> tuple[_Slot | None, Attempt | None]:
+    def _registered(self, index: int) -> tuple[Slot | None, Attempt | None]:
         for slot in self._slots:
             if slot.index == index and slot.attempt is not None and slot.attempt.details is not None:
                 return slot, slot.attempt
@@ -217,7 +184,7 @@ class Supervisor:
         """Addresses or routes of this machine changed: who waits to connect tries at once."""
         self._wake(self._slots)
 
-    def _wake(self, slots: Iterable[_Slot]) -> None:
+    def _wake(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
             if slot.waiting is not None:
                 slot.waiting.set()
@@ -253,14 +220,14 @@ class Supervisor:
                 pass  # it has its own troubles; this one may fare better
         return not self._draining.is_set()
 
-    async def _keep(self, slot: _Slot) -> None:
+    async def _keep(self, slot: Slot) -> None:
         try:
             await self._attempts(slot)
         except asyncio.CancelledError:
             self._emit(Disconnected(index=slot.index, reason="the connector stops"))
             raise
 
-    async def _attempts(self, slot: _Slot) -> None:
+    async def _attempts(self, slot: Slot) -> None:
         while not self._draining.is_set():
             address = self._book.take(slot.index)
             if address is None:
@@ -300,14 +267,14 @@ class Supervisor:
                 continue
             await self._wait(slot, plan, ended)
 
-    async def _wake_others(self, slot: _Slot, attempt: Attempt, plan: Plan) -> None:
+    async def _wake_others(self, slot: Slot, attempt: Attempt, plan: Plan) -> None:
         """Once `attempt` has registered, the edge can be reached: whoever waits for that need not wait longer."""
         while attempt.details is None:
             await self._tracker.wait_change()
         self._choice.registered(plan)
         self._wake(each for each in self._slots if each is not slot)
 
-    async def _wait(self, slot: _Slot, plan: Plan, ended: Ended) -> None:
+    async def _wait(self, slot: Slot, plan: Plan, ended: Ended) -> None:
         delay = self._after(slot, ended)
         level = logging.WARNING if self._tracker.connected else logging.ERROR
         text = sentence(ended)
@@ -332,7 +299,7 @@ class Supervisor:
             for end in ends:
                 end.cancel()
 
-    def _is_news(self, slot: _Slot, ended: Ended, text: str) -> bool:
+    def _is_news(self, slot: Slot, ended: Ended, text: str) -> bool:
         """Whether a failure is to be told, because it was not told within the last minute.
 
         Each connection that is lost is told; what keeps them from coming back is the same for all of them.
@@ -347,7 +314,7 @@ class Supervisor:
         self._told[key] = now
         return True
 
-    def _after(self, slot: _Slot, ended: Ended) -> float:
+    def _after(self, slot: Slot, ended: Ended) -> float:
         """Choose the address of the next attempt, and return how long to wait for it."""
         refusal = ended.refusal
         if ended.kind is EndKind.UNREACHABLE or ended.idle or (refusal is not None and refusal.duplicate):

@@ -26,7 +26,6 @@ from pyconnector.connector.workers.member import Member, how_it_ended
 from pyconnector.connector.workers.messages import Drain, Happened, Logged, Reload, Start, Stop, TakePushed
 from pyconnector.connector.workers.pages import FleetPages
 from pyconnector.connector.workers.roster import Roster
-from pyconnector.connector.workers.share import Share
 from pyconnector.ingress.config.durations import format_duration
 
 if TYPE_CHECKING:
@@ -224,10 +223,11 @@ class Fleet:
         if self._roster.members.get(member.number) is member:
             del self._roster.members[member.number]
         self._pages.gone(member.number)
-        share = Share(number=member.number, workers=self.config.workers)
-        for index in share.indices(self.config.lifecycle.ha_connections):
-            if index in self.tracker.connections:
-                self.tracker.observe(Disconnected(index=index, reason="its worker ended"))
+        configured = self.config.lifecycle.ha_connections
+        for index in tuple(self.tracker.connections):
+            if index % self.config.workers == member.number:
+                reason = "its worker ended"
+                self.tracker.observe(Disconnected(index=index, reason=reason, for_good=index >= configured))
 
     async def _reload(self, member: Member) -> str:
         try:

@@ -80,19 +80,28 @@ def test_auto_falls_back_where_udp_is_closed(caplog: pytest.LogCaptureFixture) -
     assert "neither UDP nor ICMP of private networks" in told[0]
 
 
-async def test_auto_returns_to_quic_once_it_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("connections", [1, 2])
+async def test_auto_returns_to_quic_once_it_works(
+    connections: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(quic_return, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(quic_return, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(quic_return, "ROUND", 0.02)
 
     settings = EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",), ca_directory=tmp_path)
-    async with LocalEdge(settings) as edge, connected(with_protocol(edge, "auto", 2), 2) as connector:
-        assert {info.protocol for info in connector.connections} == {"http2"}
-        # From now on UDP gets through, at the same port.
-        await edge._listen_for_quic(edge._exit, edge._prepare_tls(), *edge.quic_address)
-        await until(lambda: [info.protocol for info in connector.connections] == ["quic", "quic"])
-        await until(lambda: connector.tracker.connected == 2)
-        assert await status(edge) == 418
+    async with LocalEdge(settings) as edge:
+        config = with_protocol(edge, "auto", connections)
+        async with connected(config, connections) as connector:
+            assert {info.protocol for info in connector.connections} == {"http2"}
+            registered = [connections]
+            connector._on_event = lambda event: registered.append(connector.tracker.connected)
+            # From now on UDP gets through, at the same port.
+            await edge._listen_for_quic(edge._exit, edge._prepare_tls(), *edge.quic_address)
+            await until(lambda: [info.protocol for info in connector.connections] == ["quic"] * connections)
+            await until(lambda: connector.tracker.connected == connections)
+            await until(lambda: len(edge.connectors.all()) == connections)
+            assert await status(edge) == 418
+            assert min(registered) == 1, "there was one at every moment"
 
 
 def test_where_http2_is_closed_too_quic_is_tried_again() -> None:
