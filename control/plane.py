@@ -16,12 +16,15 @@ from pyconnector.control.quick import QuickService
 from pyconnector.control.server import ApiServer
 from pyconnector.control.settings import AUTHORITY_FILE, AUTHORITY_KEY_FILE, CERT_FILE, EDGE_TOKEN_FILE, SettingsError
 from pyconnector.control.store.database import Database
+from pyconnector.control.store.devices.devices import give_all
+from pyconnector.control.store.devices.ranges import keep_ranges
 from pyconnector.control.store.errors import StoreUnavailable
 from pyconnector.control.store.feed import ChangeFeed
 from pyconnector.control.store.migrate import SchemaTooNew, migrate
 from pyconnector.control.store.objects.authority import MeshAuthority, authority_of
 from pyconnector.control.store.objects.first import Installation, install, new_token
 from pyconnector.control.store.objects.tokens import CLIENT_SCOPES
+from pyconnector.control.store.work import Actor, Work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +123,7 @@ class ControlPlane:
         self._exit.push_async_callback(database.close)
         await migrate(database)
         self.installation = await install(database, zone_name=settings.zone, account_name=settings.account_name)
+        await self._prepare_devices(database)
         await self._write_tokens()
         authority = await self._authority(database)
         quick = QuickService(
@@ -147,6 +151,15 @@ class ControlPlane:
         await self._write_cert()
         if settings.dns_address is not None:
             await self._serve_dns(*settings.dns_address)
+
+    async def _prepare_devices(self, database: Database) -> None:
+        settings, account_id = self.settings, self.installation.account_id
+
+        async def keep(work: Work) -> None:
+            await keep_ranges(work, settings.mesh_range, settings.name_range)
+
+        await database.write(Actor(account_id=account_id), keep)
+        await give_all(database, account_id)
 
     async def _serve_dns(self, host: str, port: int) -> None:
         # Loaded where it is used: most control planes do without a DNS library.

@@ -9,6 +9,7 @@ from pathlib import Path
 from pyconnector.control.store.database import parse_database_url, sqlite_url
 from pyconnector.control.store.errors import Invalid
 from pyconnector.control.store.objects.names import hostname_of
+from pyconnector.identity.devices.addresses import MESH_RANGE, NAME_RANGE, RangeError, parse_range
 
 #: The zone of a mesh that is given none: names under `localhost` lead browsers to this machine.
 DEFAULT_ZONE = "mesh.localhost"
@@ -45,7 +46,13 @@ class ControlPlaneSettings:
     quick_tunnels: int | None = None
     "Quick tunnels at once, for anybody who asks; None: `DEFAULT_QUICK_TUNNELS` on loopback, none elsewhere."
 
+    mesh_addresses: str = ""
+    "Where devices get their Mesh addresses; empty for what the database says, at first 100.96.0.0/12."
+    name_addresses: str = ""
+    "Where private names get addresses that stand for them; empty likewise, at first 172.64.128.0/20."
+
     def __post_init__(self) -> None:
+        self._check_ranges()
         try:
             hostname_of(self.zone)
         except Invalid as error:
@@ -65,6 +72,26 @@ class ControlPlaneSettings:
         if self.quick_tunnels is not None and not 0 <= self.quick_tunnels <= MAX_QUICK_TUNNELS:
             raise SettingsError(f"--quick-tunnels is a number from 0 to {MAX_QUICK_TUNNELS}")
 
+    def _check_ranges(self) -> None:
+        for flag, text in (("--mesh-addresses", self.mesh_addresses), ("--name-addresses", self.name_addresses)):
+            try:
+                _range(text)
+            except RangeError as error:
+                raise SettingsError(f"{flag}: {error}") from None
+        mesh, names = self.mesh_range or MESH_RANGE, self.name_range or NAME_RANGE
+        if mesh.overlaps(names):
+            raise SettingsError(f"devices and names cannot share addresses: {mesh} and {names} overlap")
+
+    @property
+    def mesh_range(self) -> ipaddress.IPv4Network | None:
+        """Where new devices get their addresses, if that is said."""
+        return _range(self.mesh_addresses)
+
+    @property
+    def name_range(self) -> ipaddress.IPv4Network | None:
+        """Where private names get theirs, if that is said."""
+        return _range(self.name_addresses)
+
     @property
     def quick_limit(self) -> int:
         """How many quick tunnels there may be at once."""
@@ -76,6 +103,10 @@ class ControlPlaneSettings:
     def database_url(self) -> str:
         """The database to use."""
         return self.database or sqlite_url(self.data_directory.resolve() / DATABASE_FILE)
+
+
+def _range(text: str) -> ipaddress.IPv4Network | None:
+    return parse_range(text) if text else None
 
 
 def _is_loopback(host: str) -> bool:

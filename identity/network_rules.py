@@ -73,6 +73,8 @@ class NetworkFlow:
     protocol: str
     virtual_network: str = ""
     "Its name."
+    source: Address | None = None
+    "The Mesh address of the device; None where it has none."
     route: Network | None = None
     "The network whose route leads to `address`; None where a name's does, or none is known yet."
 
@@ -92,6 +94,8 @@ class NetworkRule:
     emails: frozenset[str] = frozenset()
     email_domains: frozenset[str] = frozenset()
     "Of people: one of both is enough. A rule that names service tokens as well means either."
+    sources: tuple[Network, ...] = ()
+    "Mesh addresses of devices."
     networks: tuple[Network, ...] = ()
     names: frozenset[str] = frozenset()
     "Private names, perhaps `*.suffix`. A destination matches by network or by name."
@@ -104,6 +108,7 @@ class NetworkRule:
         """Return whether it means `flow`."""
         return (
             self._means(flow.token, flow.email)
+            and (not self.sources or _holds(self.sources, flow.source))
             and (not self.protocols or flow.protocol in self.protocols)
             and (not self.virtual_networks or flow.virtual_network in self.virtual_networks)
             and (not self.ports or any(first <= flow.port <= last for first, last in self.ports))
@@ -128,9 +133,7 @@ class NetworkRule:
     def _means_destination(self, flow: NetworkFlow) -> bool:
         if not self.networks and not self.names:
             return True
-        if flow.address is not None and any(
-            network.version == flow.address.version and flow.address in network for network in self.networks
-        ):
+        if _holds(self.networks, flow.address):
             return True
         return bool(flow.name) and any(name_fits(pattern, flow.name) for pattern in self.names)
 
@@ -181,14 +184,14 @@ def name_fits(pattern: str, name: str) -> bool:
 
 
 def parse_rule(rule_id: str, value: Mapping[str, Any]) -> NetworkRule:
-    """Return a rule of its JSON: `name`, `action`, `tokens`, `roles`, `labels`, `emails`, `email_domains`, `networks`,
-    `names`, `ports`, `protocols`, `virtual_networks`.
+    """Return a rule of its JSON: `name`, `action`, `tokens`, `roles`, `labels`, `emails`, `email_domains`, `sources`,
+    `networks`, `names`, `ports`, `protocols`, `virtual_networks`.
 
     Raises:
         RuleError: it makes no sense, with one sentence.
     """
     known = {"name", "action", "tokens", "roles", "labels", "networks", "names", "ports", "protocols"}
-    known |= {"emails", "email_domains"}
+    known |= {"emails", "email_domains", "sources"}
     if unknown := sorted(set(value) - known - {"virtual_networks", "id"}):
         raise RuleError(f"{unknown[0]!r} is nothing that a network rule has.")
     try:
@@ -217,6 +220,7 @@ def parse_rule(rule_id: str, value: Mapping[str, Any]) -> NetworkRule:
         tokens=frozenset(_texts(value, "tokens")),
         roles=frozenset(_texts(value, "roles")),
         labels=frozenset(_texts(value, "labels")),
+        sources=tuple(_network(text) for text in _texts(value, "sources")),
         networks=tuple(_network(text) for text in _texts(value, "networks")),
         names=frozenset(names),
         ports=tuple(_port_range(text) for text in _texts(value, "ports", numbers=True)),
@@ -232,6 +236,12 @@ def embedded_address(address: Address) -> ipaddress.IPv4Address | None:
             if address in network:
                 return ipaddress.IPv4Address((int(address) >> shift & 0xFFFF_FFFF) ^ inverted)
     return None
+
+
+def _holds(networks: Sequence[Network], address: Address | None) -> bool:
+    return address is not None and any(
+        network.version == address.version and address in network for network in networks
+    )
 
 
 def _sensitive(address: Address | None, own: Sequence[Address]) -> Network | None:

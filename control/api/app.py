@@ -18,6 +18,7 @@ from pyconnector.control.api.access import (
     service_tokens,
     users,
 )
+from pyconnector.control.api.devices import registrations
 from pyconnector.control.api.guard import Guard, Served
 from pyconnector.control.api.logs import access_requests, logpush
 from pyconnector.control.api.routes import (
@@ -70,7 +71,7 @@ def _application() -> FastAPI:
     for part in (
         accounts, tokens, tunnels, connections, configurations, management, dialling, dns, ip_routes, virtual_networks,
         hostname_routes, audit, service_tokens, policies, applications, organizations, network_rules, grants,
-        identity_providers, users, access_requests, logpush,
+        identity_providers, users, access_requests, logpush, registrations,
     ):  # fmt: skip
         clients.include_router(part.router)
     app.include_router(clients)

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from pyconnector.edge.access.devices import DeviceEntry, parse_device
 from pyconnector.identity.applications.application import (
     DEFAULT_SESSION,
     Application,
@@ -30,6 +31,7 @@ ACCESS_KINDS = (
     "access_policy",
     "access_application",
     "access_grant",
+    "device",
     "network_rule",
 )
 
@@ -118,6 +120,7 @@ AccessEntry: TypeAlias = (
     | Policy
     | Application
     | GrantEntry
+    | DeviceEntry
     | NetworkRuleEntry
 )
 
@@ -163,8 +166,17 @@ def _parsed(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
             return parse_policy(object_id, value)
         case "access_application":
             return parse_application(object_id, value)
-        case "access_grant" | "network_rule":
-            return _grant(object_id, value) if kind == "access_grant" else _network_rule(object_id, value)
+    return _parsed_leave(kind, object_id, value)
+
+
+def _parsed_leave(kind: str, object_id: str, value: dict[str, Any]) -> AccessEntry:
+    match kind:
+        case "access_grant":
+            return _grant(object_id, value)
+        case "device":
+            return parse_device(object_id, value)
+        case "network_rule":
+            return _network_rule(object_id, value)
     raise ValueError(kind)
 
 

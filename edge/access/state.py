@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyconnector.edge.access.devices import DeviceEntry, Devices
 from pyconnector.edge.access.entries import (
     AccessEntry,
     EndedSession,
@@ -42,6 +43,7 @@ class AccessState:
         "By client id."
         self.grants: dict[str, GrantEntry] = {}
         "By id."
+        self.devices = Devices()
         self.network_rules: tuple[NetworkRule, ...] = ()
         "Those that are enabled, in their order."
         self.providers: dict[str, IdentityProvider] = {}
@@ -93,14 +95,21 @@ class AccessState:
                 self.groups[entry.id] = entry
             case Policy():
                 self._policies[entry.id] = entry
+            case _:
+                self._put_leave(entry)
+        self._changed(kind)
+
+    def _put_leave(self, entry: AccessEntry) -> None:
+        match entry:
             case Application():
                 self.applications.put(entry)
             case GrantEntry():
                 self.grants[entry.id] = entry
+            case DeviceEntry():
+                self.devices.put(entry)
             case NetworkRuleEntry():
                 self._network_rules[entry.rule.id] = entry
                 self._order_rules()
-        self._changed(kind)
 
     def drop(self, kind: str, object_id: str) -> None:
         """Forget an object. Idempotent."""
@@ -121,14 +130,21 @@ class AccessState:
                 self.groups.pop(object_id, None)
             case "access_policy":
                 self._policies.pop(object_id, None)
+            case _:
+                self._drop_leave(kind, object_id)
+        self._changed(kind)
+
+    def _drop_leave(self, kind: str, object_id: str) -> None:
+        match kind:
             case "access_application":
                 self.applications.drop(object_id)
             case "access_grant":
                 self.grants.pop(object_id, None)
+            case "device":
+                self.devices.drop(object_id)
             case "network_rule":
                 self._network_rules.pop(object_id, None)
                 self._order_rules()
-        self._changed(kind)
 
     def is_live(self, email: str, provider: str, nonce: str, begun: float) -> bool:
         """Return whether a person's session still counts: not ended, not revoked, its provider still there."""

@@ -234,7 +234,7 @@ async def test_every_change_is_audited_and_told_to_edges_in_order(mesh: Mesh) ->
         changes = (await edge.get(f"/changes?after={number}")).json()["changes"]
     kinds = [change["kind"] for change in changes]
     assert kinds == [
-        "access_organization", "access_key", "access_key", "service_token", "access_organization",
+        "access_organization", "access_key", "access_key", "service_token", "device", "access_organization",
     ]  # fmt: skip
     assert changes[-1]["value"] == {
         "auth_domain": "access.example.com", "deny_unmatched": True, "name": "mesh", "session_seconds": 86400.0,

@@ -30,6 +30,10 @@ _QUICK = click.option("--quick-tunnels", type=int, default=None, metavar="N",
                       help="Quick tunnels at once, for anybody. [default: 100 on loopback, else 0]")  # fmt: skip
 _DNS = click.option("--dns", default="", metavar="HOST:PORT",
                     help="Serve the edges' SRV records there, by which connectors find them.")  # fmt: skip
+_MESH_ADDRESSES = click.option("--mesh-addresses", default="", metavar="NETWORK",
+                               help="For devices. [default: 100.96.0.0/12, or as before]")  # fmt: skip
+_NAME_ADDRESSES = click.option("--name-addresses", default="", metavar="NETWORK",
+                               help="For private names. [default: 172.64.128.0/20, or as before]")  # fmt: skip
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, for scripts.")
 _LOGLEVEL = click.option("--loglevel", default="info", show_default=True)
 
@@ -59,6 +63,8 @@ def mesh_group() -> None:
 @_API_HOSTNAMES
 @_QUICK
 @_DNS
+@_MESH_ADDRESSES
+@_NAME_ADDRESSES
 @audit_options
 @click.option("--no-audit", is_flag=True, help="Record no requests; else in `audit` of --data-dir.")
 @click.option("--login-pins", default="", metavar="WHERE",
@@ -140,6 +146,8 @@ def mesh_leave_command(listen: str) -> None:
 @_API_HOSTNAMES
 @_QUICK
 @_DNS
+@_MESH_ADDRESSES
+@_NAME_ADDRESSES
 @_JSON
 @_LOGLEVEL
 @click.pass_context

@@ -181,6 +181,7 @@ def _control_settings(given: Mapping[str, Any]) -> ControlPlaneSettings:
             data_directory=_data_directory(given), address=parse_address(given["api"], "--api"),
             database=given["database"], zone=given["zone"], quick_tunnels=given["quick_tunnels"],
             hostnames=given["api_hostnames"],
+            mesh_addresses=given["mesh_addresses"], name_addresses=given["name_addresses"],
             dns_address=parse_address(given["dns"], "--dns") if given["dns"] else None,
         )  # fmt: skip
     except (ControlSettingsError, SettingsError) as error:

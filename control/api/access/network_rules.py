@@ -31,6 +31,7 @@ class RuleBody(Body):
     labels: list[Text] | None = None
     emails: list[Text] | None = None
     email_domains: list[Text] | None = None
+    sources: list[Text] | None = None
     networks: list[Text] | None = None
     names: list[Text] | None = None
     ports: list[int | Text] | None = None

@@ -16,6 +16,8 @@ from pyconnector.control.store.access import (
     service_tokens,
     tables,
 )
+from pyconnector.control.store.devices import devices
+from pyconnector.control.store.devices.tables import Device
 
 #: Kind, table, and what edges need to know of a row.
 ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
@@ -29,5 +31,6 @@ ACCESS_KINDS: tuple[tuple[str, Any, Any], ...] = (
     ("access_policy", tables.Policy, conditions.policy_value),
     ("access_application", tables.Application, applications.edge_value),
     ("access_grant", tables.Grant, grants.edge_value),
+    ("device", Device, devices.edge_value),
     ("network_rule", tables.NetworkRule, network_rules.edge_value),
 )

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from pyconnector.control.store.access import keys
 from pyconnector.control.store.access.durations import end_of
 from pyconnector.control.store.access.tables import ServiceToken, TokenUse
+from pyconnector.control.store.devices import devices
 from pyconnector.control.store.errors import Invalid, NotFound
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
 from pyconnector.control.store.work import Entry
@@ -110,10 +111,11 @@ async def note_use(work: Work, ages: dict[str, float]) -> None:
 
 
 async def create(work: Work, fields: TokenFields, form: str = "cfast") -> Shown:
-    """Make a token; what is returned alone holds its secret. Cancel undoes it.
+    """Make a token with its device record; what is returned alone holds its secret. Cancel undoes it.
 
     Raises:
         Invalid: a field makes no sense.
+        Conflict: no Mesh address is left.
     """
     await keys.ensure(work)
     secret = FORMS[form](os.urandom(ENTROPY_BYTES))
@@ -128,6 +130,8 @@ async def create(work: Work, fields: TokenFields, form: str = "cfast") -> Shown:
     _set_names(row, fields)
     work.session.add(row)
     _changed(work, row, "create")
+    await work.session.flush()
+    await devices.add_for_token(work, row)
     return Shown(row=row, secret=secret)
 
 
@@ -141,6 +145,7 @@ async def edit(work: Work, token_id: str, fields: TokenFields) -> Shown:
     row = await find(work.session, work.account_id, token_id)
     if fields.name is not None:
         row.name = fields.name
+        await devices.rename_token(work, row)
     if fields.duration is not None:
         row.duration, row.expires_at = fields.duration, end_of(fields.duration, row.created_at, BAD_TOKEN)
     if fields.enabled is not None:
@@ -199,6 +204,7 @@ async def remove(work: Work, token_id: str) -> ServiceToken:
     use = await work.session.get(TokenUse, token_id)
     if use is not None:
         await work.session.delete(use)
+    await devices.forget_token(work, token_id)
     await work.session.delete(row)
     work.publish("service_token", row.id, None)
     work.audit(

@@ -24,6 +24,7 @@ from pyconnector.protocol.proxying.handshake import AccessToken, Verdict
 from pyconnector.web.http2.budget import Budget
 
 if TYPE_CHECKING:
+    from pyconnector.edge.access.devices import DeviceEntry
     from pyconnector.edge.access.gate import Gate
     from pyconnector.edge.access.identify import Identified
     from pyconnector.edge.access.people import IdentifiedPerson
@@ -157,7 +158,12 @@ class Judge:
             if not decision.allowed:
                 raise _unknown(decision.reason)
         record.identified = found
+        self._note_device(record, found)
         return found
+
+    def device_of(self, found: Identified | IdentifiedPerson) -> DeviceEntry | None:
+        """Return the device record of whatever shows a service token; its Mesh address is `address`."""
+        return None if found.token is None else self.gate.state.devices.of_token(found.token.id)
 
     async def admit(self, record: FlowRecord, host: str, port: int, virtual_network: str) -> Destination:
         """Return where a flow of an authenticated client goes. Cancel at any time.
@@ -166,6 +172,7 @@ class Judge:
             Refused: no rule allows it, or no route leads there. Who is not allowed does not learn which.
         """
         assert record.identified is not None
+        self._note_device(record, record.identified)
         record.wanted, record.virtual_network = (host, port), virtual_network or DEFAULT_NETWORK
         self._count_new(record)
         if self.records.refuses:
@@ -281,8 +288,29 @@ class Judge:
             caller = Caller(address=_literal(record.source[0]), token=token)
             if application is None or not self.gate.decide(application, caller).allowed:
                 return "the application no longer lets it pass"
+        if not self._renew_device(record):
+            return "the device was revoked"
         found = record.identified = found.renewed(token, application)
         return "" if _versions(found) == held.versions else "the token was revoked"
+
+    def _note_device(self, record: FlowRecord, found: Identified | IdentifiedPerson) -> None:
+        # One that came over WireGuard is known already, by its port.
+        record.device = record.device or self.device_of(found)
+        if record.device is not None and not record.device.enabled:
+            raise _unknown(Reason.REVOKED)
+
+    def _renew_device(self, record: FlowRecord) -> bool:
+        """Let a record know its device as it is now; False where that may reach nothing."""
+        before = record.device
+        if before is None:
+            return True
+        device = self.gate.state.devices.get(before.id)
+        if device is None or not device.enabled or (device.address, device.token_id, device.wireguard) != (
+            before.address, before.token_id, before.wireguard
+        ):  # fmt: skip
+            return False
+        record.device = device
+        return True
 
     def _decide_about(self, record: FlowRecord, destination: Destination) -> NetworkDecision:
         return self._decide(record, destination.address, destination.name, destination.port, destination.network)
@@ -293,7 +321,9 @@ class Judge:
         flow = NetworkFlow(
             token=record.token, email="" if person is None else person.email, address=address, name=name,
             port=port, protocol=record.protocol,
-            virtual_network=record.virtual_network, route=ip_network(route) if route and not name else None,
+            virtual_network=record.virtual_network,
+            source=record.device.address if record.device is not None else None,
+            route=ip_network(route) if route and not name else None,
         )  # fmt: skip
         return decide(self.gate.state.network_rules, flow, self.own_addresses)
 

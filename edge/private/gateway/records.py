@@ -18,6 +18,7 @@ from pyconnector.edge.audit.record import actor_fields, person_fields, time_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyconnector.edge.access.devices import DeviceEntry
     from pyconnector.edge.access.identify import Identified
     from pyconnector.edge.access.people import IdentifiedPerson
     from pyconnector.edge.audit.log import AuditLog
@@ -64,6 +65,8 @@ class FlowRecord:
     virtual_network: str = ""
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     identified: Identified | IdentifiedPerson | None = None
+    device: DeviceEntry | None = None
+    "The device that the client is; its Mesh address is the source that rules name."
     claimed: str = ""
     "The client id that was shown, whether or not it was believed."
     decision: NetworkDecision | None = None
@@ -107,7 +110,7 @@ class FlowRecord:
             "DurationMs": round((now - self.begun) * 1000, 3), **actor,
             **verdict_fields(verdict, allowed), "AccountID": tunnel.account_tag if tunnel is not None else "",
             "UserID": self.actor, "ClaimedUser": "" if self.actor else self.claimed[:MAX_TEXT],
-            "SourceIP": self.source[0], "SourcePort": self.source[1], "ColoName": location,
+            "SourceIP": self.source[0], "SourcePort": self.source[1], **self._device_fields(), "ColoName": location,
             "IngressColoName": location, "OnrampType": "OTHER", "Onramp": self.onramp,
             "Offramp": "CFD_TUNNEL" if destination is not None else "", "Protocol": self.protocol.upper(),
             "RequestedHost": self.wanted[0][:MAX_TEXT],
@@ -121,6 +124,15 @@ class FlowRecord:
             "DestinationReplicaID": self.connector_id, "RuleID": rule.id if rule is not None else "",
             "RuleName": rule.name if rule is not None else "", "BytesSent": self.sent, "BytesReceived": self.received,
             "ConnectionCloseReason": self.reason.value, "Detail": self.detail[:MAX_TEXT],
+        }  # fmt: skip
+
+    def _device_fields(self) -> dict[str, str]:
+        device = self.device
+        if device is None:
+            return {"SourceInternalIP": "", "DeviceID": "", "DeviceName": "", "RegistrationID": ""}
+        return {
+            "SourceInternalIP": str(device.address), "DeviceID": device.id, "DeviceName": device.name,
+            "RegistrationID": device.id,
         }  # fmt: skip
 
 

@@ -10,13 +10,14 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pyconnector.edge import EdgeSettings, PrivateHostname, PrivateRoute
+from pyconnector.edge.access.devices import DeviceEntry
 from pyconnector.edge.access.entries import NetworkRuleEntry
 from pyconnector.edge.access.failures import MAX_FAILURES
 from pyconnector.edge.audit.files import log_files, read_log
@@ -222,6 +223,28 @@ async def test_a_revoked_token_ends_its_running_flows() -> None:
             )
         udp.close()
         control.close()
+
+
+async def test_a_flow_has_the_mesh_address_of_its_device_and_ends_when_that_is_revoked() -> None:
+    mesh_rule = rule(sources=["100.96.0.7/32"])
+    async with gateway_house(rules=(mesh_rule,)) as house, echo_service() as port:
+        state = house.edge.gate.state
+        client, through = await opened(house, "http", "127.0.0.1", port)
+        assert not through  # it has no Mesh address
+        client.close()
+        device = DeviceEntry(id="d1", name="laptop", token_id=token().id, address=IPv4Address("100.96.0.7"))
+        state.put("device", device)
+        client, through = await opened(house, "http", "127.0.0.1", port)
+        assert through
+        state.put("device", replace(device, enabled=False))
+        assert await client.rest() == b""
+        record = await record_of(house, count=2)
+        assert (record["SourceInternalIP"], record["DeviceID"], record["DeviceName"]) == ("100.96.0.7", "d1", "laptop")
+        assert record["Detail"] == "the device was revoked"
+        client, through = await opened(house, "http", "127.0.0.1", port)
+        assert not through
+        assert (await record_of(house, count=3))["Reason"] == "revoked"
+        client.close()
 
 
 async def test_rules_and_routes_that_change_end_the_flows_that_they_no_longer_allow() -> None:
