@@ -9,36 +9,25 @@ from __future__ import annotations
 from typing import Final
 
 from pyconnector.protocol.errors import ProtocolError
+from pyconnector.web.varints import MAX_INTEGER, encode_integer, read_integer
+
+__all__ = [
+    "DATAGRAM",
+    "MAX_DATAGRAM",
+    "MAX_INTEGER",
+    "MAX_UDP",
+    "CapsuleReader",
+    "encode_integer",
+    "encode_udp_capsule",
+    "read_integer",
+    "udp_payload",
+]
 
 #: The type of a capsule that holds an HTTP datagram (RFC 9297 3.5).
 DATAGRAM: Final = 0
 #: Longest UDP payload (RFC 9298 5), and longest value of a DATAGRAM capsule: with a context id of any length before it.
 MAX_UDP: Final = 65_527
 MAX_DATAGRAM: Final = MAX_UDP + 8
-#: Largest integer of that form.
-MAX_INTEGER: Final = 2**62 - 1
-
-
-def encode_integer(value: int) -> bytes:
-    """Return an integer in the fewest bytes.
-
-    Raises:
-        ValueError: it is negative, or larger than `MAX_INTEGER`.
-    """
-    for prefix, size in enumerate((1, 2, 4, 8)):
-        if 0 <= value < 1 << (8 * size - 2):
-            return (value | prefix << (8 * size - 2)).to_bytes(size, "big")
-    raise ValueError(f"{value} is no integer of this form")
-
-
-def read_integer(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int] | None:
-    """Return an integer and where it ends; None where `data` is cut short. Any of the four lengths is taken."""
-    if len(data) <= at:
-        return None
-    size = 1 << (data[at] >> 6)
-    if len(data) < at + size:
-        return None
-    return int.from_bytes(data[at : at + size], "big") & ((1 << (8 * size - 2)) - 1), at + size
 
 
 def encode_udp_capsule(payload: bytes) -> bytes:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from pyconnector.transport.errors import TransportError
+
 if TYPE_CHECKING:
     from pyconnector.transport.settings import ServerTls
 
@@ -161,9 +163,22 @@ class Connection(ABC):
             ConnectionClosed: the connection ended.
         """
 
+    def open_unidirectional(self) -> Stream:
+        """Open a stream that only this side sends on (RFC 9000 2.1). Those of the peer come as its other streams do,
+        told apart by bit 2 of their number.
+
+        Raises:
+            TransportError: the peer allows none (any more), the connection ended, or this transport has none.
+        """
+        raise TransportError("this transport has no unidirectional streams")
+
     @abstractmethod
     def send_datagram(self, data: bytes) -> bool:
         """Send one unreliable datagram; False where it is too large for the path or the queue is full (dropped)."""
+
+    def largest_datagram(self) -> int:
+        """Return the length up to which `send_datagram` finds a datagram small enough now; 0 where there are none."""
+        return 0
 
     @abstractmethod
     async def receive_datagram(self) -> bytes:

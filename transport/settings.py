@@ -28,6 +28,8 @@ class QuicSettings:
     initial_stream_window: int = 64 * 1024
     "What each of many stalled streams may hold; a reader that keeps up with the path soon has more."
     incoming_streams: int = 1 << 60
+    incoming_unidirectional: int = 0
+    "Streams of one direction that the peer may open, ever: the tunnel protocol has none, HTTP/3 a few."
     datagram_frame_size: int = 16383
     initial_packet_size: int = 1232
     largest_packet_size: int = 16384

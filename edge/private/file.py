@@ -110,7 +110,7 @@ class _Reader:
         place = "gateway"
         if isinstance(value, dict) and "records" in value:
             raise self.wrong("gateway.records", "flows are recorded where everything is: `edge --audit-dir`")
-        given = self.mapping(value, place, {"http", "socks", "audiences", "tls", "tokens", "rules"})
+        given = self.mapping(value, place, {"http", "socks", "http3", "audiences", "tls", "tokens", "rules"})
         rules = given.get("rules", [])
         if not isinstance(rules, list) or len(rules) > MAX_RULES:
             raise self.wrong("gateway.rules", f"a list of at most {MAX_RULES} rules is needed")
@@ -134,7 +134,11 @@ class _Reader:
                 key = self._path.parent / self.text(files, "key", "gateway.tls")
         elif tls not in {None, "own"}:
             raise self.wrong("gateway.tls", 'files are needed, {"names": [...]}, or "own"')
+        http3 = given.get("http3", True)
+        if not isinstance(http3, bool):
+            raise self.wrong("gateway.http3", "true or false is needed")
         return GatewaySettings(
+            http3=http3,
             http=self._address(given, "http"),
             socks=self._address(given, "socks"),
             audiences=self.each(given, "audiences", self.audience),

@@ -57,6 +57,18 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
+class Extended:
+    """The client wants something else than a flow, by an extended CONNECT (RFC 8441, RFC 9220)."""
+
+    protocol: str
+    "The token of `:protocol`."
+    path: bytes
+    fields: dict[bytes, bytes] = field(repr=False)
+    "By lower-case name; credentials are among them."
+    virtual_network: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Associate:
     """The client wants to send UDP."""
 

@@ -13,10 +13,10 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from pyconnector.protocol.proxying.handshake import AccessToken, Connect, Credentials, Verdict
+from pyconnector.protocol.proxying.handshake import AccessToken, Connect, Credentials, Extended, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 #: Fields of a request.
 MAX_FIELDS: Final = 100
@@ -141,9 +141,11 @@ def credentials_of(fields: dict[bytes, bytes]) -> Credentials | AccessToken:
     return Credentials(user.decode("utf-8", "surrogateescape"), secret.decode("utf-8", "surrogateescape"))
 
 
-def read_http2(fields: Iterable[tuple[bytes, bytes]]) -> tuple[Credentials | AccessToken, Connect]:
-    """Return who asks and for what, by the field section of CONNECT over HTTP/2 (RFC 9113 8.5), or of one that is
-    extended for UDP (RFC 8441 4, RFC 9298 3.4).
+def read_http2(
+    fields: Iterable[tuple[bytes, bytes]], extensions: Collection[str] = ()
+) -> tuple[Credentials | AccessToken, Connect | Extended]:
+    """Return who asks and for what, by the field section of CONNECT over HTTP/2 or HTTP/3 (RFC 9113 8.5, RFC 9114 4.4),
+    or of one that is extended: for UDP (RFC 8441 4, RFC 9220, RFC 9298 3.4), or for one of `extensions`.
 
     Raises:
         BadProxyRequest: it asks for something else, or is malformed.
@@ -171,9 +173,25 @@ def read_http2(fields: Iterable[tuple[bytes, bytes]]) -> tuple[Credentials | Acc
         if b":scheme" in pseudo or b":path" in pseudo:
             raise BadProxyRequest("CONNECT has a :scheme or a :path")
         return shown, connect_to(pseudo.get(b":authority", b""), found, shown)
-    if pseudo[b":protocol"] != CONNECT_UDP or not pseudo.get(b":scheme") or not pseudo.get(b":authority"):
-        raise BadProxyRequest("of what extends CONNECT connect-udp alone is served here")
-    return shown, connect_udp_to(pseudo.get(b":path", b""), found, shown)
+    return shown, _extended(pseudo, found, shown, extensions)
+
+
+def _extended(
+    pseudo: dict[bytes, bytes],
+    found: dict[bytes, bytes],
+    shown: Credentials | AccessToken,
+    extensions: Collection[str],
+) -> Connect | Extended:
+    extension = pseudo[b":protocol"].decode("ascii", "replace")
+    if not pseudo.get(b":scheme") or not pseudo.get(b":authority"):
+        raise BadProxyRequest("an extended CONNECT needs :scheme and :authority")
+    path = pseudo.get(b":path", b"")
+    if extension in extensions:
+        return Extended(extension, path, found, network_of(found, shown))
+    if pseudo[b":protocol"] != CONNECT_UDP:
+        served = ", ".join(sorted((CONNECT_UDP.decode("ascii"), *extensions)))
+        raise BadProxyRequest(f"of what extends CONNECT this is served here: {served}")
+    return connect_udp_to(path, found, shown)
 
 
 def refusal_of(verdict: Verdict, reason: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

@@ -295,4 +295,5 @@ def test_any_fields_of_http2_are_read_or_refused(fields: list[tuple[bytes, bytes
     with contextlib.suppress(BadProxyRequest):
         shown, wanted = read_http2(fields)
         assert isinstance(shown, Credentials | AccessToken)
+        assert isinstance(wanted, Connect)
         assert 0 < wanted.port < 65_536

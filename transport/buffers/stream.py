@@ -323,6 +323,13 @@ class BufferedStream(Stream):
             self._drop_buffered()
             self._wake_receiver()
 
+    def has_one_direction(self, *, sends: bool) -> None:
+        """It was opened as a unidirectional stream: nothing is received (`sends`), or nothing is sent. For engines."""
+        if sends:
+            self._receive_state = _ENDED
+        else:
+            self._send_state = _ENDED
+
     def check_sendable(self) -> None:
         """Raise as `send` does where nothing can be sent any more. For engines."""
         if self._send_state != _OPEN or self._connection.closed is not None:

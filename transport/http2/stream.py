@@ -14,6 +14,7 @@ from pyconnector.transport.errors import StreamBusy, StreamReset
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from pyconnector.transport.http2.connection import Http2Connection
 
@@ -106,6 +107,17 @@ class Http2Stream(BufferedStream):
             self.send_head(DEFAULT_HEAD)
         self._queue.append(fields)
         self.finish()
+
+    async def request(self) -> Fields:
+        """Return the head of the request, which a server has from the start. As of `Http3Stream`, which waits."""
+        return self.head or []
+
+    def send_datagram(self, payload: bytes) -> bool | None:
+        """Return None: over HTTP/2 datagrams go as capsules. As of `Http3Stream`."""
+        return None
+
+    def set_datagram_handler(self, handler: Callable[[bytes], None] | None) -> None:
+        """Do nothing: see `send_datagram`."""
 
     async def response(self) -> Fields:
         """Wait for the head of the response, and return it. Cancel at any time.

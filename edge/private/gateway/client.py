@@ -18,6 +18,7 @@ from pyconnector.edge.private.gateway.records import CloseReason, FlowRecord
 from pyconnector.edge.private.gateway.udp_tunnel import UdpTunnel
 from pyconnector.edge.visitors.sockets import VisitorSocket, Why, reset_connection
 from pyconnector.edge.visitors.tcp.two_way import TwoWay
+from pyconnector.protocol.capsules import encode_udp_capsule
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.handshake import (
     AccessToken,
@@ -238,7 +239,7 @@ class GatewayClient(asyncio.Protocol):
 
     async def _carry_udp(self, request: Connect) -> bool:
         """Carry the capsules of CONNECT-UDP (RFC 9298) until either side ends it."""
-        tunnel = UdpTunnel(self._owner, self, self._send_capsule, self._udp_ended)
+        tunnel = UdpTunnel(self._owner, self, self._send_udp, self._udp_ended)
         try:
             await tunnel.open(request)
             self._say(self._handshake.answer(Verdict.GRANTED))
@@ -261,10 +262,10 @@ class GatewayClient(asyncio.Protocol):
     def _is_over(self) -> bool:
         return self._ended or self._lost or self._far_ended
 
-    def _send_capsule(self, data: bytes) -> bool:
+    def _send_udp(self, payload: bytes) -> bool:
         if self._socket.writing.paused or self._transport.is_closing():
             return False
-        self._transport.write(data)
+        self._transport.write(encode_udp_capsule(payload))
         return True
 
     def _udp_ended(self, reason: CloseReason, detail: str) -> None:

@@ -14,6 +14,7 @@ from pyconnector.edge.private.gateway.server import Gateway
 from pyconnector.edge.private.gateway.settings import GatewaySettings, context_of
 from pyconnector.edge.settings import SettingsError
 from pyconnector.transport import http2
+from pyconnector.transport.http3.connection import ALPN
 from pyconnector.transport.settings import ServerTls
 
 if TYPE_CHECKING:
@@ -44,22 +45,36 @@ def open_gateway(
         gate.state.put("service_token", token)
     for precedence, rule in enumerate(settings.rules):
         gate.state.put("network_rule", NetworkRuleEntry(rule=rule, precedence=precedence))
-    tls = _context(settings, authority)
+    shown = _certificate(settings, authority)
+    tls = None if shown is None else _with_http2(_context(settings, shown))
     records = Records(watch.location, gate.clock, watch.audit)
     judge = Judge(network, gate, records, audiences=frozenset(settings.audiences))
     listened = [address for address in addresses if address is not None]
-    return Gateway(judge, records, tls=tls, own=lambda: own_addresses(listened))
+    return Gateway(
+        judge, records, tls=tls, own=lambda: own_addresses(listened),
+        quic=None if shown is None or not settings.http3 else shown,
+    )  # fmt: skip
 
 
-def _context(settings: GatewaySettings, authority: Authority | None) -> ssl.SSLContext | None:
+def _certificate(settings: GatewaySettings, authority: Authority | None) -> ServerTls | None:
     if settings.certificate is not None and settings.key is not None:
-        return _with_http2(context_of(settings.certificate, settings.key))
-    if not settings.own_certificate:
+        try:
+            chain, key = settings.certificate.read_bytes(), settings.key.read_bytes()
+        except OSError as exc:
+            raise SettingsError(f"{exc.filename} cannot be read: {exc.strerror or exc}") from exc
+    elif not settings.own_certificate:
         return None
-    if authority is None:
+    elif authority is None:
         raise SettingsError("a gateway with a certificate of the edge's own needs an edge that listens for connectors")
-    chain, key = authority.issue(list(dict.fromkeys((*EDGE_NAMES, *settings.names))))
-    return _with_http2(http2.server_context(ServerTls(certificate_chain=chain, private_key=key)))
+    else:
+        chain, key = authority.issue(list(dict.fromkeys((*EDGE_NAMES, *settings.names))))
+    return ServerTls(certificate_chain=chain, private_key=key, alpn=ALPN)
+
+
+def _context(settings: GatewaySettings, shown: ServerTls) -> ssl.SSLContext:
+    if settings.certificate is not None and settings.key is not None:
+        return context_of(settings.certificate, settings.key)
+    return http2.server_context(shown)
 
 
 def _with_http2(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 from pyconnector.edge.listener import Listener
 from pyconnector.edge.private.gateway.arrival import HttpArrival
 from pyconnector.edge.private.gateway.client import GatewayClient
+from pyconnector.edge.private.gateway.http3.client import SETTINGS, Http3Client
 from pyconnector.edge.private.gateway.records import FlowRecord
 from pyconnector.edge.settings import is_loopback
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
 from pyconnector.protocol.proxying.socks5 import Socks5
+from pyconnector.transport import quic
+from pyconnector.transport.errors import ConnectFailed, TransportError
+from pyconnector.web.http3.frames import ErrorCode
 
 if TYPE_CHECKING:
     import ssl
@@ -21,10 +25,16 @@ if TYPE_CHECKING:
     from pyconnector.edge.private.gateway.judge import Judge
     from pyconnector.edge.private.gateway.own_addresses import Address
     from pyconnector.edge.private.gateway.records import Records
+    from pyconnector.edge.private.gateway.stream_flow import Extension
     from pyconnector.edge.settings import HostPort
+    from pyconnector.transport.seam import Connection
+    from pyconnector.transport.seam import Listener as QuicListener
+    from pyconnector.transport.settings import ServerTls
 
 #: Clients at once, of both listeners.
 MAX_CLIENTS: Final = 8_192
+#: Ports of the system's choice that are tried, until one is free for TCP and UDP.
+PORT_ATTEMPTS: Final = 8
 #: Seconds between looks at what has come to its time. Changes are looked at when they happen.
 LOOK_INTERVAL: Final = 1.0
 #: Such looks between two at the addresses of this machine.
@@ -42,12 +52,22 @@ class Gateway:
     """Serves clients from `start` to `close`."""
 
     http_address: HostPort | None = None
+    http3_address: HostPort | None = None
+    "Of the same port, for HTTP/3; None without TLS."
     socks_address: HostPort | None = None
 
     def __init__(
-        self, judge: Judge, records: Records, *, tls: ssl.SSLContext | None, own: Callable[[], tuple[Address, ...]]
+        self,
+        judge: Judge,
+        records: Records,
+        *,
+        tls: ssl.SSLContext | None,
+        own: Callable[[], tuple[Address, ...]],
+        quic: ServerTls | None = None,
     ) -> None:
-        """`own` tells where the edge itself can be reached; asked again and again, since that may change."""
+        """`own` tells where the edge itself can be reached; asked again and again, since that may change. `quic` is the
+        same certificate for HTTP/3; None for none.
+        """
         self.judge = judge
         self._own = own
         judge.own_addresses = own()
@@ -56,7 +76,11 @@ class Gateway:
         self.turns = Turns()
         self.udp_everywhere = False
         "Whether UDP ASSOCIATE, which nothing encrypts, is served beyond loopback."
+        self.extensions: dict[str, Extension] = {}
+        "What extends CONNECT beside connect-udp, by the token of `:protocol`: over HTTP/2 and HTTP/3."
         self._tls = tls
+        self._quic = quic
+        self._quic_listener: QuicListener | None = None
         self._clients: set[Client] = set()
         self._listeners: list[Listener] = []
 
@@ -70,9 +94,7 @@ class Gateway:
             OSError: an address is taken or not ours.
         """
         if http is not None:
-            listener = Listener(lambda: HttpArrival(self), "clients", tls=self._tls)
-            self._listeners.append(listener)
-            self.http_address = await listener.start(*http)
+            await self._start_http(http)
         if socks is not None:
             # Few clients speak SOCKS within TLS: on loopback nobody listens in, and elsewhere there is no other way.
             tls = None if is_loopback(socks[0]) else self._tls
@@ -80,6 +102,32 @@ class Gateway:
             self._listeners.append(listener)
             self.socks_address = await listener.start(*socks)
         self.tasks.start(self._look(), "edge gateway looks")
+
+    async def _start_http(self, http: HostPort) -> None:
+        for left in reversed(range(PORT_ATTEMPTS if not http[1] else 1)):
+            listener = Listener(lambda: HttpArrival(self), "clients", tls=self._tls)
+            self._listeners.append(listener)
+            bound = self.http_address = await listener.start(*http)
+            if self._quic is None:
+                return
+            try:
+                self._quic_listener = await quic.listen(
+                    http[0], bound[1], tls=self._quic, settings=SETTINGS, on_connection=self._quic_client
+                )
+            except ConnectFailed as error:
+                if not left:
+                    raise OSError(f"for HTTP/3 the gateway {error.reason}") from error
+                listener.close()  # the system chose a port that is free for TCP alone
+                self._listeners.remove(listener)
+            else:
+                self.http3_address = bound
+                return
+
+    def _quic_client(self, connection: Connection) -> None:
+        try:
+            Http3Client(self, connection)
+        except TransportError as error:
+            connection.close(ErrorCode.STREAM_CREATION_ERROR, str(error))
 
     async def close(self) -> None:
         """Stop listening and cut every client off. Idempotent. Cancel leaves tasks cancelled but not waited for."""
@@ -90,6 +138,8 @@ class Gateway:
         self.judge.close()
         for client in tuple(self._clients):
             client.abort()
+        if self._quic_listener is not None:
+            await self._quic_listener.close()
         await self.tasks.cancel_all()
 
     def new_record(self, onramp: str, source: HostPort, *, protocol: str = "tcp") -> FlowRecord:

@@ -36,6 +36,9 @@ class GatewaySettings:
     names: tuple[str, ...] = ()
     "Names of the edge in that certificate, beside its usual ones."
 
+    http3: bool = True
+    "Whether HTTP/3 is served too, at the UDP port of the same number as `http`; with TLS only."
+
     def __post_init__(self) -> None:
         if self.http is None and self.socks is None:
             raise SettingsError("a gateway needs an address for HTTP CONNECT or for SOCKS5")

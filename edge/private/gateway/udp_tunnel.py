@@ -1,4 +1,5 @@
-"""The UDP of one CONNECT-UDP request (RFC 9298): capsules of its stream into a flow of datagrams, and back.
+"""The UDP of one CONNECT-UDP request (RFC 9298): HTTP datagrams, in capsules of its stream or beside it, into a flow of
+datagrams, and back.
 
 What finds no room on its way is dropped and counted, as UDP is; what a client sends in one piece is taken apart in
 slices, so that many small capsules hold up nobody else.
@@ -13,7 +14,7 @@ from pyconnector.edge.private.gateway.flows import CONNECT_TIMEOUT, admit
 from pyconnector.edge.private.gateway.judge import Refused
 from pyconnector.edge.private.gateway.records import CloseReason
 from pyconnector.edge.private.network import Unreachable
-from pyconnector.protocol.capsules import CapsuleReader, encode_udp_capsule, udp_payload
+from pyconnector.protocol.capsules import CapsuleReader, udp_payload
 from pyconnector.protocol.proxying.handshake import Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class UdpTunnel:
         send: Callable[[bytes], bool],
         on_end: Callable[[CloseReason, str], None],
     ) -> None:
-        """`send` takes a capsule for the client; False where it has no room."""
+        """`send` takes a UDP payload for the client; False where it has no room."""
         self.dropped = 0
         "Packets that were dropped here: of no context of ours, or without room."
         self._gateway = gateway
@@ -87,6 +88,18 @@ class UdpTunnel:
             if not taken % CAPSULES_A_TURN:
                 await self._gateway.turns.wait()
 
+    def take(self, datagram: bytes) -> None:
+        """Take an HTTP datagram that came outside of the stream.
+
+        Raises:
+            ProtocolError: it has no context id, or is too long.
+        """
+        payload = udp_payload(datagram)
+        if payload is None or self._flow is None:
+            self.dropped += 1
+        else:
+            self._flow.send(payload)
+
     def close(self) -> None:
         """End the flow. Idempotent."""
         flow, self._flow = self._flow, None
@@ -96,7 +109,7 @@ class UdpTunnel:
             flow.close()
 
     def _arrived(self, data: bytes) -> None:
-        if not self._send(encode_udp_capsule(data)):
+        if not self._send(data):
             self.dropped += 1
 
     def _ended(self, reason: str) -> None:

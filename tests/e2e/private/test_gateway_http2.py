@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyconnector.edge.private.gateway import http2_client
+from pyconnector.edge.private.gateway import stream_client
 from pyconnector.protocol.capsules import CapsuleReader, encode_integer, encode_udp_capsule, udp_payload
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
 from tests.support.peers.gateway import CLIENT_ID, SECRET, Client, rule, token
@@ -217,7 +217,7 @@ async def test_floods_of_frames_that_carry_nothing_have_an_end() -> None:
 
 
 async def test_a_connection_without_flows_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2_client, "IDLE_TIMEOUT", 0.2)
+    monkeypatch.setattr(stream_client, "IDLE_TIMEOUT", 0.2)
 
     async with h2_house() as (_, client), echo_service() as port:
         stream_id = connect(client, f"127.0.0.1:{port}")

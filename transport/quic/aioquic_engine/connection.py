@@ -17,6 +17,7 @@ from aioquic.quic import events
 from aioquic.quic.connection import QuicConnectionAdapter, QuicConnectionState
 
 from pyconnector.transport.buffers.connection import BufferedConnection
+from pyconnector.transport.errors import TransportError
 from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext, is_available
 from pyconnector.transport.quic.aioquic_engine.receiving import ReceivingCore
 from pyconnector.transport.quic.aioquic_engine.recovery import make_recovery
@@ -345,6 +346,20 @@ class AioquicConnection(BufferedConnection):
         if stream is not None:
             self.add_stream(stream)
         return stream
+
+    def open_unidirectional(self) -> AioquicStream:
+        """See `Connection.open_unidirectional`."""
+        if self.closed is not None:
+            raise self.closed_error()
+        stream = self.core.open_unidirectional()
+        if stream is None:
+            raise TransportError("the peer allows no more unidirectional streams")
+        self.add_stream(stream)
+        return stream
+
+    def largest_datagram(self) -> int:
+        """Return the size up to which a datagram fits into one packet now; 0 where the peer takes none."""
+        return self.core.largest_datagram()
 
     def engine_send_datagram(self, data: bytes) -> bool:
         """See `BufferedConnection`."""

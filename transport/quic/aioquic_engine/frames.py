@@ -81,7 +81,8 @@ class StreamCore(QuicConnection):
         self._connection_credit_owed = False
         self.patient_credit = PatientCredit()
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = settings.incoming_streams
-        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0  # the protocol has none
+        # Never raised: the few that a protocol has, if any, stay open.
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = settings.incoming_unidirectional
 
     # -- what the owner overrides --------------------------------------------------------------------------------
 
@@ -135,8 +136,9 @@ class StreamCore(QuicConnection):
             self._held_back.pop(stream, None)
             if self.is_peer_opened(stream.stream_id):
                 self.peer_stream_count -= 1
-                limit = self._local_max_streams_bidi
-                limit.value = min(limit.value + 1, STREAM_COUNT_MAX)
+                if not stream.stream_id & 2:
+                    limit = self._local_max_streams_bidi
+                    limit.value = min(limit.value + 1, STREAM_COUNT_MAX)
             self.stream_over(stream)
 
     @property
@@ -152,6 +154,11 @@ class StreamCore(QuicConnection):
     def is_peer_opened(self, stream_id: int) -> bool:
         """Whether the peer opened the stream of that number."""
         return stream_is_client_initiated(stream_id) != self._is_client
+
+    def largest_datagram(self) -> int:
+        """Return how long a datagram may be now, by peer and path."""
+        room = min(self._remote_max_datagram_frame_size or 0, self._frame_space()) - 1
+        return max(room - size_uint_var(max(room, 0)), 0)
 
     def queue_datagram(self, data: bytes) -> bool:
         """Queue a DATAGRAM frame; False where peer, path or queue have no room for it."""

@@ -58,11 +58,13 @@ NAMES: dict[str, frozenset[str]] = {
         _handle_max_stream_data_frame _handle_max_streams_bidi_frame _handle_reset_stream_frame
         _handle_stop_sending_frame _handle_stream_data_blocked_frame _handle_stream_frame _handshake_complete
         _handshake_confirmed _handshake_done_pending _host_cids _idle_timeout _initialize _is_client
-        _local_max_streams_bidi _local_max_streams_uni _local_next_stream_id_bidi _logger _loss _loss_at
+        _local_max_streams_bidi _local_max_streams_uni _local_next_stream_id_bidi _local_next_stream_id_uni
+        _logger _loss _loss_at
         _max_datagram_size _network_paths _on_connection_limit_delivery _on_new_connection_id_delivery
         _pacing_at _packet_number _parse_transport_parameters _peer_cid _ping_pending _probe_pending
         _remote_max_data _remote_max_data_used _remote_max_datagram_frame_size
-        _remote_max_stream_data_bidi_local _remote_max_stream_data_bidi_remote _remote_max_streams_bidi
+        _remote_max_stream_data_bidi_local _remote_max_stream_data_bidi_remote _remote_max_stream_data_uni
+        _remote_max_streams_bidi _remote_max_streams_uni
         _remote_preferred_address _replenish_connection_ids _retire_connection_ids _send_probe _spaces _state
         _write_ack_frame _write_application _write_datagram_frame _write_handshake_done_frame
         _write_new_connection_id_frame _write_path_challenge_frame _write_path_response_frame _write_ping_frame

@@ -98,6 +98,20 @@ class ReceivingCore(SendingCore):
         stream.is_handed_over = True
         return stream
 
+    def open_unidirectional(self) -> AioquicStream | None:
+        """Open the next stream that only this side sends on; None where the peer's limit is reached."""
+        stream_id = self._local_next_stream_id_uni
+        if stream_id // 4 >= self._remote_max_streams_uni:
+            return None
+        self._local_next_stream_id_uni = stream_id + 4
+        stream = AioquicStream(
+            self.owner, self, stream_id, window=ReceiveWindow(0, 0), credit=self._remote_max_stream_data_uni
+        )
+        self.live_streams[stream_id] = stream
+        stream.has_one_direction(sends=True)
+        stream.is_handed_over = True
+        return stream
+
     def _new_stream(self, stream_id: int, credit: int) -> AioquicStream:
         settings = self.settings
         window = ReceiveWindow(
@@ -115,7 +129,7 @@ class ReceivingCore(SendingCore):
             QuicConnectionError: the peer may not speak of it.
         """
         if not self.is_peer_opened(stream_id):
-            if stream_id < self._local_next_stream_id_bidi and not stream_id & 2:
+            if stream_id < (self._local_next_stream_id_uni if stream_id & 2 else self._local_next_stream_id_bidi):
                 raise StreamFinishedError
             _fail(QuicErrorCode.STREAM_STATE_ERROR, frame_type, "Wrong stream initiator")
         limit = self._local_max_streams_uni if stream_id & 2 else self._local_max_streams_bidi
@@ -128,6 +142,8 @@ class ReceivingCore(SendingCore):
             _fail(QuicErrorCode.STREAM_LIMIT_ERROR, frame_type, "Too many streams open at once")
         for new_id in range(limit.used * 4 + stream_id % 4, stream_id + 4, 4):
             stream = self._new_stream(new_id, self._remote_max_stream_data_bidi_local)
+            if new_id & 2:
+                stream.has_one_direction(sends=False)
         self.peer_stream_count += count - limit.used
         limit.used = count
         return stream

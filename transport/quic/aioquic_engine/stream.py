@@ -27,7 +27,7 @@ RESERVED_EACH = 16 * 1024
 
 
 class AioquicStream(BufferedStream):
-    """A bidirectional QUIC stream (RFC 9000 2 to 4)."""
+    """A QUIC stream (RFC 9000 2 to 4), bidirectional unless `has_one_direction` was called."""
 
     __slots__ = (
         "_core",
@@ -88,6 +88,14 @@ class AioquicStream(BufferedStream):
     def is_over(self) -> bool:
         """Whether QUIC needs no state of this stream any more (RFC 9000 3.4)."""
         return self.receive_over and (self.queue.is_over or self.reset_acknowledged)
+
+    def has_one_direction(self, *, sends: bool) -> None:
+        """See `BufferedStream.has_one_direction`: of the other direction QUIC keeps no state."""
+        super().has_one_direction(sends=sends)
+        if sends:
+            self.receive_over = True
+        else:
+            self.reset_code, self.reset_acknowledged = 0, True
 
     # -- what BufferedStream asks --------------------------------------------------------------------------------
 
