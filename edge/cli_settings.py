@@ -48,6 +48,8 @@ class EdgeFlags:
     tls_certs: tuple[str, ...] = ()
     tls_keys: tuple[str, ...] = ()
     "Files, in pairs."
+    trusted_proxies: tuple[str, ...] = ()
+    "Networks of proxies that end TLS in front of this edge."
     control: str = "127.0.0.1:7845"
     "A control plane's URL; or the address of the debug API, as before there was one. Empty for neither."
     debug_api: str = ""
@@ -114,6 +116,7 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
             address=parse_address(flags.visitors, "--visitors"),
             tls_address=parse_address(flags.visitors_tls, "--visitors-tls") if flags.visitors_tls else None,
             certificates=certificate_pairs(flags.visitors_tls, flags.tls_certs, flags.tls_keys),
+            trusted_proxies=proxy_networks(flags.trusted_proxies),
             identity=not flags.no_identity,
             error_details=not flags.hide_error_details,
         ),
@@ -173,6 +176,24 @@ def login_settings(text: str) -> PinSettings | None:
         return pin_settings(text)
     except SinkError as error:
         raise SettingsError(f"--login-pins: {error}") from error
+
+
+def proxy_networks(texts: Sequence[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Return the networks that `--trusted-proxy` names.
+
+    Raises:
+        SettingsError: one is none, or holds everybody.
+    """
+    found = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            raise SettingsError(f"--trusted-proxy {text!r} is no address and no network such as 10.0.0.0/8") from None
+        if network.prefixlen == 0:
+            raise SettingsError(f"--trusted-proxy {text} is everybody: anyone could say that they came over TLS")
+        found.append(network)
+    return tuple(found)
 
 
 def certificate_pairs(address: str, certs: Sequence[str], keys: Sequence[str]) -> tuple[CertificatePair, ...]:

@@ -132,6 +132,8 @@ class VisitorSettings:
     "Where they are served over TLS, beside `address`."
     certificates: tuple[CertificatePair, ...] = ()
     "Chosen by the name that a visitor asks for (SNI); the first where none has it."
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    "Where proxies stand that end TLS in front of this edge: what they say of a visitor's scheme and address counts."
     identity: bool = True
     "Tell the far end who visits: Cf-Connecting-Ip, X-Forwarded-For, X-Forwarded-Proto and Cf-Ray."
     error_details: bool = True

@@ -113,6 +113,8 @@ def run_command(context: click.Context, /, config: str | None, config_path: str 
 @click.option(
     "--visitors", default="127.0.0.1:8080", metavar="HOST:PORT", show_default=True, help="For visitors (HTTP)."
 )
+@click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="CIDR",
+              help="Where a proxy that ends TLS stands: its X-Forwarded-Proto and -For count. Repeatable.")  # fmt: skip
 @click.option("--visitors-tls", default="", metavar="HOST:PORT", help="For visitors over TLS (HTTPS).")
 @click.option("--tls-cert", "tls_certs", multiple=True, metavar="FILE",
               help="A certificate with its chain, for the names in it. Repeatable.")  # fmt: skip

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+
+    from pyconnector.identity.applications.application import Application
 
     Headers = list[tuple[bytes, bytes]]
 
@@ -23,6 +25,25 @@ LOGIN = b"CF_Login"
 #: The global session, there.
 SESSION = b"CF_Session"
 NAMES = frozenset(prefix + name for prefix in (b"", PREFIX) for name in (BINDING, APP_SESSION, LOGIN, SESSION))
+
+
+#: What begins those that belong to one of several applications of a host.
+_OF_ONE = tuple(prefix + name + b"_" for prefix in (b"", PREFIX) for name in (BINDING, APP_SESSION))
+
+
+def is_own(name: bytes) -> bool:
+    """Return whether a cookie of that name is the edge's own, beside those with tokens."""
+    return name in NAMES or name.startswith(_OF_ONE)
+
+
+def suffix_of(application: Application) -> bytes:
+    """Return what the names of an application's own cookies end with."""
+    return b"_" + application.audience[:16].encode("ascii")
+
+
+def suffix_on(application: Application, host: Collection[Application]) -> bytes:
+    """Return what an application's cookies are named with, on a host whose applications are `host`: they share none."""
+    return suffix_of(application) if any(other.id != application.id for other in host) else b""
 
 
 def named(name: bytes, *, secure: bool) -> bytes:
@@ -43,7 +64,7 @@ def own_cookies(headers: Headers) -> list[tuple[bytes, bytes]]:
         if len(name) == 6 and name.lower() == b"cookie" and b"CF_" in value:
             for part in value.split(b";"):
                 key, _, content = part.strip(b" \t").partition(b"=")
-                if key in NAMES:
+                if is_own(key):
                     found.append((key, content))
     return found
 

@@ -13,15 +13,18 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.access.cookies import NAMES, own_cookies
+from pyconnector.edge.access.cookies import is_own, own_cookies, suffix_of
 from pyconnector.identity.policies.policy import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
+
+    from pyconnector.identity.applications.application import Application
 
     Headers = list[tuple[bytes, bytes]]
 
 COOKIE = b"CF_Authorization"
+_COOKIES = COOKIE.lower() + b"_"
 ASSERTION = b"Cf-Access-Jwt-Assertion"
 EMAIL = b"Cf-Access-Authenticated-User-Email"
 ROLE, LABELS, OWNER = b"Cf-Access-Role", b"Cf-Access-Labels", b"Cf-Access-Owner"
@@ -54,6 +57,8 @@ class Token:
 
     text: bytes = field(repr=False)
     from_cookie: bool = False
+    suffix: bytes = b""
+    "What its cookie is named with, where that belongs to one of several applications of the host."
 
 
 # Not frozen, though nobody changes it: made for every request, and a frozen one costs three times as much to make.
@@ -76,8 +81,13 @@ def strip_spoofed(headers: Headers) -> Headers:
     return headers
 
 
-def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours: Callable[[bytes], bool]) -> Shown:
+def read_credentials(
+    headers: Headers, token_headers: Collection[bytes], is_ours: Callable[[bytes], bool],
+    applications: Sequence[Application] = (),
+) -> Shown:  # fmt: skip
     """Return what is shown, and what goes on.
+
+    Of cookies that belong to one of several `applications` the first of those counts, before the one of the host.
 
     `token_headers` are lower-case names that may carry a pair as JSON; `is_ours` says of a token whether it names one
     of our keys, for a Bearer token of somebody else's belongs to the service.
@@ -85,6 +95,7 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
     kept: Headers = []
     own = own_cookies(headers)
     found: dict[bytes, list[bytes]] = {}
+    tokens: dict[bytes, list[bytes]] = {}
     bearers: list[tuple[bytes, bytes]] = []
     lengths = _LENGTHS.union(map(len, token_headers)) if token_headers else _LENGTHS
     for entry in headers:
@@ -98,8 +109,7 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
         elif lower[:2] == b"cf" and _ODD.sub(b"-", lower) in _SPENT:
             continue  # another spelling of one, for services that cannot tell them apart
         elif lower == b"cookie":
-            rest, tokens = _split_cookie(value)
-            found.setdefault(COOKIE, []).extend(tokens)
+            rest = _split_cookie(value, tokens)
             if rest:
                 kept.append((name, rest))
         elif token_headers and lower in token_headers and (pair := _as_pair(value)) is not None:
@@ -110,10 +120,18 @@ def read_credentials(headers: Headers, token_headers: Collection[bytes], is_ours
             kept.append(entry)
     if bearers:
         found[b"bearer"] = [value for _, value in bearers]
-    if not found.get(COOKIE, True):
-        del found[COOKIE]
+    suffix = _chosen(tokens, applications) if tokens else None
+    if suffix is not None:
+        found[COOKIE] = tokens[suffix]
     shown = _judged(found, kept)
+    if suffix and isinstance(shown.credential, Token):
+        shown.credential.suffix = suffix
     return replace(shown, cookies=tuple(own)) if own else shown
+
+
+def _chosen(tokens: dict[bytes, list[bytes]], applications: Sequence[Application]) -> bytes | None:
+    """Return the suffix of the cookie that counts; None where none of those that are there does."""
+    return next((suffix for suffix in (*map(suffix_of, applications), b"") if suffix in tokens), None)
 
 
 def _judged(found: dict[bytes, list[bytes]], kept: Headers) -> Shown:
@@ -166,17 +184,18 @@ def _bearer(value: bytes) -> bytes:
     return token.strip(b" ") if kind.lower() == b"bearer" else b""
 
 
-def _split_cookie(value: bytes) -> tuple[bytes, list[bytes]]:
+def _split_cookie(value: bytes, tokens: dict[bytes, list[bytes]]) -> bytes:
+    """Return what goes on of a cookie header, and add its tokens to those of each suffix."""
     if b"cf_" not in value.lower():
-        return value, []
-    kept, tokens = [], []
+        return value
+    kept = []
     for part in value.split(b";"):
         name, _, token = part.strip(b" \t").partition(b"=")
-        if name == COOKIE:
-            tokens.append(token.strip(b'"'))
-        elif name.lower() != COOKIE.lower() and name not in NAMES:
+        if name == COOKIE or name.startswith(COOKIE + b"_"):
+            tokens.setdefault(name[len(COOKIE) :], []).append(token.strip(b'"'))
+        elif name.lower() != COOKIE.lower() and not name.lower().startswith(_COOKIES) and not is_own(name):
             kept.append(part.strip(b" \t"))
-    return b"; ".join(kept), tokens
+    return b"; ".join(kept)
 
 
 @lru_cache(maxsize=256)  # of names of few lengths, so of few bytes

@@ -178,7 +178,7 @@ class Gate:
     def show(self, visit: Visit, headers: Headers, met: tuple[Application, ...]) -> Shown:
         """Return what a request shows of itself."""
         names = [application.token_header.encode("ascii") for application in met if application.token_header]
-        return read_credentials(headers, names, self._is_ours)
+        return read_credentials(headers, names, self._is_ours, met)
 
     def identify(self, visit: Visit, shown: Shown) -> Identified | IdentifiedPerson | Reason | None:
         """Return who shows it, why that is nobody, or None where nothing is shown; counts failures."""
@@ -186,7 +186,9 @@ class Gate:
             return None
         if shown.credential is None:
             return Reason.TOO_MANY if self.failures.is_too_many(visit.address, self.ticks()) else shown.fault
-        binding = value_of(shown.cookies, BINDING, secure=visit.is_secure) if shown.cookies else b""
+        binding, credential = b"", shown.credential
+        if shown.cookies and isinstance(credential, Token):
+            binding = value_of(shown.cookies, BINDING + credential.suffix, secure=visit.is_secure)
         return self.who(shown.credential, visit.address, binding)
 
     def who(

@@ -33,9 +33,11 @@ class VisitorIdentity:
 
     __slots__ = ("_address", "_fixed")
 
-    def __init__(self, address: str, scheme: str = "http") -> None:
-        self._address = address.partition("%")[0].encode("ascii", "replace")  # without an IPv6 zone
-        self._fixed = [(b"Cf-Connecting-Ip", self._address), (b"X-Forwarded-Proto", scheme.encode("ascii"))]
+    def __init__(self, address: str, scheme: str = "http", proxy: str = "") -> None:
+        """`proxy` is the address of one in front of the edge, that the visitor came by."""
+        visitor = address.partition("%")[0].encode("ascii", "replace")  # without an IPv6 zone
+        self._address = proxy.partition("%")[0].encode("ascii", "replace") if proxy else visitor
+        self._fixed = [(b"Cf-Connecting-Ip", visitor), (b"X-Forwarded-Proto", scheme.encode("ascii"))]
 
     def add_to(self, headers: Headers, ray: str) -> Headers:
         """Return `headers` with the visitor's identity in place of whatever the visitor said of it."""

@@ -11,6 +11,7 @@ from pyconnector.edge.tasks import TaskSet
 from pyconnector.edge.turns import Turns
 from pyconnector.edge.visitors.first_bytes import FirstBytes
 from pyconnector.edge.visitors.identity import RayNumbers
+from pyconnector.edge.visitors.proxies import TrustedProxies
 from pyconnector.edge.visitors.tls.arrival import IN_THE_CLEAR, Arrival
 from pyconnector.edge.visitors.tls.certificates import VisitorCertificates
 
@@ -48,6 +49,7 @@ class VisitorServer:
         self.tunnels = tunnels
         self.watch = watch
         self.rays = RayNumbers(random.SystemRandom().getrandbits(64), location)
+        self.proxies = TrustedProxies(settings.trusted_proxies)
         self.tasks = TaskSet()
         self.turns = Turns()
         self._connections: set[VisitorConnection] = set()

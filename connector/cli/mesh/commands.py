@@ -53,6 +53,8 @@ def mesh_group() -> None:
 @click.option("--peers", default="", metavar="HOST:PORT",
               help="For other edges. [default: a free port of --edge's host]")  # fmt: skip
 @click.option("--advertise", default="", metavar="HOST", help="What other edges and connectors are told to dial.")
+@click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="CIDR",
+              help="Where a proxy that ends TLS stands: its X-Forwarded-Proto and -For count. Repeatable.")  # fmt: skip
 @click.option("--visitors-tls", default="", metavar="HOST:PORT", help="For visitors over TLS (HTTPS).")
 @click.option(
     "--tls-cert", "tls_certs", multiple=True, metavar="FILE", help="A certificate with its chain. Repeatable."

@@ -20,7 +20,7 @@ from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
 from pyconnector.connector.observe.log import LogSetup
 from pyconnector.edge.audit.flags import audit_settings
-from pyconnector.edge.cli_settings import certificate_pairs, login_settings, parse_address
+from pyconnector.edge.cli_settings import certificate_pairs, login_settings, parse_address, proxy_networks
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
@@ -201,6 +201,7 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
             address=parse_address(given["visitors"], "--visitors"),
             tls_address=parse_address(given["visitors_tls"], "--visitors-tls") if given["visitors_tls"] else None,
             certificates=certificate_pairs(given["visitors_tls"], given["tls_certs"], given["tls_keys"]),
+            trusted_proxies=proxy_networks(given["trusted_proxies"]),
         ),
         control=None,
         audit=_audit_settings(given, data),

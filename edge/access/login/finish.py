@@ -12,7 +12,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pyconnector.edge.access.answers import Answer, told
-from pyconnector.edge.access.cookies import APP_SESSION, BINDING, SESSION, cookie, own_cookies, value_of
+from pyconnector.edge.access.cookies import (
+    APP_SESSION,
+    BINDING,
+    SESSION,
+    cookie,
+    own_cookies,
+    suffix_of,
+    suffix_on,
+    value_of,
+)
 from pyconnector.edge.access.credentials import COOKIE
 from pyconnector.edge.access.login.attempt import ATTEMPT_SECONDS, CODE_SECONDS, Origin, browser_digest, origin_of
 from pyconnector.edge.access.login.pages import message, to
@@ -69,7 +78,9 @@ def authorized(login: Login, visit: Visit, query: dict[str, str]) -> Answer:
     origin, person = origin_of(value["origin"]), Person(**value["person"])
     if origin is None or origin.site != f"{visit.scheme}://{visit.authority}":
         return _over(login)
-    shown = browser_digest(value_of(own_cookies(visit.headers), APP_SESSION, secure=visit.is_secure))
+    application = gate.state.applications.get(origin.application)
+    suffix = b"" if application is None else suffix_on(application, gate.state.applications.of_host(visit.host))
+    shown = browser_digest(value_of(own_cookies(visit.headers), APP_SESSION + suffix, secure=visit.is_secure))
     if not shown or not hmac.compare_digest(shown, origin.browser):
         # Begun in another browser: somebody wants this one to be logged in as somebody else.
         return message(
@@ -77,7 +88,6 @@ def authorized(login: Login, visit: Visit, query: dict[str, str]) -> Answer:
             organization=login.organization, more={"link": origin.url, "link_text": "Begin again"},
             reason=Reason.BAD_TOKEN,
         )  # fmt: skip
-    application = gate.state.applications.get(origin.application)
     live = gate.state.is_live(person.email, person.provider, person.nonce, person.begun)
     if application is None or not live or not login.codes.take(str(value["id"]), gate.ticks()):
         return _over(login)
@@ -102,12 +112,13 @@ def _let_in(login: Login, visit: Visit, origin: Origin, person: Person, applicat
         binding=binding_digest(binding),
     )  # fmt: skip
     secure = visit.is_secure
+    suffix = suffix_on(application, gate.state.applications.of_host(visit.host))
     token = issuer.sign(claims)
     given = b"; Path=/; Max-Age=%d%b; HttpOnly; SameSite=Lax" % (int(seconds), b"; Secure" if secure else b"")
     return to(
-        origin.url, (b"Set-Cookie", COOKIE + b"=" + token + given),
-        cookie(BINDING, binding, secure=secure, seconds=int(seconds)),
-        cookie(APP_SESSION, b"", secure=secure, seconds=0),
+        origin.url, (b"Set-Cookie", COOKIE + suffix + b"=" + token + given),
+        cookie(BINDING + suffix, binding, secure=secure, seconds=int(seconds)),
+        cookie(APP_SESSION + suffix, b"", secure=secure, seconds=0),
     )  # fmt: skip
 
 
@@ -125,8 +136,11 @@ def logged_out(login: Login | None, visit: Visit, person: Person | None, *, is_p
     """End a person's session, everywhere, and take the cookies of this host away."""
     secure = visit.is_secure
     flags = b"; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
+    here = () if login is None else login.gate.state.applications.of_host(visit.host)
+    suffixes = {b"": None} | dict.fromkeys(map(suffix_of, here) if len(here) > 1 else ())
     gone = [
-        (b"Set-Cookie", COOKIE + b"=" + flags), cookie(BINDING, b"", secure=secure, seconds=0),
+        *((b"Set-Cookie", COOKIE + suffix + b"=" + flags) for suffix in suffixes),
+        *(cookie(BINDING + suffix, b"", secure=secure, seconds=0) for suffix in suffixes),
         *([cookie(SESSION, b"", secure=secure, seconds=0)] if is_page else []),
     ]  # fmt: skip
     if login is not None and person is not None:

@@ -13,12 +13,11 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.edge.access.answers import Answer, mistaken, told
-from pyconnector.edge.access.cookies import BINDING, own_cookies, value_of
 from pyconnector.edge.access.credentials import strip_spoofed
 from pyconnector.edge.access.gate import OWN_PATHS, Pending, Stopped
 from pyconnector.edge.access.login import finish
 from pyconnector.edge.access.login.pages import message
-from pyconnector.edge.access.people import IdentifiedPerson, binding_digest
+from pyconnector.edge.access.people import IdentifiedPerson
 from pyconnector.identity.people.person import application_claims
 from pyconnector.identity.policies.policy import Decision, Reason
 
@@ -97,7 +96,7 @@ def _ask(login: Login, visit: Visit, application: Application, person: Identifie
     issuer = login.gate.issuer
     assert issuer is not None
     grant = login.sealer("handover", issuer).seal(
-        {"key": key, "application": application.id, "browser": _browser(visit)}, login.gate.clock()
+        {"key": key, "application": application.id, "browser": _browser(person)}, login.gate.clock()
     )
     return message(
         200, f"Let a program in as {person.person.email}?",
@@ -120,7 +119,7 @@ def _granted(login: Login, visit: Visit, query: dict[str, str], caller: Caller) 
         or application is None
         or person is None
         or not _is_own(visit)
-        or value["browser"] != _browser(visit)
+        or value["browser"] != _browser(person)
     ):
         return _stopped(_over(login), caller)
     caller = person.caller(caller.address)
@@ -163,8 +162,8 @@ def _seal(key: str, token: bytes) -> tuple[bytes, bytes] | None:
     return base64.urlsafe_b64encode(bytes(own.public_key)), base64.b64encode(sealed)
 
 
-def _browser(visit: Visit) -> str:
-    return binding_digest(value_of(own_cookies(visit.headers), BINDING, secure=visit.is_secure))
+def _browser(person: IdentifiedPerson) -> str:
+    return str(person.claims.get("binding", ""))
 
 
 def _is_own(visit: Visit) -> bool:

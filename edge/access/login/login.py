@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pyconnector.edge.access.cookies import APP_SESSION, cookie
+from pyconnector.edge.access.cookies import APP_SESSION, cookie, suffix_on
 from pyconnector.edge.access.credentials import Token
 from pyconnector.edge.access.gate import OWN_PATHS, Stopped
 from pyconnector.edge.access.login import finish
@@ -136,7 +136,8 @@ class Login:
         )  # fmt: skip
         state = finish.sealed(self.sealer("origin", issuer), origin, self.gate.clock())
         location = f"{self.page_site(visit)}{OWN_PATHS}login/{visit.host}?kid={application.audience}&state={state}"
-        given = cookie(APP_SESSION, browser, secure=visit.is_secure, seconds=ATTEMPT_SECONDS)
+        name = APP_SESSION + suffix_on(application, self.gate.state.applications.of_host(visit.host))
+        given = cookie(name, browser, secure=visit.is_secure, seconds=ATTEMPT_SECONDS)
         return finish.redirect(location, given, reason=reason)
 
     def _leads_anywhere(self, visit: Visit, application: Application) -> bool:

@@ -27,7 +27,7 @@ _STEPS: dict[str, tuple[str, Callable[[Step], Awaitable[Answer]]]] = {
 }  # fmt: skip
 _CLEAR = (
     "People log in over TLS alone, or on this machine: a cookie in the clear would be everybody's. "
-    "Reach this edge by https:// (--visitors-tls)."
+    "Reach this edge by https:// (--visitors-tls, or --trusted-proxy for a proxy that ends TLS)."
 )
 _MAX_QUERY_FIELDS = 20
 

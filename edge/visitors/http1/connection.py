@@ -73,9 +73,10 @@ class VisitorConnection(asyncio.Protocol):
         self._socket = VisitorSocket(self._transport)
         self._pace = Pace(self._transport, self._server.settings)
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if peer else ""
+        self._peer = self._visitor = str(peer[0]) if peer else ""
         self._arrival = self._server.arrival(transport)
         self._identity = VisitorIdentity(self._peer, self._arrival.scheme)
+        self._by_proxy = self._server.proxies.trusts(self._peer)
         self._set(State.IDLE)
         if not self._server.joined(self):
             self._transport.write(error_response(503, "Too many visitors are here at once."))
@@ -258,12 +259,15 @@ class VisitorConnection(asyncio.Protocol):
             raise BadRequest("A request about the server itself has no body.")
         ray = self._server.rays.next_ray()
         request.scheme = self._arrival.scheme
+        if self._by_proxy:
+            request.scheme, self._visitor = self._server.proxies.told(request.headers, self._peer)
+            self._identity = VisitorIdentity(self._visitor, request.scheme, self._peer)
         if self._arrival.is_misdirected(request.host):
             return self._fail(request, 421, MISDIRECTED, ray)
         watch = self._server.watch
         if watch is None or not watch.on:
             return await self._forward(request, ray)
-        watched = self._watched = watch.request(request, self._peer, ray)
+        watched = self._watched = watch.request(request, self._visitor, ray)
         try:
             if watched.answer is not None:
                 return self._give(request, watched.answer, ray)

@@ -97,6 +97,7 @@ class Http2Visitor(asyncio.Protocol):
         self._peer = str(peer[0]) if peer else ""
         self._arrival = self._server.arrival(transport)
         self._identity = VisitorIdentity(self._peer, self._arrival.scheme)
+        self._by_proxy = self._server.proxies.trusts(self._peer)
         self._server.joined(self)
         self._set_idle()
         self.flush()
@@ -337,20 +338,24 @@ class Http2Visitor(asyncio.Protocol):
     def begin(self, stream_id: int, fields: Headers, *, ended: bool) -> None:
         """See `Receiver.begin`."""
         request: VisitorRequest | BadRequest
+        peer, identity = self._peer, self._identity
         try:
             request = visitor_request(with_one_cookie(fields), ended=ended)
         except BadRequest as fault:
             request = fault
         else:
             request.scheme = self._arrival.scheme
+            if self._by_proxy:
+                request.scheme, peer = self._server.proxies.told(request.headers, self._peer)
+                identity = VisitorIdentity(peer, request.scheme, self._peer)
             if self._arrival.is_misdirected(request.host):
                 request = BadRequest(MISDIRECTED, 421)
-        stream = VisitorStream(stream_id, request, self, self._server, grpc=is_grpc(fields), peer=self._peer)
+        stream = VisitorStream(stream_id, request, self, self._server, grpc=is_grpc(fields), peer=peer)
         self.streams[stream_id] = stream
         self._deadline = None
         if not isinstance(request, BadRequest) and request.expects_continue and not ended:
             self._continued.append(stream_id)
-        stream.start(self._identity)
+        stream.start(identity)
 
     def forget(self, stream_id: int) -> VisitorStream | None:
         """See `Receiver.forget`."""

@@ -18,6 +18,7 @@ import httpx
 from pyconnector.edge import CertificatePair, EdgeSettings, VisitorSettings
 from pyconnector.edge.access.login.login import Login
 from pyconnector.edge.access.login.sinks import PinSettings
+from pyconnector.edge.cli_settings import proxy_networks
 from pyconnector.transport.tls.certificates import make_authority
 from tests.support.houses.house import House, open_house, tunnel
 from tests.support.identity.agents import ACCOUNT, World, telling_origin
@@ -38,8 +39,11 @@ def _certificate() -> tuple[bytes, bytes]:
 class Browser:
     """Keeps cookies for each host as browsers do, and follows nothing by itself."""
 
-    def __init__(self, address: tuple[str, int], *, http2: bool = False, secure: bool = True) -> None:
-        self._address = address
+    def __init__(
+        self, address: tuple[str, int], *, http2: bool = False, secure: bool = True, proxy: bool = False
+    ) -> None:
+        """With `proxy` TLS is ended by one, which asks the edge in the clear."""
+        self._address, self._proxy = address, proxy
         self._scheme = "https" if secure else "http"
         self.client = httpx.AsyncClient(verify=False, http1=not http2, http2=http2, trust_env=False, timeout=30)
         self.cookies: dict[str, dict[str, str]] = {}
@@ -61,11 +65,13 @@ class Browser:
         parts = urlsplit(url)
         host = parts.hostname or ""
         fields = {"Host": parts.netloc, **(headers or {})}
+        if self._proxy:
+            fields |= {"X-Forwarded-Proto": self._scheme, "X-Forwarded-For": "198.51.100.7"}
         if jar := self.cookies.get(host):
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
-        target = f"{self._scheme}://{self._address[0]}:{self._address[1]}{parts.path or '/'}"
+        target = f"{'http' if self._proxy else self._scheme}://{self._address[0]}:{self._address[1]}{parts.path or '/'}"
         target += f"?{parts.query}" if parts.query else ""
-        extensions = {"sni_hostname": host} if self._scheme == "https" else {}
+        extensions = {"sni_hostname": host} if self._scheme == "https" and not self._proxy else {}
         response = await self.client.request(method, target, headers=fields, data=form, extensions=extensions)
         self.client.cookies.clear()  # its own know one host only, the address
         for text in response.headers.get_list("set-cookie"):
@@ -99,7 +105,7 @@ class Browser:
         assert not any(flag.lower().startswith("domain") for flag in flags)
         secure = self._scheme == "https"
         assert "Secure" in flags or not secure
-        assert name.startswith("__Host-") == (secure and name != "CF_Authorization")
+        assert name.startswith("__Host-") == (secure and not name.startswith("CF_Authorization"))
         jar = self.cookies.setdefault(host, {})
         if "Max-Age=0" in flags:
             jar.pop(name, None)
@@ -149,14 +155,16 @@ class Hall:
 
 
 @contextlib.asynccontextmanager
-async def open_hall(directory: Path) -> AsyncIterator[Hall]:
+async def open_hall(directory: Path, *, proxies: str = "") -> AsyncIterator[Hall]:
     """Serve TOOL and OTHER, to people of example.com alone, by a PIN."""
     chain, key = _certificate()
     pair = CertificatePair(certificate=directory / "page.pem", key=directory / "page.key")
     pair.certificate.write_bytes(chain)
     pair.key.write_bytes(key)
     pair.key.chmod(0o600)
-    visitors = VisitorSettings(tls_address=("127.0.0.1", 0), certificates=(pair,))
+    visitors = VisitorSettings(
+        tls_address=("127.0.0.1", 0), certificates=(pair,), trusted_proxies=proxy_networks([proxies] if proxies else [])
+    )
     settings = EdgeSettings(tunnels=(tunnel(),), visitors=visitors)
     async with telling_origin() as origin, open_house([{"service": origin}], settings=settings) as house:
         gate = house.edge.gate
