@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-_P = TypeVar("_P", bound=asyncio.Protocol)
+_P = TypeVar("_P", bound=asyncio.BaseProtocol)
 #: Seconds that a proxy has to open the way.
 PROXY_TIMEOUT: Final = 20.0
 #: What other programs obey too: the first that is set counts. NO_PROXY says what is reached directly all the same.

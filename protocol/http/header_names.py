@@ -1,6 +1,6 @@
 """Header names: their canonical form, and which names and values may travel at all.
 
-Both caches fill with the few names that real traffic repeats, so that the hot path spends one dictionary look-up a
+The caches fill with the few names that real traffic repeats, so that the hot path spends one dictionary look-up a
 header. Used by `headers` and `serialized_headers`.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Key under which one header field travels in stream metadata, before its name (wire.md 6).
 HEADER_PREFIX: Final = b"HttpHeader:"
-#: Most names in either cache. A visitor invents names for free, so a full cache starts again.
+#: Most names in a cache. A visitor invents names for free, so a full cache starts again.
 MAX_CACHED_NAMES: Final = 1_024
 #: Longer names are not cached; with the line above this bounds a cache to some 200 KiB.
 MAX_CACHED_NAME_BYTES: Final = 64
@@ -29,7 +29,8 @@ _names: dict[bytes, bytes] = {}
 _keys: dict[bytes, bytes] = {}
 
 
-def _remember(cache: dict[bytes, bytes], key: bytes, value: bytes) -> bytes:
+def remember(cache: dict[bytes, bytes], key: bytes, value: bytes) -> bytes:
+    """Keep what was found out about the name `key`, within the bounds above; return `value`."""
     if len(key) <= MAX_CACHED_NAME_BYTES:
         if len(cache) >= MAX_CACHED_NAMES:
             cache.clear()
@@ -44,7 +45,7 @@ def canonical_name(name: bytes) -> bytes:
         return found
     if not is_token(name):
         return name
-    return _remember(_names, name, b"-".join([part.capitalize() for part in name.split(b"-")]))
+    return remember(_names, name, b"-".join([part.capitalize() for part in name.split(b"-")]))
 
 
 def metadata_key(name: bytes) -> bytes:
@@ -57,7 +58,7 @@ def metadata_key(name: bytes) -> bytes:
     if found is not None:
         return found
     check_name(name)
-    return _remember(_keys, name, HEADER_PREFIX + canonical_name(name))
+    return remember(_keys, name, HEADER_PREFIX + canonical_name(name))
 
 
 def check_name(name: bytes) -> None:

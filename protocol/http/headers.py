@@ -138,8 +138,8 @@ def request_head(request: ConnectRequest) -> RequestHead:
                 append((name, value))
     length = _request_framing(hop) if hop else 0
     return RequestHead(
-        _METHODS.get(method) or _method(method),
-        _hosts.get(host) or _host(host),
+        method_text(method),
+        host_text(host),
         request_target(request.dest),
         headers,
         length if request.type is ConnectionType.HTTP else 0,
@@ -161,6 +161,35 @@ def _header_name(key: bytes) -> bytes | None:
             _names_by_key.clear()
         _names_by_key[key] = name
     return name
+
+
+def passed_name(name: bytes) -> bytes | None:
+    """Return the canonical name of a request's field that an origin is shown; None for one that this hop keeps.
+
+    Raises:
+        ProtocolError: `name` is no token.
+    """
+    check_name(name)
+    canonical = canonical_name(name)
+    return None if canonical in _MARKED_NAMES else canonical
+
+
+def method_text(value: bytes) -> str:
+    """Return the method, GET where none is stated.
+
+    Raises:
+        ProtocolError: it is no token.
+    """
+    return _METHODS.get(value) or _method(value)
+
+
+def host_text(value: bytes) -> str:
+    """Return what Host is to say.
+
+    Raises:
+        ProtocolError: it holds a character that no host has.
+    """
+    return _hosts.get(value) or _host(value)
 
 
 def _method(value: bytes) -> str:
@@ -198,6 +227,15 @@ def request_target(dest: str) -> str:
             target = "/" + target
         elif target != "*":
             raise ProtocolError("the destination of a request is no URL")
+    return fit_target(target)
+
+
+def fit_target(target: str) -> str:
+    """Return a path and query without a space: each becomes %20.
+
+    Raises:
+        ProtocolError: it holds a control character.
+    """
     if _unfit_for_target(target):
         target = target.replace(" ", "%20")
         if _unfit_for_target(target):

@@ -11,14 +11,27 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http.header_names import canonical_name, check_name, check_no_controls, metadata_key
-from pyconnector.protocol.http.headers import HOST_KEY, METHOD_KEY, RESPONSE_HOP_KEYS, RequestHead, request_head
+from pyconnector.protocol.http.header_names import (
+    canonical_name,
+    check_name,
+    check_no_controls,
+    metadata_key,
+    remember,
+)
+from pyconnector.protocol.http.headers import (
+    RESPONSE_HOP_KEYS,
+    RequestHead,
+    content_length,
+    fit_target,
+    host_text,
+    method_text,
+    passed_name,
+)
 from pyconnector.protocol.http.serialized_headers import (
     MAX_SERIALIZED_BYTES,
     parse_serialized_headers,
     serialize_headers,
 )
-from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.web.header_names import CONNECTION_SPECIFIC
 from pyconnector.web.websocket.handshake import accept_value
 
@@ -54,15 +67,25 @@ class Kind(Enum):
     UPDATE = "configuration update"
 
 
+#: Where the headers of an answer are among its fields.
+SERIALIZED: Final = 2
+#: Headers of an answer that are fields of their own too.
+_REPEATED_KEYS: Final = frozenset({metadata_key(b"content-length"), metadata_key(TRACING)})
+
+#: Names of a request's fields to what an origin is shown, where nothing else is to be done about them. Bounded like the
+#: caches of `header_names`.
+_shown_names: dict[bytes, bytes] = {}
+
 _UPGRADES: Final = {b"update-configuration": Kind.UPDATE, b"websocket": Kind.WEBSOCKET, b"control-stream": Kind.CONTROL}
 
 
 def kind_of(fields: Fields) -> Kind:
     """Say what a request is for, in the reference's order of looking."""
-    upgrade = first(fields, UPGRADE)
-    if (kind := _UPGRADES.get(upgrade)) in (Kind.UPDATE, Kind.WEBSOCKET):
+    values = dict(reversed(fields))  # the first of each name
+    kind = _UPGRADES.get(values.get(UPGRADE, b""))
+    if kind is Kind.UPDATE or kind is Kind.WEBSOCKET:
         return kind
-    if first(fields, PROXY_SRC):
+    if values.get(PROXY_SRC):
         return Kind.TCP
     return kind or Kind.HTTP
 
@@ -81,43 +104,49 @@ def read_request(fields: Fields, kind: Kind, *, ended: bool) -> RequestHead:
     Raises:
         ProtocolError: a name, value, method, host, target or framing is malformed.
     """
-    websocket = kind is Kind.WEBSOCKET
+    check_no_controls(fields)
     pseudo: dict[bytes, bytes] = {}
-    metadata: list[tuple[bytes, bytes]] = []
-    cookies: list[int] = []  # where the first is
-    host, framed = b"", False
+    headers: Fields = []
+    lengths: list[bytes] = []
+    cookie = -1  # where it is
+    host = b""
     for name, value in fields:
-        if name[:1] == b":":
+        shown = _shown_names.get(name)
+        if shown is not None:
+            headers.append((shown, value))
+        elif name[:1] == b":":
             pseudo[name] = value
         elif name == b"cookie":  # one field may come in several (RFC 9113 8.2.3)
-            if cookies:
-                value = metadata[cookies[0]][1] + b"; " + value
-                metadata[cookies[0]] = (b"HttpHeader:Cookie", value)
+            if cookie < 0:
+                cookie = len(headers)
+                headers.append((b"Cookie", value))
             else:
-                cookies.append(len(metadata))
-                metadata.append((b"HttpHeader:Cookie", value))
+                headers[cookie] = (b"Cookie", headers[cookie][1] + b"; " + value)
         elif name == b"host":
             host = host or value
         elif name == b"transfer-encoding":
             raise ProtocolError("a request over HTTP/2 has a Transfer-Encoding")
-        elif name != b"content-length":
-            metadata.append((metadata_key(canonical_name(name)), value))
-        elif ended and value.strip(b"0"):
-            raise ProtocolError("a request without a body has a Content-Length")
-        else:
-            framed = True
-            metadata.append((b"HttpHeader:Content-Length", value))
-    if not (framed or ended or websocket):
-        metadata.append((b"HttpHeader:Transfer-Encoding", b"chunked"))
-    metadata.append((METHOD_KEY, pseudo.get(b":method", b"")))
-    metadata.append((HOST_KEY, pseudo.get(b":authority") or host))
+        elif name == b"content-length":
+            lengths.append(value)
+        elif (shown := passed_name(name)) is not None:
+            headers.append((remember(_shown_names, name, shown), value))
     target = pseudo.get(b":path", b"").decode("utf-8", "surrogateescape")
     if not target.startswith("/") and target != "*":
         raise ProtocolError("the path of a request does not begin with a slash")
-    # The authority keeps a path that begins with two slashes from being read as one.
-    dest = target if target == "*" else f"http://tunnel{target}"
-    type_ = ConnectionType.WEBSOCKET if websocket else ConnectionType.HTTP
-    return request_head(ConnectRequest(dest=dest, type=type_, metadata=tuple(metadata)))
+    return RequestHead(
+        method_text(pseudo.get(b":method", b"")),
+        host_text(pseudo.get(b":authority") or host),
+        fit_target(target.partition("#")[0]),
+        headers,
+        _body_length(lengths, kind, ended=ended),
+    )
+
+
+def _body_length(stated: Sequence[bytes], kind: Kind, *, ended: bool) -> int | None:
+    if ended and any(value.strip(b"0") for value in stated):
+        raise ProtocolError("a request without a body has a Content-Length")
+    length = content_length(stated)
+    return 0 if kind is Kind.WEBSOCKET or (ended and length is None) else length
 
 
 def tcp_destination(fields: Fields) -> str:
@@ -182,25 +211,30 @@ def _special(method: bytes, authority: bytes) -> Fields:
 def response_fields(status: int, headers: Sequence[tuple[bytes, bytes]]) -> Fields:
     """Return the field section of an origin's answer: its headers serialized, 101 as 200 (HTTP/2 has none).
 
+    The serialized headers are the field at `SERIALIZED`.
+
     Raises:
         ProtocolError: it cannot be carried.
     """
     if not 200 <= status <= 999 and status != 101:
         raise ProtocolError(f"the status {status} is none of a final answer")
-    sent = [(name, value) for name, value in headers if metadata_key(name) not in RESPONSE_HOP_KEYS]
-    serialized = serialize_headers(sent)
+    carried: Fields = []
+    repeated: Fields = []
+    for field in headers:
+        key = metadata_key(field[0])
+        if key not in RESPONSE_HOP_KEYS:
+            carried.append(field)
+            if key in _REPEATED_KEYS:
+                repeated.append((field[0].lower(), field[1]))
+    serialized = serialize_headers(carried)
     if len(serialized) > MAX_SERIALIZED_BYTES:
         raise ProtocolError(f"headers of {len(serialized)} bytes are beyond the limit of {MAX_SERIALIZED_BYTES}")
-    fields: Fields = [
+    return [
         (b":status", b"200" if status == 101 else b"%d" % status),
         (RESPONSE_META, FROM_ORIGIN),
         (RESPONSE_HEADERS, serialized),
+        *repeated,
     ]
-    for name, value in sent:
-        lower = name.lower()
-        if lower in (b"content-length", TRACING):
-            fields.append((lower, value))
-    return fields
 
 
 def failure_fields(status: int, *, rate_limited: bool = False) -> Fields:

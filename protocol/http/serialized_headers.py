@@ -6,11 +6,12 @@ keep their case and values every byte. Written by the connector, read by the edg
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http.header_names import check_name, check_no_controls
+from pyconnector.protocol.http.header_names import check_name, check_no_controls, remember
 from pyconnector.web.header_names import INTERNAL_PREFIXES
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ MAX_SERIALIZED_BYTES: Final = 262_144
 #: Fields between connector and edge; an origin's fields of these names do not pass.
 _CONTROL_PREFIXES: Final = (b":", *INTERNAL_PREFIXES)
 
+#: Names to what their fields begin with. Bounded like the caches of `header_names`.
+_beginnings: dict[bytes, bytes] = {}
+
 
 def serialize_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the value of Cf-Cloudflared-Response-Headers. Names are kept as they are; control names are left out.
@@ -29,11 +33,19 @@ def serialize_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     Raises:
         ProtocolError: a name is no token or a value holds a control character.
     """
-    fields = [(name, value) for name, value in headers if not name.lower().startswith(_CONTROL_PREFIXES)]
+    fields, encoded = [], []
+    for field in headers:
+        name = field[0]
+        beginning = _beginnings.get(name)
+        if beginning is None:
+            if name.lower().startswith(_CONTROL_PREFIXES):
+                continue
+            check_name(name)
+            beginning = remember(_beginnings, name, _encoded(name) + b":")
+        fields.append(field)
+        encoded.append(beginning + b2a_base64(field[1], newline=False).rstrip(b"="))
     check_no_controls(fields)
-    for name, _ in fields:
-        check_name(name)
-    return b";".join([_encoded(name) + b":" + _encoded(value) for name, value in fields])
+    return b";".join(encoded)
 
 
 def parse_serialized_headers(text: bytes) -> list[tuple[bytes, bytes]]:
@@ -59,7 +71,7 @@ def parse_serialized_headers(text: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _encoded(value: bytes) -> bytes:
-    return b64encode(value).rstrip(b"=")
+    return b2a_base64(value, newline=False).rstrip(b"=")
 
 
 def _decoded(text: bytes) -> bytes:

@@ -34,7 +34,7 @@ def edge_tls(directory: Path) -> tuple[ServerTls, str]:
 
 @asynccontextmanager
 async def listening(
-    directory: Path, factory: Callable[[], asyncio.Protocol]
+    directory: Path, factory: Callable[[], asyncio.BaseProtocol]
 ) -> AsyncIterator[tuple[tuple[str, int], str]]:
     """An edge's TLS socket that gives each accepted connection to a protocol of `factory`."""
     tls, ca_file = edge_tls(directory)

@@ -18,7 +18,7 @@ from pyconnector.transport.http2.outgoing import Outgoing
 from pyconnector.transport.http2.reception import Reception
 from pyconnector.transport.http2.stream import Fields, Http2Stream
 from pyconnector.transport.seam import ConnectionClosedInfo, Statistics
-from pyconnector.web.http2.frames import ErrorCode
+from pyconnector.web.http2.frames import ErrorCode, NoPreface
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,21 +78,40 @@ class Http2Connection(BufferedConnection):
         self._liveness = Liveness(self, settings)
         reception = Reception(self._core, self, self._outgoing, self._liveness, settings)
         self._incoming = Incoming(self, reception.take, settings, client=client)
+        self._reader = self._incoming.reader
         self.flush()
 
     # -- the socket's reports (see `socket`) ---------------------------------------------------------------------
 
-    def socket_received(self, data: bytes) -> None:
+    def socket_room(self) -> memoryview:
+        """Where the socket writes what it reads; `socket_filled` is called before anything else asks for that."""
+        return self._reader.room()
+
+    def socket_filled(self, count: int) -> None:
         """Frames came."""
         if self.closing:
+            self._reader.clear()
             return
         self._liveness.heard()
-        self._bytes_received += len(data)
-        self._incoming.feed(data)
+        self._bytes_received += count
+        try:
+            self._reader.filled(count)
+        except NoPreface as error:
+            self.fail(ErrorCode.PROTOCOL_ERROR, str(error))
+            return
         if not self._held:
             self._work()
 
-    def socket_room(self, *, paused: bool) -> None:
+    def socket_received(self, data: bytes) -> None:
+        """Frames came by other ways than that space."""
+        while data:
+            room = self.socket_room()
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            self.socket_filled(size)
+            data = data[size:]
+
+    def socket_paused(self, *, paused: bool) -> None:
         """The socket has enough, or takes more again."""
         self._outgoing.paused = paused
         if not paused and self.closed is None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.transport.http2.core import ConnectionFault
+from pyconnector.transport.http2.frame_reader import Frame, FrameReader
 from pyconnector.web.http2 import frames
 from pyconnector.web.http2.budget import Budget
-from pyconnector.web.http2.frames import PREFACE, ErrorCode, FrameCutter, FrameTooLarge, NoPreface, RawFrame
+from pyconnector.web.http2.frames import HEADER, PREFACE, ErrorCode, FrameTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +43,12 @@ class Receiver(Protocol):
 class Incoming:
     """The reading half of one connection."""
 
-    def __init__(
-        self, owner: Receiver, take: Callable[[RawFrame], int], settings: Http2Settings, *, client: bool
-    ) -> None:
+    def __init__(self, owner: Receiver, take: Callable[[Frame], int], settings: Http2Settings, *, client: bool) -> None:
         """`take` does what a frame stands for (see `Reception.take`)."""
         self._owner = owner
         self._take = take
-        self._cutter = FrameCutter(settings.max_frame, preface=b"" if client else PREFACE)
+        self.reader = FrameReader(settings.max_frame, preface=b"" if client else PREFACE)
+        "Where the socket writes what comes."
         self._max_block = settings.max_header_list
         self._resets = Budget(*(settings.resets or (MAX_RESETS, RESETS_A_SECOND)))
         self._idle_frames = Budget(*(settings.idle_frames or (MAX_IDLE_FRAMES, IDLE_FRAMES_A_SECOND)))
@@ -56,25 +56,18 @@ class Incoming:
         self._block = 0  # bytes of a header block that has not ended
 
     def __len__(self) -> int:
-        return len(self._cutter)
+        return len(self.reader)
 
     @property
     def has_more(self) -> bool:
         """Whether a frame waits to be read."""
-        return self._cutter.has_next
-
-    def feed(self, data: bytes) -> None:
-        """Add bytes that arrived."""
-        try:
-            self._cutter.feed(data)
-        except NoPreface as error:
-            self._owner.fail(ErrorCode.PROTOCOL_ERROR, str(error))
+        return self.reader.has_next
 
     def work(self, units: int) -> None:
-        """Read frames that cost so much (see `RawFrame.cost`), or one more."""
+        """Read frames that cost so much (see `Frame.cost`), or one more."""
         used = 0
         try:
-            while used < units and not self._owner.closing and (frame := self._cutter.next()) is not None:
+            while used < units and not self._owner.closing and (frame := self.reader.next()) is not None:
                 used += frame.cost
                 if self._may_come(frame):
                     used += self._take(frame)
@@ -87,28 +80,28 @@ class Incoming:
         """A data frame goes out, for which the peer will open two windows: the stream's, and the common one."""
         self._expected_updates = min(self._expected_updates + 2, MAX_EXPECTED_UPDATES)
 
-    def _may_come(self, frame: RawFrame) -> bool:
+    def _may_come(self, frame: Frame) -> bool:
         """Count a frame; whether it is within every bound."""
         kind = frame.kind
         if kind in (frames.HEADERS, frames.CONTINUATION):
             if not self._may_gather(frame):
                 return False
         elif kind == frames.DATA:
-            if not frame.size and not frame.flags & frames.END_STREAM:
+            if not frame.payload and not frame.flags & frames.END_STREAM:
                 self._idle()
         elif kind == frames.RST_STREAM:
             self._spend(self._resets)
         elif kind == frames.WINDOW_UPDATE and self._expected_updates:
             self._expected_updates -= 1
         else:
-            self._idle(1 + frame.size // 6 if kind == frames.SETTINGS else 1)
+            self._idle(1 + len(frame.payload) // 6 if kind == frames.SETTINGS else 1)
         return not self._owner.closing
 
-    def _may_gather(self, frame: RawFrame) -> bool:
+    def _may_gather(self, frame: Frame) -> bool:
         """Whether a part of a header block, or all of it, is within its bounds."""
         if frame.kind == frames.CONTINUATION:
             self._idle()
-        self._block += len(frame.wire)
+        self._block += HEADER + len(frame.payload)
         if self._block > self._max_block:
             self._owner.fail(ErrorCode.ENHANCE_YOUR_CALM, f"a header block is beyond {self._max_block} bytes")
             return False

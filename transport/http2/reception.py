@@ -9,18 +9,18 @@ from pyconnector.transport.http2.field_sections import MalformedFields
 from pyconnector.transport.http2.stream import MAX_INTERIM, Http2Stream
 from pyconnector.transport.seam import ConnectionClosedInfo
 from pyconnector.web.http2 import frames
-from pyconnector.web.http2.frames import HEADER, ErrorCode
+from pyconnector.web.http2.frames import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyconnector.transport.http2.connection import Http2Connection
     from pyconnector.transport.http2.core import Core
+    from pyconnector.transport.http2.frame_reader import Frame
     from pyconnector.transport.http2.liveness import Liveness
     from pyconnector.transport.http2.outgoing import Outgoing
     from pyconnector.transport.http2.settings import Http2Settings
     from pyconnector.transport.http2.stream import Fields
-    from pyconnector.web.http2.frames import RawFrame
 
 #: Longest text that is shown of a GOAWAY.
 MAX_REASON = 256
@@ -42,7 +42,7 @@ class Reception:
         self._settled = False  # the first SETTINGS are there
         self._block: bytearray | None = None  # of a field section that goes on in the next frame
         self._block_stream = self._block_flags = 0
-        self._handlers: dict[int, Callable[[RawFrame], int | None]] = {
+        self._handlers: dict[int, Callable[[Frame], int | None]] = {
             frames.DATA: self._data,
             frames.HEADERS: self._headers,
             frames.RST_STREAM: self._reset,
@@ -54,7 +54,7 @@ class Reception:
             frames.CONTINUATION: self._continuation,
         }
 
-    def take(self, frame: RawFrame) -> int:
+    def take(self, frame: Frame) -> int:
         """Do what a frame stands for; return how many units of work that was beside the frame's own.
 
         Raises:
@@ -71,23 +71,23 @@ class Reception:
 
     # -- streams -------------------------------------------------------------------------------------------------
 
-    def _headers(self, frame: RawFrame) -> None:
+    def _headers(self, frame: Frame) -> None:
         start, end = _content(frame)
         if frame.flags & frames.WITH_PRIORITY:
             start += 5
         if start > end:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is shorter than what it must hold")
-        block = frame.wire[start:end]
+        block = frame.payload[start:end]
         if frame.flags & frames.END_HEADERS:
             self._section(frame.stream_id, block, ended=bool(frame.flags & frames.END_STREAM))
         else:
             self._block, self._block_stream, self._block_flags = bytearray(block), frame.stream_id, frame.flags
 
-    def _continuation(self, frame: RawFrame) -> None:
+    def _continuation(self, frame: Frame) -> None:
         block = self._block
         if block is None:
             raise _fault("a field section goes on that never began")
-        block += frame.wire[HEADER:]
+        block += frame.payload
         if frame.flags & frames.END_HEADERS:
             self._block = None
             self._section(frame.stream_id, bytes(block), ended=bool(self._block_flags & frames.END_STREAM))
@@ -141,8 +141,8 @@ class Reception:
         if ended:
             self._ended(stream)
 
-    def _data(self, frame: RawFrame) -> None:
-        size, stream_id = frame.size, frame.stream_id
+    def _data(self, frame: Frame) -> None:
+        size, stream_id = len(frame.payload), frame.stream_id
         self._core.received(size)
         stream = self._owner.find(stream_id)
         if stream is None:
@@ -162,7 +162,7 @@ class Reception:
         if padding := size - (end - start):
             stream.engine_consumed(padding)
         if end > start:
-            stream.data_received(frame.wire[start:end], False)
+            stream.data_received(frame.payload[start:end], False)
         if frame.flags & frames.END_STREAM:
             self._ended(stream)
 
@@ -175,12 +175,12 @@ class Reception:
         stream.peer_ended = True
         stream.data_received(b"", True)
 
-    def _reset(self, frame: RawFrame) -> None:
+    def _reset(self, frame: Frame) -> None:
         code = _number(frame)
         if (stream := self._known(frame)) is not None:
             self._owner.peer_reset(stream, code)
 
-    def _window_opened(self, frame: RawFrame) -> None:
+    def _window_opened(self, frame: Frame) -> None:
         count = _number(frame) & WIDEST_WINDOW
         if not frame.stream_id:
             self._core.widen(count)
@@ -193,7 +193,7 @@ class Reception:
             else:
                 self._outgoing.window_opened(stream)
 
-    def _known(self, frame: RawFrame) -> Http2Stream | None:
+    def _known(self, frame: Frame) -> Http2Stream | None:
         stream = self._owner.find(frame.stream_id)
         if stream is None and (not frame.stream_id or self._owner.is_idle(frame.stream_id)):
             raise _fault("a frame belongs to no stream")
@@ -206,14 +206,14 @@ class Reception:
 
     # -- the connection ------------------------------------------------------------------------------------------
 
-    def _settings_changed(self, frame: RawFrame) -> int:
+    def _settings_changed(self, frame: Frame) -> int:
         if frame.stream_id:
             raise _fault("settings belong to a stream")
         if frame.flags & frames.ACK:
             return 0
-        if frame.size % 6:
+        if len(frame.payload) % 6:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "settings are cut short")
-        moved = self._core.settle(frame.wire[HEADER:])
+        moved = self._core.settle(frame.payload)
         self._owner.streams_available()
         if not moved:
             return 0
@@ -224,25 +224,25 @@ class Reception:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "it opens a window too far")
         return self._outgoing.all_windows_moved() // 4 + len(streams) // MOVED_A_UNIT
 
-    def _push(self, _frame: RawFrame) -> None:
+    def _push(self, _frame: Frame) -> None:
         raise _fault("it pushes what nobody asked for")
 
-    def _ping(self, frame: RawFrame) -> None:
+    def _ping(self, frame: Frame) -> None:
         if frame.stream_id:
             raise _fault("a PING belongs to a stream")
-        if frame.size != 8:
+        if len(frame.payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a PING has not 8 bytes")
         if frame.flags & frames.ACK:
-            self._liveness.answered(frame.wire[HEADER:])
+            self._liveness.answered(frame.payload)
         else:
-            self._core.ping(frame.wire[HEADER:], answer=True)
+            self._core.ping(frame.payload, answer=True)
 
-    def _leaving(self, frame: RawFrame) -> None:
+    def _leaving(self, frame: Frame) -> None:
         if frame.stream_id:
             raise _fault("a GOAWAY belongs to a stream")
-        if frame.size < 8:
+        if len(frame.payload) < 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a GOAWAY is cut short")
-        body = frame.wire[HEADER:]
+        body = frame.payload
         last, code = int.from_bytes(body[:4]) & WIDEST_WINDOW, int.from_bytes(body[4:8])
         reason = body[8 : 8 + MAX_REASON].decode("utf-8", "replace") or "the peer is leaving"
         self._owner.peer_leaves(ConnectionClosedInfo(code=code, reason=reason, local=False, idle=False), last)
@@ -252,20 +252,20 @@ def _fault(reason: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.PROTOCOL_ERROR, reason)
 
 
-def _number(frame: RawFrame) -> int:
-    if frame.size != 4:
+def _number(frame: Frame) -> int:
+    if len(frame.payload) != 4:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame that holds one number has not 4 bytes")
-    return int.from_bytes(frame.wire[HEADER:])
+    return int.from_bytes(frame.payload)
 
 
-def _content(frame: RawFrame) -> tuple[int, int]:
+def _content(frame: Frame) -> tuple[int, int]:
     """Where what a frame of a stream holds begins and ends: without its padding (RFC 9113 6.1)."""
-    end = len(frame.wire)
+    end = len(frame.payload)
     if not frame.flags & frames.PADDED:
-        return HEADER, end
-    if end == HEADER:
+        return 0, end
+    if not end:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is shorter than what it must hold")
-    end -= frame.wire[HEADER]
-    if end <= HEADER:
+    end -= frame.payload[0]
+    if end <= 0:
         raise _fault("a frame holds nothing but more padding than it has")
-    return HEADER + 1, end
+    return 1, end

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from pyconnector.transport.http2.settings import Http2Settings
 
+#: Bytes that are read at once before there is a connection.
+EARLY = 64 * 1024
 
-class Http2Socket(asyncio.Protocol):
+
+class Http2Socket(asyncio.BufferedProtocol):
     """One socket. `on_connection` is given the connection as soon as the handshake is complete."""
 
     def __init__(
@@ -29,7 +32,8 @@ class Http2Socket(asyncio.Protocol):
         self._on_connection = on_connection
         self._later = later
         self.connection: Http2Connection | None = None
-        self._early: list[bytes] = []
+        self._early = b""
+        self._early_room = memoryview(b"")
         self._ended: tuple[Exception | None] | None = None
 
     def __repr__(self) -> str:
@@ -42,19 +46,32 @@ class Http2Socket(asyncio.Protocol):
         )
         if self._on_connection is not None:
             self._on_connection(connection)
-        for data in self._early:
-            connection.socket_received(data)
-        self._early.clear()
+        early, self._early = self._early, b""
+        connection.socket_received(early)
         if self._ended is not None:
             connection.socket_lost(*self._ended)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend what is read into. Before `connection_made`, which `loop.start_tls` leaves to its caller, what a turn of
+        the loop reads waits for it."""
+        if self.connection is not None:
+            return self.connection.socket_room()
+        self._early_room = memoryview(bytearray(EARLY))
+        return self._early_room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Frames came."""
+        if self.connection is not None:
+            self.connection.socket_filled(nbytes)
+        else:
+            self._early += self._early_room[:nbytes]
+
     def data_received(self, data: bytes) -> None:
-        """Frames came. Before `connection_made`, which `loop.start_tls` leaves to its caller, they wait for it: what a
-        turn of the loop reads."""
+        """Frames came by other ways, such as before it was known that they are frames."""
         if self.connection is not None:
             self.connection.socket_received(data)
         else:
-            self._early.append(data)
+            self._early += data
 
     def eof_received(self) -> bool:
         """HTTP/2 knows no half of a connection."""
@@ -69,9 +86,9 @@ class Http2Socket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer takes less than comes."""
         if self.connection is not None:
-            self.connection.socket_room(paused=True)
+            self.connection.socket_paused(paused=True)
 
     def resume_writing(self) -> None:
         """The peer took enough."""
         if self.connection is not None:
-            self.connection.socket_room(paused=False)
+            self.connection.socket_paused(paused=False)

@@ -104,6 +104,5 @@ class Http2Exchange(Exchange):
 
     def _begin(self, fields: form.Fields) -> None:
         # A large value that never repeats would push what repeats out of the table of the compression.
-        self._stream.send_head(
-            [NeverIndexedHeaderTuple(*field) if field[0] == form.RESPONSE_HEADERS else field for field in fields]
-        )
+        fields[form.SERIALIZED] = NeverIndexedHeaderTuple(*fields[form.SERIALIZED])
+        self._stream.send_head(fields)

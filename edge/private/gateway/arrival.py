@@ -41,7 +41,7 @@ class HttpArrival(asyncio.Protocol):
         if len(data) < len(PREFACE) and PREFACE.startswith(data):
             self._seen = data
             return
-        chosen: asyncio.Protocol
+        chosen: Http2Socket | client.GatewayClient
         if data.startswith(PREFACE):
             chosen = Http2Socket(
                 client=False, settings=SETTINGS, later=self._owner.turns.add,

@@ -113,7 +113,7 @@ async def test_frames_and_the_end_that_come_with_the_handshake_are_kept() -> Non
     socket = Http2Socket(client=False, settings=Http2Settings())
     socket.data_received(b"no HTTP/2 at all: ")
     socket.connection_lost(None)
-    socket.connection_made(FakeTransport(socket))
+    socket.connection_made(FakeTransport(asyncio.Protocol()))
     assert socket.connection is not None
     assert socket.connection.statistics().bytes_received == 18
     await socket.connection.wait_closed()
