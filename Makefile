@@ -4,8 +4,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-# The suite runs on every core; PYTEST_ARGS goes behind this, so `make test PYTEST_ARGS="-n 0 -k word"` runs in one process.
-SHARED_OUT := -n auto --dist loadfile --no-loadscope-reorder
+# The suite runs on every core, with one process more, since some tests wait; PYTEST_ARGS goes behind this, so
+# `make test PYTEST_ARGS="-n 0 -k word"` runs in one process.
+SHARED_OUT = -n $(shell expr $$(getconf _NPROCESSORS_ONLN || echo 2) + 1) --dist loadfile --no-loadscope-reorder
+
+# Tests start some hundred processes: without compiled modules on disk each of them compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage lint format docs bench clean
 

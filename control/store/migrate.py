@@ -68,7 +68,10 @@ def _upgrade(connection: Connection, target: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     if inspect(connection).has_table("alembic_version"):
         present = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        if present is not None and present not in revisions():
+        known = revisions()
+        if present == known[-1] and target == "head":
+            return  # most starts: nothing to load and to compare
+        if present is not None and present not in known:
             raise SchemaTooNew(
                 f"the database is at migration {present}, which this version does not know: upgrade first"
             )

@@ -87,11 +87,11 @@ async def test_a_change_its_record_and_its_number_are_one(mesh: Mesh) -> None:
     assert await counts() == before
 
 
-async def test_migrations_make_the_schema_of_the_models(tmp_path: Path, database: str) -> None:
+async def test_migrations_make_the_schema_of_the_models(tmp_path: Path, bare_database: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    store = Database(database or f"sqlite:///{tmp_path / 'x.sqlite3'}")
+    store = Database(bare_database or f"sqlite:///{tmp_path / 'x.sqlite3'}")
     await migrate(store)
     await migrate(store)  # again: nothing to do
 
@@ -104,9 +104,9 @@ async def test_migrations_make_the_schema_of_the_models(tmp_path: Path, database
     await store.close()
 
 
-async def test_every_earlier_migration_is_upgraded_with_its_data(tmp_path: Path, database: str) -> None:
+async def test_every_earlier_migration_is_upgraded_with_its_data(tmp_path: Path, bare_database: str) -> None:
     for number, revision in enumerate(revisions()):
-        url = database or f"sqlite:///{tmp_path / f'{number}.sqlite3'}"
+        url = bare_database or f"sqlite:///{tmp_path / f'{number}.sqlite3'}"
         store = Database(url)
         await migrate(store, revision)
         async with store.engine.begin() as connection:
@@ -118,9 +118,9 @@ async def test_every_earlier_migration_is_upgraded_with_its_data(tmp_path: Path,
 
 
 async def test_a_migration_that_breaks_off_leaves_nothing(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bare_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Database(database or f"sqlite:///{tmp_path / 'x.sqlite3'}")
+    store = Database(bare_database or f"sqlite:///{tmp_path / 'x.sqlite3'}")
     upgrade = command.upgrade
 
     def breaks(*arguments: Any) -> None:
@@ -147,11 +147,11 @@ async def test_a_database_of_a_later_version_is_refused(tmp_path: Path, database
         await ControlPlane(settings).start()
 
 
-async def test_two_first_starts_make_one_installation(tmp_path: Path, database: str) -> None:
-    if not database:
+async def test_two_first_starts_make_one_installation(tmp_path: Path, bare_database: str) -> None:
+    if not bare_database:
         pytest.skip("one SQLite file has one control plane")
     planes = [
-        ControlPlane(ControlPlaneSettings(data_directory=tmp_path / name, database=database, zone="example.com"))
+        ControlPlane(ControlPlaneSettings(data_directory=tmp_path / name, database=bare_database, zone="example.com"))
         for name in ("one", "two")
     ]
     await asyncio.gather(*[plane.start() for plane in planes])

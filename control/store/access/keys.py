@@ -107,7 +107,7 @@ async def _of_state(session: AsyncSession, account_id: str, state: str) -> Signi
 
 
 async def _made(work: Work, state: str) -> SigningKey:
-    # In a thread: finding two large primes takes a tenth of a second or more.
+    # In a thread, since it takes its time.
     number, private_pem, certificate_pem = await asyncio.to_thread(_generated, work.now)
     row = SigningKey(
         id=number, account_id=work.account_id, private_pem=private_pem, certificate_pem=certificate_pem, state=state,
@@ -119,8 +119,13 @@ async def _made(work: Work, state: str) -> SigningKey:
     return row
 
 
+def new_private_key() -> rsa.RSAPrivateKey:
+    """Find the primes of a new signing key. Takes a tenth of a second or more."""
+    return rsa.generate_private_key(65537, KEY_BITS)
+
+
 def _generated(now: datetime.datetime) -> tuple[str, str, str]:
-    private = rsa.generate_private_key(65537, KEY_BITS)
+    private = new_private_key()
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
