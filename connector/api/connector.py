@@ -122,6 +122,7 @@ class Connector:
         self._random = random.Random()
         self._engine = EngineChoice(config.edge.quic)
         self._switched = Switches()
+        self._management = management_of(self, status_pages(self, self._orchestrator)["/metrics"], self._share)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
         self._begun = self._stopped = False
@@ -231,6 +232,8 @@ class Connector:
         if self._supervisor is None or self._running is None:
             return
         grace = self.config.lifecycle.grace_period if grace_period is None else grace_period
+        if self._management is not None:
+            self._management.end()
         await self._supervisor.drain(grace)
         await asyncio.wait((self._running,))
 
@@ -318,7 +321,7 @@ class Connector:
             make_datagrams=self._make_datagrams,
             dial_http2=http2_dialer(config.edge, self._network),
             observer=self._observer,
-            management=management_of(self, status_pages(self, self._orchestrator)["/metrics"]),
+            management=self._management,
             write_timeout=config.lifecycle.write_stream_timeout,
         )
         return Services(

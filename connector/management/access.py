@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.api.connector import Connector
     from pyconnector.connector.management.service import ManagementService
     from pyconnector.connector.observe.metrics_server import Page
+    from pyconnector.connector.workers.share import Share
     from pyconnector.origins.base import ByteReader, OriginRequest, OriginResponse
 
 
@@ -24,6 +25,9 @@ class Management(Protocol):
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Answer one request. Cancel at any time."""
+
+    def end(self) -> None:
+        """The connector ends: nothing lasts here any longer. Idempotent."""
 
 
 class ManagementAccess:
@@ -40,9 +44,17 @@ class ManagementAccess:
             self._service = self._make()
         return await self._service.serve(request, body)
 
+    def end(self) -> None:
+        """See `Management`."""
+        if self._service is not None:
+            self._service.end()
 
-def management_of(connector: Connector, metrics: Page) -> Management | None:
-    """Return the service of `connector`, if it is to have one; `metrics` makes its page of figures."""
+
+def management_of(connector: Connector, metrics: Page, share: Share) -> Management | None:
+    """Return the service of `connector`, if it is to have one; `metrics` makes its page of figures.
+
+    Where it is one of several processes, `share` knows the log and the figures of all.
+    """
     config = connector.config
     if not config.management.enabled:
         return None
@@ -54,8 +66,9 @@ def management_of(connector: Connector, metrics: Page) -> Management | None:
             tunnel_id=config.credentials.tunnel_id,
             connector_id=connector.connector_id,
             label=config.label,
-            metrics=metrics if config.management.diagnostics else None,
+            metrics=(share.metrics or metrics) if config.management.diagnostics else None,
             edge_address=lambda: next((each.peer_address for each in connector.edge_connections().values()), None),
+            elsewhere=share.logs,
         )
 
     return ManagementAccess(FED_HOSTNAME if config.credentials.endpoint == "fed" else HOSTNAME, make)

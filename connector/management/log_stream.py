@@ -34,7 +34,7 @@ class LogStream(Tunnel):
 
     def __init__(self, headers: Headers, make_session: Callable[[Callable[[], None]], LogSession]) -> None:
         super().__init__(101, headers)
-        self._session = make_session(self._disconnected)
+        self._session = make_session(self.disconnect)
         self._tasks = TaskOwner(lambda task, error: None)  # `_converse` awaits them
         self._streaming: asyncio.Task[None] | None = None
         self._idle_since: float | None = asyncio.get_running_loop().time()
@@ -120,6 +120,10 @@ class LogStream(Tunnel):
         self._streaming = self._tasks.spawn(self._stream(), name="log lines")
 
     async def _stream(self) -> None:
+        if not await self._session.begin_elsewhere():
+            self._session.end()
+            self._leave(TOO_MANY, "limit exceeded for streaming sessions")
+            return
         while True:
             line = await self._session.next_line()
             await self._room.wait()
@@ -137,8 +141,12 @@ class LogStream(Tunnel):
             if self._room.is_set():
                 self.put(frames.frame(frames.PING))
 
-    def _disconnected(self) -> None:
-        """The same reader began anew elsewhere."""
-        self.put(frames.close_frame(NORMAL, "context closed"))
+    def disconnect(self) -> None:
+        """End the conversation: the connector ends, or the same reader began anew elsewhere. Idempotent."""
+        self._session.end()
+        self._leave(NORMAL, "context closed")
+
+    def _leave(self, code: int, reason: str) -> None:
+        self.put(frames.close_frame(code, reason))
         self.end()
         self.lost()

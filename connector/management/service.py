@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import socket
+import weakref
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from pyconnector.connector.management.sessions import Elsewhere
     from pyconnector.connector.observe.metrics_server import Answer, Page
     from pyconnector.identity.management_token import ManagementClaims
     from pyconnector.origins.base import ByteReader, Headers, OriginRequest
@@ -49,6 +51,7 @@ class ManagementService:
         label: str,
         metrics: Page | None,
         edge_address: Callable[[], Address | None],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`metrics` makes the page of figures, where it may be seen; `edge_address` says where the edge is now."""
         self._tunnel_id = str(tunnel_id)
@@ -56,10 +59,19 @@ class ManagementService:
         self._label = label
         self._metrics = metrics
         self._edge_address = edge_address
+        self._elsewhere = elsewhere
         self._random = random.Random()
+        self._streams: weakref.WeakSet[LogStream] = weakref.WeakSet()
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"<ManagementService of {self._tunnel_id}>"
+
+    def end(self) -> None:
+        """The connector ends: whoever reads the log leaves, so that nobody waits for him. Idempotent."""
+        self._ended = True
+        for stream in tuple(self._streams):
+            stream.disconnect()
 
     async def serve(self, request: OriginRequest, body: ByteReader) -> OriginResponse:
         """Answer one request. Cancel at any time."""
@@ -86,6 +98,8 @@ class ManagementService:
     def _logs(self, request: OriginRequest, body: ByteReader, claims: ManagementClaims) -> OriginResponse:
         if claims.resources and not claims.resources & {"logs", "admin"}:
             return _answer(HTTPStatus.FORBIDDEN, b"text/plain", b"this token is not for the log\n", request)
+        if self._ended:
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, b"text/plain", b"the connector ends\n", request)
         headers = accept(request) if request.kind is RequestKind.WEBSOCKET else []
         if not headers:
             return _answer(HTTPStatus.UPGRADE_REQUIRED, b"text/plain", b"a WebSocket is spoken here\n", request)
@@ -95,11 +109,16 @@ class ManagementService:
         stream = LogStream(
             headers,
             lambda disconnect: LogSession(
-                claims.actor, self._connector_id, random=self._random.random, disconnect=disconnect
+                claims.actor,
+                self._connector_id,
+                random=self._random.random,
+                disconnect=disconnect,
+                elsewhere=self._elsewhere,
             ),
         )
         _log.info("The log is read from afar")
         stream.converse(body)
+        self._streams.add(stream)
         return stream
 
     def _host_details(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pyconnector.connector.management.messages import Filters, line_message
 from pyconnector.connector.observe.log_taps import TAPS
@@ -13,6 +13,21 @@ from pyconnector.connector.observe.log_taps import TAPS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from uuid import UUID
+
+
+class Elsewhere(Protocol):
+    """The other processes of a connector."""
+
+    @property
+    def worker(self) -> int:
+        """The number of this one."""
+
+    async def listen(self, session: LogSession) -> bool:
+        """Give `session` their lines too, by `overheard`; False where another person reads in one of them."""
+
+    def end(self, session: LogSession) -> None:
+        """Give it none any more. Idempotent."""
+
 
 #: Lines that wait for a reader; what comes while so many do is dropped.
 WINDOW = 30
@@ -22,7 +37,13 @@ class LogSession:
     """One reader of the log. `begin` and `end` are called from the event loop, lines come from any thread."""
 
     def __init__(
-        self, actor: str, connector_id: UUID, *, random: Callable[[], float], disconnect: Callable[[], None]
+        self,
+        actor: str,
+        connector_id: UUID,
+        *,
+        random: Callable[[], float],
+        disconnect: Callable[[], None],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`random` gives numbers in [0, 1); `disconnect` is called where the same actor begins another session."""
         self.actor = actor
@@ -30,6 +51,7 @@ class LogSession:
         self.disconnect = disconnect
         self.dropped = 0
         self._random = random
+        self._elsewhere = elsewhere
         self._filters = Filters()
         self._lines: deque[bytes] = deque()
         self._loop = asyncio.get_running_loop()
@@ -42,6 +64,11 @@ class LogSession:
     def level(self) -> int:
         """The least level that is wanted."""
         return self._filters.level
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Of lines that are wanted; empty for all."""
+        return self._filters.kinds
 
     def begin(self, filters: Filters) -> bool:
         """Take lines from now on; False where somebody else does."""
@@ -57,8 +84,14 @@ class LogSession:
         TAPS.add(self)
         return True
 
+    async def begin_elsewhere(self) -> bool:
+        """Take the lines of other processes too; False where another person does. Cancel at any time; `end` ends it."""
+        return self._elsewhere is None or await self._elsewhere.listen(self)
+
     def end(self) -> None:
         """Take no more. Idempotent."""
+        if self._elsewhere is not None:
+            self._elsewhere.end(self)
         if self in _streaming:
             _streaming.remove(self)
         TAPS.remove(self)
@@ -66,6 +99,12 @@ class LogSession:
 
     def take(self, level: int, message: str, values: Mapping[str, object], kind: str) -> None:
         """See `Tap`."""
+        if self._elsewhere is not None:
+            values = {**values, "worker": self._elsewhere.worker}
+        self.overheard(datetime.now(UTC), level, message, values, kind)
+
+    def overheard(self, time: datetime, level: int, message: str, values: Mapping[str, object], kind: str) -> None:
+        """Take one line, of this process or another; from any thread."""
         filters = self._filters
         if filters.kinds and kind not in filters.kinds:
             return
@@ -74,8 +113,7 @@ class LogSession:
         if len(self._lines) >= WINDOW:
             self.dropped += 1
             return
-        time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._lines.append(line_message(time, level, message, values, kind))
+        self._lines.append(line_message(time.strftime("%Y-%m-%dT%H:%M:%SZ"), level, message, values, kind))
         if len(self._lines) == 1 and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._arrived.set)
 

@@ -8,6 +8,7 @@ and ready pages, the pid file. `Fleet` has the life of a `Connector` (`start`, `
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import uuid
 from dataclasses import replace
@@ -21,9 +22,10 @@ from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.metrics_server import MetricsServer
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.workers.link import LinkLost
+from pyconnector.connector.workers.log_exchange import LogExchange
 from pyconnector.connector.workers.log_relay import write_relayed
 from pyconnector.connector.workers.member import Member, how_it_ended
-from pyconnector.connector.workers.messages import Drain, Happened, Logged, Reload, Start, Stop, TakePushed
+from pyconnector.connector.workers.messages import Drain, Happened, Logged, Reload, ShowMetrics, Start, Stop, TakePushed
 from pyconnector.connector.workers.pages import FleetPages
 from pyconnector.connector.workers.roster import Roster
 from pyconnector.ingress.config.durations import format_duration
@@ -54,6 +56,7 @@ class Fleet:
         self._on_event = on_event
         self._roster = Roster()
         self._pages = FleetPages(self, self._roster)
+        self._logs = LogExchange(self._roster, self.connector_id)
         self.metrics_server = MetricsServer(self._pages.pages)
         self._pushed: tuple[int, bytes] | None = None
         self._tasks = TaskOwner(self._failed)
@@ -143,11 +146,13 @@ class Fleet:
 
     async def _spawn(self, number: int) -> Member:
         async def answer(question: Any) -> object:
+            if isinstance(question, ShowMetrics):
+                return await self._pages.figures()
             if isinstance(question, TakePushed):
                 await self._pass_on(number, question)
             return ""
 
-        member = Member(number, answer=answer, on_told=self._told)
+        member = Member(number, answer=answer, on_told=functools.partial(self._told, number))
         try:
             await member.start()
         except OSError as error:
@@ -166,6 +171,7 @@ class Fleet:
         )
         if reason := await member.ask(start):
             raise StartFailed(reason)
+        self._logs.joined(member)
 
     def _config_of_workers(self) -> ConnectorConfig:
         """The config without what the main process does for all."""
@@ -223,6 +229,7 @@ class Fleet:
         if self._roster.members.get(member.number) is member:
             del self._roster.members[member.number]
         self._pages.gone(member.number)
+        self._logs.gone(member.number)
         configured = self.config.lifecycle.ha_connections
         for index in tuple(self.tracker.connections):
             if index % self.config.workers == member.number:
@@ -240,7 +247,7 @@ class Fleet:
     _was_connected = False
     "Whether any connection ever registered: from then on no worker waits for another."
 
-    def _told(self, message: Any) -> None:
+    def _told(self, number: int, message: Any) -> None:
         if isinstance(message, Logged):
             write_relayed(message)
         elif isinstance(message, Happened):
@@ -248,6 +255,8 @@ class Fleet:
             self.tracker.observe(message.event)
             if self._on_event is not None:
                 self._on_event(message.event)
+        else:
+            self._logs.told(number, message)
 
     async def _pass_on(self, number: int, pushed: TakePushed) -> None:
         """Give the others what one worker was told by the edge, unless they have it; wait until it is in force."""

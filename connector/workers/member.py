@@ -62,6 +62,11 @@ class Member:
         self._tasks.spawn(self._link.run(ours), name=f"worker {self.number}")
         await self._link.opened()
 
+    @property
+    def is_clogged(self) -> bool:
+        """See `Link.is_clogged`."""
+        return self._link.is_clogged
+
     def tell(self, message: Told) -> None:
         """See `Link.tell`."""
         self._link.tell(message)

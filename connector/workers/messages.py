@@ -6,6 +6,7 @@ A question is answered with what its docstring says.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
@@ -87,5 +88,65 @@ class Logged:
     stack: str
 
 
-Question: TypeAlias = Start | Reload | TakePushed | Collect | ShowConfiguration
-Told: TypeAlias = Drain | Stop | Happened | Logged
+@dataclass(frozen=True, slots=True)
+class ShowMetrics:
+    """From a worker: show the figures of all. Answer: text of a metrics page, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """From a worker: somebody begins to read the log there. `Listening` says whether he may."""
+
+    session: int
+    "A number of the worker's own."
+    actor: str
+    level: int
+    kinds: frozenset[str]
+    "Empty for all."
+
+
+@dataclass(frozen=True, slots=True)
+class StopListening:
+    """From a worker: he reads no more."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """To a worker: whether a reader has the lines of all, or another person reads elsewhere."""
+
+    session: int
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveLog:
+    """To a worker: its reader began anew elsewhere."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overhear:
+    """To a worker: tell your lines from `level` on as `Overheard`; none any more where it is None."""
+
+    level: int | None
+    kinds: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overheard:
+    """From a worker, and to the one whose reader it is for: a line, of the log or below its level."""
+
+    time: datetime
+    level: int
+    message: str
+    values: dict[str, object]
+    kind: str
+
+
+Question: TypeAlias = Start | Reload | TakePushed | Collect | ShowConfiguration | ShowMetrics
+Told: TypeAlias = (
+    Drain | Stop | Happened | Logged | Listen | StopListening | Listening | LeaveLog | Overhear | Overheard
+)

@@ -39,13 +39,17 @@ class FleetPages:
             self._merged.retire(number)
 
     async def _metrics(self) -> Answer:
+        return metrics_answer(await self.figures())
+
+    async def figures(self) -> bytes:
+        """The figures of all workers and of the main process, as text. Cancel at any time."""
         from pyconnector.connector.observe.metrics import exposition  # only once somebody watches: the library is large
         from pyconnector.connector.workers.merged_metrics import MergedMetrics
 
         if self._merged is None:
             self._merged = MergedMetrics()
         await asyncio.gather(*[self._collect(number, self._merged) for number in self._roster.members])
-        return metrics_answer(exposition(self._merged.families(self._own())))
+        return exposition(self._merged.families(self._own()))
 
     async def _collect(self, number: int, merged: MergedMetrics) -> None:
         member = self._roster.members[number]

@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.connector import Connector
@@ -20,6 +21,7 @@ from pyconnector.connector.api.events import Registered
 from pyconnector.connector.cli.exits import CLEAN, FAILED
 from pyconnector.connector.cli.loops import run_loop, settle
 from pyconnector.connector.observe.log import LEVELS, ROOT, Log
+from pyconnector.connector.observe.metrics_server import TEXT_TYPE, metrics_answer
 from pyconnector.connector.observe.rule_metrics import RuleMetrics
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.workers.link import Link, LinkLost
@@ -30,10 +32,13 @@ from pyconnector.connector.workers.messages import (
     Happened,
     Reload,
     ShowConfiguration,
+    ShowMetrics,
     Start,
+    Stop,
     TakePushed,
 )
 from pyconnector.connector.workers.share import Share
+from pyconnector.connector.workers.shared_log import SharedLog
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.api.events import Event
     from pyconnector.connector.config.model import LogConfig
+    from pyconnector.connector.observe.metrics_server import Answer
     from pyconnector.connector.observe.observer import Observer
     from pyconnector.connector.workers.messages import Families, Question, Told
 
@@ -58,6 +64,7 @@ class Worker:
         self._meanwhile: list[Reload | TakePushed] = []
         "What came during the start."
         self._settled = False
+        self._logs: SharedLog | None = None
         self._tasks = TaskOwner(lambda task, error: None)  # all are awaited, or cancelled
         self._log = Log("workers")
 
@@ -94,7 +101,12 @@ class Worker:
             await self._connector.wait_closed()
 
     def _told(self, message: Told) -> None:
-        (self._drain if isinstance(message, Drain) else self._stop).set()
+        if isinstance(message, Drain):
+            self._drain.set()
+        elif isinstance(message, Stop):
+            self._stop.set()
+        elif self._logs is not None:
+            self._logs.told(message)
 
     async def _answer(self, question: Question) -> object:
         if isinstance(question, Start):
@@ -132,12 +144,15 @@ class Worker:
                 return str(error)
             self._exit.callback(tracing.close)
             observers.append(tracing)
+        self._logs = SharedLog(self._link, start.number, start.connector_id)
         share = Share(
             number=start.number,
             workers=start.workers,
             connector_id=start.connector_id,
             pushed=start.pushed,
             tell_others=self._tell_others,
+            logs=self._logs,
+            metrics=self._metrics,
         )
         connector = Connector(start.config, on_event=self._happened, observers=observers, share=share)
         try:
@@ -175,6 +190,12 @@ class Worker:
         if isinstance(event, Registered) and not self._settled:
             self._settled = True
             settle()
+
+    async def _metrics(self) -> Answer:
+        try:
+            return metrics_answer(await self._link.ask(ShowMetrics()))
+        except LinkLost:
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT_TYPE, b"the connector ends\n"
 
     async def _tell_others(self, version: int, config: bytes) -> None:
         with contextlib.suppress(LinkLost):

@@ -11,6 +11,8 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from pyconnector.connector.discovery.address_book import Region
+    from pyconnector.connector.management.sessions import Elsewhere
+    from pyconnector.connector.observe.metrics_server import Page
     from pyconnector.transport.seam import Address
 
 
@@ -38,6 +40,11 @@ class Share:
     "Version and text of the configuration that the edge pushed last, to any of them: it is in force from the start."
     tell_others: Callable[[int, bytes], Awaitable[None]] | None = None
     "Hands a configuration that the edge pushed to the other processes, and waits until they have it."
+
+    logs: Elsewhere | None = None
+    "The log of the other processes, for those who read this one's from afar."
+    metrics: Page | None = None
+    "Makes the page with the figures of all."
 
     def indices(self, connections: int) -> range:
         """The indices of `connections` that are this process's: every so manieth."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http import HTTPStatus
 from uuid import UUID
@@ -101,3 +102,18 @@ async def test_the_log_is_for_those_who_may(
     response = await ask("/logs", *headers, kind=kind, token=token)
     assert response.status == status
     response.abort()
+
+
+async def test_who_reads_the_log_leaves_when_the_connector_ends() -> None:
+    served = service()
+    headers = [(b"Sec-Websocket-Key", b"a")]
+    reading = await ask("/logs", *headers, kind=RequestKind.WEBSOCKET, of=served)
+    served.end()
+    served.end()
+    async with asyncio.timeout(10):
+        frame = await reading.receive()
+        assert await reading.receive() == b""
+        await reading.finish()
+    assert b"context closed" in frame
+    assert (await ask("/logs", *headers, kind=RequestKind.WEBSOCKET, of=served)).status == 503
+    assert (await ask("/ping", of=served)).status == 200

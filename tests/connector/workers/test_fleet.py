@@ -11,18 +11,30 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.connectors.configuration import push_to_tunnel
+from pyconnector.edge.connectors.exchange import Exchange, TunnelRequest
+from pyconnector.identity.management_token import HOSTNAME
+from pyconnector.protocol.http.headers import RequestHead
+from pyconnector.protocol.streams.connect import ConnectionType
+from pyconnector.web.websocket import frames
+from pyconnector.web.websocket.frames import FrameDecoder, Piece
 from tests.support.houses.house import SECRET_TEXT, TUNNEL_ID, tunnel
+from tests.support.identity.management import management_token
 from tests.support.peers.load import under_load
 from tests.support.peers.raw_origin import Peer, RawOrigin, answering, raw_origin
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.services.process import Process, pyconnector
 
+if TYPE_CHECKING:
+    from pyconnector.edge.connectors.connection import EdgeConnection
+
 OLD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold"
+WITH_TOKEN = f"access_token={management_token(str(TUNNEL_ID))}"
 NEW = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew"
 
 
@@ -52,6 +64,10 @@ class Running:
 
     def write(self, port: int) -> None:
         (self.folder / "config.yml").write_text(f"credentials-file: {self.folder}/credentials.json\n{rules(port)}")
+
+    def member(self, index: int) -> EdgeConnection:
+        """The edge's end of connection `index`."""
+        return next(each for each in self.edge.connectors.all() if each.registration.connection_index == index)
 
     async def page(self, path: str) -> bytes:
         address = (await self.process.line("Starting metrics server on")).split()[-1].removesuffix("/metrics")
@@ -99,6 +115,43 @@ async def running(folder: Path, answer: Callable[[Peer], Awaitable[None]], *more
         assert "Traceback" not in process.text, process.text
 
 
+async def read_log(connector: Running, index: int) -> tuple[Exchange, FrameDecoder]:
+    """Read the log of the connector through its connection `index`, as `tail` does."""
+    head = RequestHead("GET", HOSTNAME, f"/logs?{WITH_TOKEN}", [(b"Sec-Websocket-Key", b"a")], 0)
+    exchange = await connector.member(index).open(
+        TunnelRequest(kind=ConnectionType.WEBSOCKET, head=head), body=b"", finish=False
+    )
+    assert (await exchange.response()).status == 101
+    wanted = b'{"type":"start_streaming","filters":{"events":["http"]}}'
+    await exchange.stream.send(frames.masked_frame(frames.TEXT, wanted, b"abcd"))
+    return exchange, FrameDecoder(masked=False)
+
+
+async def lines_of(connector: Running) -> AsyncIterator[dict[str, Any]]:
+    exchange, decoder = await read_log(connector, 1)
+    while True:
+        for item in decoder.feed(await exchange.body.receive(65_536)):
+            if isinstance(item, Piece):
+                yield json.loads(item.payload)["logs"][0]
+
+
+async def visits(connector: Running) -> None:
+    async with RawVisitor(connector.edge.visitor_address) as visitor:
+        while True:
+            await visitor.request(get())
+
+
+async def figures_of(connector: Running) -> str:
+    head = RequestHead("GET", HOSTNAME, f"/metrics?{WITH_TOKEN}", [], 0)
+    request = TunnelRequest(kind=ConnectionType.HTTP, head=head)
+    asked = await connector.member(0).open(request, body=b"", finish=True)
+    assert (await asked.response()).status == 200
+    text = asked.leftover
+    while piece := await asked.body.receive(65_536):
+        text += piece
+    return text.decode()
+
+
 async def test_workers_are_one_connector_with_one_page_and_one_log(tmp_path: Path) -> None:
     access = tmp_path / "access.log"
     async with running(tmp_path, answering(OLD), "--access-log", access) as connector:
@@ -119,6 +172,22 @@ async def test_workers_are_one_connector_with_one_page_and_one_log(tmp_path: Pat
         lines = access.read_text().splitlines()
         assert len(lines) == 40
         assert {line.split("connIndex=")[1][0] for line in lines} == {"0", "1", "2", "3"}
+        # Whichever worker a reader from afar comes to, log and figures are those of all.
+        assert "cloudflared_tunnel_total_requests 41\n" in await figures_of(connector)
+        seen: set[int] = set()
+        lines_from_afar = lines_of(connector)
+        asking = asyncio.ensure_future(visits(connector))
+        async with asyncio.timeout(30):
+            while len(seen) < 2:
+                line = await anext(lines_from_afar)
+                if line["message"] == "GET /":
+                    seen.add(line["fields"]["worker"])
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        # Nobody waits for who reads the log: it would be for the whole grace period.
+        connector.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await connector.process.code() == 0
 
 
 async def test_a_worker_that_dies_is_restarted_and_its_counts_stay(tmp_path: Path) -> None:
