@@ -1,7 +1,8 @@
 """A client of the private network: `async with mesh.connect(url, token_file=...) as m: await m.open_connection(...)`.
 
 `open_connection` is a TLS connection of its own to the edge's gateway, by HTTP CONNECT: nothing is kept, so nothing has
-to be made anew when the edge restarts. What is carried for others (the local proxy, UDP) shares one HTTP/2 connection.
+to be made anew when the edge restarts. What is carried for others (the local proxy, UDP) shares one connection, over
+QUIC or HTTP/2.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from pyconnector.agent.carry import SocketEnd
 from pyconnector.agent.errors import MeshError
 from pyconnector.agent.multiplexed import Multiplexed, NoHttp2, StreamEnd
 from pyconnector.agent.outgoing import open_streams
+from pyconnector.agent.quic.way import QuicWay
 from pyconnector.agent.token_file import Token, TokenError, read_token
-from pyconnector.agent.udp import UdpFlow
+from pyconnector.agent.udp import flow_over
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.connect_client import (
     MAX_TEXT,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyconnector.agent.carry import Carrier
+    from pyconnector.agent.udp import Flow
 
 Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -45,6 +48,8 @@ CONNECT_TIMEOUT: Final = 30.0
 PROBE_TIMEOUT: Final = 5.0
 #: Bytes that a reader keeps ahead of whoever reads.
 READ_LIMIT: Final = 64 * 1024
+#: What may carry flows.
+AUTO, QUIC, HTTP2, HTTP1 = PROTOCOLS = ("auto", "quic", "http2", "http1.1")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MEANINGS: Final = {
     403: "no network rule allows this",
@@ -65,11 +70,12 @@ class Mesh:
         *,
         ca_file: str | Path | None = None,
         virtual_network: str = "",
-        http2: bool = True,
         proxy: str = "",
+        protocol: str = "auto",
     ) -> None:
-        """`url` is `https://HOST:PORT`, or `http://` on loopback. Without `http2` each flow is a connection of its own.
-        `proxy` is the URL of one by which the gateway is reached.
+        """`url` is `https://HOST:PORT`, or `http://` on loopback. `proxy` is the URL of one by which the gateway is
+        reached. `protocol` is `quic`, `http2`, `http1.1` (a connection for each flow), or `auto`: QUIC, and HTTP/2
+        where UDP is blocked, in the clear, or by a proxy.
 
         Raises:
             MeshError: the URL or the authority cannot be used.
@@ -94,7 +100,12 @@ class Mesh:
         except ValueError as error:
             raise MeshError(f"this is no proxy: {error}") from None
         context = self._http2_context(ca_file)
-        self._multiplexed = Multiplexed(self.host, self.port, context, self._proxy) if http2 else None
+        quic = self._quic_way(protocol, ca_file)
+        self._multiplexed = None
+        if protocol != HTTP1:
+            self._multiplexed = Multiplexed(
+                self.host, self.port, context, self._proxy, quic=quic, only_quic=protocol == QUIC
+            )
         self._open: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
     @property
@@ -105,6 +116,17 @@ class Mesh:
     def __repr__(self) -> str:
         return f"<Mesh {self.host}:{self.port} as {self._token.client_id} connections={len(self._open)}>"
 
+    @property
+    def protocol(self) -> str:
+        """What carries what is opened now: `quic`, `http2`, `http1.1` (a connection each), "" before the first."""
+        return "http1.1" if self._multiplexed is None else self._multiplexed.protocol
+
+    @property
+    def protocol_note(self) -> str:
+        """Why QUIC was tried and is not used; empty otherwise."""
+        quic = None if self._multiplexed is None else self._multiplexed.quic
+        return "" if quic is None else quic.reason
+
     async def open_connection(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a connection to a private address or name. Cancel leaves nothing open.
 
@@ -113,17 +135,17 @@ class Mesh:
         """
         return await self._reach(host, port, udp=False)
 
-    async def open_udp(self, host: str, port: int) -> UdpFlow:
+    async def open_udp(self, host: str, port: int) -> Flow:
         """Return UDP to a private address or name; `close` it. Cancel leaves nothing open.
 
         Raises:
             MeshError: it was refused, or not reached.
         """
-        return UdpFlow(await self.open_end(host, port, udp=True))
+        return flow_over(await self.open_end(host, port, udp=True))
 
     async def open_end(self, host: str, port: int, *, udp: bool = False) -> Carrier:
-        """Return a flow of either kind in the form that is carried, over the one HTTP/2 connection to the gateway where
-        it speaks that. Cancel leaves nothing open but that connection.
+        """Return a flow of either kind in the form that is carried, over the one connection to the gateway where it
+        speaks HTTP/3 or HTTP/2. Cancel leaves nothing open but that connection.
 
         Raises:
             MeshError: it was refused, or not reached.
@@ -186,8 +208,12 @@ class Mesh:
 
     async def probe(self) -> str:
         """Return why the gateway cannot be reached now; "" where it can. The token is not shown. Cancel at any time."""
+        quic = None if self._multiplexed is None else self._multiplexed.quic
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
+                if quic is not None and (quic.is_up or self._only_quic):
+                    (await quic.dial()).close()
+                    return ""
                 (await self._dial())[1].transport.abort()
         except TimeoutError:
             return f"the gateway {self.host}:{self.port} did not answer within {PROBE_TIMEOUT:g} s"
@@ -198,10 +224,21 @@ class Mesh:
     async def close(self) -> None:
         """Close every connection that is still open. Idempotent."""
         if self._multiplexed is not None:
-            self._multiplexed.close()
+            await self._multiplexed.close()
         for writer in tuple(self._open):
             writer.close()
         self._open.clear()
+
+    def _quic_way(self, protocol: str, ca_file: str | Path | None) -> QuicWay | None:
+        if protocol not in PROTOCOLS:
+            raise MeshError(f"{protocol!r} is no protocol: choose {', '.join(PROTOCOLS)}")
+        self._only_quic = protocol == QUIC
+        can = self._tls is not None and self._proxy is None
+        if self._only_quic and not can:
+            raise MeshError("QUIC to the gateway needs https and no proxy")
+        if protocol in (HTTP2, HTTP1) or not can:
+            return None
+        return QuicWay(self.host, self.port, str(ca_file) if ca_file else None)
 
     def _http2_context(self, ca_file: str | Path | None) -> ssl.SSLContext | None:
         if self._tls is None:
@@ -260,13 +297,13 @@ async def connect(
     token_file: str | Path,
     ca_file: str | Path | None = None,
     virtual_network: str = "",
-    http2: bool = True,
     proxy: str = "",
+    protocol: str = "auto",
 ) -> AsyncIterator[Mesh]:
     """Use the gateway at `url` within the block, as the service token in `token_file`.
 
-    Without `http2` each flow of a local proxy, and of UDP, is a connection of its own. `proxy` is the URL of one by
-    which the gateway is reached.
+    `proxy` is the URL of one by which the gateway is reached. `protocol` says what carries the flows of a local proxy,
+    and UDP: see `Mesh`.
 
     Raises:
         MeshError: URL, authority or token cannot be used.
@@ -275,7 +312,7 @@ async def connect(
         token = read_token(token_file)
     except TokenError as error:
         raise MeshError(str(error)) from error
-    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network, http2=http2, proxy=proxy)
+    mesh = Mesh(url, token, ca_file=ca_file, virtual_network=virtual_network, proxy=proxy, protocol=protocol)
     try:
         yield mesh
     finally:

@@ -1,4 +1,5 @@
-"""One HTTP/2 connection to the gateway that carries all flows, each as a stream of its own (RFC 9113 8.5, RFC 8441).
+"""One connection to the gateway that carries all flows, each as a stream of its own: over QUIC (RFC 9114 4.4, RFC
+9220), or over HTTP/2 (RFC 9113 8.5, RFC 8441) where UDP is blocked.
 
 It is made when a flow needs one, and made anew when it is gone: a flow costs no handshake, and ends each direction by
 itself. A gateway that speaks HTTP/1.1 alone is remembered for a while.
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
+    from pyconnector.agent.quic.way import QuicWay
     from pyconnector.transport.http2 import Http2Connection, Http2Stream
+    from pyconnector.transport.http3 import Http3Connection, Http3Stream
     from pyconnector.transport.proxy.address import Proxy
 
     Fields = Sequence[tuple[bytes, bytes]]
@@ -42,7 +45,19 @@ class NoHttp2(Exception):
 class Multiplexed:
     """The connection to one gateway, as long as somebody wants one."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, proxy: Proxy | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        proxy: Proxy | None = None,
+        *,
+        quic: QuicWay | None = None,
+        only_quic: bool = False,
+    ) -> None:
+        """`quic` comes first; with `only_quic` nothing else does."""
+        self.quic = quic
+        self._only_quic = only_quic
         self._address = (host, port)
         self._tls = tls
         self._proxy = proxy
@@ -51,7 +66,14 @@ class Multiplexed:
         self._no_http2_until = 0.0
 
     def __repr__(self) -> str:
-        return f"<Multiplexed {self._connection!r}>"
+        return f"<Multiplexed {self.quic!r} {self._connection!r}>"
+
+    @property
+    def protocol(self) -> str:
+        """What carries what is opened now: quic, http2, or nothing yet."""
+        if self.quic is not None and self.quic.is_up:
+            return "quic"
+        return "http2" if self._connection is not None and self._connection.closed is None else ""
 
     async def open(self, head: Fields) -> StreamEnd:
         """Send a request, and return its stream. Cancel leaves nothing open but the connection, for others.
@@ -63,20 +85,28 @@ class Multiplexed:
         for attempt in range(ATTEMPTS):
             connection = await self._current()
             try:
-                return StreamEnd(await connection.open_request(list(head)), connection)
+                stream: Http2Stream | Http3Stream = await connection.open_request(list(head))
+                return StreamEnd(stream, connection)
             except TransportError as error:  # it ended meanwhile: nothing of the request was served
                 if attempt == ATTEMPTS - 1:
                     raise ConnectionError(f"its connections end at once: {error}") from error
         raise AssertionError("unreachable")
 
-    def close(self) -> None:
-        """Close the connection, and every flow of it. Idempotent."""
+    async def close(self) -> None:
+        """Close the connection, and every flow of it. Idempotent. Cancel leaves some of it open."""
+        if self.quic is not None:
+            await self.quic.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    async def _current(self) -> Http2Connection:
+    async def _current(self) -> Http2Connection | Http3Connection:
         async with self._dialling:
+            if self.quic is not None:
+                if (over_quic := await self.quic.current()) is not None:
+                    return over_quic
+                if self._only_quic:
+                    raise ConnectionError(self.quic.reason)
             connection = self._connection
             if connection is not None and connection.closed is None and connection.goaway is None:
                 return connection
@@ -116,7 +146,7 @@ class StreamEnd:
 
     half_closes = True
 
-    def __init__(self, stream: Http2Stream, connection: Http2Connection) -> None:
+    def __init__(self, stream: Http2Stream | Http3Stream, connection: Http2Connection | Http3Connection) -> None:
         self.stream = stream
         self._connection = connection
         self._aborted = False

@@ -1,6 +1,7 @@
-"""UDP to private destinations: CONNECT-UDP at the gateway (RFC 9298), each payload in a capsule of one connection.
+"""UDP to private destinations: CONNECT-UDP at the gateway (RFC 9298), over QUIC in datagrams (`agent.quic.flow`), else
+each payload in a capsule of one connection.
 
-It travels in TLS over TCP, so it passes where UDP is blocked, in order, and a loss holds back what follows.
+In capsules it travels in TLS over TCP, so it passes where UDP is blocked, in order, and a loss holds back what follows.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from pyconnector.agent.errors import MeshError
+from pyconnector.agent.multiplexed import StreamEnd
+from pyconnector.agent.quic.flow import DatagramFlow
 from pyconnector.protocol.capsules import CapsuleReader, encode_udp_capsule, udp_payload
 from pyconnector.protocol.errors import ProtocolError
+from pyconnector.transport.http3 import Http3Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +45,7 @@ class Flow(Protocol):
 
 
 class UdpFlow:
-    """A `Flow` through the gateway. One task may receive."""
+    """A `Flow` through the gateway, in capsules. One task may receive."""
 
     def __init__(self, carrier: Carrier) -> None:
         self.dropped = 0
@@ -83,6 +87,13 @@ class UdpFlow:
     def close(self) -> None:
         """See `Flow.close`."""
         self._carrier.close()
+
+
+def flow_over(carrier: Carrier) -> Flow:
+    """Return UDP over what was opened for it: in datagrams where that has some."""
+    if isinstance(carrier, StreamEnd) and isinstance(carrier.stream, Http3Stream):
+        return DatagramFlow(carrier, carrier.stream)
+    return UdpFlow(carrier)
 
 
 class DirectFlow(asyncio.DatagramProtocol):

@@ -44,12 +44,14 @@ def url_of(house: PrivateHouse, scheme: str = "http") -> str:
 
 @asynccontextmanager
 async def joined(
-    directory: Path, *, tls: bool = False, http2: bool = True, **more: Any
+    directory: Path, *, tls: bool = False, http2: bool = True, protocol: str = "http2", **more: Any
 ) -> AsyncIterator[tuple[PrivateHouse, Mesh]]:
     async with gateway_house(own_certificate=tls, **more) as house:
         url = url_of(house, "https" if tls else "http")
         ca_file = house.edge.ca_path if tls else None
-        async with connect(url, token_file=token_file(directory), ca_file=ca_file, http2=http2) as mesh:
+        async with connect(
+            url, token_file=token_file(directory), ca_file=ca_file, protocol=protocol if http2 else "http1.1"
+        ) as mesh:
             yield house, mesh
 
 

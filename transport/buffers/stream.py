@@ -171,6 +171,11 @@ class BufferedStream(Stream):
         return self._receive_state == _ABORTED
 
     @property
+    def has_received_all(self) -> bool:
+        """Whether the peer's end arrived, and everything before it was taken."""
+        return self._receive_state == _ENDED and not self._pieces
+
+    @property
     def buffered(self) -> int:
         """Bytes that arrived and were not taken yet."""
         return self._buffered

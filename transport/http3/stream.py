@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from pyconnector.transport.errors import ConnectionClosed, StreamBusy, StreamReset
+from pyconnector.transport.errors import ConnectionClosed, StreamBusy, StreamClosed, StreamReset
 from pyconnector.transport.seam import RECEIVE_LIMIT, Stream
 from pyconnector.web.http3.frames import (
     DATA,
@@ -144,8 +144,8 @@ class Http3Stream(Stream):
 
     @property
     def peer_ended(self) -> bool:
-        """Whether the peer's end was read."""
-        return self._ended
+        """Whether the peer's end arrived, and nothing of its body is left."""
+        return self._ended or (self._quic.has_received_all and self._reader.is_between)
 
     @property
     def is_aborted(self) -> bool:
@@ -264,6 +264,8 @@ class Http3Stream(Stream):
 
     def send_nowait(self, data: bytes, *, finish: bool = False) -> bool:
         """See `Stream.send_nowait`."""
+        if not self._head_sent:
+            raise StreamClosed(f"stream {self.stream_id} needs its head first")
         if finish:
             self._sending_is_over()
         elif not data:

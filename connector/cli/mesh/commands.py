@@ -103,6 +103,13 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
 @click.option(
     "--proxy", default="", metavar="URL", help="By which the gateway is reached: http://, https://, socks5://."
 )
+@click.option(
+    "--protocol",
+    type=click.Choice(["auto", "quic", "http2"]),
+    default="auto",
+    show_default=True,
+    help="Between this and the gateway; auto is QUIC, and HTTP/2 where UDP is blocked.",
+)
 @click.option("--no-http2", is_flag=True, help="A connection to the gateway for each flow, for paths that lose much.")
 @_LOGLEVEL
 @click.pass_context

@@ -45,8 +45,8 @@ def run_join(given: Mapping[str, Any]) -> int:
             read_token(given["token_file"]),
             ca_file=given["cacert"],
             virtual_network=given["virtual_network"],
-            http2=not given["no_http2"],
             proxy=given["proxy"],
+            protocol=_protocol(given),
         )
         includes = Includes(given["include"])
     except (SettingsError, TokenError, MeshError, ValueError) as error:
@@ -58,6 +58,14 @@ def run_join(given: Mapping[str, Any]) -> int:
         setup.close()
 
 
+def _protocol(given: Mapping[str, Any]) -> str:
+    if not given["no_http2"]:
+        return str(given["protocol"])
+    if given["protocol"] != "auto":
+        raise ValueError("--no-http2 is a connection for each flow: --protocol has nothing to choose then")
+    return "http1.1"
+
+
 async def _serve(mesh: Mesh, includes: Includes, host: str, port: int) -> int:
     signals = Signals()
     proxy = LocalProxy(mesh, includes)
@@ -66,8 +74,9 @@ async def _serve(mesh: Mesh, includes: Includes, host: str, port: int) -> int:
     async def status() -> dict[str, Any]:
         return {
             "gateway": join_host_port(mesh.host, mesh.port), "gateway_error": await mesh.probe(),
-            "client_id": mesh.client_id, "since": begun.isoformat(timespec="seconds"), "process": os.getpid(),
-            "include": list(includes.texts), **proxy.status(),
+            "protocol": mesh.protocol, "protocol_note": mesh.protocol_note, "client_id": mesh.client_id,
+            "since": begun.isoformat(timespec="seconds"), "process": os.getpid(), "include": list(includes.texts),
+            **proxy.status(),
         }  # fmt: skip
 
     answers = StatusSocket(status, signals.stop.set)
@@ -140,6 +149,8 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("gateway", said["gateway"]),
         ("", said["gateway_error"]),
+        ("over", said["protocol"] or "nothing yet"),
+        ("", f"no QUIC: {said['protocol_note']}" if said["protocol_note"] else ""),
         ("as", said["client_id"]),
         ("proxy", f"socks5h://{said['proxy']} and http://{said['proxy']}"),
         ("include", ", ".join(status["include"]) or "everything"),

@@ -52,7 +52,7 @@ def open_gateway(
     listened = [address for address in addresses if address is not None]
     return Gateway(
         judge, records, tls=tls, own=lambda: own_addresses(listened),
-        quic=None if shown is None or not settings.http3 else shown,
+        quic=shown, http3=settings.http3,
     )  # fmt: skip
 
 

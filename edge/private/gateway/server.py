@@ -64,9 +64,10 @@ class Gateway:
         tls: ssl.SSLContext | None,
         own: Callable[[], tuple[Address, ...]],
         quic: ServerTls | None = None,
+        http3: bool = True,
     ) -> None:
         """`own` tells where the edge itself can be reached; asked again and again, since that may change. `quic` is the
-        same certificate for HTTP/3; None for none.
+        same certificate for HTTP/3, which is served from the start with `http3`.
         """
         self.judge = judge
         self._own = own
@@ -80,6 +81,7 @@ class Gateway:
         "What extends CONNECT beside connect-udp, by the token of `:protocol`: over HTTP/2 and HTTP/3."
         self._tls = tls
         self._quic = quic
+        self._http3 = http3
         self._quic_listener: QuicListener | None = None
         self._clients: set[Client] = set()
         self._listeners: list[Listener] = []
@@ -103,25 +105,37 @@ class Gateway:
             self.socks_address = await listener.start(*socks)
         self.tasks.start(self._look(), "edge gateway looks")
 
+    async def serve_http3(self) -> None:
+        """Serve HTTP/3 at the UDP port of `http_address`. Cancel leaves nothing open.
+
+        Raises:
+            OSError: that port is taken.
+        """
+        assert self.http_address is not None
+        assert self._quic is not None
+        try:
+            self._quic_listener = await quic.listen(
+                *self.http_address, tls=self._quic, settings=SETTINGS, on_connection=self._quic_client
+            )
+        except ConnectFailed as error:
+            raise OSError(f"the gateway cannot serve HTTP/3: {error.reason}") from error
+        self.http3_address = self.http_address
+
     async def _start_http(self, http: HostPort) -> None:
         for left in reversed(range(PORT_ATTEMPTS if not http[1] else 1)):
             listener = Listener(lambda: HttpArrival(self), "clients", tls=self._tls)
             self._listeners.append(listener)
-            bound = self.http_address = await listener.start(*http)
-            if self._quic is None:
+            self.http_address = await listener.start(*http)
+            if self._quic is None or not self._http3:
                 return
             try:
-                self._quic_listener = await quic.listen(
-                    http[0], bound[1], tls=self._quic, settings=SETTINGS, on_connection=self._quic_client
-                )
-            except ConnectFailed as error:
+                await self.serve_http3()
+                return
+            except OSError:
                 if not left:
-                    raise OSError(f"for HTTP/3 the gateway {error.reason}") from error
+                    raise
                 listener.close()  # the system chose a port that is free for TCP alone
                 self._listeners.remove(listener)
-            else:
-                self.http3_address = bound
-                return
 
     def _quic_client(self, connection: Connection) -> None:
         try:
