@@ -14,7 +14,7 @@ from pyconnector.agent import Mesh, MeshError
 from pyconnector.agent.quic import flow as quic_flow
 from pyconnector.agent.quic import way
 from pyconnector.agent.quic.flow import DatagramFlow
-from pyconnector.edge.private.gateway.http3 import client as http3_client
+from pyconnector.connector.cli.mesh import join
 from tests.agent.test_client import TOKEN, joined
 from tests.agent.test_proxy import proxied, socks
 from tests.agent.test_udp import program_at
@@ -239,4 +239,21 @@ async def test_a_flow_that_is_cancelled_ends_its_stream_alone(tmp_path: Path) ->
 
         await used()
         assert await cancel_everywhere(used, nothing_is_left) >= 2
-        assert http3_client.SETTINGS.incoming_streams > 1
+
+
+def test_status_says_what_carries_flows() -> None:
+    names = ("gateway", "gateway_error", "client_id", "proxy", "since", "process", "connections", "opened", "direct")
+    status = dict.fromkeys((*names, "failed", "bytes_sent", "bytes_received", "last_error"), "")
+    over_http2 = {**status, "include": [], "protocol": "http2", "protocol_note": "it does not answer over UDP"}
+    assert ("over", "http2") in join._lines(over_http2)
+    assert ("", "no QUIC: it does not answer over UDP") in join._lines(over_http2)
+    over_quic = {**over_http2, "protocol": "quic", "protocol_note": ""}
+    assert ("over", "quic") in join._lines(over_quic)
+    assert "no QUIC" not in str(join._lines(over_quic))
+
+
+def test_a_connection_for_each_flow_leaves_no_protocol_to_choose() -> None:
+    assert join._protocol({"no_http2": False, "protocol": "quic"}) == "quic"
+    assert join._protocol({"no_http2": True, "protocol": "auto"}) == "http1.1"
+    with pytest.raises(ValueError, match="nothing to choose"):
+        join._protocol({"no_http2": True, "protocol": "quic"})

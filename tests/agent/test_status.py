@@ -105,6 +105,7 @@ async def test_a_join_says_how_it_is_and_leaves(home: Path) -> None:
             assert (status["connections"], status["opened"], status["failed"]) == (1, 1, 1)
             assert (status["bytes_sent"], status["bytes_received"], status["include"]) == (5, 5, ["127.0.0.0/8"])
             assert "127.9.9.9:1" in status["last_error"]
+            assert (status["protocol"], status["protocol_note"]) == ("http2", "")
             assert SECRET not in out
             gateway_of(house)._listeners[0].close()
             code, out = await ask(home, "status")
