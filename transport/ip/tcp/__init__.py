@@ -1,0 +1,1 @@
+"""TCP (RFC 9293) as the end that is connected to."""
