@@ -109,7 +109,7 @@ async def test_what_is_sent_ahead_without_end_is_not_read() -> None:
         connector = await connected(edge, script)
         async with RawVisitor(edge.visitor_address) as visitor:
             one = get("/", "app.test", "X: " + "y" * 1000)
-            count = 20_000
+            count = 6_000
             visitor.send(one * count)
             await until(lambda: connector.streams == 1)
             for _ in range(50):
