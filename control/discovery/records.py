@@ -29,6 +29,9 @@ SERVICE, PROTOCOL, HOSTS = "v2-origintunneld", "_tcp", "v2"
 #: Connectors take no answer with fewer targets.
 REGIONS = 2
 _SHORTEST = 12  # bytes of a message's header
+#: Bytes of a query that is looked into, and additional records that it may have (EDNS, and a signature). A question
+#: about one name needs no more, and taking a longer message apart costs seconds: names in it may point at each other.
+MAX_QUERY, MAX_ADDITIONAL = 1232, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +71,18 @@ def answer(data: bytes, edges: Sequence[EdgeAddress], *, shuffle: Callable[[list
     """
     if len(data) < _SHORTEST or data[2] & 0x80:
         return None  # what is an answer itself is never answered
+    if len(data) > MAX_QUERY or not _asks_one_thing(data):
+        return _refused(data, dns.rcode.FORMERR if _opcode(data) == dns.opcode.QUERY else dns.rcode.NOTIMP)
     try:
         query = dns.message.from_wire(data)
     except (dns.exception.DNSException, ValueError):
-        return _malformed(data)
+        return _refused(data, dns.rcode.FORMERR)
     response = dns.message.make_response(query, our_payload=MAX_UDP)
     response.flags &= ~dns.flags.RD & 0xFFFF
     if query.opcode() != dns.opcode.QUERY:
         response.set_rcode(dns.rcode.NOTIMP)
         return response.to_wire()
-    if len(query.question) != 1 or query.question[0].rdclass != dns.rdataclass.IN:
+    if query.question[0].rdclass != dns.rdataclass.IN:
         response.set_rcode(dns.rcode.REFUSED)
         return response.to_wire()
     question = query.question[0]
@@ -87,11 +92,13 @@ def answer(data: bytes, edges: Sequence[EdgeAddress], *, shuffle: Callable[[list
 
 def for_udp(whole: bytes, query: bytes) -> bytes:
     """Return an answer as it goes over UDP: one that has no room says so and nothing else."""
+    if len(whole) <= LEAST_UDP:
+        return whole
     try:
         room = dns.message.from_wire(query).payload
     except (dns.exception.DNSException, ValueError):
         room = 0
-    if len(whole) <= max(LEAST_UDP, min(room, MAX_UDP)):
+    if len(whole) <= min(room, MAX_UDP):
         return whole
     short = dns.message.from_wire(whole)
     short.answer, short.additional, short.authority = [], [], []
@@ -134,8 +141,19 @@ def _fill(
         response.answer.append(dns.rrset.from_text(name, TTL, "IN", dns.rdatatype.to_text(kind), *found))
 
 
-def _malformed(data: bytes) -> bytes:
-    message = dns.message.Message(id=int.from_bytes(data[:2], "big"))
+def _opcode(data: bytes) -> int:
+    return data[2] >> 3 & 0xF
+
+
+def _asks_one_thing(data: bytes) -> bool:
+    questions, answers, authorities, additional = (int.from_bytes(data[at : at + 2]) for at in (4, 6, 8, 10))
+    return (questions, answers, authorities) == (1, 0, 0) and additional <= MAX_ADDITIONAL
+
+
+def _refused(data: bytes, code: dns.rcode.Rcode) -> bytes:
+    """A header alone."""
+    message = dns.message.Message(id=int.from_bytes(data[:2]))
     message.flags |= dns.flags.QR
-    message.set_rcode(dns.rcode.FORMERR)
+    message.set_opcode(dns.opcode.Opcode(_opcode(data)))
+    message.set_rcode(code)
     return message.to_wire()

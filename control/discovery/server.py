@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
 from typing import TYPE_CHECKING, cast
 
-from pyconnector.control.discovery.records import answer, for_udp
+from pyconnector.control.discovery.records import MAX_QUERY, answer, for_udp
 from pyconnector.control.pace import Pace
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ MAX_QUERIES = 100
 #: Answers over UDP that one address gets at once, and seconds after which it gets one more: nobody is flooded in the
 #: name of somebody else.
 BURST, REFILL = 50, 0.05
-#: TCP connections at once, bytes of a query, and seconds that each step may take.
-MAX_CONNECTIONS, MAX_QUERY, TCP_TIMEOUT = 50, 4096, 5.0
+#: TCP connections at once, and seconds that each step may take. Of each a query is answered in a turn of the loop.
+MAX_CONNECTIONS, TCP_TIMEOUT = 50, 5.0
 
 _log = logging.getLogger("pyconnector.control")
 
@@ -36,7 +35,7 @@ class DnsServer:
         self._pace = Pace(burst=BURST, refill=REFILL)
         self._shuffle = random.SystemRandom().shuffle
         self._tasks: set[asyncio.Task[None]] = set()
-        self._streams: set[asyncio.StreamWriter] = set()
+        self._streams: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
 
@@ -69,11 +68,12 @@ class DnsServer:
             task.cancel()
         for writer in tuple(self._streams):
             writer.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        serving = [task for task in self._streams.values() if task is not None]
+        await asyncio.gather(*self._tasks, *serving, return_exceptions=True)
 
     def received(self, data: bytes, address: tuple[str, int]) -> None:
         """Answer a datagram, unless too many are under way or went to that address lately."""
-        if len(self._tasks) >= MAX_QUERIES or not self._pace.take(address[0], time.monotonic()):
+        if len(data) > MAX_QUERY or len(self._tasks) >= MAX_QUERIES or not self._pace.take(address[0], time.monotonic()):
             return
         self._begin(self._answer(data, address))
 
@@ -96,17 +96,25 @@ class DnsServer:
         if len(self._streams) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
-        self._streams.add(writer)
+        self._streams[writer] = asyncio.current_task()
         try:
             while await self._serve_one(reader, writer):
-                pass
+                await asyncio.sleep(0)  # many queries may be there already
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # it left, or takes too long
         finally:
-            self._streams.discard(writer)
-            writer.close()
-            with contextlib.suppress(OSError):
+            await self._leave(writer)
+
+    async def _leave(self, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        try:
+            async with asyncio.timeout(TCP_TIMEOUT):
                 await writer.wait_closed()
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            writer.transport.abort()  # who does not take its last answers keeps no place
+            self._streams.pop(writer, None)
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         async with asyncio.timeout(TCP_TIMEOUT):

@@ -33,6 +33,7 @@ from tests.control.test_drain import registered
 from tests.control.test_edges import until
 from tests.control.test_many_edges import joined
 from tests.support.houses.house import config_for
+from tests.support.loop.turns import TurnMeter
 
 SRV = srv_name("")
 TWO = [EdgeAddress("192.0.2.1", 7844), EdgeAddress("192.0.2.2", 7844)]
@@ -107,6 +108,78 @@ def test_an_answer_without_room_says_so_and_is_bounded() -> None:
     assert for_udp(few, query.to_wire()) == few
 
 
+_NAME = b"".join(b"\1" + bytes([97 + number % 26]) for number in range(126)) + b"\0"
+
+
+def _message(counts: tuple[int, int, int, int], records: bytes, opcode: int = 0) -> bytes:
+    return b"ab" + bytes([opcode << 3, 0]) + b"".join(count.to_bytes(2) for count in counts) + records
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _message((200, 0, 0, 0), _NAME + b"\0\1\0\1" + b"\xc0\x0c\0\1\0\1" * 199),
+        _message((1, 50, 0, 0), _NAME + b"\0\1\0\1" + b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4abcd" * 50),
+        _message((1, 0, 50, 0), _NAME + b"\0\1\0\1" + b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4abcd" * 50),
+        _message((1, 0, 0, 50), _NAME + b"\0\1\0\1" + b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4abcd" * 50),
+        _message((1, 0, 0, 0), bytes(65_000)),
+        _message((9, 0, 0, 0), bytes(100), opcode=4),
+    ],
+    ids=["questions", "answers", "authorities", "additional", "length", "other opcode"],
+)
+def test_messages_that_are_dear_to_read_are_not_read(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(dns.message, "from_wire", read.append)
+        told = answer(data, TWO, shuffle=lambda _: None)
+        assert told is not None
+        assert for_udp(told, data) == told
+    assert not read
+    code = dns.rcode.FORMERR if data[2] == 0 else dns.rcode.NOTIMP
+    assert (dns.message.from_wire(told).rcode(), len(told), told[:2]) == (code, 12, b"ab")
+
+
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("connections", [1, dns_server.MAX_CONNECTIONS])
+async def test_queries_sent_ahead_take_turns(connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = TurnMeter()
+    monkeypatch.setattr(dns_server, "answer", meter.counting(lambda *_, **__: b"yes", lambda _: 1))
+    known: Any = Known()
+    known.go.set()
+    server = DnsServer(known)
+    where = await server.start("127.0.0.1", 0)
+    many = 1_000 // connections
+    streams = [await asyncio.open_connection(*where) for _ in range(connections)]
+    with meter:
+        for _, writer in streams:
+            writer.write(b"\0\1x" * many)
+        for reader, _ in streams:
+            assert await reader.readexactly(5 * many) == b"\0\3yes" * many
+    assert meter.total == many * connections
+    assert meter.most <= 2 * connections
+    for _, writer in streams:
+        writer.close()
+    await server.close()
+
+
+@pytest.mark.usefixtures("each_loop")
+async def test_who_takes_no_answers_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns_server, "TCP_TIMEOUT", 0.1)
+    monkeypatch.setattr(dns_server, "answer", lambda *_, **__: bytes(60_000))
+    known: Any = Known()
+    known.go.set()
+    server = DnsServer(known)
+    where = await server.start("127.0.0.1", 0)
+    with socket.socket() as asker:
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        asker.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(asker, where)
+        await asyncio.get_running_loop().sock_sendall(asker, b"\0\1x" * 1_000)
+        await until(lambda: "1 TCP" in repr(server), "the connection")
+        await until(lambda: "0 TCP" in repr(server), "its end")
+    await server.close()
+
+
 class Known:
     """Edges that are there when they are let go."""
 
@@ -147,6 +220,7 @@ async def test_the_listener_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             await loop.sock_recv(asker, 4096)
         assert known.asked == 5
     assert (await dns.asyncquery.tcp(query, where[0], port=where[1], timeout=10)).answer
+    await until(lambda: "0 TCP" in repr(server), "the end of that connection")
     reader, writer = await asyncio.open_connection(*where)
     await until(lambda: "1 TCP" in repr(server), "a connection")
     with pytest.raises((EOFError, OSError, dns.exception.DNSException)):
