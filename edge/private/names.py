@@ -37,6 +37,9 @@ MIN_TTL, MAX_TTL, FAILURE_TTL = 1.0, 300.0, 2.0
 MAX_KEPT: Final = 4_096
 #: Aliases (CNAME) that are followed within one answer.
 MAX_ALIASES: Final = 8
+#: Datagrams that are looked into for one question, bytes of each, and records: reading names that point at each other
+#: takes long, and a connector may send what it wants.
+MAX_LOOKS, MAX_ANSWER, MAX_RECORDS = ATTEMPTS, 1_232, 64
 
 
 class NameNotFound(Exception):
@@ -87,12 +90,18 @@ class NameQueries:
         query = dns.message.make_query(name, kind)
         answer: asyncio.Future[dns.message.Message] = asyncio.get_running_loop().create_future()
 
+        looks = 0
+
         def arrived(data: bytes) -> None:
+            nonlocal looks
+            if answer.done() or looks >= MAX_LOOKS or not _may_answer(data, query.id):
+                return
+            looks += 1
             try:
                 message = dns.message.from_wire(data)
             except (dns.exception.DNSException, ValueError):
                 return
-            if not answer.done() and query.is_response(message):
+            if query.is_response(message):
                 answer.set_result(message)
 
         flow = self._flow(tunnel, DNS_ADDRESS, DNS_PORT, arrived)
@@ -110,6 +119,16 @@ class NameQueries:
         finally:
             flow.close()
         raise NameNotFound(f"{name} cannot be looked up: the connector's resolver did not answer.")
+
+
+def _may_answer(data: bytes, query_id: int) -> bool:
+    counts = [int.from_bytes(data[at : at + 2]) for at in (4, 6, 8, 10)]
+    return (
+        len(data) <= MAX_ANSWER
+        and int.from_bytes(data[:2]) == query_id
+        and counts[0] == 1
+        and sum(counts[1:]) <= MAX_RECORDS
+    )
 
 
 def read_answer(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import httpx
 
 from pyconnector.logpush.senders.base import Batch, SendFailed
+from pyconnector.logpush.senders.slices import read_in_slices
 
 if TYPE_CHECKING:
     from pyconnector.logpush.destinations import HttpDestination
 
-#: Seconds to reach the receiver, and between two signs of life of it.
-CONNECT_TIMEOUT, TIMEOUT = 10.0, 60.0
+#: Seconds to reach the receiver, between two signs of life of it, and for a batch in all.
+CONNECT_TIMEOUT, TIMEOUT, WHOLE_TIMEOUT = 10.0, 60.0, 300.0
 #: Seconds that a receiver may ask to wait.
 MAX_RETRY_AFTER = 300.0
 
@@ -24,8 +25,10 @@ class HttpSender:
 
     def __init__(self, destination: HttpDestination) -> None:
         self._destination = destination
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT), trust_env=False, follow_redirects=False
+        self._client = read_in_slices(
+            httpx.AsyncClient(
+                timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT), trust_env=False, follow_redirects=False
+            )
         )
 
     async def send(self, batch: Batch) -> None:
@@ -48,8 +51,13 @@ class HttpSender:
         headers["Content-Encoding"] = "gzip"
         try:
             # The answer's body is not read: nothing in it counts, and it may have no end.
-            async with self._client.stream("POST", self._destination.url, content=body, headers=headers) as response:
+            async with (
+                asyncio.timeout(WHOLE_TIMEOUT),
+                self._client.stream("POST", self._destination.url, content=body, headers=headers) as response,
+            ):
                 status, after = response.status_code, response.headers.get("retry-after", "")
+        except TimeoutError as error:
+            raise SendFailed(f"it did not take a batch within {WHOLE_TIMEOUT:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise SendFailed(f"it cannot be reached: {type(error).__name__}") from error
         if not 200 <= status < 300:

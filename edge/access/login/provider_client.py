@@ -70,8 +70,10 @@ class ProviderClient:
         """`ticks` tells seconds of any clock, `clock` those since the epoch."""
         import httpx
 
+        from pyconnector.logpush.senders.slices import read_in_slices
+
         self._errors = (httpx.HTTPError, httpx.InvalidURL)
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+        self._client = read_in_slices(httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False))
         self._ticks = ticks
         self._clock = clock
         self._known: dict[OidcSettings, _Known] = {}
@@ -180,19 +182,28 @@ class ProviderClient:
     async def _ask(
         self, method: str, url: str, *, headers: dict[str, str] | None = None, form: dict[str, str] | None = None
     ) -> bytes:
-        wanted = {"Accept": "application/json", **(headers or {})}
+        # What is compressed may be of any size once it is not.
+        wanted = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         try:
-            async with self._turn, self._client.stream(method, url, headers=wanted, data=form) as response:
+            async with (
+                asyncio.timeout(TIMEOUT),
+                self._turn,
+                self._client.stream(method, url, headers=wanted, data=form) as response,
+            ):
                 if response.status_code != 200:
                     raise ProviderUnavailable(f"{url.partition('?')[0]} answered {response.status_code}")
                 return await _whole(response)
+        except TimeoutError as error:
+            raise ProviderUnavailable(f"{url.partition('?')[0]} did not answer within {TIMEOUT:g} s") from error
         except self._errors as error:
             raise ProviderUnavailable(f"{url.partition('?')[0]}: {type(error).__name__}") from error
 
 
 async def _whole(response: httpx.Response) -> bytes:
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise ProviderUnavailable("an answer is encoded, which was not asked for")
     data = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in response.aiter_raw():
         data += piece
         if len(data) > MAX_ANSWER:
             raise ProviderUnavailable(f"an answer is larger than {MAX_ANSWER} bytes")
