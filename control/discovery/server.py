@@ -73,7 +73,11 @@ class DnsServer:
 
     def received(self, data: bytes, address: tuple[str, int]) -> None:
         """Answer a datagram, unless too many are under way or went to that address lately."""
-        if len(data) > MAX_QUERY or len(self._tasks) >= MAX_QUERIES or not self._pace.take(address[0], time.monotonic()):
+        if (
+            len(data) > MAX_QUERY
+            or len(self._tasks) >= MAX_QUERIES
+            or not self._pace.take(address[0], time.monotonic())
+        ):
             return
         self._begin(self._answer(data, address))
 
