@@ -103,7 +103,7 @@ class DnsServer:
         self._streams[writer] = asyncio.current_task()
         try:
             while await self._serve_one(reader, writer):
-                await asyncio.sleep(0)  # many queries may be there already
+                pass
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # it left, or takes too long
         finally:
@@ -131,6 +131,7 @@ class DnsServer:
                 return False
             writer.write(len(whole).to_bytes(2, "big") + whole)
             await writer.drain()
+            await asyncio.sleep(0)  # many queries may be there already
         return True
 
 
