@@ -75,9 +75,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "edge/access/login/provider_client.py",
         "agent/httpx_transport.py",
         "logpush/senders/http.py",
+        "logpush/senders/slices.py",
     ),
     "nacl": ("agent/access/login.py", "edge/access/login/handover.py"),
-    "httpcore": ("agent/httpx_transport.py",),
+    "httpcore": ("agent/httpx_transport.py", "logpush/senders/slices.py"),
 }
 MAX_LINES = 450
 
