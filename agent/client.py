@@ -22,10 +22,12 @@ from pyconnector.agent.outgoing import open_streams
 from pyconnector.agent.quic.way import QuicWay
 from pyconnector.agent.token_file import Token, TokenError, read_token
 from pyconnector.agent.udp import flow_over
+from pyconnector.protocol.connect_ip import encode_path
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.connect_client import (
     MAX_TEXT,
     connect_fields,
+    connect_ip_fields,
     encode_connect,
     encode_connect_udp,
     read_status,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyconnector.agent.carry import Carrier
+    from pyconnector.agent.multiplexed import Fields
     from pyconnector.agent.udp import Flow
 
 Pair: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -152,30 +155,52 @@ class Mesh:
         """
         if self._multiplexed is None:
             return SocketEnd(*await self._reach(host, port, udp=udp))
+        token, gateway = self._token, join_host_port(self.host, self.port) if udp else ""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await self._open_stream(self._multiplexed, host, port, udp=udp)
-        except NoHttp2:
-            return SocketEnd(*await self._reach(host, port, udp=udp))
-        except TimeoutError:
-            raise MeshError(f"{host}:{port} was not reached within {CONNECT_TIMEOUT:g} s") from None
+            fields = connect_fields(
+                host, port, user=token.client_id, secret=token.secret, virtual_network=self._virtual_network,
+                udp_at=gateway,
+            )  # fmt: skip
+            return await self._open_stream(self._multiplexed, fields, f"{host}:{port}")
         except ProtocolError as error:
             raise MeshError(str(error)) from error
+        except NoHttp2:
+            return SocketEnd(*await self._reach(host, port, udp=udp))
+
+    async def open_ip(self) -> StreamEnd:
+        """Return a stream for IP packets (RFC 9484), over QUIC or HTTP/2. Cancel leaves only the connection open.
+
+        Raises:
+            MeshError: it was refused, the gateway was not reached, or speaks HTTP/1.1 alone.
+        """
+        token, no = self._token, "IP packets need a gateway that speaks HTTP/3 or HTTP/2"
+        if self._multiplexed is None:
+            raise MeshError(no)
+        try:
+            fields = connect_ip_fields(
+                join_host_port(self.host, self.port), encode_path(), user=token.client_id, secret=token.secret,
+                virtual_network=self._virtual_network,
+            )  # fmt: skip
+            return await self._open_stream(self._multiplexed, fields, "the tunnel")
+        except ProtocolError as error:
+            raise MeshError(str(error)) from error
+        except NoHttp2:
+            raise MeshError(no) from None
+
+    async def _open_stream(self, multiplexed: Multiplexed, fields: Fields, what: str) -> StreamEnd:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await self._answered(await multiplexed.open(fields), what)
+        except TimeoutError:
+            raise MeshError(f"{what} was not reached within {CONNECT_TIMEOUT:g} s") from None
         except TransportError as error:
-            raise MeshError(f"{host}:{port}: the gateway broke off: {error}") from error
+            raise MeshError(f"{what}: the gateway broke off: {error}") from error
         except MeshError:
             raise
         except OSError as error:
             raise self._dial_error(error) from error
 
-    async def _open_stream(self, multiplexed: Multiplexed, host: str, port: int, *, udp: bool) -> StreamEnd:
-        token, gateway = self._token, join_host_port(self.host, self.port) if udp else ""
-        end = await multiplexed.open(
-            connect_fields(
-                host, port, user=token.client_id, secret=token.secret, virtual_network=self._virtual_network,
-                udp_at=gateway,
-            )
-        )  # fmt: skip
+    async def _answered(self, end: StreamEnd, what: str) -> StreamEnd:
         try:
             status = dict(await end.stream.response()).get(b":status", b"")
             if status == b"200":
@@ -183,7 +208,7 @@ class Mesh:
             text = b""
             while len(text) < MAX_TEXT and (piece := await end.stream.receive(MAX_TEXT - len(text))):
                 text += piece
-            raise _refusal(host, port, int(status) if status.isdigit() else 0, text)
+            raise _refusal(what, int(status) if status.isdigit() else 0, text)
         except BaseException:
             end.abort()
             raise
@@ -271,7 +296,7 @@ class Mesh:
             raise MeshError("the gateway's answer is too large") from None
         if status == (101 if udp else 200):
             return
-        raise _refusal(host, port, status, await reader.read(MAX_TEXT))
+        raise _refusal(f"{host}:{port}", status, await reader.read(MAX_TEXT))
 
     def _request(self, host: str, port: int, *, udp: bool) -> bytes:
         user, secret, network = self._token.client_id, self._token.secret, self._virtual_network
@@ -283,11 +308,11 @@ class Mesh:
         )  # fmt: skip
 
 
-def _refusal(host: str, port: int, status: int, body: bytes) -> MeshError:
+def _refusal(what: str, status: int, body: bytes) -> MeshError:
     text = body.decode("utf-8", "replace").strip()
     shown = "".join(char for char in text if char.isprintable()).removesuffix(".")
     meaning = _MEANINGS.get(status, f"status {status}")
-    return MeshError(f"{host}:{port}: {shown or meaning}", status)
+    return MeshError(f"{what}: {shown or meaning}", status)
 
 
 @contextlib.asynccontextmanager

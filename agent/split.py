@@ -32,6 +32,16 @@ class Includes:
     def __repr__(self) -> str:
         return f"<Includes networks={len(self._networks)} names={len(self._names)}>"
 
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Those that are included."""
+        return tuple(self._networks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are included, perhaps `*.suffix`."""
+        return tuple(self._names)
+
     def takes(self, host: str) -> bool:
         """Return whether a destination goes through the gateway."""
         if not self._networks and not self._names:

@@ -49,6 +49,10 @@ class PrivateRoutes:
                 return route
         return None
 
+    def networks(self, virtual_network_id: str | None) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """Return the networks that routes of a virtual network lead to."""
+        return [entry.network for entry in self._routes.values() if entry.virtual_network_id == virtual_network_id]
+
     def for_hostname(self, hostname: str) -> UUID | None:
         """Return the tunnel that serves a lower-case private name: by itself, or by the nearest `*.` above it."""
         route = self._by_name.get(hostname)

@@ -81,7 +81,7 @@ class PrivateNetwork:
         Raises:
             Unroutable: there is no such virtual network, no route, or no such name.
         """
-        network_id = self._network_id(virtual_network)
+        network_id = self.network_id(virtual_network)
         address: Address | None
         try:
             address = ip_address(host)
@@ -171,7 +171,12 @@ class PrivateNetwork:
         except NoReply as exc:
             raise Unreachable(str(exc)) from exc
 
-    def _network_id(self, name: str) -> str | None:
+    def network_id(self, name: str) -> str | None:
+        """Return the id of a virtual network by its name, "" for the default one; None where there is no default.
+
+        Raises:
+            Unroutable: there is none of that name.
+        """
         if not name:
             return self.routes.default_network
         network_id = self.routes.virtual_network(name)

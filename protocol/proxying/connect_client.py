@@ -64,6 +64,20 @@ def connect_fields(
     return [(key.encode("ascii"), text.encode("ascii")) for key, text in (*fields, (name.lower(), value))]
 
 
+def connect_ip_fields(
+    gateway: str, path: bytes, *, user: str, secret: str, virtual_network: str = ""
+) -> list[tuple[bytes, bytes]]:
+    """Return the field section that asks the proxy at HOST:PORT for IP (RFC 9484 4.5).
+
+    Raises:
+        ProtocolError: a value cannot stand in one.
+    """
+    name, _, value = _credentials(user, secret, virtual_network).partition(": ")
+    fields = [(":method", "CONNECT"), (":protocol", "connect-ip"), (":scheme", "https"), (":authority", gateway)]
+    fields += [(":path", path.decode("ascii")), ("capsule-protocol", "?1"), (name.lower(), value)]
+    return [(key.encode("ascii"), text.encode("ascii")) for key, text in fields]
+
+
 def read_status(head: bytes) -> int:
     """Return the status of an answer's head.
 

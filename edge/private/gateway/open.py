@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from pyconnector.edge.access.entries import NetworkRuleEntry
 from pyconnector.edge.authority import EDGE_NAMES
+from pyconnector.edge.private.connect_ip.tunnel import ConnectIp
 from pyconnector.edge.private.gateway.judge import Judge
 from pyconnector.edge.private.gateway.own_addresses import own_addresses
 from pyconnector.edge.private.gateway.records import Records
 from pyconnector.edge.private.gateway.server import Gateway
 from pyconnector.edge.private.gateway.settings import GatewaySettings, context_of
 from pyconnector.edge.settings import SettingsError
+from pyconnector.protocol.connect_ip import CONNECT_IP
 from pyconnector.transport import http2
 from pyconnector.transport.http3.connection import ALPN
 from pyconnector.transport.settings import ServerTls
@@ -50,10 +52,12 @@ def open_gateway(
     records = Records(watch.location, gate.clock, watch.audit)
     judge = Judge(network, gate, records, audiences=frozenset(settings.audiences))
     listened = [address for address in addresses if address is not None]
-    return Gateway(
+    gateway = Gateway(
         judge, records, tls=tls, own=lambda: own_addresses(listened),
         quic=shown, http3=settings.http3,
     )  # fmt: skip
+    gateway.extensions[CONNECT_IP] = ConnectIp().serve
+    return gateway
 
 
 def _certificate(settings: GatewaySettings, authority: Authority | None) -> ServerTls | None:

@@ -177,7 +177,7 @@ class StreamFlow:
 
     async def _carry_udp(self, request: Connect) -> None:
         self.record.onramp = "connect-udp"
-        tunnel = UdpTunnel(self.owner, self, self._send_udp, self._udp_ended)
+        tunnel = UdpTunnel(self.owner, self, self.send_payload, self._udp_ended)
         try:
             await tunnel.open(request)
             self.stream.send_head([_OK, CAPSULES])
@@ -203,7 +203,8 @@ class StreamFlow:
             self._broken = error
             self.stream.stop()  # which wakes whoever receives
 
-    def _send_udp(self, payload: bytes) -> bool:
+    def send_payload(self, payload: bytes) -> bool:
+        """Send a packet of context id 0 to the client; False where there is no room."""
         sent = self.stream.send_datagram(_UDP_CONTEXT + payload)
         if sent is not None:
             return sent

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("each_loop")
 
 
 @asynccontextmanager
-async def echo_service() -> AsyncIterator[int]:
+async def echo_service(host: str = "127.0.0.1") -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
@@ -53,7 +53,7 @@ async def echo_service() -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(serve, host, 0) as server:
         yield server.sockets[0].getsockname()[1]
 
 
