@@ -290,6 +290,8 @@ class LocalEdge:
         from pyconnector.edge.directory.follower import Follower
 
         follower = self.follower = Follower(settings, self.tunnels, self.connectors, self.gate.state, self._reported)
+        if self.gate.login is not None:
+            self.gate.login.shared.ask = follower.login_count
         self._exit.push_async_callback(follower.close)
 
     async def _join(self, settings: JoinSettings) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WAIT = 20.0
 #: Seconds for everything else.
 TIMEOUT = 10.0
+#: Seconds for a count that somebody who logs in waits for.
+LOGIN_TIMEOUT = 3.0
 #: Lines of a snapshot that are read in one turn of the event loop.
 LINES_AT_ONCE = 500
 #: Bytes of an answer.
@@ -87,6 +89,19 @@ class ControlClient:
         close = answer.get("close") if isinstance(answer, dict) else None
         told = [entry for entry in close if isinstance(entry, str)] if isinstance(close, list) else []
         return told, parse_peers(answer)
+
+    async def login_count(self, key: str, limit: int, seconds: int) -> bool | None:
+        """Count one more of a login at all edges together; return whether it is allowed, None where nobody says so.
+
+        Cancel leaves it counted or not.
+        """
+        body = {"key": key, "limit": limit, "seconds": seconds}
+        try:
+            answer = _parsed(await self._ask("POST", "/login_count", LOGIN_TIMEOUT, body))
+        except (Unreachable, Gone, DirectoryError):
+            return None
+        allowed = answer.get("allowed") if isinstance(answer, dict) else None
+        return allowed if isinstance(allowed, bool) else None
 
     async def certificate(self, request: str) -> tuple[str, str]:
         """Send a PKCS #10 request (PEM); return the chain and the authority. Cancel gives it up.

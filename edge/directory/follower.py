@@ -85,6 +85,10 @@ class Follower:
         """Let `on_peers` be told of the other edges, again and again."""
         self._reporter.on_peers = on_peers
 
+    async def login_count(self, key: str, limit: int, seconds: int) -> bool | None:
+        """See `ControlClient.login_count`."""
+        return await self._client.login_count(key, limit, seconds)
+
     async def identity(self) -> MeshIdentity:
         """Return what this edge is known by. Cancel gives it up.
 

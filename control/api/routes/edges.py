@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from pyconnector.control.api.context import Ctx, needs
 from pyconnector.control.api.fields import Body, Id, Text
-from pyconnector.control.store.access import people, service_tokens
+from pyconnector.control.store.access import login_counts, people, service_tokens
 from pyconnector.control.store.logs import access_requests, edge_logs
 from pyconnector.control.store.objects import authority, connections
 from pyconnector.control.store.work import Work
@@ -100,6 +100,14 @@ class Report(Body):
     connections: Annotated[list[ReportedConnection], Field(max_length=connections.MAX_REPORTED)]
 
 
+class LoginCountRequest(Body):
+    """Something of a login that counts at all edges together."""
+
+    key: Annotated[str, Field(pattern="^[a-z]{1,12}:[0-9a-f]{64}$")]
+    limit: Annotated[int, Field(ge=1, le=1000)]
+    seconds: Annotated[int, Field(ge=1, le=3600)]
+
+
 class CertificateRequest(Body):
     """A PKCS #10 request, PEM."""
 
@@ -151,6 +159,16 @@ async def post_report(context: Ctx, body: Report) -> JSONResponse:
         return {"close": close, "peers": await connections.peers_of(work, edge.id)}
 
     return JSONResponse(await context.write(operation, in_turn=False))
+
+
+@router.post("/login_count", dependencies=EDGE)
+async def post_login_count(context: Ctx, body: LoginCountRequest) -> JSONResponse:
+    """Count one more; say whether it is still allowed."""
+
+    async def operation(work: Work) -> bool:
+        return await login_counts.take(work, body.key, body.limit, body.seconds)
+
+    return JSONResponse({"allowed": await context.write(operation, in_turn=False)})
 
 
 @router.post("/certificate", dependencies=EDGE)

@@ -221,3 +221,16 @@ class Grant(Base):
     expires_at: Mapped[datetime.datetime] = mapped_column(UtcTime)
 
     __table_args__ = (Index("ix_access_grants_created", "account_id", "created_at", "id"),)
+
+
+class LoginCount(Base):
+    """How often something of a login was done, at all edges together."""
+
+    __tablename__ = "login_counts"
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    "Its kind and a digest."
+    begun: Mapped[float]
+    "Of the first one, in seconds since the epoch."
+    number: Mapped[int]
+
+    __table_args__ = (Index("ix_login_counts_begun", "begun"),)

@@ -52,15 +52,19 @@ class Attempt:
     email: str = ""
     pin: str = field(default="", repr=False)
     "The digest of the PIN that was sent; empty where none was, so that none fits."
+    edge: str = ""
+    "What the edge is known by that made the PIN or the state."
     provider: str = ""
     state: str = ""
     "What the OpenID provider has to send back (RFC 6749 10.12)."
     nonce: str = field(default="", repr=False)
     verifier: str = field(default="", repr=False)
 
-    def with_pin(self, provider: str, email: str, digest: str, attempt_id: str) -> Attempt:
+    def with_pin(self, provider: str, email: str, digest: str, attempt_id: str, edge: str) -> Attempt:
         """Return a new attempt that waits for a PIN: guesses at the one before do not count for this one."""
-        return replace(self, id=attempt_id, provider=provider, email=email, pin=digest, state="", nonce="", verifier="")
+        return replace(
+            self, id=attempt_id, provider=provider, email=email, pin=digest, edge=edge, state="", nonce="", verifier=""
+        )
 
 
 def origin_of(value: dict[str, Any]) -> Origin | None:

@@ -18,6 +18,7 @@ from pyconnector.edge.access.login.counts import Counts
 from pyconnector.edge.access.login.handover import Handovers
 from pyconnector.edge.access.login.pins import Pins
 from pyconnector.edge.access.login.sealing import Sealer
+from pyconnector.edge.access.login.shared import SharedCounts
 from pyconnector.edge.access.login.sinks import open_sink
 from pyconnector.edge.settings import is_loopback
 from pyconnector.identity.people.providers import OIDC
@@ -56,6 +57,8 @@ class Login:
         "States of providers' answers by which somebody logged in: each of them counts once."
         self.answers = Counts(MAX_ANSWERS, ANSWERS_SECONDS)
         "Providers' answers from one source, each of which makes this edge ask the provider."
+        self.shared = SharedCounts()
+        "The same for all edges of the mesh."
         self.handovers = Handovers()
         self._client: ProviderClient | None = None
         self._sealers: dict[str, Sealer] = {}

@@ -138,11 +138,11 @@ async def send_pin(step: Step) -> Answer:
     email = email_of(step.form.get("email", "").strip())
     if email is None:
         return _choice(step, attempt, application, found, "That is no e-mail address.")
-    if not login.pins.may_send(email, step.visit.address, login.gate.ticks()):
+    if not await _may_send(login, email, step.visit.address):
         return _choice(step, attempt, application, found, "Too many codes were asked for. Wait ten minutes.", 429)
     fresh = os.urandom(16).hex()
     pin = make_pin(os.urandom(16))
-    attempt = attempt.with_pin(provider.id, email, pin_digest(fresh, pin), fresh)
+    attempt = attempt.with_pin(provider.id, email, pin_digest(fresh, pin), fresh, login.shared.edge)
     account = login.gate.state.organization.account_id if login.gate.state.organization else ""
     asking = Caller(address=None, user=subject_of(account, email), email=email, provider=provider.id)
     if login.gate.decide(application, asking).allowed:
@@ -158,7 +158,7 @@ async def take_pin(step: Step) -> Answer:
     if attempt is None or application is None or provider is None or not attempt.pin:
         return step.over()
     ticks, gate = login.gate.ticks(), login.gate
-    if gate.failures.is_too_many(step.visit.address, ticks) or not login.pins.may_guess(attempt.id, ticks):
+    if gate.failures.is_too_many(step.visit.address, ticks) or not await _may_guess(login, attempt):
         return message(
             429, "Too many wrong codes", "This code counts no more.", "Go to the address that you wanted once more.",
             organization=login.organization, reason=Reason.TOO_MANY,
@@ -167,9 +167,28 @@ async def take_pin(step: Step) -> Answer:
         gate.failures.count(step.visit.address, ticks)
         problem = "That is not the code."
         return _ask_pin(step, attempt, application, problem=problem, status=401, reason=Reason.BAD_CREDENTIALS)
-    if not login.pins.use(attempt.id, ticks):
+    shared, known_at = login.shared, attempt.edge
+    if not login.pins.use(attempt.id, ticks) or not await shared.take(
+        "used", attempt.id, 1, SECONDS, begun_at=known_at
+    ):
         return step.over()
     return _logged_in(step, attempt, provider, attempt.email, "")
+
+
+async def _may_send(login: Login, email: str, address: str) -> bool:
+    here = login.shared.edge  # while nobody can be asked each edge sends as many as it would alone
+    return (
+        login.pins.may_send(email, address, login.gate.ticks())
+        and await login.shared.take("source", source_of(address), pins.MAX_FOR_SOURCE, SECONDS, begun_at=here)
+        and await login.shared.take("address", email, pins.MAX_FOR_ADDRESS, SECONDS, begun_at=here)
+    )
+
+
+async def _may_guess(login: Login, attempt: Attempt) -> bool:
+    # Counted before the guess is looked at, so that many at once, at many edges, are no more than a few.
+    return login.pins.may_guess(attempt.id, login.gate.ticks()) and await login.shared.take(
+        "guess", attempt.id, pins.MAX_GUESSES, SECONDS, begun_at=attempt.edge
+    )
 
 
 async def to_provider(step: Step) -> Answer:
@@ -205,7 +224,9 @@ async def from_provider(step: Step) -> Answer:
         _log.warning("Nobody could be logged in by %s: %s", provider.name, error)
         return _failed(step, attempt, provider)
     # Only now, so that nobody can use the room for states up without logging in.
-    if not login.states.take(state, login.gate.ticks()):
+    if not login.states.take(state, login.gate.ticks()) or not await login.shared.take(
+        "state", state, 1, ATTEMPT_SECONDS, begun_at=attempt.edge
+    ):
         return step.over()
     return _logged_in(step, attempt, provider, found.email, found.name)
 
@@ -219,7 +240,7 @@ async def _away(step: Step, attempt: Attempt, provider: IdentityProvider) -> Ans
         return _failed(step, attempt, provider)
     attempt = replace(
         attempt, provider=provider.id, state=os.urandom(24).hex(), nonce=os.urandom(24).hex(),
-        verifier=os.urandom(32).hex(), pin="",
+        verifier=os.urandom(32).hex(), pin="", edge=step.login.shared.edge,
     )  # fmt: skip
     location = authorization_url(
         metadata, provider.oidc, redirect=_callback(step), state=attempt.state, nonce=attempt.nonce,

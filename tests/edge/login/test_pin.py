@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyconnector.edge.access.login.pins import MAX_FOR_ADDRESS, MAX_GUESSES
+from pyconnector.edge.access.login.pins import MAX_FOR_ADDRESS, MAX_GUESSES, Pins
 from pyconnector.identity.access_token import AccessPolicy, parse_keys, verify
 from tests.support.identity.people import ANN, BOB, OTHER, PAGE, PIN_PROVIDER, TOOL, Browser, open_hall
 
@@ -209,3 +209,37 @@ async def test_logging_out_anywhere_ends_the_session_everywhere(tmp_path: Path) 
             _, ended = hall.world.state.news.take()
             assert len(ended) == 1
             browser.cookies.clear()
+
+
+async def test_guesses_at_several_edges_count_together(tmp_path: Path) -> None:
+    async with open_hall(tmp_path) as hall, hall.browser() as browser:
+        counted: dict[str, int] = {}
+
+        async def ask(key: str, limit: int, seconds: int) -> bool:
+            counted[key] = counted.get(key, 0) + 1
+            return counted[key] <= limit
+
+        hall.login.shared.ask = ask
+        page = await browser.submit(await browser.follow(await browser.open(browser.url(TOOL))), email=ANN)
+        pin = hall.sent()[-1]["pin"]
+        wrong = f"{(int(pin) + 1) % 10**6:06d}"
+        for _ in range(MAX_GUESSES):
+            hall.login.pins = Pins()  # each at an edge that knows of none yet
+            assert (await browser.submit(page, pin=wrong)).status_code == 401
+        hall.login.pins = Pins()
+        assert (await browser.submit(page, pin=pin)).status_code == 429
+        assert not any(ANN in key or pin in key for key in counted)
+
+
+async def test_a_pin_of_another_edge_counts_nowhere_while_nobody_can_be_asked(tmp_path: Path) -> None:
+    async with open_hall(tmp_path) as hall, hall.browser() as browser:
+
+        async def ask(key: str, limit: int, seconds: int) -> None:
+            return None
+
+        hall.login.shared.ask = ask
+        page = await browser.submit(await browser.follow(await browser.open(browser.url(TOOL))), email=ANN)
+        own, hall.login.shared.edge = hall.login.shared.edge, "another"
+        assert (await browser.submit(page, pin=hall.sent()[-1]["pin"])).status_code == 429
+        hall.login.shared.edge = own
+        assert (await browser.submit(page, pin=hall.sent()[-1]["pin"])).status_code == 302
