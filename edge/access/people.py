@@ -60,7 +60,7 @@ def caller_of(person: Person, address: Address | None) -> Caller:
     """Return a person as policies see one."""
     return Caller(
         address=address, user=person.subject, email=person.email, provider=person.provider, session=person.nonce,
-        begun=person.begun,
+        begun=person.begun, claims=person.claims or None,
     )  # fmt: skip
 
 

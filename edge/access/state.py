@@ -19,11 +19,11 @@ from pyconnector.identity.applications.application import Application
 from pyconnector.identity.applications.matching import Applications
 from pyconnector.identity.people.providers import IdentityProvider
 from pyconnector.identity.policies.policy import Effect, Policy
-from pyconnector.identity.policies.rules import Group
+from pyconnector.identity.policies.rules import Conditions, Group
 from pyconnector.identity.service_tokens import ServiceToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pyconnector.identity.network_rules import NetworkRule
 
@@ -160,6 +160,11 @@ class AccessState:
         """Return a service token by the id of the object."""
         client_id = self._token_ids.get(token_id)
         return None if client_id is None else self.tokens.get(client_id)
+
+    @property
+    def conditions(self) -> Iterator[Conditions]:
+        """Those of every policy and group."""
+        return (each.conditions for each in (*self._policies.values(), *self.groups.values()))
 
     def policies_of(self, application: Application) -> tuple[Policy, ...] | None:
         """Return the policies of an application in their order; None where one is missing, so that nobody may pass."""

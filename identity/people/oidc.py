@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from joserfc.errors import JoseError
 from pyconnector.identity.access_token.keys import MAX_KEYS, MIN_RSA_BITS
 from pyconnector.identity.people.person import MAX_NAME, email_of
 from pyconnector.identity.people.providers import is_provider_url
+from pyconnector.identity.policies.rules import MAX_VALUE
 
 if TYPE_CHECKING:
     from pyconnector.identity.people.providers import OidcSettings
@@ -27,6 +28,8 @@ ALGORITHMS = {
 }  # fmt: skip
 #: Bytes of an ID token, and seconds by which clocks may differ.
 MAX_ID_TOKEN, SKEW = 32_768, 60.0
+#: Bytes of all claims that are kept, since a browser keeps cookies of 4 KiB.
+MAX_CLAIMS = 1500
 
 
 class OidcError(Exception):
@@ -76,6 +79,15 @@ def parse_metadata(document: bytes, issuer: str) -> Metadata:
     return Metadata(
         issuer=issuer, userinfo_endpoint=str(userinfo), basic="client_secret_basic" in methods,
         **{name: str(url) for name, url in found.items()},
+    )  # fmt: skip
+
+
+def given_metadata(settings: OidcSettings) -> Metadata | None:
+    """Return what the settings of a provider say; None where it is to be discovered."""
+    found = settings.endpoints
+    return None if found is None else Metadata(
+        issuer=settings.issuer, authorization_endpoint=found.authorization, token_endpoint=found.token,
+        jwks_uri=found.keys, userinfo_endpoint=found.userinfo, basic=True,
     )  # fmt: skip
 
 
@@ -162,6 +174,36 @@ def address_of(claims: Mapping[str, Any], settings: OidcSettings) -> str | None:
     if address is None:
         raise OidcError("the provider gives no e-mail address that can be compared")
     return address
+
+
+def kept_claims(
+    claims: Mapping[str, Any], settings: OidcSettings, asked: Collection[tuple[str, str]] = ()
+) -> dict[str, list[str]]:
+    """Return what is kept of a provider's claims: those that its settings name, each as texts.
+
+    Where that is more than fits a cookie, it is what rules ask for: pairs of name and value, `asked`.
+
+    Raises:
+        OidcError: even that is too much. Leaving some out could let somebody pass whom a rule keeps out.
+    """
+    found = [(name, text) for name in settings.claims for text in _texts(claims.get(name))]
+    for pairs in (found, [pair for pair in found if pair in asked]):
+        kept: dict[str, list[str]] = {}
+        for name, text in dict.fromkeys(pairs):
+            kept.setdefault(name, []).append(text)
+        if len(json.dumps(kept)) <= MAX_CLAIMS:
+            return kept
+    raise OidcError("it says more of somebody than can be kept: name fewer claims, or fewer values in rules")
+
+
+def _texts(value: object) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    texts = [str(each).lower() if isinstance(each, bool) else str(each) for each in values if _is_simple(each)]
+    return [text for text in texts if text and len(text) <= MAX_VALUE and text.isprintable()]
+
+
+def _is_simple(value: object) -> bool:
+    return isinstance(value, str | int)
 
 
 def name_of(claims: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Person:
     "The session: 32 hexadecimal digits."
     begun: float
     "When they logged in, in seconds since the epoch."
+    claims: dict[str, list[str]] = field(default_factory=dict)
+    "What the identity provider said besides, as far as it is kept: groups, for instance."
 
 
 def email_of(text: str) -> str | None:
@@ -77,9 +79,14 @@ def person_of(claims: Mapping[str, Any]) -> Person | None:
     if not all(isinstance(text, str) and text for text in texts) or not isinstance(name, str):
         return None
     subject, email, provider, nonce = map(str, texts)
+    custom = claims.get("custom") or {}
+    if not isinstance(custom, dict) or not all(isinstance(values, list) for values in custom.values()):
+        return None
     if email_of(email) != email or not _NONCE.fullmatch(nonce) or claims.get("common_name"):
         return None
-    return Person(subject=subject, email=email, name=name, provider=provider, nonce=nonce, begun=float(begun))
+    return Person(
+        subject=subject, email=email, name=name, provider=provider, nonce=nonce, begun=float(begun), claims=custom
+    )
 
 
 def _claims(person: Person, kind: str, issuer: str, audience: str, now: float, seconds: float) -> dict[str, Any]:
@@ -88,4 +95,5 @@ def _claims(person: Person, kind: str, issuer: str, audience: str, now: float, s
         "iat": int(now), "nbf": int(now), "exp": int(now + seconds), "identity_nonce": person.nonce,
         "auth_time": round(person.begun, 3), "idp": person.provider,
         **({"name": person.name} if person.name else {}),
+        **({"custom": person.claims} if person.claims else {}),
     }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -23,6 +23,8 @@ MAX_RULES = 100
 MAX_DEPTH = 8
 #: Characters of a value in a rule.
 MAX_VALUE = 320
+#: What the rule `oidc` says.
+OIDC_FIELDS = ("identity_provider_id", "claim_name", "claim_value")
 
 
 class PolicyError(Exception):
@@ -47,6 +49,8 @@ class Caller:
     "What names the session of that login."
     begun: float = 0.0
     "When that was, in seconds since the epoch."
+    claims: Mapping[str, Sequence[str]] | None = None
+    "What that provider said of the person besides, as far as it is kept."
 
     @property
     def known(self) -> bool:
@@ -189,6 +193,22 @@ class LoginMethod(Rule):
 
 
 @dataclass(frozen=True, slots=True)
+class OidcClaim(Rule):
+    """A person of whom an OpenID provider said something at the login: a group, for instance."""
+
+    provider_id: str
+    name: str
+    value: str
+    kind = "oidc"
+    about = "person"
+
+    def matches(self, caller: Caller, groups: Mapping[str, Group], depth: int = 0) -> bool:
+        """Whether it said that, and it was that provider."""
+        claims = caller.claims
+        return claims is not None and caller.provider == self.provider_id and self.value in claims.get(self.name, ())
+
+
+@dataclass(frozen=True, slots=True)
 class InGroup(Rule):
     """Who belongs to a group."""
 
@@ -250,7 +270,7 @@ class Group:
 
 
 _ELSEWHERE = "needs a service that is not part of this mesh"
-_NO_CLAIMS = "asks for what an identity provider says beside the address, which is not kept here: name the addresses"
+_NO_CLAIMS = "is of a kind of identity provider that is not served here: with OpenID the rule oidc asks for claims"
 _REFUSED = {
     "email_list": "needs a list, and there are none here: name the addresses one by one",
     "ip_list": "needs a list, and there are none here: name the networks one by one",
@@ -263,8 +283,16 @@ _REFUSED = {
     "user_risk_score": _ELSEWHERE,
     "cloudflare_account_member": _ELSEWHERE,
 } | dict.fromkeys(
-    ("auth_method", "azureAD", "okta", "gsuite", "github-organization", "saml", "oidc", "auth_context"), _NO_CLAIMS
+    ("auth_method", "azureAD", "okta", "gsuite", "github-organization", "saml", "auth_context"), _NO_CLAIMS
 )
+
+
+def claims_asked(conditions: Iterable[Conditions], provider_id: str) -> set[tuple[str, str]]:
+    """Return names and values of the claims of a provider that rules ask for."""
+    rules = (rule for each in conditions for rule in each.all)
+    return {
+        (rule.name, rule.value) for rule in rules if isinstance(rule, OidcClaim) and rule.provider_id == provider_id
+    }
 
 
 def parse_rules(value: object, place: str) -> tuple[Rule, ...]:
@@ -298,6 +326,8 @@ def _rule(value: object, place: str) -> Rule:
     ((kind, fields),) = value.items()
     if kind in _REFUSED:
         raise PolicyError(f"{place}: the rule {kind} {_REFUSED[kind]}.")
+    if kind == OidcClaim.kind:
+        return _oidc_claim(fields, place)
     made = _KINDS.get(kind)
     if made is None:
         raise PolicyError(f"{place}: there is no kind of rule {str(kind)[:60]!r}.")
@@ -307,10 +337,21 @@ def _rule(value: object, place: str) -> Rule:
         raise PolicyError(f'{place}: write the rule as {{"{kind}": {form}}}.')
     if not wanted:
         return build("")
-    text = fields[wanted]
+    return build(_text(fields, wanted, place))
+
+
+def _text(fields: Mapping[str, Any], name: str, place: str) -> str:
+    text = fields[name]
     if not isinstance(text, str) or not text or len(text) > MAX_VALUE or not text.isprintable():
-        raise PolicyError(f"{place}: {wanted} is no text of 1 to {MAX_VALUE} characters.")
-    return build(text)
+        raise PolicyError(f"{place}: {name} is no text of 1 to {MAX_VALUE} characters.")
+    return text
+
+
+def _oidc_claim(fields: object, place: str) -> Rule:
+    if not isinstance(fields, Mapping) or set(fields) != set(OIDC_FIELDS):
+        form = ", ".join(f'"{name}": "..."' for name in OIDC_FIELDS)
+        raise PolicyError(f'{place}: write the rule as {{"oidc": {{{form}}}}}.')
+    return OidcClaim(*(_text(fields, name, place) for name in OIDC_FIELDS))
 
 
 def _ip(text: str) -> Rule:

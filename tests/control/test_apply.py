@@ -226,10 +226,13 @@ FIRM = """\
 identity_providers:
   - name: Firm
     type: oidc
-    config: {issuer_url: "https://id.example.com", client_id: mesh, client_secret_file: firm.secret}
+    config: {issuer_url: "https://id.example.com", client_id: mesh, client_secret_file: firm.secret, claims: [groups]}
 service_tokens: [{name: agent}]
 policies:
   - {name: staff, decision: allow, include: [{login_method: Firm}]}
+  - name: admins
+    decision: allow
+    include: [{oidc: {identity_provider: Firm, claim_name: groups, claim_value: ops}}]
 applications:
   - {name: desk, domain: desk.example.com, policies: [staff], allowed_idps: [Firm]}
 network_rules:
@@ -244,8 +247,9 @@ def test_rules_and_providers_are_applied_and_their_drift_shown(tmp_path: Path) -
         said = await apply(FIRM, "--yes")
         assert "+ identity provider Firm" in said
         assert "    tokens: agent (new)" in said
+        assert "    include: oidc groups ops of Firm (new)" in said
         assert "s3cret-of-firm" not in said
-        assert "0 to make, 0 to change, 6 as they should be" in await apply(FIRM, "--dry-run")
+        assert "0 to make, 0 to change, 7 as they should be" in await apply(FIRM, "--dry-run")
         access = f"{mesh.account}/access"
         (token,) = await mesh.call("GET", f"{access}/service_tokens")
         (provider,) = await mesh.call("GET", f"{access}/identity_providers")
@@ -266,7 +270,7 @@ def test_rules_and_providers_are_applied_and_their_drift_shown(tmp_path: Path) -
         # A secret is sent where that is asked for, and stays where something else changes.
         moved = FIRM.replace("client_id: mesh, client_secret_file: firm.secret", "client_id: mesh-2")
         said = await apply(moved, "--yes")
-        assert "    config: issuer_url https://id.example.com, client_id mesh -> issuer_url" in said
+        assert "    config: issuer_url https://id.example.com, client_id mesh, claims groups -> issuer_url" in said
         assert (await _secrets(mesh)) == ["s3cret-of-firm"]
         (tmp_path / "firm.secret").write_text("rolled")
         await apply(FIRM, "--yes")
@@ -322,6 +326,7 @@ def test_what_is_in_no_file_is_deleted_where_its_section_is_pruned(tmp_path: Pat
         ("identity_providers:\n- {name: a, type: oidc, config: {client_secret_env: NOT_THERE}}", "is not set"),
         ("identity_providers:\n- {name: a, type: oidc, config: {client_secret_file: gone}}", "cannot be read"),
         ("applications:\n- {name: a, domain: a.test, allowed_idps: Firm}", "lists names"),
+        ("groups:\n- {name: g, include: [{oidc: {claim_name: x}}]}", "write `oidc:"),
     ],
 )
 def test_a_mistake_in_a_rule_or_provider_has_its_place(

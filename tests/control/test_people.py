@@ -54,7 +54,7 @@ async def test_a_client_secret_is_told_to_edges_alone(mesh: Mesh) -> None:
         ("oidc", CONFIG | {"issuer_url": "http://id.example.com"}, "no https"),
         ("oidc", CONFIG | {"issuer_url": "https://a@id.example.com"}, "no https"),
         ("oidc", CONFIG | {"client_id": ""}, "client_id is missing"),
-        ("oidc", CONFIG | {"auth_url": "https://id.example.com/a"}, "discovered at issuer_url"),
+        ("oidc", CONFIG | {"auth_url": "https://id.example.com/a"}, "come together"),
         ("oidc", CONFIG | {"pkce_enabled": False}, "PKCE is always used"),
         ("oidc", CONFIG | {"scopes": "openid"}, "list of at most"),
         ("onetimepin", {"x": 1}, "--login-pins"),
@@ -108,3 +108,19 @@ async def test_edges_tell_of_logins_and_of_sessions_that_ended(mesh: Mesh) -> No
     assert (person["email"], person["name"]) == ("ann@example.com", "Ann")
     assert person["last_successful_login"] is not None
     assert set(await told(mesh, "access_ended_session")) == {"a" * 32, "c" * 32}
+
+
+async def test_a_claim_that_a_rule_asks_for_stays_kept(mesh: Mesh) -> None:
+    body = {"name": "Firm", "type": "oidc", "config": CONFIG}
+    made = await mesh.call("POST", providers(mesh), json=body)
+    rule = {"oidc": {"identity_provider_id": made["id"], "claim_name": "groups", "claim_value": "ops"}}
+    policy = {"name": "ops", "decision": "allow", "include": [rule]}
+    policies = f"{mesh.account}/access/policies"
+    assert "name it in config.claims of Firm" in (await mesh.refused(400, "POST", policies, json=policy))["message"]
+    body["config"] = CONFIG | {"claims": ["groups"]}
+    await mesh.call("PUT", f"{providers(mesh)}/{made['id']}", json=body)
+    assert (await mesh.call("POST", policies, json=policy))["include"] == [rule]
+    body["config"] = CONFIG
+    refused = await mesh.refused(409, "PUT", f"{providers(mesh)}/{made['id']}", json=body)
+    assert "ops asks for the claim groups" in refused["message"]
+    assert "refers to" in (await mesh.refused(409, "DELETE", f"{providers(mesh)}/{made['id']}"))["message"]

@@ -123,7 +123,7 @@ def test_a_missing_or_circular_group_refuses_instead_of_admitting() -> None:
 @pytest.mark.parametrize(
     "kind",
     ["geo", "email_list", "ip_list", "certificate", "common_name", "external_evaluation", "device_posture", "okta",
-     "azureAD", "github-organization", "saml", "oidc", "auth_method", "linked_app_token", "gsuite",
+     "azureAD", "github-organization", "saml", "auth_method", "linked_app_token", "gsuite",
      "user_risk_score", "cloudflare_account_member", "auth_context"],
 )  # fmt: skip
 def test_rules_that_need_something_else_are_refused_with_a_sentence(kind: str) -> None:

@@ -19,6 +19,7 @@ from pyconnector.identity.policies.rules import (
     Conditions,
     InGroup,
     LoginMethod,
+    OidcClaim,
     OneServiceToken,
     PolicyError,
 )
@@ -215,10 +216,8 @@ async def _check_references(
                     "not its client_id.",
                     BAD_POLICY,
                 )
-        elif isinstance(rule, LoginMethod):
-            provider = await work.session.get(IdentityProvider, rule.provider_id)
-            if provider is None or provider.account_id != work.account_id:
-                raise Invalid(f"There is no identity provider of the id {rule.provider_id!r}.", BAD_POLICY)
+        elif isinstance(rule, LoginMethod | OidcClaim):
+            await _check_provider(work, rule)
         elif isinstance(rule, InGroup):
             if rule.group_id == within:
                 raise Invalid("The group would be part of itself.", BAD_POLICY)
@@ -232,6 +231,16 @@ async def _check_references(
                     check_effect(effect, inner)
                 except PolicyError as error:
                     raise Invalid(f"The group {group.name}: {error}", BAD_POLICY) from None
+
+
+async def _check_provider(work: Work, rule: LoginMethod | OidcClaim) -> None:
+    provider = await work.session.get(IdentityProvider, rule.provider_id)
+    if provider is None or provider.account_id != work.account_id:
+        raise Invalid(f"There is no identity provider of the id {rule.provider_id!r}.", BAD_POLICY)
+    if isinstance(rule, OidcClaim) and rule.name not in (provider.config.get("claims") or ()):
+        raise Invalid(
+            f"Nothing is kept of the claim {rule.name!r}: name it in config.claims of {provider.name}.", BAD_POLICY
+        )
 
 
 def _audit(work: Work, kind: str, object_id: str, name: str, action: str, told: dict[str, Any] | None) -> None:

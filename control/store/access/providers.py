@@ -66,6 +66,12 @@ async def put(work: Work, provider_id: str | None, name: str, kind: str, config:
         mine = select(IdentityProvider).where(IdentityProvider.account_id == work.account_id)
         if any(other.type == ONE_TIME_PIN for other in (await work.session.execute(mine)).scalars()):
             raise Conflict("There is a one-time PIN already, and one is enough.", BAD_PROVIDER)
+    if row is not None:
+        # Where nobody is known to have it any more, a rule that keeps people out would let them in.
+        kept = config.get("claims") or ()
+        for other, rule in await _rules(work):
+            if (claim := _claim(rule, row.id)) is not None and claim not in kept:
+                raise Conflict(f"{other} asks for the claim {claim}, of which nothing would be kept.", IN_USE)
     action = "create" if row is None else "update"
     if row is None:
         row = IdentityProvider(id=str(uuid.uuid4()), account_id=work.account_id, type=kind, created_at=work.now)
@@ -90,16 +96,28 @@ async def remove(work: Work, provider_id: str) -> IdentityProvider:
     ).scalars():
         if provider_id in application.allowed_idps:
             raise Conflict(f"The application {application.name} refers to this identity provider.", IN_USE)
-    policies = (await work.session.execute(select(Policy).where(Policy.account_id == mine))).scalars()
-    groups = (await work.session.execute(select(Group).where(Group.account_id == mine))).scalars()
-    for other in (*policies, *groups):
-        rules = (*other.include, *other.require, *other.exclude)
-        if any(rule.get("login_method") == {"id": provider_id} for rule in rules):
-            raise Conflict(f"{other.name} refers to this identity provider.", IN_USE)
+    for other, rule in await _rules(work):
+        if rule.get("login_method") == {"id": provider_id} or _claim(rule, provider_id) is not None:
+            raise Conflict(f"{other} refers to this identity provider.", IN_USE)
     await work.session.delete(row)
     work.publish("access_identity_provider", row.id, None)
     _audit(work, row, "delete")
     return row
+
+
+async def _rules(work: Work) -> list[tuple[str, dict[str, Any]]]:
+    """Return every rule of a policy or group, with the name of that."""
+    mine = work.account_id
+    policies = (await work.session.execute(select(Policy).where(Policy.account_id == mine))).scalars()
+    groups = (await work.session.execute(select(Group).where(Group.account_id == mine))).scalars()
+    found: list[Policy | Group] = [*policies, *groups]
+    return [(each.name, rule) for each in found for rule in (*each.include, *each.require, *each.exclude)]
+
+
+def _claim(rule: dict[str, Any], provider_id: str) -> str | None:
+    """Return the claim of a provider that a rule asks for."""
+    asked = rule.get("oidc")
+    return asked["claim_name"] if asked and asked["identity_provider_id"] == provider_id else None
 
 
 def edge_value(row: IdentityProvider) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def told_identity(gate: Gate, visit: Visit, person: Person, **more: Any) -> dict
         "idp": {"id": person.provider, "type": "" if provider is None else provider.kind},
         "account_id": state.organization.account_id if state.organization else "", "iat": int(person.begun),
         "ip": visit.address, "auth_status": "NONE", "common_name": "", "service_token_status": False,
-        "is_warp": False, "is_gateway": False, **more,
+        "is_warp": False, "is_gateway": False, **({"custom": person.claims} if person.claims else {}), **more,
     }  # fmt: skip
 
 

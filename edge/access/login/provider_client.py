@@ -19,6 +19,8 @@ from pyconnector.identity.people.oidc import (
     ProviderKeys,
     UnknownKey,
     address_of,
+    given_metadata,
+    kept_claims,
     metadata_url,
     name_of,
     parse_metadata,
@@ -26,7 +28,7 @@ from pyconnector.identity.people.oidc import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import httpx
 
@@ -61,6 +63,8 @@ class LoggedIn:
 
     email: str
     name: str
+    claims: dict[str, list[str]]
+    "What is kept of everything else that it says."
 
 
 class ProviderClient:
@@ -94,9 +98,12 @@ class ProviderClient:
         return (await self._of(provider.oidc)).metadata
 
     async def finish(
-        self, provider: IdentityProvider, *, code: str, redirect: str, nonce: str, verifier: str
-    ) -> LoggedIn:
-        """Exchange a code; return whom the provider vouches for. Cancel gives it up.
+        self, provider: IdentityProvider, *, code: str, redirect: str, nonce: str, verifier: str,
+        asked: Collection[tuple[str, str]] = (),
+    ) -> LoggedIn:  # fmt: skip
+        """Exchange a code; return whom the provider vouches for, with the claims that rules have `asked` for.
+
+        Cancel gives it up.
 
         Raises:
             ProviderUnavailable: it vouches for nobody.
@@ -112,14 +119,16 @@ class ProviderClient:
         try:
             claims = await self._verified(known, settings, id_token, nonce)
             email = address_of(claims, settings)
-            if email is None and known.metadata.userinfo_endpoint and isinstance(access_token, str):
-                claims = await self._about(known.metadata, access_token, claims)
+            wanting = email is None or any(name not in claims for name in settings.claims)
+            if wanting and known.metadata.userinfo_endpoint and isinstance(access_token, str):
+                claims = {**await self._about(known.metadata, access_token, claims), **claims}
                 email = address_of(claims, settings)
+            kept = kept_claims(claims, settings, asked)
         except OidcError as error:
             raise ProviderUnavailable(str(error)) from error
         if email is None:
             raise ProviderUnavailable("it names no e-mail address")
-        return LoggedIn(email=email, name=name_of(claims))
+        return LoggedIn(email=email, name=name_of(claims), claims=kept)
 
     async def _of(self, settings: OidcSettings) -> _Known:
         known = self._known.get(settings)
@@ -137,6 +146,8 @@ class ProviderClient:
         return known
 
     async def _fetched(self, settings: OidcSettings) -> _Known:
+        if (given := given_metadata(settings)) is not None:
+            return _Known(given, self._ticks())
         try:
             document = await self._ask("GET", metadata_url(settings.issuer))
             return _Known(parse_metadata(document, settings.issuer), self._ticks())

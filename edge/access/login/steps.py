@@ -26,7 +26,7 @@ from pyconnector.identity.people.oidc import authorization_url
 from pyconnector.identity.people.person import Person, email_of, session_claims, subject_of
 from pyconnector.identity.people.providers import ONE_TIME_PIN, IdentityProvider
 from pyconnector.identity.policies.policy import Reason
-from pyconnector.identity.policies.rules import Caller
+from pyconnector.identity.policies.rules import Caller, claims_asked
 
 if TYPE_CHECKING:
     from pyconnector.edge.access.answers import Answer
@@ -175,6 +175,13 @@ async def take_pin(step: Step) -> Answer:
     return _logged_in(step, attempt, provider, attempt.email, "")
 
 
+def _asked(login: Login, provider: IdentityProvider) -> set[tuple[str, str]]:
+    """Return which claims of a provider rules ask for; where it keeps none, none are looked for."""
+    if provider.oidc is None or not provider.oidc.claims:
+        return set()
+    return claims_asked(login.gate.state.conditions, provider.id)
+
+
 async def _may_send(login: Login, email: str, address: str) -> bool:
     here = login.shared.edge  # while nobody can be asked each edge sends as many as it would alone
     return (
@@ -218,8 +225,9 @@ async def from_provider(step: Step) -> Answer:
         )
     try:
         found = await login.client.finish(
-            provider, code=query["code"], redirect=_callback(step), nonce=attempt.nonce, verifier=attempt.verifier
-        )
+            provider, code=query["code"], redirect=_callback(step), nonce=attempt.nonce, verifier=attempt.verifier,
+            asked=_asked(login, provider),
+        )  # fmt: skip
     except ProviderUnavailable as error:
         _log.warning("Nobody could be logged in by %s: %s", provider.name, error)
         return _failed(step, attempt, provider)
@@ -228,7 +236,7 @@ async def from_provider(step: Step) -> Answer:
         "state", state, 1, ATTEMPT_SECONDS, begun_at=attempt.edge
     ):
         return step.over()
-    return _logged_in(step, attempt, provider, found.email, found.name)
+    return _logged_in(step, attempt, provider, found.email, found.name, found.claims)
 
 
 async def _away(step: Step, attempt: Attempt, provider: IdentityProvider) -> Answer:
@@ -249,12 +257,15 @@ async def _away(step: Step, attempt: Attempt, provider: IdentityProvider) -> Ans
     return to(location, step.keep(attempt))
 
 
-def _logged_in(step: Step, attempt: Attempt, provider: IdentityProvider, email: str, name: str) -> Answer:
+def _logged_in(
+    step: Step, attempt: Attempt, provider: IdentityProvider, email: str, name: str,
+    claims: dict[str, list[str]] | None = None,
+) -> Answer:  # fmt: skip
     login, organization = step.login, step.login.gate.state.organization
     assert organization is not None
     person = Person(
         subject=subject_of(organization.account_id, email), email=email, name=name, provider=provider.id,
-        nonce=os.urandom(16).hex(), begun=round(step.now, 3),
+        nonce=os.urandom(16).hex(), begun=round(step.now, 3), claims=claims or {},
     )  # fmt: skip
     seconds = finish.lifetime(organization.session_seconds)
     claims = session_claims(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 #: What the API shows of a policy that says nothing of it.
 _DEFAULT = "24h"
 _KINDS = {"service_token": TOKEN, "group": GROUP, "login_method": PROVIDER}
+_PROVIDER = "identity_provider_id"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -121,6 +122,8 @@ class CarryOut:
 
     def _known(self, rule: dict[str, Any]) -> dict[str, Any]:
         (kind, inner), kinds = next(iter(rule.items())), _KINDS
+        if kind == "oidc":
+            return {kind: {**inner, _PROVIDER: self._id(PROVIDER, inner[_PROVIDER])}}
         if kind in kinds:
             return {kind: {name: self._id(kinds[kind], value) for name, value in inner.items()}}
         return rule

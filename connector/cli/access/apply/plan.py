@@ -202,7 +202,10 @@ class _Resolver:
     def _groups_in(self, item: Item) -> set[str]:
         return {value for name in LISTS for kind, value in item.fields[name] if kind == "group"}
 
-    def _rule(self, item: Item, kind: str, value: str) -> dict[str, Any]:
+    def _rule(self, item: Item, kind: str, value: Any) -> dict[str, Any]:
+        if kind == "oidc":
+            provider = self._reference(item, PROVIDER, value["identity_provider_id"])
+            return {kind: {**value, "identity_provider_id": provider}}
         field_name = FIELDS[kind]
         if kind == "service_token":
             value = self._reference(item, TOKEN, value)

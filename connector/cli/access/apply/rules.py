@@ -20,8 +20,10 @@ FIELDS = {
 }  # fmt: skip
 #: Those that refer to an object, by its name or its id.
 REFERENCES = ("service_token", "group", "login_method")
+#: What the rule `oidc` says: its provider by name or id, a claim, and what that has to hold.
+CLAIM_FIELDS = ("identity_provider_id", "claim_name", "claim_value")
 _SERVICE = {"service_token", "any_valid_service_token", "role", "label"}
-_PEOPLE = {"email", "email_domain", "login_method"}
+_PEOPLE = {"email", "email_domain", "login_method", "oidc"}
 _DECISIONS = ("allow", "deny", "non_identity", "bypass")
 _OTHER_NAMES = {"service_auth": "non_identity", "service-auth": "non_identity", "block": "deny"}
 
@@ -91,8 +93,10 @@ class RuleReader:
             self._wrong(at, "a rule has one kind, such as `- everyone` or `- role: reader`")
             return None
         kind, value = next(iter(rule.items()))
+        if kind == "oidc":
+            return self._claim((*at, kind), value)
         if kind not in FIELDS:
-            self._unknown((*at, kind), FIELDS)
+            self._unknown((*at, kind), (*FIELDS, "oidc"))
             return None
         field = FIELDS[kind]
         if not field:
@@ -110,3 +114,12 @@ class RuleReader:
                 return (kind, inner)
         self._wrong((*at, kind), f"write `{kind}: VALUE`, or `{kind}: {{{field}: VALUE}}`")
         return None
+
+    def _claim(self, at: Path, value: Any) -> Rule | None:
+        given = dict(value) if isinstance(value, dict) else {}
+        if "identity_provider" in given and "identity_provider_id" not in given:
+            given["identity_provider_id"] = given.pop("identity_provider")
+        if set(given) != set(CLAIM_FIELDS) or not all(isinstance(text, str) and text for text in given.values()):
+            self._wrong(at, "write `oidc: {identity_provider: NAME, claim_name: groups, claim_value: VALUE}`")
+            return None
+        return ("oidc", {name: given[name] for name in CLAIM_FIELDS})

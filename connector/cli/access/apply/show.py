@@ -88,6 +88,9 @@ def _text(key: str, value: Any, names: dict[str, str]) -> str:
 def _one(value: Any, names: dict[str, str]) -> str:
     if isinstance(value, dict) and len(value) == 1:
         kind, inner = next(iter(value.items()))
+        if kind == "oidc":
+            provider = _one(inner["identity_provider_id"], names)
+            return f"oidc {inner['claim_name']} {inner['claim_value']} of {provider}"
         shown = inner.get(FIELDS.get(kind, ""), "") if isinstance(inner, dict) else inner
         return f"{kind} {_one(shown, names)}".rstrip()
     if isinstance(value, bool):
