@@ -93,7 +93,7 @@ def read_credentials(
     of our keys, for a Bearer token of somebody else's belongs to the service.
     """
     kept: Headers = []
-    own = own_cookies(headers)
+    own: list[tuple[bytes, bytes]] = []
     found: dict[bytes, list[bytes]] = {}
     tokens: dict[bytes, list[bytes]] = {}
     bearers: list[tuple[bytes, bytes]] = []
@@ -109,9 +109,7 @@ def read_credentials(
         elif lower[:2] == b"cf" and _ODD.sub(b"-", lower) in _SPENT:
             continue  # another spelling of one, for services that cannot tell them apart
         elif lower == b"cookie":
-            rest = _split_cookie(value, tokens)
-            if rest:
-                kept.append((name, rest))
+            kept += _split_cookie(entry, tokens, own)
         elif token_headers and lower in token_headers and (pair := _as_pair(value)) is not None:
             found.setdefault(b"json", []).append(pair)
         elif lower == b"authorization" and _bearer(value) and is_ours(_bearer(value)):
@@ -184,10 +182,14 @@ def _bearer(value: bytes) -> bytes:
     return token.strip(b" ") if kind.lower() == b"bearer" else b""
 
 
-def _split_cookie(value: bytes, tokens: dict[bytes, list[bytes]]) -> bytes:
-    """Return what goes on of a cookie header, and add its tokens to those of each suffix."""
+def _split_cookie(
+    entry: tuple[bytes, bytes], tokens: dict[bytes, list[bytes]], own: list[tuple[bytes, bytes]]
+) -> Headers:
+    """Return what goes on of a cookie header; add its tokens to those of each suffix, and the rest of ours to `own`."""
+    value = entry[1]
     if b"cf_" not in value.lower():
-        return value
+        return [entry]
+    own += own_cookies([entry])
     kept = []
     for part in value.split(b";"):
         name, _, token = part.strip(b" \t").partition(b"=")
@@ -195,7 +197,7 @@ def _split_cookie(value: bytes, tokens: dict[bytes, list[bytes]]) -> bytes:
             tokens.setdefault(name[len(COOKIE) :], []).append(token.strip(b'"'))
         elif name.lower() != COOKIE.lower() and not name.lower().startswith(_COOKIES) and not is_own(name):
             kept.append(part.strip(b" \t"))
-    return b"; ".join(kept)
+    return [(entry[0], b"; ".join(kept))] if kept else []
 
 
 @lru_cache(maxsize=256)  # of names of few lengths, so of few bytes

@@ -30,6 +30,7 @@ from pyconnector.edge.access.credentials import (
 )
 from pyconnector.edge.access.failures import FailureCounts
 from pyconnector.edge.access.not_identified import NotIdentified
+from pyconnector.edge.access.recall import RECALL_SECONDS, Key, Recall, Recalled
 from pyconnector.edge.access.running import Running, RunningSet
 from pyconnector.identity.management_token import HOSTNAMES
 from pyconnector.identity.policies.policy import Decision, Policy, Reason, decide, decide_bypass
@@ -131,6 +132,7 @@ class Gate:
         self.ticks = ticks
         self.failures = FailureCounts()
         self.running: RunningSet[Running] = RunningSet(self._may_go_on)
+        self._recall = Recall()
         self.listeners: list[Callable[[], None]] = []
         "Called after each change: for what else runs under what is known here."
         state.on_change = self._changed
@@ -186,10 +188,7 @@ class Gate:
             return None
         if shown.credential is None:
             return Reason.TOO_MANY if self.failures.is_too_many(visit.address, self.ticks()) else shown.fault
-        binding, credential = b"", shown.credential
-        if shown.cookies and isinstance(credential, Token):
-            binding = value_of(shown.cookies, BINDING + credential.suffix, secure=visit.is_secure)
-        return self.who(shown.credential, visit.address, binding)
+        return self.who(shown.credential, visit.address, _binding(visit, shown))
 
     def who(
         self, credential: Pair | Token, address: str, binding: bytes = b""
@@ -265,6 +264,22 @@ class Gate:
             from pyconnector.edge.access.own_paths import metadata
 
             return metadata(self, visit, own, caller)
+        key: Key | None = None
+        if isinstance(token := shown.credential, Token) and len(met) == 1:
+            beside = _binding(visit, shown) if token.from_cookie else None
+            key = (token.text, beside, own.id, visit.address)
+            recalled = self._recalled(key, shown, met)
+            if recalled is not None:
+                return recalled
+        judged = self._judge_shown(visit, shown, met, asked, caller)
+        if key is not None and isinstance(judged, Passed):
+            self._remember(key, judged, shown.headers)
+        return judged
+
+    def _judge_shown(
+        self, visit: Visit, shown: Shown, met: tuple[Application, ...], asked: list[Application], caller: Caller
+    ) -> Passed | Stopped:
+        own = met[0]
         found = self.identify(visit, shown)
         if isinstance(found, Reason):
             return self._refuse(visit, found, caller, own, shown)
@@ -283,10 +298,35 @@ class Gate:
                 return self._refuse(visit, decision.reason, caller, application, shown, decision.policy)
             first = first or decision
         assert first is not None
-        passed = self._passed(visit, shown.headers, caller, asked[0], first, found)
+        passed = self._passed(visit, list(shown.headers), caller, asked[0], first, found)
         if isinstance(passed, Passed):
             passed.met = met
         return passed
+
+    def _recalled(self, key: Key, shown: Shown, met: tuple[Application, ...]) -> Passed | None:
+        """Return what was decided a moment ago of the same token at the same application, from the same address."""
+        known = self._recall.get(key, self.state.revision, self.clock())
+        if known is None:
+            return None
+        token = known.caller.token
+        if token is not None:
+            if self.failures.is_too_many(key[3], self.ticks()):
+                return None
+            self.state.note_use(token, self.ticks())
+        return Passed(
+            headers=shown.headers + known.added, caller=known.caller, decision=known.decision, application=met[0],
+            identified=known.identified, met=met,
+        )  # fmt: skip
+
+    def _remember(self, key: Key, passed: Passed, shown: Headers) -> None:
+        found, issuer, now = passed.identified, self.issuer, self.clock()
+        if found is None or issuer is None or found.is_narrowed or found.grant is not None or not found.claims:
+            return
+        until = min(now + RECALL_SECONDS, found.expires, float(found.claims["exp"]), issuer.until)
+        self._recall.put(key, Recalled(
+            revision=self.state.revision, until=until, caller=passed.caller, decision=passed.decision,
+            identified=found, added=passed.headers[len(shown) :],
+        ))  # fmt: skip
 
     def _refuse(
         self, visit: Visit, reason: Reason, caller: Caller, application: Application, shown: Shown,
@@ -380,6 +420,14 @@ class Gate:
         self.running.judge_anew()
         for listener in self.listeners:
             listener()
+
+
+def _binding(visit: Visit, shown: Shown) -> bytes:
+    """Return what a browser shows beside the cookie that counts."""
+    credential = shown.credential
+    if not shown.cookies or not isinstance(credential, Token):
+        return b""
+    return value_of(shown.cookies, BINDING + credential.suffix, secure=visit.is_secure)
 
 
 def _versions(caller: Caller, met: tuple[Application, ...]) -> tuple[float, ...]:

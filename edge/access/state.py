@@ -164,7 +164,8 @@ class AccessState:
     @property
     def conditions(self) -> Iterator[Conditions]:
         """Those of every policy and group."""
-        return (each.conditions for each in (*self._policies.values(), *self.groups.values()))
+        yield from (policy.conditions for policy in self._policies.values())
+        yield from (group.conditions for group in self.groups.values())
 
     def policies_of(self, application: Application) -> tuple[Policy, ...] | None:
         """Return the policies of an application in their order; None where one is missing, so that nobody may pass."""
