@@ -65,24 +65,21 @@ async def test_many_connections_of_several_meshes_at_once(tmp_path: Path) -> Non
         await other.close()
 
 
-def test_a_program_that_blocks_has_a_proxy(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with (
-            asyncio.timeout(60),
-            gateway_house() as house,
-            await asyncio.start_server(answer, "127.0.0.1") as one,
-        ):
-            port = one.sockets[0].getsockname()[1]
+async def test_a_program_that_blocks_has_a_proxy(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(60),
+        gateway_house() as house,
+        await asyncio.start_server(answer, "127.0.0.1") as one,
+    ):
+        port = one.sockets[0].getsockname()[1]
 
-            def blocking() -> bytes:
-                with local_proxy(url_of(house), token_file=token_file(tmp_path)) as proxy:
-                    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy}))
-                    with opener.open(f"http://127.0.0.1:{port}/x", timeout=20) as response:
-                        return bytes(response.read())
+        def blocking() -> bytes:
+            with local_proxy(url_of(house), token_file=token_file(tmp_path)) as proxy:
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy}))
+                with opener.open(f"http://127.0.0.1:{port}/x", timeout=20) as response:
+                    return bytes(response.read())
 
-            assert await asyncio.to_thread(blocking) == b"GET /x HTTP/1.1"
-
-    asyncio.run(main())
+        assert await asyncio.to_thread(blocking) == b"GET /x HTTP/1.1"
     assert not [thread for thread in threading.enumerate() if "proxy" in thread.name]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,9 @@ from pyconnector.edge.visitors.http1.request_parser import VisitorRequest
 from pyconnector.edge.visitors.watch import Watch
 
 
-def test_each_kind_of_request_is_measured_and_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_kind_of_request_is_measured_and_none_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(access, "TOKENS", 50)
     monkeypatch.setattr(access, "APPLICATIONS", 10)
     gate = access.known()
@@ -28,6 +29,6 @@ def test_each_kind_of_request_is_measured_and_none_is_lost(tmp_path: Path, monke
     assert told == [200, 200, 200, 401]
     rows = access.access_rows(gate, 20, 1)
     assert list(rows) == ["without Access", *(case.name for case in access.cases(gate))]
-    audit = asyncio.run(access.audit_rows(gate, tmp_path, 3000))
+    audit = await access.audit_rows(gate, tmp_path, 3000)
     assert (audit["lost"], audit["told as lost"]) == (0, 0)
     assert audit["records per s"] > 0

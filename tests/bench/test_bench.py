@@ -54,12 +54,12 @@ def test_every_micro_benchmark_runs() -> None:
         assert best_ns(make(), runs=3, repeats=1) > 0, name
 
 
-def test_units_that_run_at_once_lose_none_of_each_others_bytes() -> None:
+async def test_units_that_run_at_once_lose_none_of_each_others_bytes() -> None:
     async def unit(tunnel: object) -> int:
         await asyncio.sleep(0)
         return 10
 
-    outcome: Outcome = asyncio.run(repeat(unit, None, in_flight=4, count=20))  # type: ignore[arg-type]
+    outcome: Outcome = await repeat(unit, None, in_flight=4, count=20)  # type: ignore[arg-type]
 
     assert len(outcome.latencies) == 20
     assert outcome.bytes_moved == 200
@@ -106,18 +106,18 @@ def answer(body: bytes, *, status: bytes = b"200", error: str = "") -> bytes:
     return encode_connect_response(ConnectResponse(error=error, metadata=((b"HttpStatus", status),))) + body
 
 
-def checked(*answers: Pieces) -> list[int]:
+async def checked(*answers: Pieces) -> list[int]:
     async def main() -> list[int]:
         answers_checked = Answers(4)
         return [await answers_checked.check(cast("Stream", each)) for each in answers]
 
-    return asyncio.run(main())
+    return await main()
 
 
-def test_answers_may_come_in_any_pieces() -> None:
+async def test_answers_may_come_in_any_pieces() -> None:
     whole = answer(b"body")
     split = [whole[:9], whole[9:-2], whole[-2:]]
-    assert checked(Pieces(whole), Pieces(*split), Pieces(whole[:-1], whole[-1:])) == [4, 4, 4]
+    assert await checked(Pieces(whole), Pieces(*split), Pieces(whole[:-1], whole[-1:])) == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -130,18 +130,18 @@ def test_answers_may_come_in_any_pieces() -> None:
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_wrong_answers_are_failures(wrong: bytes, said: str, first: bool) -> None:
+async def test_wrong_answers_are_failures(wrong: bytes, said: str, first: bool) -> None:
     with pytest.raises(RuntimeError, match=said):
-        checked(*([] if first else [Pieces(answer(b"body"))]), Pieces(wrong) if wrong else Pieces())
+        await checked(*([] if first else [Pieces(answer(b"body"))]), Pieces(wrong) if wrong else Pieces())
 
 
-def test_another_body_than_the_first_is_found_in_a_sample() -> None:
+async def test_another_body_than_the_first_is_found_in_a_sample() -> None:
     right = [Pieces(answer(b"body")) for _ in range(HASHED)]
     with pytest.raises(RuntimeError, match="another body"):
-        checked(*right, Pieces(answer(b"BODY")))
+        await checked(*right, Pieces(answer(b"BODY")))
 
 
-def test_system_calls_are_counted_where_strace_may_attach() -> None:
+async def test_system_calls_are_counted_where_strace_may_attach() -> None:
     async def main() -> float | None:
         code = "import os, sys\nprint(flush=True)\nfor _ in sys.stdin:\n"
         code += "    for _ in range(1000): os.getppid()\n    print(flush=True)"
@@ -162,7 +162,7 @@ def test_system_calls_are_counted_where_strace_may_attach() -> None:
             process.kill()
             await process.wait()
 
-    found = asyncio.run(main())
+    found = await main()
     if found is None:
         pytest.skip("strace is not installed, or may not attach")
     assert 100 <= found < 110

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import asyncio
-
 from bench.local_proxy import Plan, measure
 
 
-def test_the_local_proxy_is_measured_in_every_row() -> None:
-    found = asyncio.run(measure(Plan(transfers=500_000, at_once=2, flows=10, held=20)))
+async def test_the_local_proxy_is_measured_in_every_row() -> None:
+    found = await measure(Plan(transfers=500_000, at_once=2, flows=10, held=20))
     assert set(found) == {
         "a held flow", "down, 1 flow", "down, 2 flows", "up, 1 flow", "up, 2 flows", "short flows, 32 at once",
     }  # fmt: skip

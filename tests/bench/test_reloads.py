@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 
 from bench.reloads import Figures, measure
-from tests.support.loop.loops import run_on_loop
 
 RELOADS = 25
 
 
 @pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("engine", ["aioquic", "qh3"])
-def test_reloads_under_load_cost_no_request_and_no_stream(engine: str) -> None:
+async def test_reloads_under_load_cost_no_request_and_no_stream(engine: str) -> None:
     if engine == "qh3":
         pytest.importorskip("qh3")
-    figures: Figures = run_on_loop(measure(RELOADS, visitors=4, engine=engine))
+    figures: Figures = await measure(RELOADS, visitors=4, engine=engine)
     assert (figures.reloads, figures.failed) == (RELOADS, 0)
     assert figures.websocket_messages == figures.tcp_messages == RELOADS
     assert figures.requests >= RELOADS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -56,8 +55,8 @@ def test_the_parts_add_up_to_the_whole() -> None:
     assert "| **all** | **100.0** |" in table({"engine": found})
 
 
-def test_a_connector_is_looked_at_while_it_carries_requests() -> None:
-    found = asyncio.run(profile("aioquic", in_flight=8, seconds=0.5, edge_engine="aioquic"))
+async def test_a_connector_is_looked_at_while_it_carries_requests() -> None:
+    found = await profile("aioquic", in_flight=8, seconds=0.5, edge_engine="aioquic")
     assert found.looks > 5
     assert found.per_request > 0
     seen = {step for step in ALL_STEPS if found.microseconds(step) > 0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from xml.etree import ElementTree
 
 from bench.scale import curves
@@ -21,8 +20,8 @@ def test_every_curve_is_drawn_with_its_numbers() -> None:
     assert "| memory, kB | 1: 5, 10,000: 6 | 1.20 |" in table(found)
 
 
-def test_visitors_who_stay_are_asked_in_turn() -> None:
-    memory, requests = asyncio.run(curves.visitors((3, 20), Effort("aioquic", rounds=1, seconds=0.1)))
+async def test_visitors_who_stay_are_asked_in_turn() -> None:
+    memory, requests = await curves.visitors((3, 20), Effort("aioquic", rounds=1, seconds=0.1))
 
     assert [number for number, _ in requests.points] == [3, 20]
     assert all(value > 0 for _, value in requests.points)

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,21 +52,10 @@ def response(body: bytes, *, status: bytes = b"200 OK", more: bytes = b"") -> by
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), more, body)
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(20):
-            await test()
-
-    asyncio.run(main())
-
-
-def refused(authority: Authority, script: Script, match: str, *, timeout: float = 5.0) -> None:
-    async def test() -> None:
-        async with endpoint(script, authority.server("localhost")) as (url, _):
-            with pytest.raises(OSError, match=match):
-                await fetch_https(url, timeout=timeout)
-
-    run(test)
+async def refused(authority: Authority, script: Script, match: str, *, timeout: float = 5.0) -> None:
+    async with endpoint(script, authority.server("localhost")) as (url, _):
+        with pytest.raises(OSError, match=match):
+            await fetch_https(url, timeout=timeout)
 
 
 async def test_the_document_of_a_trusted_endpoint_serves_a_verifier(authority: Authority) -> None:
@@ -140,31 +129,31 @@ async def test_no_redirect_is_followed(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"404 Not Found", b"500 Oops", b"206 Partial Content"])
-def test_any_other_status_than_200_is_refused(authority: Authority, status: bytes) -> None:
-    refused(authority, answering(response(b"", status=status)), f"answered {status[:3].decode()}")
+async def test_any_other_status_than_200_is_refused(authority: Authority, status: bytes) -> None:
+    await refused(authority, answering(response(b"", status=status)), f"answered {status[:3].decode()}")
 
 
-def test_what_is_no_http_is_refused(authority: Authority) -> None:
-    refused(authority, answering(b"SSH-2.0-x\r\n\r\n"), "does not speak HTTP")
+async def test_what_is_no_http_is_refused(authority: Authority) -> None:
+    await refused(authority, answering(b"SSH-2.0-x\r\n\r\n"), "does not speak HTTP")
 
 
-def test_a_document_cut_short_is_refused(authority: Authority) -> None:
+async def test_a_document_cut_short_is_refused(authority: Authority) -> None:
     async def cut(peer: Peer) -> None:
         await peer.head()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
 
-    refused(authority, cut, "cut short")
+    await refused(authority, cut, "cut short")
 
 
-def test_an_endpoint_that_says_nothing_is_given_up(authority: Authority) -> None:
+async def test_an_endpoint_that_says_nothing_is_given_up(authority: Authority) -> None:
     async def silent(peer: Peer) -> None:
         await peer.closed_after_rest()
 
-    refused(authority, silent, "takes too long", timeout=0.3)
+    await refused(authority, silent, "takes too long", timeout=0.3)
 
 
 @pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
-def test_an_endpoint_that_drips_is_given_up_and_its_thread_ends(authority: Authority, begin: bytes) -> None:
+async def test_an_endpoint_that_drips_is_given_up_and_its_thread_ends(authority: Authority, begin: bytes) -> None:
     async def drip(peer: Peer) -> None:
         await peer.head()
         await peer.send(begin)
@@ -173,23 +162,20 @@ def test_an_endpoint_that_drips_is_given_up_and_its_thread_ends(authority: Autho
             await asyncio.sleep(0.05)
 
     before = set(threading.enumerate())
-    refused(authority, drip, "takes too long", timeout=0.5)
+    await refused(authority, drip, "takes too long", timeout=0.5)
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
         assert not thread.is_alive()
 
 
-def test_an_endpoint_that_stops_in_its_handshake_is_given_up_and_its_thread_ends() -> None:
-    async def test() -> None:
-        async def silent(peer: Peer) -> None:
-            await peer.closed_after_rest()
-
-        async with endpoint(silent, None) as (url, _):
-            with pytest.raises(TimeoutError, match="takes too long"):
-                await fetch_https(url, timeout=0.5)
+async def test_an_endpoint_that_stops_in_its_handshake_is_given_up_and_its_thread_ends() -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.closed_after_rest()
 
     before = set(threading.enumerate())
-    run(test)
+    async with endpoint(silent, None) as (url, _):
+        with pytest.raises(TimeoutError, match="takes too long"):
+            await fetch_https(url, timeout=0.5)
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
         assert not thread.is_alive()

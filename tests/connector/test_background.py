@@ -19,17 +19,14 @@ async def test_what_the_work_raises_is_raised() -> None:
         await in_background(lambda: dict[str, int]()["missing"])
 
 
-def test_work_that_never_ends_holds_nothing_up() -> None:
+async def test_work_that_never_ends_holds_nothing_up() -> None:
     release = threading.Event()
 
-    async def scenario() -> None:
-        async with asyncio.timeout(5):
-            working = asyncio.ensure_future(in_background(release.wait))
-            await asyncio.sleep(0)
-            working.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await working
-
-    asyncio.run(scenario())  # ends although the work goes on
+    async with asyncio.timeout(5):
+        working = asyncio.ensure_future(in_background(release.wait))
+        await asyncio.sleep(0)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
     assert not release.is_set()
     release.set()

@@ -49,7 +49,7 @@ def probe(*failing: str) -> Callable[[Address], asyncio.Future[None]]:
     return run  # type: ignore[return-value]  # a coroutine function
 
 
-def report(
+async def report(
     monkeypatch: pytest.MonkeyPatch,
     *,
     quic: Sequence[str] = (),
@@ -64,7 +64,7 @@ def report(
         return regions
 
     probes = Probes(regions=names, quic=probe(*quic), http2=probe(*http2), api=None if api is None else probe(*api))
-    return asyncio.run(run_prechecks(probes, budget=budget))
+    return await run_prechecks(probes, budget=budget)
 
 
 def statuses(found: Report) -> dict[str, list[str]]:
@@ -74,14 +74,14 @@ def statuses(found: Report) -> dict[str, list[str]]:
     return result
 
 
-def test_where_all_passes_quic_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = report(monkeypatch)
+async def test_where_all_passes_quic_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await report(monkeypatch)
     assert statuses(found) == {DNS: ["PASS"] * 2, UDP: ["PASS"] * 2, TCP: ["PASS"] * 2, API_ROW: ["PASS"]}
     assert (found.hard_fail, found.suggested, found.actions) == (False, "quic", [])
 
 
-def test_one_family_that_passes_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = report(monkeypatch, quic=["2001:db8::1"])
+async def test_one_family_that_passes_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await report(monkeypatch, quic=["2001:db8::1"])
     assert statuses(found)[UDP] == ["PASS", "PASS"]
 
 
@@ -95,16 +95,16 @@ def test_one_family_that_passes_is_enough(monkeypatch: pytest.MonkeyPatch) -> No
         ({"regions": [Region("one", error="no answer"), Region("two", error="no answer")]}, True, "", "DNS resolver"),
     ],
 )
-def test_what_fails_says_what_to_do(
+async def test_what_fails_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, failing: dict[str, list[str]], hard: bool, suggested: str, words: str
 ) -> None:
-    found = report(monkeypatch, **failing)  # type: ignore[arg-type]
+    found = await report(monkeypatch, **failing)  # type: ignore[arg-type]
     assert (found.hard_fail, found.suggested) == (hard, suggested)
     assert words in " ".join([*found.actions, found.summary])
 
 
-def test_what_cannot_be_tried_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = report(monkeypatch, regions=[Region("one", error="no answer"), Region("two")], api=None)
+async def test_what_cannot_be_tried_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await report(monkeypatch, regions=[Region("one", error="no answer"), Region("two")], api=None)
     assert statuses(found)[UDP] == ["SKIP", "SKIP"]
     assert [row.details for row in found.rows if row.component == UDP] == [
         "DNS prerequisite failed", "No suitable address found for configured IP version",
@@ -112,8 +112,8 @@ def test_what_cannot_be_tried_is_skipped(monkeypatch: pytest.MonkeyPatch) -> Non
     assert statuses(found)[API_ROW] == ["SKIP"]
 
 
-def test_silence_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = report(monkeypatch, quic=["hang"], http2=["hang"], api=["hang"], budget=0.2)
+async def test_silence_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await report(monkeypatch, quic=["hang"], http2=["hang"], api=["hang"], budget=0.2)
     assert {row.details.rpartition(": ")[2] for row in found.rows if row.component != DNS} == {"no answer in time"}
 
 
@@ -129,7 +129,7 @@ def test_the_table_is_a_box_with_every_row() -> None:
     assert "\x1b[31mFAIL\x1b[0m" in table(Report(rows), colour=True)
 
 
-def test_a_real_edge_passes_over_quic_and_nobody_is_registered() -> None:
+async def test_a_real_edge_passes_over_quic_and_nobody_is_registered() -> None:
     async def scenario() -> Report:
         async with LocalEdge(EdgeSettings(tunnels=(tunnel(),))) as edge:
             config = config_for(edge, [{"service": "http_status:404"}])
@@ -137,7 +137,7 @@ def test_a_real_edge_passes_over_quic_and_nobody_is_registered() -> None:
             assert not any(each.state == "registered" for each in edge.connectors.all())
             return found
 
-    assert statuses(asyncio.run(scenario()))[UDP] == ["PASS"]
+    assert statuses(await scenario())[UDP] == ["PASS"]
 
 
 # -- when ----------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Screen(io.StringIO):
         (True, ("a:1",), False, True),
     ],
 )
-def test_checks_run_where_somebody_looks_or_nothing_connects(
+async def test_checks_run_where_somebody_looks_or_nothing_connects(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, addresses: tuple[str, ...], connected: bool, runs: bool
 ) -> None:
     ran: list[bool] = []
@@ -174,13 +174,10 @@ def test_checks_run_where_somebody_looks_or_nothing_connects(
     monkeypatch.setattr(module, "run_prechecks", fake)
     screen = Screen(terminal=terminal)
 
-    async def scenario() -> None:
-        async with LocalEdge(EdgeSettings(tunnels=(tunnel(),))) as edge:
-            config = config_for(edge, [{"service": "http_status:404"}])
-            config = replace(config, edge=EdgeConfig(addresses=addresses))
-            await check_way(config, lambda: connected, stream=screen, patience=0)
-
-    asyncio.run(scenario())
+    async with LocalEdge(EdgeSettings(tunnels=(tunnel(),))) as edge:
+        config = config_for(edge, [{"service": "http_status:404"}])
+        config = replace(config, edge=EdgeConfig(addresses=addresses))
+        await check_way(config, lambda: connected, stream=screen, patience=0)
     assert bool(ran) == runs
     assert ("CONNECTIVITY PRE-CHECKS" in screen.getvalue()) == (runs and terminal)
 

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pyconnector.control.settings import DATABASE_FILE
 from pyconnector.control.store.access import keys
 from pyconnector.control.store.database import Database, sqlite_url
 from pyconnector.control.store.migrate import migrate
-from tests.control.support import Mesh, open_mesh, with_mesh
+from tests.control.support import Mesh, NewMesh, open_mesh
 from tests.support.services.postgres import running_postgres
 
 #: More than any one test makes, so that the keys of a test differ.
@@ -118,9 +118,9 @@ def signing_keys() -> Iterator[None]:
 
 
 @pytest.fixture
-def on_mesh(tmp_path: Path, database: str) -> Callable[[Any], None]:
-    """Runs a coroutine function that takes a Mesh."""
-    return partial(with_mesh, tmp_path, database)
+def new_mesh(tmp_path: Path, database: str) -> NewMesh:
+    """Starts a control plane for a block: for what must be set before."""
+    return partial(open_mesh, tmp_path / "data", database)
 
 
 @pytest.fixture

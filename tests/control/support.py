@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from pyconnector.control.plane import ControlPlane
 from pyconnector.control.settings import ControlPlaneSettings
 from pyconnector.edge.directory.values import KINDS
 
-#: A moment that no test outlasts unless something hangs.
-PATIENCE = 60
 #: For clients of plain HTTP: the default context loads every public authority, 12 ms each time.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -98,19 +95,4 @@ async def open_mesh(
             yield Mesh(plane, client, token)
 
 
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(PATIENCE):
-            await test()
-
-    asyncio.run(bounded())
-
-
-def with_mesh(directory: Path, database: str, test: Callable[[Mesh], Coroutine[Any, Any, None]]) -> None:
-    """Run `test` against a new control plane."""
-
-    async def whole() -> None:
-        async with open_mesh(directory / "data", database) as mesh:
-            await test(mesh)
-
-    run(whole)
+NewMesh = Callable[[], contextlib.AbstractAsyncContextManager[Mesh]]

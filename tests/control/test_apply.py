@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from pyconnector.connector.api.errors import ConfigError
 from pyconnector.connector.cli.access.apply.files import read_files
 from pyconnector.connector.cli.commands import main
 from pyconnector.control.store.access.tables import IdentityProvider
-from tests.control.support import open_mesh, run
+from tests.control.support import open_mesh
 
 if TYPE_CHECKING:
     from tests.control.support import Mesh
@@ -70,16 +71,14 @@ class Apply:
         return result.output
 
 
-def on_mesh(tmp_path: Path, test: Callable[[Mesh, Apply], Any]) -> None:
-    async def whole() -> None:
-        async with open_mesh(tmp_path / "data") as mesh:
-            await test(mesh, Apply(mesh, tmp_path))
-
-    run(whole)
+@contextlib.asynccontextmanager
+async def on_mesh(tmp_path: Path) -> AsyncIterator[tuple[Mesh, Apply]]:
+    async with open_mesh(tmp_path / "data") as mesh:
+        yield mesh, Apply(mesh, tmp_path)
 
 
-def test_files_are_applied_once_and_drift_is_shown(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, apply: Apply) -> None:
+async def test_files_are_applied_once_and_drift_is_shown(tmp_path: Path) -> None:
+    async with on_mesh(tmp_path) as (mesh, apply):
         access = f"{mesh.account}/access"
         await mesh.tunnel("home")
         await mesh.call("POST", f"{access}/service_tokens", json={"name": "by hand"})
@@ -129,8 +128,6 @@ def test_files_are_applied_once_and_drift_is_shown(tmp_path: Path) -> None:
         moved = WHOLE.replace("db.corp, tunnel: home", "db.corp, tunnel: other")
         assert "tunnel: home -> other" in await apply(moved, "--yes")
 
-    on_mesh(tmp_path, test)
-
 
 INTRODUCTION = """\
 name: agent access
@@ -140,8 +137,8 @@ include:
 """
 
 
-def test_the_file_of_the_introduction_is_understood_and_corrected(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, apply: Apply) -> None:
+async def test_the_file_of_the_introduction_is_understood_and_corrected(tmp_path: Path) -> None:
+    async with on_mesh(tmp_path) as (mesh, apply):
         made = await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "agent-01"})
         said = await apply(INTRODUCTION, "--yes")
         assert "access.yaml:2:11: `decision: allow` is taken as `decision: non_identity`" in said
@@ -152,11 +149,9 @@ def test_the_file_of_the_introduction_is_understood_and_corrected(tmp_path: Path
         for other in (made["id"], made["client_id"]):
             await apply(INTRODUCTION.replace("agent-01", other), "--dry-run")
 
-    on_mesh(tmp_path, test)
 
-
-def test_a_secret_without_a_place_is_shown_once(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, apply: Apply) -> None:
+async def test_a_secret_without_a_place_is_shown_once(tmp_path: Path) -> None:
+    async with on_mesh(tmp_path) as (mesh, apply):
         text = "service_tokens: [{name: agent}]"
         assert "client secret cfast_" in await apply(text, "--yes")
         assert "cfast_" not in await apply(text, "--yes")
@@ -166,11 +161,9 @@ def test_a_secret_without_a_place_is_shown_once(tmp_path: Path) -> None:
         assert "cannot be used" in said
         assert len(await mesh.call("GET", f"{mesh.account}/access/service_tokens")) == 1
 
-    on_mesh(tmp_path, test)
 
-
-def test_what_refers_to_nothing_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, apply: Apply) -> None:
+async def test_what_refers_to_nothing_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    async with on_mesh(tmp_path) as (mesh, apply):
         wrong = WHOLE.replace("policies: [agents]", "policies: [agent]").replace(
             "tunnel: home, comment", "tunnel: hoem, comment"
         )
@@ -181,8 +174,6 @@ def test_what_refers_to_nothing_is_told_before_anything_is_done(tmp_path: Path) 
         circle = "groups:\n- {name: a, include: [{group: b}]}\n- {name: b, include: [{group: a}]}\n"
         assert "in a circle" in await apply(circle, "--yes", code=2)
         assert await mesh.call("GET", f"{mesh.account}/access/service_tokens") == []
-
-    on_mesh(tmp_path, test)
 
 
 @pytest.mark.parametrize(
@@ -241,8 +232,8 @@ network_rules:
 """
 
 
-def test_rules_and_providers_are_applied_and_their_drift_shown(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, apply: Apply) -> None:
+async def test_rules_and_providers_are_applied_and_their_drift_shown(tmp_path: Path) -> None:
+    async with on_mesh(tmp_path) as (mesh, apply):
         (tmp_path / "firm.secret").write_text("s3cret-of-firm\n")
         said = await apply(FIRM, "--yes")
         assert "+ identity provider Firm" in said
@@ -277,8 +268,6 @@ def test_rules_and_providers_are_applied_and_their_drift_shown(tmp_path: Path) -
         assert "secret: (not shown)" in await apply(FIRM, "--yes", "--send-secrets")
         assert (await _secrets(mesh)) == ["rolled"]
 
-    on_mesh(tmp_path, test)
-
 
 async def _secrets(mesh: Mesh) -> list[str]:
     async with mesh.plane.database.read() as session:
@@ -286,8 +275,8 @@ async def _secrets(mesh: Mesh) -> list[str]:
         return [row.config["client_secret"] for row in rows]
 
 
-def test_what_is_in_no_file_is_deleted_where_its_section_is_pruned(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, apply: Apply) -> None:
+async def test_what_is_in_no_file_is_deleted_where_its_section_is_pruned(tmp_path: Path) -> None:
+    async with on_mesh(tmp_path) as (mesh, apply):
         await mesh.tunnel("home")
         await apply(WHOLE, "--yes")
         await apply("network_rules:\n- {name: old, action: allow, roles: [reader]}\n", "--yes")
@@ -311,8 +300,6 @@ def test_what_is_in_no_file_is_deleted_where_its_section_is_pruned(tmp_path: Pat
             assert await mesh.call("GET", path) == []
         assert [row["name"] for row in await mesh.call("GET", f"{access}/service_tokens")] == ["agent-02"]
         assert await mesh.call("GET", f"{mesh.account}/teamnet/routes", params={"is_deleted": "false"}) == []
-
-    on_mesh(tmp_path, test)
 
 
 @pytest.mark.parametrize(

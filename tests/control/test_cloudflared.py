@@ -11,13 +11,13 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 from tests.support.peers.raw_visitor import RawVisitor, get
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
@@ -70,16 +70,14 @@ class Cloudflared:
                 await process.wait()
 
 
-def with_reference(tmp_path: Path, test: Callable[[Mesh, Cloudflared], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        async with open_mesh(tmp_path / "data") as mesh:
-            await test(mesh, Cloudflared(mesh, tmp_path))
-
-    run(whole)
+@contextlib.asynccontextmanager
+async def with_reference(tmp_path: Path) -> AsyncIterator[tuple[Mesh, Cloudflared]]:
+    async with open_mesh(tmp_path / "data") as mesh:
+        yield mesh, Cloudflared(mesh, tmp_path)
 
 
-def test_tunnels_and_names(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, cloudflared: Cloudflared) -> None:
+async def test_tunnels_and_names(tmp_path: Path) -> None:
+    async with with_reference(tmp_path) as (mesh, cloudflared):
         created = await cloudflared("create", "home")
         tunnel_id = created.split("with id ")[1].strip()
         credentials = tmp_path / "data" / f"{tunnel_id}.json"
@@ -106,11 +104,9 @@ def test_tunnels_and_names(tmp_path: Path) -> None:
         assert "two" in deleted
         assert "there should only be 1 non-deleted Tunnel named home" in await cloudflared("delete", "home", code=1)
 
-    with_reference(tmp_path, test)
 
-
-def test_private_networks(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, cloudflared: Cloudflared) -> None:
+async def test_private_networks(tmp_path: Path) -> None:
+    async with with_reference(tmp_path) as (_, cloudflared):
         await cloudflared("create", "home")
         assert "Successfully added virtual 'network' lab" in await cloudflared("vnet", "add", "lab", "comment")
         assert "default" in await cloudflared("vnet", "list")
@@ -127,11 +123,9 @@ def test_private_networks(tmp_path: Path) -> None:
         await cloudflared("vnet", "update", "--default", "default")
         assert "Successfully deleted virtual network 'lab'" in await cloudflared("vnet", "delete", "lab")
 
-    with_reference(tmp_path, test)
 
-
-def test_a_connector_is_listed_cleaned_up_and_deleted(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, cloudflared: Cloudflared) -> None:
+async def test_a_connector_is_listed_cleaned_up_and_deleted(tmp_path: Path) -> None:
+    async with with_reference(tmp_path) as (mesh, cloudflared):
         token = mesh.plane.edge_token_file.read_text().strip()
         directory = DirectorySettings(url=mesh.plane.url, token=token)
         created = await cloudflared("create", "home")
@@ -159,8 +153,6 @@ def test_a_connector_is_listed_cleaned_up_and_deleted(tmp_path: Path) -> None:
                         await asyncio.sleep(0.02)
                 async with RawVisitor(edge.visitor_address) as visitor:
                     assert (await visitor.request(get("/", "app.example.com"))).status == 530
-
-    with_reference(tmp_path, test)
 
 
 async def appears(cloudflared: Cloudflared, text: str, *arguments: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 
 from pyconnector.connector.cli.commands import main
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 
 
 class Commands:
@@ -48,16 +49,14 @@ class Commands:
             return await asyncio.to_thread(complete)
 
 
-def with_commands(tmp_path: Path, test: Callable[[Mesh, Commands], Any]) -> None:
-    async def whole() -> None:
-        async with open_mesh(tmp_path / "data") as mesh:
-            await test(mesh, Commands(mesh))
-
-    run(whole)
+@contextlib.asynccontextmanager
+async def with_commands(tmp_path: Path) -> AsyncIterator[tuple[Mesh, Commands]]:
+    async with open_mesh(tmp_path / "data") as mesh:
+        yield mesh, Commands(mesh)
 
 
-def test_every_command_has_a_form_for_programs(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, tunnel: Commands) -> None:
+async def test_every_command_has_a_form_for_programs(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (mesh, tunnel):
         home = await tunnel.json("create", "home")
         assert (await tunnel.json("list"))[0]["id"] == home["id"]
         assert (await tunnel.json("info", "home"))["conns"] == []
@@ -91,11 +90,9 @@ def test_every_command_has_a_form_for_programs(tmp_path: Path) -> None:
         # Where `create` left it, which is no usual place.
         assert not credentials.exists()
 
-    with_commands(tmp_path, test)
 
-
-def test_load_balancers_are_asked_for_and_refused_here(tmp_path: Path) -> None:
-    async def test(_: Mesh, tunnel: Commands) -> None:
+async def test_load_balancers_are_asked_for_and_refused_here(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (_, tunnel):
         await tunnel.json("create", "home")
         for arguments, sentence, code in (
             (("home", "lb.example.com", "pool"), "there are no load balancers", 1),
@@ -106,11 +103,9 @@ def test_load_balancers_are_asked_for_and_refused_here(tmp_path: Path) -> None:
             done = await tunnel.run("route", "lb", *arguments)
             assert (done.exit_code, sentence in done.stderr) == (code, True), done.stderr
 
-    with_commands(tmp_path, test)
 
-
-def test_a_shell_completes_names_of_the_account(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, tunnel: Commands) -> None:
+async def test_a_shell_completes_names_of_the_account(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (mesh, tunnel):
         home = await mesh.tunnel("home")
         await mesh.call("PUT", f"{mesh.zone}/tunnels/{home['id']}/routes",
                         json={"type": "dns", "user_hostname": "app"})  # fmt: skip
@@ -133,11 +128,9 @@ def test_a_shell_completes_names_of_the_account(tmp_path: Path) -> None:
         assert await tunnel.offered("info", str(known)[:3]) == [str(known)]
         assert await tunnel.offered("vnet", "delete", "") == []
 
-    with_commands(tmp_path, test)
 
-
-def test_network_rules_are_added_listed_and_deleted(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, tunnel: Commands) -> None:
+async def test_network_rules_are_added_listed_and_deleted(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (mesh, tunnel):
         agent = await mesh.call("POST", f"{mesh.account}/access/service_tokens", json={"name": "agent"})
         token = tmp_path / "api-token"
         token.write_text(mesh.token)
@@ -159,5 +152,3 @@ def test_network_rules_are_added_listed_and_deleted(tmp_path: Path) -> None:
             failed = await tunnel.run("rule", *arguments)
             assert failed.exit_code == 1
             assert told in failed.output
-
-    with_commands(tmp_path, test)

@@ -185,7 +185,7 @@ asyncio.run(migrate(Database(sqlite_url(pathlib.Path(sys.argv[1])))))
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_copy_of_a_postgresql_database_is_whole(tmp_path: Path, database: str) -> None:
+async def test_a_copy_of_a_postgresql_database_is_whole(tmp_path: Path, database: str) -> None:
     async def fill() -> str:
         async with open_mesh(tmp_path / "data", database) as mesh:
             made = await mesh.tunnel("kept")
@@ -197,14 +197,14 @@ def test_a_copy_of_a_postgresql_database_is_whole(tmp_path: Path, database: str)
             assert [row["name"] for row in await mesh.call("GET", f"{mesh.account}/cfd_tunnel")] == ["kept"]
             await mesh.tunnel("later")
 
-    token = asyncio.run(fill())
+    token = await fill()
     name = f"r{uuid.uuid4().hex}"
     server, _, source = database.rpartition("/")
     with psycopg.connect(f"{server}/postgres", autocommit=True) as session:
         # What `pg_dump | psql` does, by the server itself: the dump's program may be of another version.
         session.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
     try:
-        asyncio.run(look(token, f"{server}/{name}"))
+        await look(token, f"{server}/{name}")
     finally:
         with psycopg.connect(f"{server}/postgres", autocommit=True) as session:
             session.execute(f"DROP DATABASE {name} WITH (FORCE)")

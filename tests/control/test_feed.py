@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,14 +13,12 @@ import pytest
 from pyconnector.control.store import work
 from pyconnector.control.store.objects.live import EDGE_LIFETIME
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import open_mesh, snapshot
+from tests.control.support import NewMesh, open_mesh, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.control.support import Mesh
-
-OnMesh = Callable[[Any], None]
 
 
 async def test_changes_lead_from_one_snapshot_to_the_next(mesh: Mesh) -> None:
@@ -88,10 +85,10 @@ async def test_changes_of_another_control_plane_are_announced(tmp_path: Path, da
             assert change["value"]["name"] == "made elsewhere"
 
 
-def test_who_missed_too_much_takes_a_snapshot(on_mesh: OnMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_missed_too_much_takes_a_snapshot(new_mesh: NewMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "KEPT_CHANGES", 3)
 
-    async def test(mesh: Mesh) -> None:
+    async with new_mesh() as mesh:
         async with mesh.edge() as edge:
             for number in range(6):
                 await mesh.tunnel(f"t{number}")
@@ -99,8 +96,6 @@ def test_who_missed_too_much_takes_a_snapshot(on_mesh: OnMesh, monkeypatch: pyte
             assert len((await edge.get("/changes", params={"after": last - 3})).json()["changes"]) == 3
             assert (await edge.get("/changes", params={"after": last - 4})).status_code == 410
             assert (await edge.get("/changes", params={"after": last + 1})).status_code == 410
-
-    on_mesh(test)
 
 
 async def test_only_edges_are_told(mesh: Mesh) -> None:

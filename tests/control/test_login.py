@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import click
@@ -18,18 +18,16 @@ from pyconnector.connector.cli.account import login
 from pyconnector.connector.cli.account.origin_cert import find_origin_cert
 from pyconnector.control.login import transfers
 from pyconnector.control.login.transfers import Transfers, code_of, is_key, key_of
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 from tests.control.test_page import browser, form_key
 
 KEY = "k" * 43
 
 
-def on_sqlite(tmp_path: Path, test: Callable[[Mesh], Any]) -> None:
-    async def whole() -> None:
-        async with open_mesh(tmp_path / "data") as mesh:
-            await test(mesh)
-
-    run(whole)
+@contextlib.asynccontextmanager
+async def on_sqlite(tmp_path: Path) -> AsyncIterator[Mesh]:
+    async with open_mesh(tmp_path / "data") as mesh:
+        yield mesh
 
 
 async def token(mesh: Mesh, *scopes: str) -> str:
@@ -42,8 +40,8 @@ async def hand_out(mesh: Mesh, client: httpx.AsyncClient, key: str = KEY, **fiel
     return await client.post("/ui/login", data=form)
 
 
-def test_a_command_gets_what_a_browser_hands_out(tmp_path: Path) -> None:
-    async def test(mesh: Mesh) -> None:
+async def test_a_command_gets_what_a_browser_hands_out(tmp_path: Path) -> None:
+    async with on_sqlite(tmp_path) as mesh:
         loop, shown = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
         target = tmp_path / "home" / "cert.pem"
         places = login.places_of_control(mesh.plane.url + "/")
@@ -70,11 +68,9 @@ def test_a_command_gets_what_a_browser_hands_out(tmp_path: Path) -> None:
             assert (await own.get(f"{mesh.account}/cfd_tunnel")).status_code == 200
             assert (await own.get("/user/tokens")).status_code == 403
 
-    on_sqlite(tmp_path, test)
 
-
-def test_a_certificate_is_fetched_once_and_waited_for(tmp_path: Path) -> None:
-    async def test(mesh: Mesh) -> None:
+async def test_a_certificate_is_fetched_once_and_waited_for(tmp_path: Path) -> None:
+    async with on_sqlite(tmp_path) as mesh:
         async with browser(mesh, mesh.token) as client, httpx.AsyncClient(base_url=mesh.plane.url) as command:
             waiting = asyncio.create_task(command.get(f"/{KEY}"))  # as the reference asks
             assert (await command.get("/favicon.ico")).status_code == 404
@@ -88,8 +84,6 @@ def test_a_certificate_is_fetched_once_and_waited_for(tmp_path: Path) -> None:
             await mesh.plane.stop()
             assert (await waiting).status_code == 404
 
-    on_sqlite(tmp_path, test)
-
 
 REFUSED: list[tuple[tuple[str, ...], dict[str, str], int]] = [
     (("tunnels:edit",), {}, 403),
@@ -100,8 +94,8 @@ REFUSED: list[tuple[tuple[str, ...], dict[str, str], int]] = [
 ]
 
 
-def test_nothing_is_handed_out_without_right_or_form(tmp_path: Path) -> None:
-    async def test(mesh: Mesh) -> None:
+async def test_nothing_is_handed_out_without_right_or_form(tmp_path: Path) -> None:
+    async with on_sqlite(tmp_path) as mesh:
         for scopes, fields, status in REFUSED:
             async with browser(mesh, await token(mesh, *scopes)) as client:
                 assert (await hand_out(mesh, client, **fields)).status_code == status, fields
@@ -110,11 +104,9 @@ def test_nothing_is_handed_out_without_right_or_form(tmp_path: Path) -> None:
         names = [row["name"] for row in await mesh.call("GET", "/user/tokens")]
         assert not [name for name in names if name.startswith("cert.pem by")]
 
-    on_sqlite(tmp_path, test)
 
-
-def test_a_certificate_may_do_no_more_than_who_hands_it_out(tmp_path: Path) -> None:
-    async def test(mesh: Mesh) -> None:
+async def test_a_certificate_may_do_no_more_than_who_hands_it_out(tmp_path: Path) -> None:
+    async with on_sqlite(tmp_path) as mesh:
         async with browser(mesh, await token(mesh, "tokens:edit", "tunnels:read")) as client:
             form = {"form_key": await form_key(client), "zone_id": mesh.plane.installation.zone_id}
             answer = await client.post("/ui/cert.pem", data=form)
@@ -122,8 +114,6 @@ def test_a_certificate_may_do_no_more_than_who_hands_it_out(tmp_path: Path) -> N
             assert "ARGO TUNNEL TOKEN" in answer.text
         made = (await mesh.call("GET", "/user/tokens"))[-1]
         assert (made["name"], made["scopes"]) == ("cert.pem by n", ["tunnels:read"])
-
-    on_sqlite(tmp_path, test)
 
 
 async def test_transfers_are_bounded_and_end_by_themselves() -> None:
@@ -161,8 +151,10 @@ def test_a_certificate_that_is_there_stays(tmp_path: Path, capsys: pytest.Captur
     assert target.read_text() == "mine"
 
 
-def test_login_ends_where_the_store_fails_or_nobody_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(mesh: Mesh) -> None:
+async def test_login_ends_where_the_store_fails_or_nobody_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_sqlite(tmp_path) as mesh:
         places = login.changed(login.PROVIDER, None, f"{mesh.plane.url}/nothing")
         monkeypatch.setattr(login, "PATIENCE", 0.2)
         monkeypatch.setattr(login, "PAUSE", 0.1)
@@ -174,8 +166,6 @@ def test_login_ends_where_the_store_fails_or_nobody_comes(tmp_path: Path, monkey
         with pytest.raises(click.ClickException, match="Failed to fetch the certificate"):
             await asyncio.to_thread(login.login, places, tmp_path / "c", browse=None)
         assert not (tmp_path / "c").exists()
-
-    on_sqlite(tmp_path, test)
 
 
 @pytest.mark.parametrize("text", ["host:7846", "ftp://h", "http://", "http://h:99999", "http://a:b@h", "http://h?x=1"])

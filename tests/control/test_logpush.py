@@ -16,14 +16,13 @@ from pyconnector.control.store.logs import access_requests
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.audit.push import pusher
-from tests.control.support import Mesh, open_mesh
+from tests.control.support import Mesh, NewMesh, open_mesh
 from tests.control.test_edges import following, until
 from tests.control.test_quick import report
 from tests.edge.audit.receiver import running_receiver
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.services.storage import BUCKET, running_storage
 
-OnMesh = Callable[[Any], None]
 HOST = "app.example.com"
 
 
@@ -202,11 +201,11 @@ def login(number: int, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_login_log_is_filtered_paged_and_bounded(on_mesh: OnMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_login_log_is_filtered_paged_and_bounded(new_mesh: NewMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_requests, "MAX_ROWS", 6)
     monkeypatch.setattr(access_requests, "SLACK", 2)
 
-    async def test(mesh: Mesh) -> None:
+    async with new_mesh() as mesh:
         path = f"{mesh.account}/access/logs/access_requests"
 
         async def rays(**query: str) -> list[str]:
@@ -232,8 +231,6 @@ def test_the_login_log_is_filtered_paged_and_bounded(on_mesh: OnMesh, monkeypatc
             await edge.post("/report", json=report(decisions=[login(0, ray_id=f"n{number}") for number in range(6)]))
             assert len(await rays()) == 6
             assert all(ray.startswith("n") for ray in await rays())
-
-    on_mesh(test)
 
 
 async def test_logins_of_an_edge_are_reported(tmp_path: Path) -> None:

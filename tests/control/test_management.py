@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pyconnector.connector.observe.log_taps import TAPS
 from pyconnector.edge import CertificatePair, DirectorySettings, EdgeSettings, LocalEdge, VisitorSettings
 from pyconnector.identity.management_token import HOSTNAME
 from pyconnector.protocol.tokens import decode_token
-from tests.control.support import Mesh, open_mesh, run
+from tests.control.support import Mesh, open_mesh
 from tests.support.houses.house import config_for
 from tests.support.identity.certificates import Authority
 from tests.support.peers.raw_visitor import RawVisitor, get
@@ -71,31 +71,28 @@ class Place:
             assert (await visitor.request(get("/seen"))).status == 418
 
 
-def with_place(tmp_path: Path, test: Callable[[Place], Awaitable[None]]) -> None:
+@contextlib.asynccontextmanager
+async def with_place(tmp_path: Path) -> AsyncIterator[Place]:
     authority = Authority(tmp_path)
-
-    async def whole() -> None:
-        async with open_mesh(tmp_path / "data") as mesh:
-            made = await mesh.tunnel()
-            token = mesh.plane.edge_token_file.read_text().strip()
-            authority.server(HOSTNAME)
-            certificate = next(path for path in tmp_path.glob("server-*.pem"))
-            certificate.chmod(0o600)
-            visitors = VisitorSettings(
-                tls_address=("127.0.0.1", 0), certificates=(CertificatePair(certificate=certificate, key=certificate),)
-            )
-            directory = DirectorySettings(url=mesh.plane.url, token=token)
-            settings = EdgeSettings(control=None, directory=directory, visitors=visitors)
-            async with LocalEdge(settings) as edge:
-                told = decode_token(made["token"])
-                credentials = Credentials(account_tag=told.account_tag, tunnel_id=told.tunnel_id, secret=told.secret)
-                config = replace(config_for(edge, RULES, connections=2), credentials=credentials, label="shed")
-                edge.tunnels.route_name("app.test", UUID(made["id"]))
-                async with Connector(config) as connector:
-                    await connector.wait_ready(2)
-                    await test(Place(mesh, edge, connector, made["id"], authority))
-
-    run(whole)
+    async with open_mesh(tmp_path / "data") as mesh:
+        made = await mesh.tunnel()
+        token = mesh.plane.edge_token_file.read_text().strip()
+        authority.server(HOSTNAME)
+        certificate = next(path for path in tmp_path.glob("server-*.pem"))
+        certificate.chmod(0o600)
+        visitors = VisitorSettings(
+            tls_address=("127.0.0.1", 0), certificates=(CertificatePair(certificate=certificate, key=certificate),)
+        )
+        directory = DirectorySettings(url=mesh.plane.url, token=token)
+        settings = EdgeSettings(control=None, directory=directory, visitors=visitors)
+        async with LocalEdge(settings) as edge:
+            told = decode_token(made["token"])
+            credentials = Credentials(account_tag=told.account_tag, tunnel_id=told.tunnel_id, secret=told.secret)
+            config = replace(config_for(edge, RULES, connections=2), credentials=credentials, label="shed")
+            edge.tunnels.route_name("app.test", UUID(made["id"]))
+            async with Connector(config) as connector:
+                await connector.wait_ready(2)
+                yield Place(mesh, edge, connector, made["id"], authority)
 
 
 async def message(process: Any, text: str) -> dict[str, Any]:
@@ -109,8 +106,8 @@ async def message(process: Any, text: str) -> dict[str, Any]:
             return found
 
 
-def test_tail_shows_the_log_of_a_connector(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
+async def test_tail_shows_the_log_of_a_connector(tmp_path: Path) -> None:
+    async with with_place(tmp_path) as place:
         url = ("--edge-url", place.url, "--output", "json")
         async with place.tail(*url, "--event", "http", "--connector-id", str(place.connector.connector_id),
                               place.tunnel_id) as process:  # fmt: skip
@@ -127,11 +124,9 @@ def test_tail_shows_the_log_of_a_connector(tmp_path: Path) -> None:
             assert await process.wait() == 1
             assert b"no connector of this tunnel is connected" in await process.stderr.read()
 
-    with_place(tmp_path, test)
 
-
-def test_the_service_is_reached_by_token_alone(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
+async def test_the_service_is_reached_by_token_alone(tmp_path: Path) -> None:
+    async with with_place(tmp_path) as place:
         path = f"{place.mesh.account}/cfd_tunnel/{place.tunnel_id}/management"
         token = await place.mesh.call("POST", path, json={"resources": ["host_details", "logs"]})
         async with httpx.AsyncClient(base_url=place.url, headers={"Host": HOSTNAME}) as client:
@@ -149,13 +144,11 @@ def test_the_service_is_reached_by_token_alone(tmp_path: Path) -> None:
             absent = await client.get("/host_details", params={"access_token": other})
             assert absent.status_code in (503, 530)
 
-    with_place(tmp_path, test)
-
 
 @needs_cloudflared[0]
 @needs_cloudflared[1]
-def test_the_genuine_tail_shows_it_too(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
+async def test_the_genuine_tail_shows_it_too(tmp_path: Path) -> None:
+    async with with_place(tmp_path) as place:
         tls = place.edge.visitor_tls_address
         assert tls is not None
         async with forward_proxy("http") as proxy:  # the name is that of the provider
@@ -169,5 +162,3 @@ def test_the_genuine_tail_shows_it_too(tmp_path: Path) -> None:
                 assert line["event"] == "http"
                 process.send_signal(signal.SIGINT)
                 assert await process.wait() == 0
-
-    with_place(tmp_path, test)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import shlex
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import pytest
 from pyconnector.control.login.cert_pem import moved
 from pyconnector.edge import DirectorySettings, EdgeSettings, LocalEdge
 from pyconnector.edge.settings import JoinSettings
-from tests.control.support import open_mesh, run
+from tests.control.support import open_mesh
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.services.process import ROOT, pyconnector
 
@@ -56,16 +57,14 @@ class Commands:
         return output + errors
 
 
-def with_commands(tmp_path: Path, test: Callable[[Mesh, Commands], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        async with open_mesh(tmp_path / "data") as mesh:
-            await test(mesh, Commands(mesh, tmp_path))
-
-    run(whole)
+@contextlib.asynccontextmanager
+async def with_commands(tmp_path: Path) -> AsyncIterator[tuple[Mesh, Commands]]:
+    async with open_mesh(tmp_path / "data") as mesh:
+        yield mesh, Commands(mesh, tmp_path)
 
 
-def test_a_tunnel_from_create_to_delete(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, tunnel: Commands) -> None:
+async def test_a_tunnel_from_create_to_delete(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (mesh, tunnel):
         created = await tunnel("create", "home")
         tunnel_id = created.split("with id ")[1].strip()
         path = tmp_path / "data" / f"{tunnel_id}.json"
@@ -90,11 +89,9 @@ def test_a_tunnel_from_create_to_delete(tmp_path: Path) -> None:
                 assert "No tunnels were found" in await tunnel("list")
                 await running.close()
 
-    with_commands(tmp_path, test)
 
-
-def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, tunnel: Commands) -> None:
+async def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (mesh, tunnel):
         for wrong in (("--route", "app.example.com"), ("--service", "http://localhost:1")):
             code, _, errors = await tunnel.run("create", "home", *wrong)
             assert (code, "go together" in errors) == (255, True)
@@ -112,8 +109,6 @@ def test_a_tunnel_is_created_ready_to_run(tmp_path: Path) -> None:
                 async with RawVisitor(edge.visitor_address) as visitor:
                     assert (await visitor.request(get("/", "app.example.com"))).status == 201
                 await running.close()
-
-    with_commands(tmp_path, test)
 
 
 async def test_a_config_names_the_edges_of_the_mesh(tmp_path: Path) -> None:
@@ -153,8 +148,8 @@ def test_a_file_that_is_no_certificate_is_left() -> None:
         assert moved(text, "http://127.0.0.1:1/client/v4") == text
 
 
-def test_secrets_are_not_given_away(tmp_path: Path) -> None:
-    async def test(mesh: Mesh, tunnel: Commands) -> None:
+async def test_secrets_are_not_given_away(tmp_path: Path) -> None:
+    async with with_commands(tmp_path) as (mesh, tunnel):
         await mesh.tunnel("t")
         damaged = tmp_path / "damaged.pem"
         damaged.write_text(mesh.plane.cert_pem.read_text().replace("\neyJ", "\neyK", 1))
@@ -166,8 +161,6 @@ def test_secrets_are_not_given_away(tmp_path: Path) -> None:
         # A redirect is not followed with the token in hand.
         code, _, errors = await tunnel.run("list", TUNNEL_API_URL=mesh.plane.url)
         assert code == 1
-
-    with_commands(tmp_path, test)
 
 
 LINES = [
@@ -199,7 +192,7 @@ def plain(text: str) -> str:
 
 @pytest.mark.reference
 @pytest.mark.skipif(not BINARY, reason="PYCONNECTOR_CLOUDFLARED names no cloudflared binary")
-def test_every_command_says_what_the_reference_says(tmp_path: Path) -> None:
+async def test_every_command_says_what_the_reference_says(tmp_path: Path) -> None:
     async def transcript(name: str, *program: str) -> list[str]:
         home = tmp_path / name
         home.mkdir()
@@ -213,9 +206,6 @@ def test_every_command_says_what_the_reference_says(tmp_path: Path) -> None:
                 said.append(f"$ {line}\n{code}\n{output}{errors}")
         return said
 
-    async def test() -> None:
-        theirs, ours = await transcript("theirs", BINARY), await transcript("ours")
-        assert [plain(text) for text in ours] == [plain(text) for text in theirs]
-
     # Some hundred processes.
-    asyncio.run(asyncio.wait_for(test(), 110))
+    theirs, ours = await transcript("theirs", BINARY), await transcript("ours")
+    assert [plain(text) for text in ours] == [plain(text) for text in theirs]

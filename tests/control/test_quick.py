@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,9 +16,8 @@ from pyconnector.control.store.objects import quick
 from pyconnector.control.store.work import Actor, Work
 
 if TYPE_CHECKING:
-    from tests.control.support import Mesh
+    from tests.control.support import Mesh, NewMesh
 
-OnMesh = Callable[[Any], None]
 EDGE = "10ae7f4c-68bb-4d50-9d63-6de0a2a8a7f5"
 
 
@@ -107,14 +105,12 @@ async def test_one_whose_connector_left_is_deleted_later(mesh: Mesh) -> None:
         assert await expire(mesh, quick.IDLE_LIFETIME + 1) == 1
 
 
-def test_there_are_no_more_than_the_limit(on_mesh: OnMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_there_are_no_more_than_the_limit(new_mesh: NewMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyconnector.control.settings.DEFAULT_QUICK_TUNNELS", 2)
 
-    async def test(mesh: Mesh) -> None:
+    async with new_mesh() as mesh:
         async with asker(mesh) as ask:
             assert [(await ask()).status_code for _ in range(3)] == [200, 200, 503]
-
-    on_mesh(test)
 
 
 async def test_an_address_asks_so_often_and_no_more(mesh: Mesh) -> None:

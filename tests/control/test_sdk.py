@@ -16,20 +16,15 @@ from tests.edge.audit.receiver import running_receiver
 if TYPE_CHECKING:
     from tests.control.support import Mesh
 
-OnMesh = Callable[[Any], None]
 
+async def with_sdk(mesh: Mesh, scenario: Callable[[Cloudflare, str, str], None]) -> None:
+    made = mesh.plane.installation
 
-def with_sdk(on_mesh: OnMesh, scenario: Callable[[Cloudflare, str, str], None]) -> None:
-    async def test(mesh: Mesh) -> None:
-        made = mesh.plane.installation
+    def use() -> None:
+        with Cloudflare(api_token=mesh.token, base_url=mesh.plane.api_url, max_retries=0, timeout=30) as client:
+            scenario(client, made.account_id, made.zone_id)
 
-        def use() -> None:
-            with Cloudflare(api_token=mesh.token, base_url=mesh.plane.api_url, max_retries=0, timeout=30) as client:
-                scenario(client, made.account_id, made.zone_id)
-
-        await asyncio.to_thread(use)
-
-    on_mesh(test)
+    await asyncio.to_thread(use)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +36,7 @@ def warnings_of_the_sdk() -> Iterator[None]:
         yield
 
 
-def test_tunnels(on_mesh: OnMesh) -> None:
+async def test_tunnels(mesh: Mesh) -> None:
     def scenario(client: Cloudflare, account: str, zone: str) -> None:
         api = client.zero_trust.tunnels.cloudflared
         secret = base64.b64encode(b"s" * 32).decode()
@@ -83,10 +78,10 @@ def test_tunnels(on_mesh: OnMesh) -> None:
         assert gone is not None
         assert gone.deleted_at is not None
 
-    with_sdk(on_mesh, scenario)
+    await with_sdk(mesh, scenario)
 
 
-def test_names(on_mesh: OnMesh) -> None:
+async def test_names(mesh: Mesh) -> None:
     def scenario(client: Cloudflare, account: str, zone: str) -> None:
         (found,) = client.zones.list(name="example.com")
         assert found.id == zone
@@ -113,10 +108,10 @@ def test_names(on_mesh: OnMesh) -> None:
         with pytest.raises(NotFoundError):
             api.get(made.id, zone_id=zone)
 
-    with_sdk(on_mesh, scenario)
+    await with_sdk(mesh, scenario)
 
 
-def test_private_networks(on_mesh: OnMesh) -> None:
+async def test_private_networks(mesh: Mesh) -> None:
     def scenario(client: Cloudflare, account: str, zone: str) -> None:
         tunnel = client.zero_trust.tunnels.cloudflared.create(account_id=account, name="t")
         assert tunnel is not None
@@ -157,10 +152,10 @@ def test_private_networks(on_mesh: OnMesh) -> None:
         assert renamed.hostname == "db2.corp"
         networks.hostname_routes.delete(name.id, account_id=account)
 
-    with_sdk(on_mesh, scenario)
+    await with_sdk(mesh, scenario)
 
 
-def test_tokens_and_audit(on_mesh: OnMesh) -> None:
+async def test_tokens_and_audit(mesh: Mesh) -> None:
     def scenario(client: Cloudflare, account: str, zone: str) -> None:
         verified = client.user.tokens.verify()
         assert verified is not None
@@ -192,10 +187,10 @@ def test_tokens_and_audit(on_mesh: OnMesh) -> None:
         assert ("delete", "api_token") in actions
         assert ("create", "api_token") in actions
 
-    with_sdk(on_mesh, scenario)
+    await with_sdk(mesh, scenario)
 
 
-def test_access(on_mesh: OnMesh) -> None:
+async def test_access(mesh: Mesh) -> None:
     def scenario(client: Cloudflare, account: str, zone: str) -> None:
         access = client.zero_trust.access
         token = access.service_tokens.create(account_id=account, name="agent-01-token", duration="60m")
@@ -266,10 +261,10 @@ def test_access(on_mesh: OnMesh) -> None:
         with pytest.raises(NotFoundError):
             access.service_tokens.get(token.id, account_id=account)
 
-    with_sdk(on_mesh, scenario)
+    await with_sdk(mesh, scenario)
 
 
-def test_identity_providers_and_people(on_mesh: OnMesh) -> None:
+async def test_identity_providers_and_people(mesh: Mesh) -> None:
     def scenario(client: Cloudflare, account: str, zone: str) -> None:
         api = client.zero_trust.identity_providers
         config: Any = {"client_id": "mesh", "client_secret": "s", "issuer_url": "https://id.example.com"}
@@ -300,7 +295,7 @@ def test_identity_providers_and_people(on_mesh: OnMesh) -> None:
         assert client.zero_trust.organizations.revoke_users(account_id=account, email="a@example.com") is True
         assert [row.email for row in client.zero_trust.access.users.list(account_id=account)] == ["a@example.com"]
 
-    with_sdk(on_mesh, scenario)
+    await with_sdk(mesh, scenario)
 
 
 async def test_logs(mesh: Mesh) -> None:

@@ -194,7 +194,7 @@ async def until(attempt: Any) -> None:
             await asyncio.sleep(0.1)
 
 
-def test_the_commands_of_the_compose_file_serve_a_page(tmp_path: Path) -> None:
+async def test_the_commands_of_the_compose_file_serve_a_page(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     (tmp_path / "config.yml").write_text(stage.here((ROOT / "examples/compose/config.yml").read_text()))
     bin_folder = Path(sys.executable).parent
@@ -234,7 +234,7 @@ def test_the_commands_of_the_compose_file_serve_a_page(tmp_path: Path) -> None:
                     assert "BEGIN CERTIFICATE" in answer.text
                     return answer.status_code
 
-    assert asyncio.run(scenario()) == 200
+    assert await scenario() == 200
 
 
 def test_no_file_to_deploy_holds_a_secret() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -51,8 +50,8 @@ async def scrape() -> dict[str, set[str]]:
     return found
 
 
-def test_every_query_asks_for_metrics_and_labels_that_are_served() -> None:
-    served = asyncio.run(scrape())
+async def test_every_query_asks_for_metrics_and_labels_that_are_served() -> None:
+    served = await scrape()
     queries = targets()
     assert len(queries) > 20
     for title, target in queries:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pyconnector.connector.cli.commands import main
 from pyconnector.edge.audit.files import log_files
 from pyconnector.identity.access_token import AccessPolicy, parse_keys, verify
-from tests.e2e.test_mesh import HOST, Api, connector, mesh_up, run, until
+from tests.e2e.test_mesh import HOST, Api, connector, mesh_up, until
 from tests.support.identity.agents import telling_origin
 from tests.support.peers.raw_visitor import RawVisitor, Response, get
 
@@ -42,43 +42,40 @@ def reason(response: Response) -> tuple[int, str]:
     return response.status, json.loads(response.body)["reason"]
 
 
-def test_the_story(tmp_path: Path) -> None:
+async def test_the_story(tmp_path: Path) -> None:
     data = tmp_path / "data"
 
-    async def test() -> None:
-        async with telling_origin() as origin, mesh_up(data) as (mesh, told):
-            api, visit = Api(told), Visits(told["visitors"])
-            access = f"{api.account}/access"
-            tunnel = await api("POST", f"{api.account}/cfd_tunnel", {"name": "story"})
-            await api("PUT", f"{api.zone}/tunnels/{tunnel['id']}/routes", {"type": "dns", "user_hostname": HOST})
-            agent = await api("POST", f"{access}/service_tokens", {"name": "agent-01-token"})
-            await api("PUT", f"{access}/service_tokens/{agent['id']}", {"role": "reader"})
-            writer = await api("POST", f"{access}/service_tokens", {"name": "agent-02", "role": "writer"})
-            rules = [{"role": {"role": "reader"}}]
-            body = {"name": "readers", "decision": "non_identity", "include": rules}
-            policy = await api("POST", f"{access}/policies", body)
-            body = {"name": "tool", "type": "self_hosted", "domain": HOST, "policies": [policy["id"]]}
-            app = await api("POST", f"{access}/apps", body)
-            async with connector(told, tunnel["token"], tmp_path, [{"service": origin}]) as running:
+    async with telling_origin() as origin, mesh_up(data) as (mesh, told):
+        api, visit = Api(told), Visits(told["visitors"])
+        access = f"{api.account}/access"
+        tunnel = await api("POST", f"{api.account}/cfd_tunnel", {"name": "story"})
+        await api("PUT", f"{api.zone}/tunnels/{tunnel['id']}/routes", {"type": "dns", "user_hostname": HOST})
+        agent = await api("POST", f"{access}/service_tokens", {"name": "agent-01-token"})
+        await api("PUT", f"{access}/service_tokens/{agent['id']}", {"role": "reader"})
+        writer = await api("POST", f"{access}/service_tokens", {"name": "agent-02", "role": "writer"})
+        rules = [{"role": {"role": "reader"}}]
+        body = {"name": "readers", "decision": "non_identity", "include": rules}
+        policy = await api("POST", f"{access}/policies", body)
+        body = {"name": "tool", "type": "self_hosted", "domain": HOST, "policies": [policy["id"]]}
+        app = await api("POST", f"{access}/apps", body)
+        async with connector(told, tunnel["token"], tmp_path, [{"service": origin}]) as running:
 
-                async def serves() -> bool:
-                    return (await visit(*shown(agent))).status == 200
+            async def serves() -> bool:
+                return (await visit(*shown(agent))).status == 200
 
-                await until(serves, "the agent's way to the service")
-                assert reason(await visit()) == (401, "no_credentials")
-                assert reason(await visit(*shown(writer))) == (403, "no_policy_matched")
-                await identity_is_right(visit, agent, app)
-                await the_connector_verifies_too(api, visit, tunnel, agent, app, origin)
-                await session_is_narrow(visit, agent)
-                await revocation_ends_what_runs(api, visit, f"{access}/service_tokens/{agent['id']}", agent)
-                running.send_signal(signal.SIGTERM)
-                await running.code()
-            await api.client.aclose()
-            mesh.send_signal(signal.SIGTERM)
-            assert await mesh.code() == 0, mesh.text
-            assert agent["client_secret"] not in mesh.text
-
-    run(test)
+            await until(serves, "the agent's way to the service")
+            assert reason(await visit()) == (401, "no_credentials")
+            assert reason(await visit(*shown(writer))) == (403, "no_policy_matched")
+            await identity_is_right(visit, agent, app)
+            await the_connector_verifies_too(api, visit, tunnel, agent, app, origin)
+            await session_is_narrow(visit, agent)
+            await revocation_ends_what_runs(api, visit, f"{access}/service_tokens/{agent['id']}", agent)
+            running.send_signal(signal.SIGTERM)
+            await running.code()
+        await api.client.aclose()
+        mesh.send_signal(signal.SIGTERM)
+        assert await mesh.code() == 0, mesh.text
+        assert agent["client_secret"] not in mesh.text
     the_record_is_whole(data / "audit")
 
 

@@ -21,14 +21,6 @@ from tests.support.services.process import Process, pyconnector
 HOST = "app.mesh.test"
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(90):
-            await test()
-
-    asyncio.run(bounded())
-
-
 @contextlib.asynccontextmanager
 async def mesh_up(data: Path, *more: str, **addresses: str) -> AsyncIterator[tuple[Process, dict[str, Any]]]:
     places: list[str] = []

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.postgres
 MEGABYTES = 4
 
 
-def test_a_database_session_with_megabytes_both_ways() -> None:
+async def test_a_database_session_with_megabytes_both_ways() -> None:
     with running_postgres() as server_port:
-        asyncio.run(_session(server_port))
+        await _session(server_port)
 
 
 async def _session(server_port: int) -> None:
@@ -53,7 +53,7 @@ def _use(port: int) -> None:
         assert len(rows) == 50000
 
 
-def test_psql_under_a_service_token(tmp_path: Path) -> None:
+async def test_psql_under_a_service_token(tmp_path: Path) -> None:
     psql = shutil.which("psql")
     if psql is None:
         pytest.skip("psql is not installed")
@@ -80,4 +80,4 @@ def test_psql_under_a_service_token(tmp_path: Path) -> None:
             await forward.close()
 
     with running_postgres() as server_port:
-        asyncio.run(main(server_port))
+        await main(server_port)

@@ -14,7 +14,7 @@ from pyconnector.edge.visitors.http1.connection import MAX_WAITING, VisitorConne
 from pyconnector.edge.visitors.http1.request_body import LINES_A_TURN, ChunkedBody
 from pyconnector.edge.visitors.http1.request_parser import MAX_EMPTY_LINES, MAX_FIELDS, BadRequest, RequestReader
 from pyconnector.edge.visitors.sockets import LEAST_RATE, end_writing
-from tests.edge.support import memory_edge, run, until, visitors
+from tests.edge.support import memory_edge, until, visitors
 from tests.support.peers.fake_transport import HIGH_WATER, FakeTransport
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.peers.scripted_connector import Exchange, connected
@@ -324,16 +324,13 @@ async def test_a_visitor_who_ends_but_does_not_read_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("data", [b"no request\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"])
-def test_a_bad_request_whose_sender_left_closes_the_socket(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        async with memory_edge() as edge:
-            transport = visitor_of(edge, peer_is_gone=True)
-            transport.protocol.data_received(data)
-            await asyncio.sleep(0.01)
-            assert transport.aborted
-            assert not len(edge._visitors)
-
-    run(test)
+async def test_a_bad_request_whose_sender_left_closes_the_socket(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with memory_edge() as edge:
+        transport = visitor_of(edge, peer_is_gone=True)
+        transport.protocol.data_received(data)
+        await asyncio.sleep(0.01)
+        assert transport.aborted
+        assert not len(edge._visitors)
     assert not caplog.records
 
 

@@ -11,7 +11,7 @@ from pyconnector.edge import SettingsError
 from pyconnector.edge.faults import relay as edge_faults
 from pyconnector.edge.faults.relay import FaultRelay, Faults
 from pyconnector.transport.udp.batched import UdpEndpoint
-from tests.edge.support import run, until
+from tests.edge.support import until
 
 
 class Ends:
@@ -64,27 +64,24 @@ async def test_without_faults_everything_passes_in_order() -> None:
         assert ends.relay.counts()["to_edge"] == {"passed": 301, "lost": 0, "duplicated": 0}
 
 
-def test_losses_are_those_of_the_seed() -> None:
+async def test_losses_are_those_of_the_seed() -> None:
     lost: list[list[bytes]] = []
 
-    async def test() -> None:
-        for seed in (1, 1, 2):
-            async with Ends() as ends:
-                await ends.exchange(1)
-                await until(lambda ends=ends: len(ends.at_client) == 1)  # type: ignore[misc]
-                ends.relay.set(Faults(loss=0.3, seed=seed, direction="to_edge"))
-                await ends.exchange(400)
-                await ends.quiet()
-                lost.append(list(ends.at_server))
-                counts = ends.relay.counts()
-                assert counts["to_edge"]["lost"] == 401 - len(ends.at_server)
-                assert counts["to_connector"]["lost"] == 0
-                ends.relay.set(None)
-                before = len(ends.at_server)
-                await ends.exchange(100)
-                await until(lambda ends=ends, before=before: len(ends.at_server) == before + 100)  # type: ignore[misc]
-
-    run(test)
+    for seed in (1, 1, 2):
+        async with Ends() as ends:
+            await ends.exchange(1)
+            await until(lambda ends=ends: len(ends.at_client) == 1)  # type: ignore[misc]
+            ends.relay.set(Faults(loss=0.3, seed=seed, direction="to_edge"))
+            await ends.exchange(400)
+            await ends.quiet()
+            lost.append(list(ends.at_server))
+            counts = ends.relay.counts()
+            assert counts["to_edge"]["lost"] == 401 - len(ends.at_server)
+            assert counts["to_connector"]["lost"] == 0
+            ends.relay.set(None)
+            before = len(ends.at_server)
+            await ends.exchange(100)
+            await until(lambda ends=ends, before=before: len(ends.at_server) == before + 100)  # type: ignore[misc]
     assert lost[0] == lost[1]
     assert lost[0] != lost[2]
     assert 80 < 401 - len(lost[0]) < 160

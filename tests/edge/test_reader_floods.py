@@ -17,7 +17,7 @@ from pyconnector.protocol.streams import trailers
 from pyconnector.protocol.streams.trailers import FramedBodyDecoder, encode_data, encode_trailers
 from pyconnector.web.websocket.frames import FRAMES_AT_ONCE, FrameDecoder
 from tests.edge.tcp.test_websocket_client import server_frame
-from tests.support.loop.turns import LOOPS, TurnMeter, run_on
+from tests.support.loop.turns import TurnMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,12 +88,10 @@ class Visitor(asyncio.Transport):
         pass
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("streams", [1, 100])
 @pytest.mark.parametrize("kind", FRAMES)
-def test_tiny_frames_of_a_connector_take_turns(
-    monkeypatch: pytest.MonkeyPatch, loop: str, kind: str, streams: int
-) -> None:
+async def test_tiny_frames_of_a_connector_take_turns(monkeypatch: pytest.MonkeyPatch, kind: str, streams: int) -> None:
     meter = TurnMeter()
     monkeypatch.setattr(FrameDecoder, "_header", meter.counting(FrameDecoder._header, lambda begin: 1))
     count = 200_000 // streams
@@ -105,22 +103,19 @@ def test_tiny_frames_of_a_connector_take_turns(
         two_way.visitor_ended()
         assert await two_way.run(b"")
 
-    async def test() -> None:
-        visitors = [Visitor() for _ in range(streams)]
-        with meter:
-            async with asyncio.TaskGroup() as group:
-                for visitor in visitors:
-                    group.create_task(carry(visitor))
-        assert meter.total >= 200_000
-        assert meter.most <= (streams + JOBS_A_TURN) * FRAMES_AT_ONCE
-        assert {visitor.size for visitor in visitors} == {count if len(FRAMES[kind]) == 3 else 0}
-
-    run_on(loop, test())
+    visitors = [Visitor() for _ in range(streams)]
+    with meter:
+        async with asyncio.TaskGroup() as group:
+            for visitor in visitors:
+                group.create_task(carry(visitor))
+    assert meter.total >= 200_000
+    assert meter.most <= (streams + JOBS_A_TURN) * FRAMES_AT_ONCE
+    assert {visitor.size for visitor in visitors} == {count if len(FRAMES[kind]) == 3 else 0}
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("streams", [1, 100])
-def test_bodies_in_tiny_frames_take_turns(monkeypatch: pytest.MonkeyPatch, loop: str, streams: int) -> None:
+async def test_bodies_in_tiny_frames_take_turns(monkeypatch: pytest.MonkeyPatch, streams: int) -> None:
     meter = TurnMeter()
     monkeypatch.setattr(
         FramedBodyDecoder, "_begin_frame", meter.counting(FramedBodyDecoder._begin_frame, lambda nothing: 1)
@@ -142,15 +137,12 @@ def test_bodies_in_tiny_frames_take_turns(monkeypatch: pytest.MonkeyPatch, loop:
         assert size == count
         assert body.trailers == [(b"A", b"1")] or body.trailers == [(b"a", b"1")]
 
-    async def test() -> None:
-        with meter:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(streams):
-                    group.create_task(read())
-        assert meter.total >= 100_000
-        assert meter.most <= 2 * streams * trailers.FRAMES_AT_ONCE
-
-    run_on(loop, test())
+    with meter:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(streams):
+                group.create_task(read())
+    assert meter.total >= 100_000
+    assert meter.most <= 2 * streams * trailers.FRAMES_AT_ONCE
 
 
 @pytest.mark.parametrize("size", [1, 3, 200_000])

@@ -28,7 +28,6 @@ from tests.support.wire.bodies import Body
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.origins.conftest import Run
     from tests.support.peers.raw_origin import Peer
 
 
@@ -162,7 +161,7 @@ async def test_extra_roots_are_trusted_by_every_origin(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("each_loop")
 async def test_websockets_pass_over_tls_and_a_half_close_there_has_an_end(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "TLS_LINGER", 0.05)
     authority = Authority(tmp_path)

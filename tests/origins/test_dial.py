@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +14,6 @@ from pyconnector.origins.base import OriginError
 from pyconnector.origins.net import dial
 from pyconnector.origins.net.dial import Dialer, DialSettings, Endpoint, Target
 from tests.support.peers.raw_origin import Peer, raw_origin
-
-if TYPE_CHECKING:
-    from tests.origins.conftest import Run
 
 OPENING = (
     "Unable to reach the origin service. The service may be down or it may not be responding to traffic from "
@@ -83,7 +79,7 @@ async def test_a_tcp_service_is_reached_with_keepalive_and_without_delay() -> No
 @pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize(("setting", "wanted"), [(0, 15), (0.2, 1)])
 async def test_a_keepalive_of_zero_is_the_default_and_one_below_a_second_is_a_second(
-    run: Run, setting: float, wanted: int
+    setting: float, wanted: int
 ) -> None:
     async with raw_origin(wait_for_close) as origin:
         sock = await Dialer(DialSettings(keepalive=setting)).open_socket(Endpoint(host="127.0.0.1", port=origin.port))
@@ -196,9 +192,7 @@ async def test_when_two_addresses_connect_at_once_one_is_closed(monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("each_loop")
-async def test_without_happy_eyeballs_addresses_are_tried_one_after_another(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_happy_eyeballs_addresses_are_tried_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "MIN_SERIAL_ATTEMPT", 0.01)
     attempts: list[object] = []
     real = dial._attempt

@@ -24,7 +24,6 @@ from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
     from pyconnector.origins.base import OriginRequest
-    from tests.origins.conftest import Run
 
 KEY = (b"Sec-Websocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")
 
@@ -227,7 +226,7 @@ async def test_the_echo_needs_a_websocket_and_the_page_no_tcp() -> None:
     assert (await HelloOrigin().serve(get("//[x/"), Body())).status == 400
 
 
-def test_the_start_is_said(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_start_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "pyconnector")
-    run(HelloOrigin().start())
+    await HelloOrigin().start()
     assert "Starting Hello World service" in caplog.text

@@ -45,28 +45,25 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def play(scenario: Callable[[RawOrigin], Awaitable[None]], *scripts: Callable[[Peer], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with raw_origin(*scripts) as server, asyncio.timeout(10):
-            await scenario(server)
-
-    asyncio.run(main())
+async def play(scenario: Callable[[RawOrigin], Awaitable[None]], *scripts: Callable[[Peer], Awaitable[None]]) -> None:
+    async with raw_origin(*scripts) as server, asyncio.timeout(10):
+        await scenario(server)
 
 
 def url(server: RawOrigin) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-def test_a_prefix_is_stripped_and_the_query_stays() -> None:
+async def test_a_prefix_is_stripped_and_the_query_stays() -> None:
     async def scenario(server: RawOrigin) -> None:
         async with origin_of(url(server), stripPathPrefix="/app") as origin:
             await read_all(await origin.serve(get("/app/a%20b?x=%2F"), Body()))
         assert server.peers[0].received.startswith(b"GET /a%20b?x=%2F HTTP/1.1\r\n")
 
-    play(scenario, hi)
+    await play(scenario, hi)
 
 
-def test_a_rewrite_with_redirect_never_asks_the_service() -> None:
+async def test_a_rewrite_with_redirect_never_asks_the_service() -> None:
     async def scenario(server: RawOrigin) -> None:
         options = {"rewritePath": [{"match": "^/old/(.*)$", "replace": "/new/$1", "redirect": 301}]}
         async with origin_of(url(server), **options) as origin:
@@ -75,10 +72,10 @@ def test_a_rewrite_with_redirect_never_asks_the_service() -> None:
         assert (b"Location", b"/new/page?q=1") in response.headers
         assert not server.peers
 
-    play(scenario)
+    await play(scenario)
 
 
-def test_headers_are_changed_in_both_directions() -> None:
+async def test_headers_are_changed_in_both_directions() -> None:
     async def scenario(server: RawOrigin) -> None:
         options = {
             "requestHeaders": {"set": {"X-Env": "home"}, "remove": ["X-Secret"]},
@@ -95,7 +92,7 @@ def test_headers_are_changed_in_both_directions() -> None:
         await peer.head()
         await peer.send(b"HTTP/1.1 200 OK\r\nServer: secret/1.0\r\nContent-Length: 2\r\n\r\nhi")
 
-    play(scenario, with_server)
+    await play(scenario, with_server)
 
 
 async def test_an_error_page_stands_in_for_a_service_that_is_down(tmp_path: Path) -> None:
@@ -124,7 +121,7 @@ async def test_a_bad_request_is_not_shown_as_a_service_that_is_down() -> None:
         assert caught.value.status == 400
 
 
-def test_the_next_backend_serves_when_the_first_refuses_even_a_post() -> None:
+async def test_the_next_backend_serves_when_the_first_refuses_even_a_post() -> None:
     async def scenario(server: RawOrigin) -> None:
         async with origin_of(f"http://127.0.0.1:{closed_port()}", backends=[url(server)]) as origin:
             response = await origin.serve(get("/", method="POST", length=5), Body(b"hello"))
@@ -136,10 +133,10 @@ def test_the_next_backend_serves_when_the_first_refuses_even_a_post() -> None:
         await peer.exactly(5)
         await peer.send(OK_HI)
 
-    play(scenario, take_five)
+    await play(scenario, take_five)
 
 
-def test_a_post_that_a_service_saw_is_not_sent_to_another() -> None:
+async def test_a_post_that_a_service_saw_is_not_sent_to_another() -> None:
     async def scenario(server: RawOrigin) -> None:
         async with raw_origin(hi) as other, origin_of(url(server), backends=[url(other)]) as origin:
             with pytest.raises(OriginError):
@@ -150,10 +147,10 @@ def test_a_post_that_a_service_saw_is_not_sent_to_another() -> None:
         await peer.head()
         await peer.exactly(5)
 
-    play(scenario, take_and_close)
+    await play(scenario, take_and_close)
 
 
-def test_a_get_goes_to_the_next_backend_when_the_first_breaks_off() -> None:
+async def test_a_get_goes_to_the_next_backend_when_the_first_breaks_off() -> None:
     async def scenario(server: RawOrigin) -> None:
         async with raw_origin(hi) as other, origin_of(url(server), backends=[url(other)]) as origin:
             assert await read_all(await origin.serve(get(), Body())) == b"hi"
@@ -161,10 +158,10 @@ def test_a_get_goes_to_the_next_backend_when_the_first_breaks_off() -> None:
     async def close(peer: Peer) -> None:
         await peer.head()
 
-    play(scenario, close)
+    await play(scenario, close)
 
 
-def test_round_robin_takes_turns() -> None:
+async def test_round_robin_takes_turns() -> None:
     async def scenario(server: RawOrigin) -> None:
         async with raw_origin(hi) as other:
             options = {"backends": [url(other)], "balance": "round-robin"}
@@ -173,7 +170,7 @@ def test_round_robin_takes_turns() -> None:
                     await read_all(await origin.serve(get(), Body()))
             assert len(server.peers) == len(other.peers) == 1
 
-    play(scenario, hi)
+    await play(scenario, hi)
 
 
 async def test_a_request_waits_while_its_service_restarts() -> None:
@@ -247,7 +244,7 @@ async def test_health_checks_leave_a_sick_service_out_and_take_it_back() -> None
     ("version", "header"),
     [("v1", b"PROXY TCP4 203.0.113.9 127.0.0.1 0 "), ("v2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09")],
 )
-def test_a_stream_service_is_told_the_visitors_address(version: str, header: bytes) -> None:
+async def test_a_stream_service_is_told_the_visitors_address(version: str, header: bytes) -> None:
     async def scenario(server: RawOrigin) -> None:
         service = f"tcp://127.0.0.1:{server.port}"
         async with origin_of(service, proxyProtocol=version) as origin:
@@ -263,7 +260,7 @@ def test_a_stream_service_is_told_the_visitors_address(version: str, header: byt
         await peer.some()
         done.set()
 
-    play(scenario, read)
+    await play(scenario, read)
 
 
 async def test_a_body_is_kept_only_so_far() -> None:
@@ -275,7 +272,7 @@ async def test_a_body_is_kept_only_so_far() -> None:
             response.abort()
 
 
-def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:
+async def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:
     async def scenario(server: RawOrigin) -> None:
         top = {
             "errorPage": {"body": "down"},
@@ -299,7 +296,7 @@ def test_what_the_top_level_says_of_http_means_nothing_to_a_stream() -> None:
         with contextlib.suppress(ConnectionError):
             await peer.some()
 
-    play(scenario, listen)
+    await play(scenario, listen)
 
 
 def test_a_rule_without_opt_in_keys_is_served_directly() -> None:

@@ -28,7 +28,6 @@ from tests.support.peers.raw_origin import raw_origin
 from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.origins.conftest import Run
     from tests.support.peers.raw_origin import Peer
 
 
@@ -249,7 +248,7 @@ def test_no_context_takes_a_common_name(tmp_path: Path) -> None:
     assert not any(context.hostname_checks_common_name for context in contexts)
 
 
-def test_a_final_dot_is_neither_sent_nor_verified(run: Run, tmp_path: Path) -> None:
+async def test_a_final_dot_is_neither_sent_nor_verified(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = authority.server("nas.test")
     asked: list[str | None] = []
@@ -259,17 +258,14 @@ def test_a_final_dot_is_neither_sent_nor_verified(run: Run, tmp_path: Path) -> N
         assert host == "nas.test.", "the resolver needs the dot: it spares a search"
         return [(socket.AF_INET, ("127.0.0.1", port))]
 
-    async def scene() -> None:
-        async with raw_origin(wait_for_close, tls=context) as origin:
-            client = TlsClient(context=TlsContexts().client(ca_pool=str(authority.path)))
-            dialer = Dialer(tls=client, resolve=resolve)
-            for server_name in ("", "nas.test."):
-                endpoint = Endpoint(host="nas.test.", port=origin.port)
-                transport, _ = await dialer.connect(endpoint, asyncio.Protocol, server_name=server_name)
-                transport.close()
-                await asyncio.sleep(0.01)
-
-    run(scene())
+    async with raw_origin(wait_for_close, tls=context) as origin:
+        client = TlsClient(context=TlsContexts().client(ca_pool=str(authority.path)))
+        dialer = Dialer(tls=client, resolve=resolve)
+        for server_name in ("", "nas.test."):
+            endpoint = Endpoint(host="nas.test.", port=origin.port)
+            transport, _ = await dialer.connect(endpoint, asyncio.Protocol, server_name=server_name)
+            transport.close()
+            await asyncio.sleep(0.01)
     assert asked == ["nas.test", "nas.test"]
 
 

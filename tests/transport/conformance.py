@@ -31,20 +31,6 @@ Check: TypeAlias = Callable[[MakePair], Coroutine[Any, Any, None]]
 _T = TypeVar("_T")
 
 
-def run(scenario: Coroutine[Any, Any, _T]) -> _T:
-    """As `asyncio.run`, but fail where a callback of the loop failed: asyncio merely logs that."""
-    failures: list[dict[str, Any]] = []
-
-    async def watched() -> _T:
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
-        return await scenario
-
-    result = asyncio.run(watched())
-    for failure in failures:
-        raise AssertionError(failure["message"]) from failure.get("exception")
-    return result
-
-
 async def open_both(opener: Connection, acceptor: Connection, first: bytes = b"?") -> tuple[Stream, Stream]:
     """Open a stream, send `first` on it and return both of its ends, with `first` received."""
     near = await opener.open_stream()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyconnector.transport.quic import connect, listen
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
@@ -15,7 +15,7 @@ from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, Pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
 
     from pyconnector.transport.seam import Connection, Listener
 
@@ -98,10 +98,6 @@ def make_pair_of(client: str, server: str) -> Callable[..., AbstractAsyncContext
             yield pair
 
     return make_pair
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(main())
 
 
 async def dial(address: tuple[str, int], settings: QuicSettings = USUAL, tls: ClientTls | None = None) -> Qh3Connection:

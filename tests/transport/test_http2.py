@@ -13,10 +13,12 @@ import pytest
 from pyconnector.transport.errors import ConnectFailed, ConnectionClosed, StreamReset
 from pyconnector.transport.http2 import SERVER_SETTINGS, Http2Stream, connect
 from pyconnector.transport.http2.settings import Http2Settings
-from tests.transport.conformance import Check, fill, read_all, run, send_all, until
+from tests.transport.conformance import Check, fill, read_all, send_all, until
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
 from tests.transport.http2_pair import conformance_pair, http2_pair, listening
+
+pytestmark = pytest.mark.usefixtures("loop_errors")
 
 HEAD = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"app.test"), (b":path", b"/")]
 
@@ -41,11 +43,10 @@ CHECKS = [check for check in STREAM_CHECKS + CONNECTION_CHECKS if check.__name__
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_http2_transport(check: Check, tmp_path: Path) -> None:
-    run(check(functools.partial(conformance_pair, tmp_path)))
+async def test_http2_transport(check: Check, tmp_path: Path) -> None:
+    await check(functools.partial(conformance_pair, tmp_path))
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_requests_have_heads_bodies_and_trailers(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         asked = await edge.open_request([*HEAD, (b"x", b"1")])
@@ -65,7 +66,6 @@ async def test_requests_have_heads_bodies_and_trailers(tmp_path: Path) -> None:
         await until(lambda: not edge.streams and not connector.streams, "the end of the stream")
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_request_without_a_body_says_so_in_its_head(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         for end in (True, False):
@@ -77,7 +77,6 @@ async def test_a_request_without_a_body_says_so_in_its_head(tmp_path: Path) -> N
             assert await read_all(taken) == b""
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_reset_ends_both_directions_at_the_peer(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         for first, code in (("edge", 8), ("connector", 2)):
@@ -97,7 +96,6 @@ async def test_a_reset_ends_both_directions_at_the_peer(tmp_path: Path) -> None:
             assert not connector.streams
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_stop_reaches_the_peer_once_everything_is_sent(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         asked = await edge.open_request(HEAD)
@@ -111,7 +109,6 @@ async def test_a_stop_reaches_the_peer_once_everything_is_sent(tmp_path: Path) -
             asked.send_nowait(b"more")
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_stalled_stream_holds_little_and_one_that_is_read_gets_more(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         stalled = await edge.open_request(HEAD)
@@ -128,7 +125,6 @@ async def test_a_stalled_stream_holds_little_and_one_that_is_read_gets_more(tmp_
         assert read._window > 4 * SERVER_SETTINGS.initial_stream_window
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_ping_is_answered_behind_what_was_sent(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         assert 0 < await asyncio.wait_for(connector.ping(), 5) < 5
@@ -140,7 +136,6 @@ async def test_a_ping_is_answered_behind_what_was_sent(tmp_path: Path) -> None:
             await asyncio.wait_for(waiting, 5)
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_silent_peer_is_asked_and_then_given_up(tmp_path: Path) -> None:
     quick = replace(SERVER_SETTINGS, keepalive=0.05, idle_timeout=0.4)
 
@@ -153,7 +148,6 @@ async def test_a_silent_peer_is_asked_and_then_given_up(tmp_path: Path) -> None:
         edge._socket.resume_reading()
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_leaving_peer_is_sent_nothing_new_and_what_runs_ends(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
         asked = await edge.open_request(HEAD, end=True)
@@ -168,7 +162,6 @@ async def test_a_leaving_peer_is_sent_nothing_new_and_what_runs_ends(tmp_path: P
         assert (await asyncio.wait_for(edge.wait_closed(), 5)).reason == "see you"
 
 
-@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize(
     ("server_name", "authority", "untrusted"),
     [("h2.cftunnel.com", "own", False), ("other.example", "own", True), ("h2.cftunnel.com", None, True)],
@@ -186,7 +179,6 @@ async def test_the_edge_is_verified(server_name: str, authority: str | None, unt
             await connection.wait_closed()
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_an_edge_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = silent.getsockname()

@@ -27,7 +27,6 @@ from hyperframe.frame import (
 
 from pyconnector.transport.http2 import SERVER_SETTINGS, Http2Connection, connect
 from pyconnector.web.http2.frames import PREFACE
-from tests.support.loop.loops import run_on_loop
 from tests.transport.http2_pair import edge_tls, http2_pair, listening
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -112,70 +111,66 @@ FLOODS: dict[str, tuple[Callable[[], bytes], int]] = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_of_frames_that_carry_nothing_ends_the_connection(kind: str, tmp_path: Path) -> None:
+async def test_a_flood_of_frames_that_carry_nothing_ends_the_connection(kind: str, tmp_path: Path) -> None:
     make, code = FLOODS[kind]
 
-    async def test() -> None:
-        async with against_connector(tmp_path) as (edge, connection):
-            await edge.send(request(1, end=False))
-            if kind == "continuation":
-                await edge.send(HeadersFrame(3, Encoder().encode(REQUEST)).serialize())
-            reading = asyncio.ensure_future(edge.until_goaway())
-            turns = 0
+    async with against_connector(tmp_path) as (edge, connection):
+        await edge.send(request(1, end=False))
+        if kind == "continuation":
+            await edge.send(HeadersFrame(3, Encoder().encode(REQUEST)).serialize())
+        reading = asyncio.ensure_future(edge.until_goaway())
+        turns = 0
 
-            async def count() -> None:
-                nonlocal turns
-                while True:
-                    await asyncio.sleep(0)
-                    turns += 1
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
 
-            counting = asyncio.ensure_future(count())
-            try:
-                for _ in range(40):
-                    await edge.send(make() * 500)
-                    if reading.done():
-                        break
-            except (ConnectionError, ssl.SSLError):
-                pass
-            info = await asyncio.wait_for(connection.wait_closed(), 10)
-            counting.cancel()
-            assert (info.code, info.local) == (code, True)
-            assert turns > 20 or kind == "continuation", "others had their turns meanwhile"
-            reading.cancel()
-
-    run_on_loop(asyncio.wait_for(test(), 60))
+        counting = asyncio.ensure_future(count())
+        try:
+            for _ in range(40):
+                await edge.send(make() * 500)
+                if reading.done():
+                    break
+        except (ConnectionError, ssl.SSLError):
+            pass
+        info = await asyncio.wait_for(connection.wait_closed(), 10)
+        counting.cancel()
+        assert (info.code, info.local) == (code, True)
+        assert turns > 20 or kind == "continuation", "others had their turns meanwhile"
+        reading.cancel()
 
 
-def test_resets_in_rapid_succession_leave_nothing_and_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resets_in_rapid_succession_leave_nothing_and_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pyconnector.transport.http2 import incoming
 
     monkeypatch.setattr(incoming, "MAX_RESETS", 2000)
     monkeypatch.setattr(incoming, "RESETS_A_SECOND", 100.0)
 
-    async def test() -> None:
-        async with against_connector(tmp_path) as (edge, connection):
-            cancelled: list[int] = []
-            connection.set_stream_handler(
-                lambda stream: stream.set_abort_callback(lambda: cancelled.append(stream.stream_id))
-            )
-            numbers = iter(range(1, 1_000_000, 2))
-            try:
-                for _ in range(20):
-                    batch = b"".join(
-                        request(number) + RstStreamFrame(number, 8).serialize()
-                        for number in (next(numbers) for _ in range(500))
-                    )
-                    await edge.send(batch)
-                    if connection.closed is not None:
-                        break
-            except (ConnectionError, ssl.SSLError):
-                pass
-            info = await asyncio.wait_for(connection.wait_closed(), 20)
-            assert (info.code, info.reason) == (11, "too many streams are taken back")
-            assert len(cancelled) >= 2000
-            assert not connection.streams
-
-    run_on_loop(asyncio.wait_for(test(), 60))
+    async with against_connector(tmp_path) as (edge, connection):
+        cancelled: list[int] = []
+        connection.set_stream_handler(
+            lambda stream: stream.set_abort_callback(lambda: cancelled.append(stream.stream_id))
+        )
+        numbers = iter(range(1, 1_000_000, 2))
+        try:
+            for _ in range(20):
+                batch = b"".join(
+                    request(number) + RstStreamFrame(number, 8).serialize()
+                    for number in (next(numbers) for _ in range(500))
+                )
+                await edge.send(batch)
+                if connection.closed is not None:
+                    break
+        except (ConnectionError, ssl.SSLError):
+            pass
+        info = await asyncio.wait_for(connection.wait_closed(), 20)
+        assert (info.code, info.reason) == (11, "too many streams are taken back")
+        assert len(cancelled) >= 2000
+        assert not connection.streams
 
 
 @pytest.mark.parametrize(
@@ -193,93 +188,75 @@ def test_resets_in_rapid_succession_leave_nothing_and_end_it(tmp_path: Path, mon
     ids=["HTTP/1.1", "long frame", "HPACK bomb", "no HPACK", "even stream", "window too wide",
          "window ignored", "long block"],
 )  # fmt: skip
-def test_a_broken_protocol_ends_the_connection_with_its_code(data: bytes, code: int, tmp_path: Path) -> None:
-    async def test() -> None:
-        async with against_connector(tmp_path) as (edge, connection):
-            await edge.send(data)
-            info = await asyncio.wait_for(connection.wait_closed(), 10)
-            assert (info.local, info.code) == (True, code), info
-
-    run_on_loop(asyncio.wait_for(test(), 30))
+async def test_a_broken_protocol_ends_the_connection_with_its_code(data: bytes, code: int, tmp_path: Path) -> None:
+    async with against_connector(tmp_path) as (edge, connection):
+        await edge.send(data)
+        info = await asyncio.wait_for(connection.wait_closed(), 10)
+        assert (info.local, info.code) == (True, code), info
 
 
-def test_data_behind_the_end_costs_its_stream_alone(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with against_connector(tmp_path) as (edge, connection):
-            await edge.send(request(1) + DataFrame(1, b"more").serialize())
-            while True:
-                frame, body = await asyncio.wait_for(edge.frame(), 5)
-                if isinstance(frame, RstStreamFrame):
-                    break
-            assert (frame.stream_id, int.from_bytes(body, "big")) == (1, 5)
-            assert not connection.streams
-            assert connection.closed is None
-
-    run_on_loop(asyncio.wait_for(test(), 30))
+async def test_data_behind_the_end_costs_its_stream_alone(tmp_path: Path) -> None:
+    async with against_connector(tmp_path) as (edge, connection):
+        await edge.send(request(1) + DataFrame(1, b"more").serialize())
+        while True:
+            frame, body = await asyncio.wait_for(edge.frame(), 5)
+            if isinstance(frame, RstStreamFrame):
+                break
+        assert (frame.stream_id, int.from_bytes(body, "big")) == (1, 5)
+        assert not connection.streams
+        assert connection.closed is None
 
 
-def test_streams_beyond_the_limit_are_refused_one_by_one(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with against_connector(tmp_path, max_streams=3) as (edge, connection):
-            await edge.send(b"".join(request(1 + 2 * number, end=False) for number in range(5)))
-            refused: list[tuple[int, int]] = []
-            while len(refused) < 2:
-                frame, body = await asyncio.wait_for(edge.frame(), 5)
-                if isinstance(frame, RstStreamFrame):
-                    refused.append((frame.stream_id, int.from_bytes(body, "big")))
-            assert refused == [(7, 7), (9, 7)]
-            assert len(connection.streams) == 3
-
-    run_on_loop(asyncio.wait_for(test(), 30))
+async def test_streams_beyond_the_limit_are_refused_one_by_one(tmp_path: Path) -> None:
+    async with against_connector(tmp_path, max_streams=3) as (edge, connection):
+        await edge.send(b"".join(request(1 + 2 * number, end=False) for number in range(5)))
+        refused: list[tuple[int, int]] = []
+        while len(refused) < 2:
+            frame, body = await asyncio.wait_for(edge.frame(), 5)
+            if isinstance(frame, RstStreamFrame):
+                refused.append((frame.stream_id, int.from_bytes(body, "big")))
+        assert refused == [(7, 7), (9, 7)]
+        assert len(connection.streams) == 3
 
 
-def test_who_does_not_read_its_answers_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_does_not_read_its_answers_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyconnector.transport.http2 import connection as module
     from pyconnector.transport.http2 import incoming
 
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10**9)
     monkeypatch.setattr(module, "MAX_UNSENT", 256 * 1024)
 
-    async def test() -> None:
-        async with against_connector(tmp_path) as (edge, connection):
-            edge.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            try:
-                while connection.closed is None:
-                    await edge.send(PingFrame(0, b"12345678").serialize() * 2000)
-                    await asyncio.sleep(0)
-            except (ConnectionError, ssl.SSLError):
-                pass
-            info = await asyncio.wait_for(connection.wait_closed(), 10)
-            assert info.reason == "it does not read what it asks for"
-
-    run_on_loop(asyncio.wait_for(test(), 90))
+    async with against_connector(tmp_path) as (edge, connection):
+        edge.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        try:
+            while connection.closed is None:
+                await edge.send(PingFrame(0, b"12345678").serialize() * 2000)
+                await asyncio.sleep(0)
+        except (ConnectionError, ssl.SSLError):
+            pass
+        info = await asyncio.wait_for(connection.wait_closed(), 10)
+        assert info.reason == "it does not read what it asks for"
 
 
-def test_a_connector_that_floods_our_edge_is_cut_off(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with http2_pair(tmp_path) as (edge, connector):
-            # The server's end as a hostile one: its frames are written past it.
-            flood = PingFrame(0, b"12345678").serialize() * 20_000
-            connector._socket.write(flood)
-            info = await asyncio.wait_for(edge.wait_closed(), 20)
-            assert info.code == 11
-
-    run_on_loop(asyncio.wait_for(test(), 30))
+async def test_a_connector_that_floods_our_edge_is_cut_off(tmp_path: Path) -> None:
+    async with http2_pair(tmp_path) as (edge, connector):
+        # The server's end as a hostile one: its frames are written past it.
+        flood = PingFrame(0, b"12345678").serialize() * 20_000
+        connector._socket.write(flood)
+        info = await asyncio.wait_for(edge.wait_closed(), 20)
+        assert info.code == 11
 
 
-def test_a_peer_that_is_no_http2_server_is_noticed(tmp_path: Path) -> None:
+async def test_a_peer_that_is_no_http2_server_is_noticed(tmp_path: Path) -> None:
     from pyconnector.transport.http2 import CLIENT_SETTINGS, Http2Socket
 
-    async def test() -> None:
-        met: asyncio.Future[Http2Connection] = asyncio.get_running_loop().create_future()
-        async with listening(
-            tmp_path, lambda: Http2Socket(client=True, settings=CLIENT_SETTINGS, on_connection=met.set_result)
-        ) as (address, ca_file):
-            context = ssl.create_default_context(cafile=ca_file)
-            _, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="h2.cftunnel.com")
-            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-            info = await asyncio.wait_for((await met).wait_closed(), 10)
-            assert info.code in (1, 6)
-            writer.close()
-
-    run_on_loop(asyncio.wait_for(test(), 30))
+    met: asyncio.Future[Http2Connection] = asyncio.get_running_loop().create_future()
+    async with listening(
+        tmp_path, lambda: Http2Socket(client=True, settings=CLIENT_SETTINGS, on_connection=met.set_result)
+    ) as (address, ca_file):
+        context = ssl.create_default_context(cafile=ca_file)
+        _, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="h2.cftunnel.com")
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        info = await asyncio.wait_for((await met).wait_closed(), 10)
+        assert info.code in (1, 6)
+        writer.close()

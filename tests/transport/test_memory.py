@@ -10,9 +10,11 @@ import pytest
 
 from pyconnector.transport.errors import ConnectionClosed
 from pyconnector.transport.memory import MemoryLimits, memory_pair
-from tests.transport.conformance import Check, Pair, open_both, run
+from tests.transport.conformance import Check, Pair, open_both
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
+
+pytestmark = pytest.mark.usefixtures("loop_errors")
 
 
 @asynccontextmanager
@@ -29,11 +31,10 @@ async def make_memory_pair(
 
 
 @pytest.mark.parametrize("check", STREAM_CHECKS + CONNECTION_CHECKS, ids=lambda check: check.__name__)
-def test_memory_transport(check: Check) -> None:
-    run(check(make_memory_pair))
+async def test_memory_transport(check: Check) -> None:
+    await check(make_memory_pair)
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_lost_connection_ends_one_side_and_leaves_the_other_waiting() -> None:
     client, server = memory_pair()
     near, far = await open_both(client, server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,25 +28,18 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyconnector.transport.quic.qh3_engine.connection.GRACES", (0.05, 0.2))
 
 
-def run(check: Check, client: str, server: str) -> None:
-    async def main() -> None:
-        await check(make_pair_of(client, server))
-
-    asyncio.run(main())
-
-
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_qh3_transport(check: Check) -> None:
+async def test_qh3_transport(check: Check) -> None:
     if check.__name__ in ONLY_WITH_CREDIT_PER_STREAM:
         pytest.skip("qh3 gives credit from one queue for all streams: see test_qh3_flow.py")
-    run(check, "qh3", "qh3")
+    await check(make_pair_of("qh3", "qh3"))
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("client", "server"), [("qh3", "aioquic"), ("aioquic", "qh3")])
-def test_engines_understand_each_other(check: Check, client: str, server: str) -> None:
+async def test_engines_understand_each_other(check: Check, client: str, server: str) -> None:
     if check.__name__ in ONLY_WITH_CREDIT_PER_STREAM:
         pytest.skip("qh3 gives credit from one queue for all streams: see test_qh3_flow.py")
     if check.__name__ in ONLY_OF_ONE_ENGINE:
         pytest.skip("compares the names of the engines")
-    run(check, client, server)
+    await check(make_pair_of(client, server))

@@ -66,10 +66,10 @@ FRAMES = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(FRAMES, st.integers(1, 50))
-def test_any_bytes_of_an_edge_come_to_an_end(pieces: list[bytes], size: int) -> None:
+async def test_any_bytes_of_an_edge_come_to_an_end(pieces: list[bytes], size: int) -> None:
     data = b"".join(pieces)
-    whole = asyncio.run(told([data]))
-    cut = asyncio.run(told([data[at : at + size] for at in range(0, len(data), size)]))
+    whole = await told([data])
+    cut = await told([data[at : at + size] for at in range(0, len(data), size)])
     assert whole[1] == cut[1]
     assert cut[0].startswith(whole[0])  # what came in one read with a broken frame is dropped with it
     assert whole[0] == cut[0] or "does not speak" in whole[1]
@@ -86,8 +86,8 @@ def test_any_bytes_of_an_edge_come_to_an_end(pieces: list[bytes], size: int) -> 
         (b"", b"", "broke off"),
     ],
 )
-def test_ends_are_told_apart(data: bytes, received: bytes, end: str) -> None:
-    found = asyncio.run(told([data]))
+async def test_ends_are_told_apart(data: bytes, received: bytes, end: str) -> None:
+    found = await told([data])
     assert found[0] == received
     assert end in found[1]
     assert bool(end) == bool(found[1])

@@ -23,7 +23,6 @@ from pyconnector.agent.access.place import connect_to, parse_place
 from pyconnector.agent.carry import join
 from tests.support.houses.tls_house import TlsHouse, echo, tls_house
 from tests.support.identity.agents import HOST, Agent
-from tests.support.loop.loops import run_on_loop
 
 
 def dialer(house: TlsHouse, agent: Agent | None = None, **more: Any) -> Dialer:
@@ -59,8 +58,8 @@ async def test_bytes_pass_both_ways_under_a_service_token(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_refusals_reset_the_program_and_say_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
+async def test_refusals_reset_the_program_and_say_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "pyconnector.access"):
         async with asyncio.timeout(60), tls_house(tmp_path) as house:
             world = house.world()
             world.application()
@@ -78,9 +77,6 @@ def test_refusals_reset_the_program_and_say_why(tmp_path: Path, caplog: pytest.L
             nowhere = connect_to(parse_place(HOST), "127.0.0.1:1")
             with pytest.raises(AccessError, match="cannot be reached"):
                 await Dialer(nowhere, Credentials(), ca_file=house.ca).open()
-
-    with caplog.at_level(logging.WARNING, "pyconnector.access"):
-        run_on_loop(main())
     assert caplog.messages == [f"{HOST}: The service token is not valid"]
 
 

@@ -223,36 +223,7 @@ def environment(agent: Agent, folder: Path) -> dict[str, str]:
     return clean | shown | {"HOME": str(folder)}
 
 
-def test_a_service_token_is_exchanged_for_a_token(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with asyncio.timeout(60), tls_house(tmp_path) as house:
-            world = house.world()
-            world.application()
-            agent = world.agent()
-            place = place_in(house)
-            login = Login(pages=Pages(client_context(place, house.ca), "tests"), clock=lambda: NOW)
-            shown = Credentials(client_id=agent.client_id, secret=agent.secret)
-            wanted = {"path": "/", "methods": "GET", "seconds": "300"}
-            token = await asyncio.to_thread(login.for_service_token, place, shown, wanted)
-            stream = await Dialer(place, Credentials(app_token=token), ca_file=house.ca).open()
-            await stream.send(b"x")
-            assert await stream.receive() == b"x"
-            stream.close()
-            wrong = Credentials(client_id=agent.client_id, secret="wrong")
-            with pytest.raises(AccessError, match="The service token is not valid"):
-                await asyncio.to_thread(login.for_service_token, place, wrong, {})
-
-            async def log_in(was_refused: bool) -> str:
-                asked.append(was_refused)
-                return token if was_refused else "wrong"
-
-            asked: list[bool] = []
-            stream = await Dialer(place, Credentials(), ca_file=house.ca, log_in=log_in).open()
-            stream.close()
-            assert asked == [False, True]
-            house.edge.gate.failures.__init__()  # type: ignore[misc]
-            await command_prints_a_token(house, agent)
-
+async def test_a_service_token_is_exchanged_for_a_token(tmp_path: Path) -> None:
     async def command_prints_a_token(house: TlsHouse, agent: Agent) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pyconnector", "access", "token", HOST, "--cacert", str(house.ca),
@@ -261,7 +232,33 @@ def test_a_service_token_is_exchanged_for_a_token(tmp_path: Path) -> None:
         out, _ = await process.communicate()
         assert (process.returncode, out.count(b"."), b"\n" in out) == (0, 2, False)
 
-    asyncio.run(test())
+    async with asyncio.timeout(60), tls_house(tmp_path) as house:
+        world = house.world()
+        world.application()
+        agent = world.agent()
+        place = place_in(house)
+        login = Login(pages=Pages(client_context(place, house.ca), "tests"), clock=lambda: NOW)
+        shown = Credentials(client_id=agent.client_id, secret=agent.secret)
+        wanted = {"path": "/", "methods": "GET", "seconds": "300"}
+        token = await asyncio.to_thread(login.for_service_token, place, shown, wanted)
+        stream = await Dialer(place, Credentials(app_token=token), ca_file=house.ca).open()
+        await stream.send(b"x")
+        assert await stream.receive() == b"x"
+        stream.close()
+        wrong = Credentials(client_id=agent.client_id, secret="wrong")
+        with pytest.raises(AccessError, match="The service token is not valid"):
+            await asyncio.to_thread(login.for_service_token, place, wrong, {})
+
+        async def log_in(was_refused: bool) -> str:
+            asked.append(was_refused)
+            return token if was_refused else "wrong"
+
+        asked: list[bool] = []
+        stream = await Dialer(place, Credentials(), ca_file=house.ca, log_in=log_in).open()
+        stream.close()
+        assert asked == [False, True]
+        house.edge.gate.failures.__init__()  # type: ignore[misc]
+        await command_prints_a_token(house, agent)
 
 
 async def test_curl_passes_and_its_arguments_hold_no_secret(tmp_path: Path) -> None:

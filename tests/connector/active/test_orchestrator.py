@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,18 +72,16 @@ def remote(*services: str, **more: Any) -> bytes:
     return json.dumps({"ingress": [{"service": service} for service in services], **more}).encode()
 
 
-def run(monkeypatch: pytest.MonkeyPatch, scenario: Callable[[World], Awaitable[None]], **options: Any) -> None:
-    async def main() -> None:
-        world = World(monkeypatch, **options)
-        await scenario(world)
-        await world.orchestrator.close()
-        assert all(origin.closed for origin in world.made if vars(origin).get("started"))
-
-    asyncio.run(main())
+@contextlib.asynccontextmanager
+async def running(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[World]:
+    world = World(monkeypatch, **options)
+    yield world
+    await world.orchestrator.close()
+    assert all(origin.closed for origin in world.made if vars(origin).get("started"))
 
 
-def test_the_local_configuration_is_in_force_until_a_newer_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_the_local_configuration_is_in_force_until_a_newer_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start("http://localhost:1")
         orchestrator = world.orchestrator
         assert (orchestrator.version, orchestrator.limiter.limit) == (LOCAL, 2)
@@ -98,12 +97,10 @@ def test_the_local_configuration_is_in_force_until_a_newer_one_comes(monkeypatch
         assert world.applied == [3]
         assert [origin.closed for origin in world.made] == [True, False]
 
-    run(monkeypatch, scenario)
-
 
 @pytest.mark.parametrize("version", [2, 3, -1])
-def test_a_version_that_is_no_newer_changes_nothing(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_version_that_is_no_newer_changes_nothing(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         await world.orchestrator.apply_remote(3, remote("http://localhost:2"))
         before = world.orchestrator.routes
@@ -111,17 +108,15 @@ def test_a_version_that_is_no_newer_changes_nothing(monkeypatch: pytest.MonkeyPa
         assert (answer.latest_version, answer.error) == (3, "")
         assert world.orchestrator.routes is before
 
-    run(monkeypatch, scenario)
-
 
 @pytest.mark.parametrize(
     "config",
     [b"{", b"[]", b"[" * 100_000, remote("nonsense"), remote("http://x", originRequest={"connectTimeout": "10s"})],
 )
-def test_a_pushed_configuration_that_cannot_be_used_is_refused_with_a_reason(
+async def test_a_pushed_configuration_that_cannot_be_used_is_refused_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, config: bytes
 ) -> None:
-    async def scenario(world: World) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         before = world.orchestrator.routes
         answer = await world.orchestrator.apply_remote(1, config)
@@ -130,11 +125,11 @@ def test_a_pushed_configuration_that_cannot_be_used_is_refused_with_a_reason(
         assert world.orchestrator.routes is before
         assert world.applied == []
 
-    run(monkeypatch, scenario)
 
-
-def test_an_origin_that_cannot_start_keeps_the_old_ones_and_closes_the_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_an_origin_that_cannot_start_keeps_the_old_ones_and_closes_the_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         world.broken = True
         answer = await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
@@ -145,120 +140,98 @@ def test_an_origin_that_cannot_start_keeps_the_old_ones_and_closes_the_new(monke
             await world.orchestrator.apply_local(ingress("http://localhost:3"), WarpRouting())
         world.made.pop(2)
 
-    run(monkeypatch, scenario)
 
-
-def test_a_start_that_fails_names_the_rule_and_closes_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_start_that_fails_names_the_rule_and_closes_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         world.broken = True
         with pytest.raises(StartFailed, match=r"ingress\[1\] \(http://localhost:2\): the CA file is missing"):
             await world.start("http://localhost:1", "http://localhost:2")
         assert [origin.closed for origin in world.made] == [True, True]
 
-    run(monkeypatch, scenario)
 
-
-def test_no_rules_from_the_edge_answer_503(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_no_rules_from_the_edge_answer_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         assert (await world.orchestrator.apply_remote(1, b"{}")).error == ""
         assert str(world.orchestrator.routes.ingress.rules[0].service) == "http_status:503"
 
-    run(monkeypatch, scenario)
 
-
-def test_a_reload_swaps_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_reload_swaps_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         await world.orchestrator.apply_local(ingress("http://localhost:5"), WarpRouting())
         assert str(world.orchestrator.routes.ingress.rules[0].service) == "http://localhost:5"
         assert world.applied == [LOCAL]
         assert world.orchestrator.limiter.limit == 0
 
-    run(monkeypatch, scenario)
 
-
-def test_a_reload_does_not_replace_the_edges_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_reload_does_not_replace_the_edges_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
         with pytest.raises(ReloadRejected, match="version 1"):
             await world.orchestrator.apply_local(ingress("http://localhost:3"), WarpRouting())
 
-    run(monkeypatch, scenario)
 
-
-def test_the_limit_of_the_command_line_overrides_every_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_the_limit_of_the_command_line_overrides_every_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, max_active_flows=7) as world:
         await world.start()
         assert world.orchestrator.limiter.limit == 7
         await world.orchestrator.apply_remote(1, remote("http://x", **{"warp-routing": {"maxActiveFlows": 9}}))
         assert world.orchestrator.limiter.limit == 7
 
-    run(monkeypatch, scenario, max_active_flows=7)
 
-
-def test_access_that_nothing_enforces_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_access_that_nothing_enforces_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     access = {"required": True, "teamName": "t", "audTag": ["x"]}
 
-    async def scenario(world: World) -> None:
+    async with running(monkeypatch) as world:
         with pytest.raises(StartFailed, match=r"ingress\[0\]: access is required"):
             await world.start("http://localhost:1", access=access)
         await world.start()
         pushed = await world.orchestrator.apply_remote(1, remote("http://x", originRequest={"access": access}))
         assert "access is required" in pushed.error
 
-    run(monkeypatch, scenario)
 
-
-def test_a_gate_that_enforces_access_stands_before_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_gate_that_enforces_access_stands_before_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     class Open(Gate):
         enforces = frozenset({"access"})
 
         async def admit(self, request: object) -> None:
             return None
 
-    async def scenario(world: World) -> None:
+    async with running(monkeypatch, layers=(Open,)) as world:
         await world.start("http://localhost:1", access={"required": True, "teamName": "t", "audTag": ["x"]})
         (route,) = world.orchestrator.routes.routes
         assert route.access == (route.origin,)
         assert isinstance(route.origin, Open)
         assert route.origin.inner is world.made[0]
 
-    run(monkeypatch, scenario, layers=(Open,))
-
 
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [(lambda origin, rule: None, "a layer returned NoneType"), (lambda origin, rule: int("x"), "invalid literal")],
 )
-def test_a_layer_that_cannot_be_built_stops_the_start(
+async def test_a_layer_that_cannot_be_built_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, layer: Layer, reason: str
 ) -> None:
-    async def scenario(world: World) -> None:
+    async with running(monkeypatch, layers=(layer,)) as world:
         with pytest.raises(StartFailed, match=rf"ingress\[0\]: {reason}"):
             await world.start("http://localhost:1")
 
-    run(monkeypatch, scenario, layers=(layer,))
 
-
-def test_the_edge_is_told_the_local_rules_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_the_edge_is_told_the_local_rules_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start("http://localhost:1")
         told = json.loads(await world.orchestrator.local_configuration((("retries", "5"),)))
         assert told["__configuration_flags"] == {"retries": "5"}
         assert told["ingress"] == [{"service": "http://localhost:1", "originRequest": {}}]
 
-    run(monkeypatch, scenario)
 
-
-def test_a_closed_orchestrator_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_closed_orchestrator_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         await world.orchestrator.close()
         assert "shutting down" in (await world.orchestrator.apply_remote(1, remote("http://x"))).error
-
-    run(monkeypatch, scenario)
 
 
 # -- nobody waits for a large configuration -------------------------------------------------------------------------
@@ -283,8 +256,8 @@ class Reader:
         return parse_remote_configuration(data)
 
 
-def test_requests_go_on_while_a_push_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_requests_go_on_while_a_push_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         reader = Reader(monkeypatch)
         await world.start()
         pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
@@ -293,11 +266,9 @@ def test_requests_go_on_while_a_push_is_read(monkeypatch: pytest.MonkeyPatch) ->
         reader.release.set()
         assert (await pushing).latest_version == 1
 
-    run(monkeypatch, scenario)
 
-
-def test_a_push_is_applied_whoever_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_push_is_applied_whoever_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         reader = Reader(monkeypatch)
         await world.start()
         pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
@@ -311,11 +282,9 @@ def test_a_push_is_applied_whoever_leaves(monkeypatch: pytest.MonkeyPatch) -> No
                 await asyncio.sleep(0.001)
         assert [origin.closed for origin in world.made] == [True, False]
 
-    run(monkeypatch, scenario)
 
-
-def test_closing_gives_up_a_push_and_keeps_no_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_closing_gives_up_a_push_and_keeps_no_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         reader = Reader(monkeypatch)
         await world.start()
         pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
@@ -326,11 +295,9 @@ def test_closing_gives_up_a_push_and_keeps_no_origin(monkeypatch: pytest.MonkeyP
         reader.release.set()
         assert world.orchestrator.version == LOCAL
 
-    run(monkeypatch, scenario)
 
-
-def test_rules_are_opened_and_closed_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_rules_are_opened_and_closed_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         turns = 0
 
@@ -349,11 +316,9 @@ def test_rules_are_opened_and_closed_in_small_steps(monkeypatch: pytest.MonkeyPa
         assert turns >= 20  # as many were closed as opened
         other.cancel()
 
-    run(monkeypatch, scenario)
 
-
-def test_as_many_rules_can_be_pushed_as_a_file_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_as_many_rules_can_be_pushed_as_a_file_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         client, server = EdgeRpcClient(), EdgeRpcServer()
         pushed = hosts(MAX_REMOTE_RULES) + b" " * 1_000_000  # more than the reference's defaults written out
@@ -375,16 +340,12 @@ def test_as_many_rules_can_be_pushed_as_a_file_may_hold(monkeypatch: pytest.Monk
         assert len(threads) == 2
         assert threading.main_thread() not in threads
 
-    run(monkeypatch, scenario)
-
 
 @pytest.mark.parametrize("state", ["not been started", "been stopped"])
-def test_rules_are_put_in_force_only_while_it_runs(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    async def scenario(world: World) -> None:
+async def test_rules_are_put_in_force_only_while_it_runs(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    async with running(monkeypatch) as world:
         if state == "been stopped":
             await world.start()
             await world.orchestrator.close()
         with pytest.raises(ReloadRejected, match=state):
             await world.orchestrator.apply_local(ingress("http://localhost:2"), WarpRouting())
-
-    run(monkeypatch, scenario)

@@ -14,7 +14,7 @@ from pyconnector.connector.config import RemoteConfig
 from pyconnector.ingress import WarpRouting, parse_ingress
 from pyconnector.origins.layers.base import Gate
 from pyconnector.origins.net.tls import TlsContexts
-from tests.connector.active.test_orchestrator import remote, run
+from tests.connector.active.test_orchestrator import remote, running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ def demanded(world: World, host: str, path: str = "/") -> list[str]:
     return [] if access is None else [guard.gates[0].rule.hostname for guard in access.guards(host, path)]
 
 
-def test_pushes_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_pushes_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, remote=RemoteConfig(refuse=True)) as world:
         await world.start()
         before = world.orchestrator.routes
         answer = await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
@@ -57,11 +57,9 @@ def test_pushes_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "--no-remote-config" in answer.error
         assert world.orchestrator.routes is before
 
-    run(monkeypatch, scenario, remote=RemoteConfig(refuse=True))
 
-
-def test_local_access_stays_in_force_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_local_access_stays_in_force_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, remote=RemoteConfig(keep_access=True), layers=(gate,)) as world:
         await world.orchestrator.start(local("a.test", "*.b.test"), WarpRouting())
         assert world.orchestrator.routes.local_access is None  # its own rules demand it
         await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
@@ -74,34 +72,26 @@ def test_local_access_stays_in_force_where_it_is_kept(monkeypatch: pytest.Monkey
         await world.orchestrator.apply_remote(2, remote("http://localhost:3"))
         assert demanded(world, "c.test") == ["c.test"]
 
-    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True), layers=(gate,))
 
-
-def test_a_reload_changes_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_reload_changes_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, remote=RemoteConfig(keep_access=True), layers=(gate,)) as world:
         await world.orchestrator.start(local("a.test"), WarpRouting())
         await world.orchestrator.apply_local(local("b.test"), WarpRouting())
         await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
         assert [demanded(world, name) for name in ("a.test", "b.test")] == [[], ["b.test"]]
 
-    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True), layers=(gate,))
 
-
-def test_local_access_is_replaced_where_it_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_local_access_is_replaced_where_it_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, layers=(gate,)) as world:
         await world.orchestrator.start(local("a.test"), WarpRouting())
         await world.orchestrator.apply_remote(1, remote("http://localhost:2"))
         assert world.orchestrator.routes.local_access is None
 
-    run(monkeypatch, scenario, layers=(gate,))
 
-
-def test_local_access_that_nothing_can_check_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+async def test_local_access_that_nothing_can_check_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, remote=RemoteConfig(keep_access=True)) as world:
         with pytest.raises(StartFailed, match="nothing here can verify it"):
             await world.orchestrator.start(local("a.test"), WarpRouting())
-
-    run(monkeypatch, scenario, remote=RemoteConfig(keep_access=True))
 
 
 @pytest.mark.parametrize(
@@ -114,12 +104,12 @@ def test_local_access_that_nothing_can_check_refuses_to_start(monkeypatch: pytes
         "HTTP://hunter2@x",
     ],
 )
-def test_a_password_in_a_pushed_service_is_not_logged(
+async def test_a_password_in_a_pushed_service_is_not_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    async def scenario(world: World) -> None:
+    async with running(monkeypatch) as world:
         await world.start()
         version = 0
         for pushed in (service, f"nonsense {service}"):
@@ -131,15 +121,13 @@ def test_a_password_in_a_pushed_service_is_not_logged(
         del world.made[: len(world.made) % 2 == 0]  # the next origin that is made does not start
         answer = await world.orchestrator.apply_remote(100, remote(service))
         assert "hunter2" not in answer.error
-
-    run(monkeypatch, scenario)
     assert "Updated to new configuration" in caplog.text
     assert "the CA file is missing" in caplog.text
     everything = caplog.text + "".join(str(vars(record)) for record in caplog.records)
     assert "hunter2" not in everything
 
 
-def test_a_pushed_pool_is_read_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pushed_pool_is_read_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
     client = TlsContexts.client
 
@@ -147,12 +135,10 @@ def test_a_pushed_pool_is_read_beside_the_event_loop(tmp_path: Path, monkeypatch
         threads.append(threading.current_thread())
         return client(self, **options)
 
-    async def scenario(world: World) -> None:
+    async with running(monkeypatch) as world:
         monkeypatch.setattr(TlsContexts, "client", watched)
         await world.start()
         pushed = remote("https://x", originRequest={"caPool": str(tmp_path / "none.pem")})
         await world.orchestrator.apply_remote(1, pushed)
-
-    run(monkeypatch, scenario)
     assert len(threads) == 1
     assert threads[0] is not threading.main_thread()

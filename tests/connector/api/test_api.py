@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import socket
 import urllib.request
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -57,12 +58,10 @@ def config(
     )
 
 
-def run(scenario: Callable[[LocalEdge], Awaitable[None]], *tunnels: TunnelSettings) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(20), LocalEdge(EdgeSettings(tunnels=tunnels or (make_tunnel(1),))) as edge:
-            await scenario(edge)
-
-    asyncio.run(main())
+@contextlib.asynccontextmanager
+async def local_edge(*tunnels: TunnelSettings) -> AsyncIterator[LocalEdge]:
+    async with asyncio.timeout(20), LocalEdge(EdgeSettings(tunnels=tunnels or (make_tunnel(1),))) as edge:
+        yield edge
 
 
 def get(edge: LocalEdge, host: str = "app.example", path: str = "/") -> Awaitable[int]:
@@ -79,8 +78,8 @@ def get(edge: LocalEdge, host: str = "app.example", path: str = "/") -> Awaitabl
     return asyncio.to_thread(ask)
 
 
-def test_a_connector_registers_serves_and_drains() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_connector_registers_serves_and_drains() -> None:
+    async with local_edge() as edge:
         events: list[Event] = []
         async with Connector(config(edge, connections=3), on_event=events.append) as connector:
             await connector.wait_ready(3)
@@ -94,11 +93,9 @@ def test_a_connector_registers_serves_and_drains() -> None:
             await connector.wait_closed()
             assert connector.statistics().connected == 0
 
-    run(scenario)
 
-
-def test_several_connectors_live_in_one_process() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_several_connectors_live_in_one_process() -> None:
+    async with local_edge(make_tunnel(1, "one.example"), make_tunnel(2, "two.example")) as edge:
         first = Connector(config(edge, [{"service": "http_status:201"}], number=1))
         second = Connector(config(edge, [{"service": "http_status:202"}], number=2))
         async with first, second:
@@ -108,30 +105,26 @@ def test_several_connectors_live_in_one_process() -> None:
             assert await get(edge, "two.example") == 202
             assert (first.counters.total_requests, second.counters.total_requests) == (1, 2)
 
-    run(scenario, make_tunnel(1, "one.example"), make_tunnel(2, "two.example"))
 
-
-def test_a_library_user_keeps_signals_the_root_logger_and_the_loop_policy() -> None:
+async def test_a_library_user_keeps_signals_the_root_logger_and_the_loop_policy() -> None:
     def snapshot() -> tuple[object, ...]:
         handlers = tuple(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         return handlers, tuple(logging.getLogger().handlers), logging.getLogger().level, asyncio.get_event_loop_policy()
 
-    async def scenario(edge: LocalEdge) -> None:
+    async with local_edge() as edge:
         before = snapshot()
         async with Connector(config(edge)) as connector:
             await connector.wait_ready()
             assert snapshot() == before
         assert snapshot() == before
 
-    run(scenario)
 
-
-def test_nothing_is_left_behind(tmp_path: Path) -> None:
+async def test_nothing_is_left_behind(tmp_path: Path) -> None:
     def descriptors() -> int:
         gc.collect()
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    async def scenario(edge: LocalEdge) -> None:
+    async with local_edge() as edge:
         before, tasks = descriptors(), asyncio.all_tasks()
         for leave in ("drain", "exit"):
             async with Connector(config(edge, connections=2, metrics="127.0.0.1:0")) as connector:
@@ -143,11 +136,9 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         assert descriptors() <= before + 1  # the executor's own
         assert {task.get_name() for task in asyncio.all_tasks() - tasks if "edge" not in task.get_name()} == set()
 
-    run(scenario)
 
-
-def test_a_wrong_secret_is_told_to_who_waits() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_wrong_secret_is_told_to_who_waits() -> None:
+    async with local_edge() as edge:
         events: list[Event] = []
         wrong = config(edge)
         wrong = replace(wrong, credentials=replace(wrong.credentials, secret=b"wrong"))
@@ -156,24 +147,20 @@ def test_a_wrong_secret_is_told_to_who_waits() -> None:
                 await connector.wait_ready()
             assert any(isinstance(event, Refused) and event.permanent for event in events)
 
-    run(scenario)
 
-
-def test_an_untrusted_edge_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(edge: LocalEdge) -> None:
-        base = config(edge)
-        async with Connector(replace(base, edge=replace(base.edge, ca_file=None))):
-            async with asyncio.timeout(10):
-                while "not trusted" not in caplog.text:
-                    await asyncio.sleep(0.05)
-
+async def test_an_untrusted_edge_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "pyconnector"):
-        run(scenario)
+        async with local_edge() as edge:
+            base = config(edge)
+            async with Connector(replace(base, edge=replace(base.edge, ca_file=None))):
+                async with asyncio.timeout(10):
+                    while "not trusted" not in caplog.text:
+                        await asyncio.sleep(0.05)
     assert "--cacert" in caplog.text
 
 
-def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
+    async with local_edge() as edge:
         async with Connector(config(edge)) as connector:
             await connector.wait_ready()
             port = connector.edge_connections()[0].local_address[1]
@@ -186,11 +173,9 @@ def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
             assert connector.edge_connections()[0].local_address[1] == port
             assert await get(edge) == 418
 
-    run(scenario)
 
-
-def test_a_reload_changes_the_rules_and_drops_no_request() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_reload_changes_the_rules_and_drops_no_request() -> None:
+    async with local_edge() as edge:
         events: list[Event] = []
         release = asyncio.Event()
 
@@ -221,11 +206,11 @@ def test_a_reload_changes_the_rules_and_drops_no_request() -> None:
         origin.close()
         await origin.wait_closed()
 
-    run(scenario)
 
-
-def test_a_pushed_configuration_takes_over() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_pushed_configuration_takes_over() -> None:
+    async with local_edge(
+        replace(make_tunnel(1), configuration=b'{"ingress":[{"service":"http_status:299"}]}')
+    ) as edge:
         events: list[Event] = []
         async with Connector(config(edge), on_event=events.append) as connector:
             await connector.wait_ready()
@@ -237,11 +222,9 @@ def test_a_pushed_configuration_takes_over() -> None:
             with pytest.raises(ReloadRejected, match="version 0"):
                 await connector.reload(config(edge))
 
-    run(scenario, replace(make_tunnel(1), configuration=b'{"ingress":[{"service":"http_status:299"}]}'))
 
-
-def test_the_metrics_server_shows_readiness_and_rules() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_the_metrics_server_shows_readiness_and_rules() -> None:
+    async with local_edge() as edge:
         async with Connector(config(edge, metrics="127.0.0.1:0")) as connector:
             url = "http://{}:{}".format(*connector.metrics_server.address)
             await connector.wait_ready()
@@ -250,8 +233,6 @@ def test_the_metrics_server_shows_readiness_and_rules() -> None:
             assert b"cloudflared_tunnel_total_requests" in await asyncio.to_thread(_read, f"{url}/metrics")
             assert b"http_status:418" in await asyncio.to_thread(_read, f"{url}/config")
 
-    run(scenario)
-
 
 def _read(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=5) as response:
@@ -259,8 +240,8 @@ def _read(url: str) -> bytes:
     return data
 
 
-def test_what_cannot_start_is_one_sentence_and_leaves_nothing() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_what_cannot_start_is_one_sentence_and_leaves_nothing() -> None:
+    async with local_edge() as edge:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -273,11 +254,9 @@ def test_what_cannot_start_is_one_sentence_and_leaves_nothing() -> None:
         with pytest.raises(StartFailed, match=r"ingress\[0\]"):
             await Connector(config(edge, broken)).start()
 
-    run(scenario)
 
-
-def test_waiting_for_a_connector_that_was_stopped_ends() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_waiting_for_a_connector_that_was_stopped_ends() -> None:
+    async with local_edge() as edge:
         connector = Connector(replace(config(edge), edge=EdgeConfig(addresses=("127.0.0.1:9",))))
         await connector.start()
         waiting = asyncio.ensure_future(connector.wait_ready())
@@ -288,11 +267,9 @@ def test_waiting_for_a_connector_that_was_stopped_ends() -> None:
         with pytest.raises(ConnectorError, match="started once"):
             await connector.start()
 
-    run(scenario)
 
-
-def test_tags_and_the_connectors_id_reach_the_origin() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_tags_and_the_connectors_id_reach_the_origin() -> None:
+    async with local_edge() as edge:
         heads: list[bytes] = []
 
         async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -310,5 +287,3 @@ def test_tags_and_the_connectors_id_reach_the_origin() -> None:
             assert b"Cf-Warp-Tag-Id: " + str(connector.connector_id).encode() in heads[0]
         server.close()
         await server.wait_closed()
-
-    run(scenario)

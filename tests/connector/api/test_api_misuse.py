@@ -13,11 +13,10 @@ from pyconnector import Connector, ConnectorError, Event, Registered, ReloadReje
 from pyconnector.connector.api import connector as api_module
 from pyconnector.connector.api.errors import EdgeNotFound
 from pyconnector.connector.discovery.address_book import AddressBook, Region
-from tests.connector.api.test_api import config, run
+from tests.connector.api.test_api import config, local_edge
 
 if TYPE_CHECKING:
     from pyconnector.connector.config import EdgeConfig
-    from pyconnector.edge.local_edge import LocalEdge
 
 #: A rule whose origin has a task of its own from its start to its end.
 CHECKED = [
@@ -28,8 +27,8 @@ CHECKED = [
 ]
 
 
-def test_a_missing_authority_fails_the_start() -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_missing_authority_fails_the_start() -> None:
+    async with local_edge() as edge:
         missing = config(edge).with_edge("127.0.0.1:9", ca_file="missing.pem")
         with pytest.raises(StartFailed, match=r"missing\.pem: No such file"):
             await Connector(missing).start()
@@ -37,12 +36,10 @@ def test_a_missing_authority_fails_the_start() -> None:
         with pytest.raises(StartFailed, match="there is no certificate in"):
             await Connector(damaged).start()
 
-    run(scenario)
-
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_connector_that_does_not_run_takes_no_rules(stopped: bool) -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_connector_that_does_not_run_takes_no_rules(stopped: bool) -> None:
+    async with local_edge() as edge:
         connector = Connector(config(edge))
         if stopped:
             await connector.start()
@@ -54,12 +51,10 @@ def test_a_connector_that_does_not_run_takes_no_rules(stopped: bool) -> None:
         assert asyncio.all_tasks() <= before
         await connector.stop()
 
-    run(scenario)
-
 
 @pytest.mark.parametrize("where", ["start", "find_edge"])
-def test_a_start_that_is_stopped_meanwhile_fails(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_start_that_is_stopped_meanwhile_fails(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with local_edge() as edge:
         before = asyncio.all_tasks()
         connector = Connector(config(edge, CHECKED, metrics="127.0.0.1:0"))
         home, name = (connector._orchestrator, where) if where == "start" else (api_module, where)
@@ -78,11 +73,9 @@ def test_a_start_that_is_stopped_meanwhile_fails(where: str, monkeypatch: pytest
         with pytest.raises(StartFailed, match="started once"):
             await connector.start()
 
-    run(scenario)
 
-
-def test_a_callback_that_raises_is_named_to_who_waits(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(edge: LocalEdge) -> None:
+async def test_a_callback_that_raises_is_named_to_who_waits(caplog: pytest.LogCaptureFixture) -> None:
+    async with local_edge() as edge:
         told: list[Event] = []
 
         def report(event: Event) -> None:
@@ -101,11 +94,10 @@ def test_a_callback_that_raises_is_named_to_who_waits(caplog: pytest.LogCaptureF
             assert isinstance(told[-1], Registered)  # nothing more is told to what failed
         assert [record.levelname for record in caplog.records].count("CRITICAL") == 1
 
-    run(scenario)
 
+async def test_a_defect_is_named_without_its_task_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with local_edge() as edge:
 
-def test_a_defect_is_named_without_its_task_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(edge: LocalEdge) -> None:
         def broken(plan: object, services: object) -> object:
             raise KeyError("plan")
 
@@ -115,10 +107,8 @@ def test_a_defect_is_named_without_its_task_group(monkeypatch: pytest.MonkeyPatc
             with pytest.raises(ConnectorError, match=r"supervisor: KeyError: 'plan'"):
                 await connector.wait_ready()
 
-    run(scenario)
 
-
-def test_an_edge_that_is_not_found_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_edge_that_is_not_found_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
 
     async def find(edge: EdgeConfig, *, choose: Callable[..., tuple[str, int]], share: object) -> AddressBook:
@@ -134,7 +124,7 @@ def test_an_edge_that_is_not_found_is_looked_up_again(monkeypatch: pytest.Monkey
         slept.append(delay)
         await real_sleep(0)
 
-    async def scenario(edge: LocalEdge) -> None:
+    async with local_edge() as edge:
         monkeypatch.setattr(api_module, "find_edge", find)
         with pytest.raises(EdgeNotFound):
             await Connector(config(edge)).start()
@@ -146,14 +136,12 @@ def test_an_edge_that_is_not_found_is_looked_up_again(monkeypatch: pytest.Monkey
         assert len([delay for delay in slept if delay]) == 2
         await connector.stop()
 
-    run(scenario)
 
-
-def test_a_wait_for_the_edge_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wait_for_the_edge_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     async def find(edge: EdgeConfig, *, choose: object, share: object) -> AddressBook:
         raise EdgeNotFound("no network yet")
 
-    async def scenario(edge: LocalEdge) -> None:
+    async with local_edge() as edge:
         monkeypatch.setattr(api_module, "find_edge", find)
         connector = Connector(replace(config(edge)))
         starting = asyncio.ensure_future(connector.start(wait_for_edge=True))
@@ -162,5 +150,3 @@ def test_a_wait_for_the_edge_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(StartFailed, match="stopped while it started"):
             async with asyncio.timeout(10):
                 await starting
-
-    run(scenario)

@@ -48,7 +48,7 @@ RARELY_NEEDED = [
 ]  # fmt: skip
 
 
-def started(directory: Path, engine: str) -> dict[str, object]:
+async def started(directory: Path, engine: str) -> dict[str, object]:
     """What the program says once its connector is registered with an edge that runs here."""
     config = write_config(directory, f"tunnel: {TUNNEL_ID}\n{RULES}")
 
@@ -67,7 +67,7 @@ def started(directory: Path, engine: str) -> dict[str, object]:
                     await process.wait()
         return output.decode()
 
-    found: dict[str, object] = json.loads(asyncio.run(scenario()))
+    found: dict[str, object] = json.loads(await scenario())
     return found
 
 
@@ -75,10 +75,10 @@ def started(directory: Path, engine: str) -> dict[str, object]:
     ("engine", "others"),
     [("aioquic", ["qh3"]), ("qh3", ["aioquic", "cryptography", "pyconnector.transport.congestion"])],
 )
-def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, others: list[str]) -> None:
+async def test_a_plain_start_loads_only_what_it_needs(tmp_path: Path, engine: str, others: list[str]) -> None:
     if engine == "qh3":
         pytest.importorskip("qh3")
-    found = started(tmp_path, engine)
+    found = await started(tmp_path, engine)
     loaded = found["modules"]
     assert isinstance(loaded, list)
     assert f"pyconnector.transport.quic.{engine}_engine.connection" in loaded

@@ -268,19 +268,16 @@ async def ask(edge: LocalEdge) -> int:
     return int(head.split()[1])
 
 
-def test_the_access_log_goes_where_the_flag_or_the_file_says(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        file = tmp_path / "access.log"
-        path = write_config(tmp_path, f"access-log: {file}\n{RULES}")
-        async with edge_for_tests() as edge, running("run", path, *flags(edge), "--output", "json") as process:
-            await process.until("Registered tunnel connection")
-            assert await ask(edge) == 404
-            assert await process.end(signal.SIGTERM) == 0
-            (line,) = file.read_text().splitlines()
-            assert json.loads(line)["status"] == 404
-            assert "bytesOut" not in "".join(process.lines)
-
-    asyncio.run(scenario())
+async def test_the_access_log_goes_where_the_flag_or_the_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    path = write_config(tmp_path, f"access-log: {file}\n{RULES}")
+    async with edge_for_tests() as edge, running("run", path, *flags(edge), "--output", "json") as process:
+        await process.until("Registered tunnel connection")
+        assert await ask(edge) == 404
+        assert await process.end(signal.SIGTERM) == 0
+        (line,) = file.read_text().splitlines()
+        assert json.loads(line)["status"] == 404
+        assert "bytesOut" not in "".join(process.lines)
     found = invoke("run", write_config(tmp_path), "--access-log", tmp_path)
     assert (found.exit_code, found.stderr) == (1, f"error: cannot open the access log {tmp_path}: Is a directory\n")
 

@@ -237,7 +237,7 @@ def test_help_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("ingress val", "plain,validate"),
     ],
 )
-def test_a_shell_is_offered_files_and_words(words: str, offered: str) -> None:
+async def test_a_shell_is_offered_files_and_words(words: str, offered: str) -> None:
     environment = {"COMP_WORDS": f"pyconnector {words}", "COMP_CWORD": str(len(words.split(" ")))}
     environment["_PYCONNECTOR_COMPLETE"] = "bash_complete"
 
@@ -246,7 +246,7 @@ def test_a_shell_is_offered_files_and_words(words: str, offered: str) -> None:
             output, _ = await process.process.communicate()
             return output
 
-    assert asyncio.run(scenario()).decode().splitlines()[0] == offered
+    assert (await scenario()).decode().splitlines()[0] == offered
 
 
 # -- run --local ---------------------------------------------------------------------------------------------------

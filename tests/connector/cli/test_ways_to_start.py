@@ -132,7 +132,7 @@ async def _status(process: Process) -> str:
     "--token", "TUNNEL_TOKEN", "--token-file", "TUNNEL_TOKEN_FILE", "--credentials-file", "TUNNEL_CRED_FILE",
     "--credentials-contents", "TUNNEL_CRED_CONTENTS", "TUNNEL_CRED_CONTENTS_FILE",
 ])  # fmt: skip
-def test_every_source_of_credentials_connects_and_shows_no_secret(tmp_path: Path, way: str) -> None:
+async def test_every_source_of_credentials_connects_and_shows_no_secret(tmp_path: Path, way: str) -> None:
     arguments, environment = _sources(tmp_path)[way]
     rules = tmp_path / "rules.yml"
     rules.write_text(RULES)
@@ -146,12 +146,12 @@ def test_every_source_of_credentials_connects_and_shows_no_secret(tmp_path: Path
                 assert await process.end(15) == 0
                 return said + "".join(process.lines)
 
-    said = asyncio.run(scenario())
+    said = await scenario()
     for secret in (base64.b64encode(SECRET).decode(), token(), SECRET.hex(), SECRET.decode("latin-1")):
         assert secret not in said
 
 
-def test_a_link_of_the_references_name_starts_it(tmp_path: Path) -> None:
+async def test_a_link_of_the_references_name_starts_it(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("pyconnector")
     link = tmp_path / "cloudflared"
     os.symlink(script, link)
@@ -163,7 +163,7 @@ def test_a_link_of_the_references_name_starts_it(tmp_path: Path) -> None:
         return said.decode()
 
     for arguments in (["--version"], ["version"]):
-        assert asyncio.run(output(*arguments)) == f"cloudflared version {version()} (pyconnector)\n"
-    assert "Usage: cloudflared tunnel run" in asyncio.run(output("tunnel", "run", "--help"))
+        assert await output(*arguments) == f"cloudflared version {version()} (pyconnector)\n"
+    assert "Usage: cloudflared tunnel run" in await output("tunnel", "run", "--help")
     config = write_config(tmp_path)
-    assert "OK" in asyncio.run(output("tunnel", "--config", str(config), "ingress", "validate"))
+    assert "OK" in await output("tunnel", "--config", str(config), "ingress", "validate")

@@ -13,11 +13,13 @@ from pyconnector.connector.datagrams.session import LIMITED
 from pyconnector.protocol.datagrams import TraceIdentity, TracingSpans, UdpPayload, decode_v2
 from pyconnector.protocol.rpc.edge_rpc import EdgeRpcServer, UdpSessionEnded, UdpSessionRequested
 from pyconnector.protocol.streams.openings import OpeningDecoder, RpcOpening
-from tests.connector.datagrams.world import World, next_datagram, run, settle
+from tests.connector.datagrams.world import next_datagram, open_world, settle
 from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
     from pyconnector.transport.memory import MemoryConnection
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 SESSION = UUID(int=7)
 
@@ -53,8 +55,8 @@ async def told_end(edge: MemoryConnection) -> UdpSessionEnded:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_payloads_travel_both_ways_whatever_their_size(host: str) -> None:
-    async def scenario(world: World) -> None:
+async def test_payloads_travel_both_ways_whatever_their_size(host: str) -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         async with UdpService(host=host) as service:
             assert link.register(wanted(service.port, host=host)) == ""
@@ -63,11 +65,9 @@ def test_payloads_travel_both_ways_whatever_their_size(host: str) -> None:
                 assert decode_v2(await next_datagram(edge)) == UdpPayload(session_id=SESSION, payload=data)
             assert (world.counters.v2_active, world.counters.v2_total) == (1, 1)
 
-    run(2, scenario)
 
-
-def test_what_a_service_sends_beyond_the_limit_is_dropped_and_the_session_goes_on() -> None:
-    async def scenario(world: World) -> None:
+async def test_what_a_service_sends_beyond_the_limit_is_dropped_and_the_session_goes_on() -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         async with UdpService(lambda data: data * 1281 if data == b"x" else data) as service:
             link.register(wanted(service.port))
@@ -77,23 +77,19 @@ def test_what_a_service_sends_beyond_the_limit_is_dropped_and_the_session_goes_o
             assert world.counters.dropped == {(0, "read_too_large"): 1}
             assert world.counters.too_big == 1
 
-    run(2, scenario)
 
-
-def test_payloads_of_unknown_sessions_are_dropped_and_counted() -> None:
-    async def scenario(world: World) -> None:
+async def test_payloads_of_unknown_sessions_are_dropped_and_counted() -> None:
+    async with open_world(2) as world:
         _, edge = world.connect()
         edge.send_datagram(payload(b"x"))
         await settle()
         assert world.counters.dropped == {(0, "write_flow_unknown"): 1}
 
-    run(2, scenario)
 
-
-def test_datagrams_that_cannot_be_used_end_nothing() -> None:
+async def test_datagrams_that_cannot_be_used_end_nothing() -> None:
     """The reference's packet router ends the connection where the edge sends tracing spans."""
 
-    async def scenario(world: World) -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         trace = TraceIdentity(trace_id=1, span_id=2, flags=1)
         async with UdpService() as service:
@@ -104,11 +100,9 @@ def test_datagrams_that_cannot_be_used_end_nothing() -> None:
             assert decode_v2(await next_datagram(edge)) == UdpPayload(session_id=SESSION, payload=b"still here")
         assert world.counters.dropped == {(0, "malformed"): 3, (0, "unsupported"): 1}
 
-    run(2, scenario)
 
-
-def test_an_idle_session_ends_and_the_edge_is_told() -> None:
-    async def scenario(world: World) -> None:
+async def test_an_idle_session_ends_and_the_edge_is_told() -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         async with UdpService() as service:
             started = asyncio.get_running_loop().time()
@@ -121,11 +115,9 @@ def test_an_idle_session_ends_and_the_edge_is_told() -> None:
             assert asyncio.get_running_loop().time() - started == pytest.approx(50.0)
             assert (world.counters.v2_active, world.limiter.active) == (0, 0)
 
-    run(2, scenario)
 
-
-def test_a_session_whose_service_refuses_ends_and_says_so() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_session_whose_service_refuses_ends_and_says_so() -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind(("127.0.0.1", 0))
@@ -136,11 +128,9 @@ def test_a_session_whose_service_refuses_ends_and_says_so() -> None:
         assert event.message == f"127.0.0.1:{port} refused the connection"
         assert world.counters.dropped[0, "read_failed"] == 1
 
-    run(2, scenario)
 
-
-def test_the_edge_ends_a_session_and_is_not_told_so() -> None:
-    async def scenario(world: World) -> None:
+async def test_the_edge_ends_a_session_and_is_not_told_so() -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         async with UdpService() as service:
             link.register(wanted(service.port))
@@ -152,13 +142,11 @@ def test_the_edge_ends_a_session_and_is_not_told_so() -> None:
             assert service.received == []
             assert edge.statistics().streams_open == 0
 
-    run(2, scenario)
 
-
-def test_registering_an_id_again_replaces_its_session() -> None:
+async def test_registering_an_id_again_replaces_its_session() -> None:
     """The reference leaves the old socket open."""
 
-    async def scenario(world: World) -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         async with UdpService() as first, UdpService() as second:
             link.register(wanted(first.port))
@@ -168,11 +156,9 @@ def test_registering_an_id_again_replaces_its_session() -> None:
             await next_datagram(edge)
             assert (first.received, second.received) == ([], [b"x"])
 
-    run(2, scenario)
 
-
-def test_sessions_beyond_the_flow_limit_are_refused_in_the_reference_s_words() -> None:
-    async def scenario(world: World) -> None:
+async def test_sessions_beyond_the_flow_limit_are_refused_in_the_reference_s_words() -> None:
+    async with open_world(2, limit=1) as world:
         link, _ = world.connect()
         async with UdpService() as service:
             assert link.register(wanted(service.port)) == ""
@@ -181,21 +167,17 @@ def test_sessions_beyond_the_flow_limit_are_refused_in_the_reference_s_words() -
             link.unregister(UdpSessionEnded(2, SESSION, ""))
             assert link.register(wanted(service.port, uuid4())) == ""
 
-    run(2, scenario, limit=1)
 
-
-def test_an_address_without_a_way_is_refused_and_holds_nothing() -> None:
-    async def scenario(world: World) -> None:
+async def test_an_address_without_a_way_is_refused_and_holds_nothing() -> None:
+    async with open_world(2) as world:
         link, _ = world.connect()
         assert link.register(wanted(0)).startswith("Unable to open a UDP socket: ")
         assert link.register(wanted(9, host="255.255.255.255")).startswith("Unable to open a UDP socket: ")
         assert (world.limiter.active, world.counters.v2_active) == (0, 0)
 
-    run(2, scenario)
 
-
-def test_a_connection_that_ends_takes_its_sessions_with_it() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_connection_that_ends_takes_its_sessions_with_it() -> None:
+    async with open_world(2) as world:
         link, _ = world.connect()
         async with UdpService() as service:
             link.register(wanted(service.port))
@@ -203,11 +185,9 @@ def test_a_connection_that_ends_takes_its_sessions_with_it() -> None:
             assert (world.limiter.active, world.counters.v2_active) == (0, 0)
             assert link.register(wanted(service.port, uuid4())) == "the connection is being closed"
 
-    run(2, scenario)
 
-
-def test_sessions_are_their_connection_s_own() -> None:
-    async def scenario(world: World) -> None:
+async def test_sessions_are_their_connection_s_own() -> None:
+    async with open_world(2) as world:
         link, _ = world.connect()
         _, other = world.connect()
         async with UdpService() as service:
@@ -217,11 +197,9 @@ def test_sessions_are_their_connection_s_own() -> None:
             assert service.received == []
             assert world.counters.dropped == {(1, "write_flow_unknown"): 1}
 
-    run(2, scenario)
 
-
-def test_many_ends_at_once_are_told_over_few_streams() -> None:
-    async def scenario(world: World) -> None:
+async def test_many_ends_at_once_are_told_over_few_streams() -> None:
+    async with open_world(2) as world:
         link, edge = world.connect()
         async with UdpService() as service:
             ids = {uuid4() for _ in range(20)}
@@ -230,5 +208,3 @@ def test_many_ends_at_once_are_told_over_few_streams() -> None:
             await asyncio.sleep(2)
             assert edge.statistics().streams_open == v2.TELLERS
             assert {(await told_end(edge)).session_id for _ in range(20)} == ids
-
-    run(2, scenario)

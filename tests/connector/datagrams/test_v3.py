@@ -17,8 +17,10 @@ from pyconnector.protocol.datagrams import (
     decode_v3,
 )
 from pyconnector.protocol.rpc.edge_rpc import UdpSessionEnded, UdpSessionRequested
-from tests.connector.datagrams.world import World, next_datagram, run, settle
+from tests.connector.datagrams.world import next_datagram, open_world, settle
 from tests.support.services.udp_service import UdpService
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 ID = bytes(range(16))
 OK = SessionResponse(request_id=ID, code=ResponseCode.OK)
@@ -35,8 +37,8 @@ def payload(data: bytes, request_id: bytes = ID) -> bytes:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_session_is_registered_and_carries_payloads(host: str) -> None:
-    async def scenario(world: World) -> None:
+async def test_a_session_is_registered_and_carries_payloads(host: str) -> None:
+    async with open_world(3) as world:
         _, edge = world.connect()
         async with UdpService(host=host) as service:
             edge.send_datagram(wanted(service.port, host=host))
@@ -46,13 +48,11 @@ def test_a_session_is_registered_and_carries_payloads(host: str) -> None:
                 assert decode_v3(await next_datagram(edge)) == SessionPayload(request_id=ID, payload=data)
             assert (world.counters.active, world.counters.total) == ({0: 1}, {0: 1})
 
-    run(3, scenario)
 
-
-def test_a_payload_that_comes_with_the_registration_is_delivered_once() -> None:
+async def test_a_payload_that_comes_with_the_registration_is_delivered_once() -> None:
     """The reference reads it and drops it."""
 
-    async def scenario(world: World) -> None:
+    async with open_world(3) as world:
         _, edge = world.connect()
         async with UdpService() as service:
             edge.send_datagram(wanted(service.port, data=b"first"))
@@ -64,11 +64,9 @@ def test_a_payload_that_comes_with_the_registration_is_delivered_once() -> None:
             assert service.received == [b"first"]
             assert (world.counters.retries, world.counters.total) == ({0: 1}, {0: 1})
 
-    run(3, scenario)
 
-
-def test_a_session_moves_to_the_connection_that_registers_it_again() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_session_moves_to_the_connection_that_registers_it_again() -> None:
+    async with open_world(3) as world:
         first, edge = world.connect()
         _, other = world.connect()
         async with UdpService() as service:
@@ -86,11 +84,9 @@ def test_a_session_moves_to_the_connection_that_registers_it_again() -> None:
             assert decode_v3(await next_datagram(other)) == SessionPayload(request_id=ID, payload=b"c")
             assert world.counters.active == {0: 1}, "counted where it was registered"
 
-    run(3, scenario)
 
-
-def test_payloads_are_taken_from_any_connection() -> None:
-    async def scenario(world: World) -> None:
+async def test_payloads_are_taken_from_any_connection() -> None:
+    async with open_world(3) as world:
         _, edge = world.connect()
         _, other = world.connect()
         async with UdpService() as service:
@@ -99,11 +95,9 @@ def test_payloads_are_taken_from_any_connection() -> None:
             other.send_datagram(payload(b"x"))
             assert decode_v3(await next_datagram(edge)) == SessionPayload(request_id=ID, payload=b"x")
 
-    run(3, scenario)
 
-
-def test_a_connection_that_ends_takes_the_sessions_it_has_now() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_connection_that_ends_takes_the_sessions_it_has_now() -> None:
+    async with open_world(3) as world:
         link, edge = world.connect()
         async with UdpService() as service:
             edge.send_datagram(wanted(service.port))
@@ -111,11 +105,9 @@ def test_a_connection_that_ends_takes_the_sessions_it_has_now() -> None:
             link.close()
             assert (world.counters.active[0], world.limiter.active) == (0, 0)
 
-    run(3, scenario)
 
-
-def test_an_idle_session_is_forgotten_without_a_word() -> None:
-    async def scenario(world: World) -> None:
+async def test_an_idle_session_is_forgotten_without_a_word() -> None:
+    async with open_world(3) as world:
         _, edge = world.connect()
         async with UdpService() as service:
             edge.send_datagram(wanted(service.port, idle=10))
@@ -132,11 +124,9 @@ def test_an_idle_session_is_forgotten_without_a_word() -> None:
             assert world.counters.dropped == {(0, "write_flow_unknown"): 1}
             assert edge.statistics().streams_open == 0
 
-    run(3, scenario)
 
-
-def test_a_service_that_refuses_ends_the_session_as_failed() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_service_that_refuses_ends_the_session_as_failed() -> None:
+    async with open_world(3) as world:
         _, edge = world.connect()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind(("127.0.0.1", 0))
@@ -146,13 +136,11 @@ def test_a_service_that_refuses_ends_the_session_as_failed() -> None:
         await settle()
         assert (world.counters.failed, world.counters.active[0]) == ({0: 1}, 0)
 
-    run(3, scenario)
 
-
-def test_a_registration_that_fails_is_answered_and_gives_its_place_back() -> None:
+async def test_a_registration_that_fails_is_answered_and_gives_its_place_back() -> None:
     """The reference keeps the place for ever: with a limit, no flow is served any more after a while."""
 
-    async def scenario(world: World) -> None:
+    async with open_world(3, limit=1) as world:
         _, edge = world.connect()
         for _ in range(3):
             edge.send_datagram(wanted(0))
@@ -160,11 +148,13 @@ def test_a_registration_that_fails_is_answered_and_gives_its_place_back() -> Non
             assert answer == SessionResponse(request_id=ID, code=ResponseCode.UNABLE_TO_BIND)
         assert world.limiter.active == 0
 
-    run(3, scenario, limit=1)
 
-
-def test_sessions_beyond_a_limit_are_refused_as_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: World) -> None:
+@pytest.mark.parametrize("places", [1, 0])
+async def test_sessions_beyond_a_limit_are_refused_as_too_many(monkeypatch: pytest.MonkeyPatch, places: int) -> None:
+    """That of the configuration, or, where it sets none, that of the process."""
+    if not places:
+        monkeypatch.setattr(shared, "MAX_SESSIONS", 1)
+    async with open_world(3, limit=places) as world:
         _, edge = world.connect()
         async with UdpService() as service:
             edge.send_datagram(wanted(service.port))
@@ -174,10 +164,6 @@ def test_sessions_beyond_a_limit_are_refused_as_too_many(monkeypatch: pytest.Mon
             assert isinstance(answer, SessionResponse)
             assert (answer.code, world.counters.limited) == (ResponseCode.TOO_MANY_FLOWS, 1)
 
-    run(3, scenario, limit=1)
-    monkeypatch.setattr(shared, "MAX_SESSIONS", 1)
-    run(3, scenario)
-
 
 def test_half_of_the_files_are_left_to_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
@@ -186,8 +172,8 @@ def test_half_of_the_files_are_left_to_requests(monkeypatch: pytest.MonkeyPatch)
     assert shared._most_sessions() == 512
 
 
-def test_calls_of_version_2_are_refused_and_counted() -> None:
-    async def scenario(world: World) -> None:
+async def test_calls_of_version_2_are_refused_and_counted() -> None:
+    async with open_world(3) as world:
         link, _ = world.connect()
         session = uuid4()
         assert link.register(UdpSessionRequested(1, session, ip_address("10.0.0.1"), 53, 210.0, "")) == NO_REGISTER
@@ -197,13 +183,11 @@ def test_calls_of_version_2_are_refused_and_counted() -> None:
             (0, "unregister_udp_session"): 1,
         }
 
-    run(3, scenario)
 
-
-def test_datagrams_that_cannot_be_used_end_nothing() -> None:
+async def test_datagrams_that_cannot_be_used_end_nothing() -> None:
     """The reference reads beyond the end of a registration that is cut short, and the process dies."""
 
-    async def scenario(world: World) -> None:
+    async with open_world(3) as world:
         _, edge = world.connect()
         async with UdpService() as service:
             whole = wanted(service.port, host="::1")
@@ -216,5 +200,3 @@ def test_datagrams_that_cannot_be_used_end_nothing() -> None:
             assert world.counters.dropped == {(0, "malformed"): len(whole) + 2, (0, "unsupported"): 1}
             edge.send_datagram(wanted(service.port))
             assert decode_v3(await next_datagram(edge)) == OK
-
-    run(3, scenario)

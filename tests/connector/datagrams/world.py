@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator
 
 from pyconnector.connector.datagrams.carrier import DATAGRAM_V3, DatagramCarrier, DatagramLink
 from pyconnector.connector.observe.datagram_counters import DatagramCounters
 from pyconnector.connector.requests.flow_limiter import FlowLimiter
 from pyconnector.transport.memory import MemoryConnection, memory_pair
-from tests.support.loop.clock import run_virtual
 
 
 class World:
@@ -52,12 +51,10 @@ async def next_datagram(edge: MemoryConnection) -> bytes:
         return await edge.receive_datagram()
 
 
-def run(version: int, scenario: Callable[[World], Coroutine[Any, Any, None]], *, limit: int = 0) -> None:
-    async def main() -> None:
-        world = World(version, limit=limit)
-        try:
-            await scenario(world)
-        finally:
-            world.close()
-
-    run_virtual(main())
+@contextlib.asynccontextmanager
+async def open_world(version: int, *, limit: int = 0) -> AsyncIterator[World]:
+    world = World(version, limit=limit)
+    try:
+        yield world
+    finally:
+        world.close()

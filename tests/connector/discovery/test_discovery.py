@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -48,26 +47,25 @@ async def test_given_addresses_are_used_without_dns_where_they_are_literal() -> 
     assert book.capacity(4) == 4
 
 
-def test_a_name_is_looked_up_once_and_bad_ones_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
-        regions = await resolve_given(["localhost:5", "does-not-exist.invalid:5"], ip_version="4")
-        assert [region.active() for region in regions] == [[("127.0.0.1", 5)]]
-
-    asyncio.run(scenario())
+async def test_a_name_is_looked_up_once_and_bad_ones_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    regions = await resolve_given(["localhost:5", "does-not-exist.invalid:5"], ip_version="4")
+    assert [region.active() for region in regions] == [[("127.0.0.1", 5)]]
     (said,) = caplog.records
     assert said.getMessage() == "Cannot use an edge address"
     assert said.exc_info is None, "a traceback is no sentence"
 
 
-def test_where_none_can_be_used_the_error_says_why_and_nothing_else_does(caplog: pytest.LogCaptureFixture) -> None:
+async def test_where_none_can_be_used_the_error_says_why_and_nothing_else_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with pytest.raises(StartFailed, match=r"a:x: .*no port.*; does-not-exist\.invalid: "):
-        asyncio.run(resolve_given(["a:x", "does-not-exist.invalid"]))
+        await resolve_given(["a:x", "does-not-exist.invalid"])
     assert not caplog.records
 
 
-def test_an_address_of_the_other_family_is_left_out() -> None:
+async def test_an_address_of_the_other_family_is_left_out() -> None:
     with pytest.raises(StartFailed, match="is no IPv6 address"):
-        asyncio.run(resolve_given(["192.0.2.1:1"], ip_version="6"))
+        await resolve_given(["192.0.2.1:1"], ip_version="6")
 
 
 class _Deaf:

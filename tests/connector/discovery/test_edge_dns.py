@@ -64,22 +64,19 @@ async def addresses_of(server: DnsServer, **more: Any) -> list[list[Address]]:
     return [sorted(region.active()) for region in regions]  # a resolver answers in any order
 
 
-def with_server(zone: Zone, scenario: Callable[[DnsServer], Coroutine[Any, Any, None]]) -> None:
-    async def main() -> None:
-        async with dns_server(zone) as server:
-            await scenario(server)
-
-    asyncio.run(main())
+async def with_server(zone: Zone, scenario: Callable[[DnsServer], Coroutine[Any, Any, None]]) -> None:
+    async with dns_server(zone) as server:
+        await scenario(server)
 
 
-def test_srv_records_name_two_regions_in_order_of_priority() -> None:
+async def test_srv_records_name_two_regions_in_order_of_priority() -> None:
     async def scenario(server: DnsServer) -> None:
         assert await addresses_of(server) == [[("192.0.2.1", 7844), ("192.0.2.3", 7844)], [("192.0.2.2", 7844)]]
         book = await find_edge(EdgeConfig(), choose=first, resolvers=[system(server)])
         assert book.capacity(4) == 3
 
     names = zone()
-    with_server(names, scenario)
+    await with_server(names, scenario)
     assert names.asked[0] == "udp SRV _v2-origintunneld._tcp.argotunnel.com"
 
 
@@ -88,16 +85,16 @@ def test_a_region_has_records_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("version", "expected"), [("4", "192.0.2.1"), ("6", "2001:db8::1")])
-def test_only_the_wanted_family_is_dialled(version: str, expected: str) -> None:
+async def test_only_the_wanted_family_is_dialled(version: str, expected: str) -> None:
     async def scenario(server: DnsServer) -> None:
         found = await addresses_of(server, ip_version=version)
         assert found[0][0] == (expected, 7844)
         assert found[1] == ([("192.0.2.2", 7844)] if version == "4" else [])
 
-    with_server(zone(), scenario)
+    await with_server(zone(), scenario)
 
 
-def test_an_edge_without_the_wanted_family_is_said() -> None:
+async def test_an_edge_without_the_wanted_family_is_said() -> None:
     names = zone()
     del names.records["region1.example", "AAAA"]
 
@@ -105,10 +102,10 @@ def test_an_edge_without_the_wanted_family_is_said() -> None:
         with pytest.raises(EdgeNotFound, match=r"no IPv6 address of the edge \(--edge-ip-version\)"):
             await addresses_of(server, ip_version="6")
 
-    with_server(names, scenario)
+    await with_server(names, scenario)
 
 
-def test_what_the_system_knows_of_a_host_counts() -> None:
+async def test_what_the_system_knows_of_a_host_counts() -> None:
     async def hosts_file(host: str) -> list[str]:
         return ["127.0.0.9"]
 
@@ -119,7 +116,7 @@ def test_what_the_system_knows_of_a_host_counts() -> None:
         book = await find_edge(EdgeConfig(), choose=first, resolvers=[resolver])
         assert book.capacity(4) == 1, "an address that both regions name is one"
 
-    with_server(zone(), scenario)
+    await with_server(zone(), scenario)
 
 
 @pytest.mark.usefixtures("each_loop")
@@ -148,16 +145,16 @@ async def test_a_public_resolver_with_another_certificate_is_not_believed(tmp_pa
 # -- bad answers ---------------------------------------------------------------------------------------------------
 
 
-def test_a_resolver_that_is_silent_is_given_up() -> None:
+async def test_a_resolver_that_is_silent_is_given_up() -> None:
     async def scenario(server: DnsServer) -> None:
         server.silent = True
         with pytest.raises(EdgeNotFound, match=r"no answer in time.*--edge HOST:PORT"):
             await addresses_of(server)
 
-    with_server(zone(), scenario)
+    await with_server(zone(), scenario)
 
 
-def test_a_thousand_addresses_are_cut_to_what_is_needed() -> None:
+async def test_a_thousand_addresses_are_cut_to_what_is_needed() -> None:
     names = zone()
     names.records["region1.example", "A"] = [f"198.51.{index // 250}.{index % 250 + 1}" for index in range(1000)]
 
@@ -165,17 +162,17 @@ def test_a_thousand_addresses_are_cut_to_what_is_needed() -> None:
         assert [len(each) for each in await addresses_of(server)] == [MAX_ADDRESSES, 1]
         assert "tcp A region1.example" in names.asked, "it does not fit a datagram"
 
-    with_server(names, scenario)
+    await with_server(names, scenario)
 
 
-def test_a_thousand_regions_are_two() -> None:
+async def test_a_thousand_regions_are_two() -> None:
     names = zone()
     names.records[NAME, "SRV"] = [f"{index} 1 7844 region{index % 2 + 1}.example." for index in range(1000)]
 
     async def scenario(server: DnsServer) -> None:
         assert len(await addresses_of(server)) == 2
 
-    with_server(names, scenario)
+    await with_server(names, scenario)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +185,7 @@ def test_a_thousand_regions_are_two() -> None:
         (["1 1 7844 region1.example.", "2 1 7844 nowhere.example."], "nowhere.example, a region of the edge, has no"),
     ],
 )
-def test_records_that_lead_nowhere_are_said(records: list[str], sentence: str) -> None:
+async def test_records_that_lead_nowhere_are_said(records: list[str], sentence: str) -> None:
     names = zone()
     names.records[NAME, "SRV"] = records
     names.records["nowhere.example", "A"] = ["0.0.0.0", "224.0.0.1", "255.255.255.255"]
@@ -197,7 +194,7 @@ def test_records_that_lead_nowhere_are_said(records: list[str], sentence: str) -
         with pytest.raises(EdgeNotFound, match=sentence):
             await addresses_of(server)
 
-    with_server(names, scenario)
+    await with_server(names, scenario)
 
 
 def _refused(reply: dns.message.Message) -> dns.message.Message:
@@ -223,31 +220,33 @@ def _another_question(reply: dns.message.Message) -> dns.message.Message:
 
 
 @pytest.mark.parametrize("twist", [_refused, _another_name, _in_a_circle, _another_question])
-def test_answers_that_are_none_are_not_believed(twist: Callable[[dns.message.Message], dns.message.Message]) -> None:
+async def test_answers_that_are_none_are_not_believed(
+    twist: Callable[[dns.message.Message], dns.message.Message],
+) -> None:
     async def scenario(server: DnsServer) -> None:
         server.twist = twist
         with pytest.raises(EdgeNotFound, match="could not look the edge up in DNS"):
             await addresses_of(server)
 
-    with_server(zone(), scenario)
+    await with_server(zone(), scenario)
 
 
-def test_nobody_to_ask_is_one_sentence() -> None:
+async def test_nobody_to_ask_is_one_sentence() -> None:
     class Nobody(SystemResolver):
         async def _ask(self, name: str, kind: str) -> Any:
             return await super()._ask("a..b", kind)
 
     with pytest.raises(EdgeNotFound, match="--edge HOST:PORT names an edge without DNS"):
-        asyncio.run(look_up("", ip_version="auto", resolvers=[Nobody(), Nobody()]))
+        await look_up("", ip_version="auto", resolvers=[Nobody(), Nobody()])
 
 
 # -- the address to connect from -----------------------------------------------------------------------------------
 
 
-def test_an_address_of_another_machine_cannot_be_connected_from() -> None:
+async def test_an_address_of_another_machine_cannot_be_connected_from() -> None:
     with pytest.raises(EdgeNotFound, match=r"cannot connect from 192\.0\.2\.1 \(--edge-bind-address\)"):
-        asyncio.run(find_edge(EdgeConfig(addresses=("127.0.0.1:1",), bind_address="192.0.2.1"), choose=first))
-    asyncio.run(find_edge(EdgeConfig(addresses=("127.0.0.1:1",), bind_address="127.0.0.1"), choose=first))
+        await find_edge(EdgeConfig(addresses=("127.0.0.1:1",), bind_address="192.0.2.1"), choose=first)
+    await find_edge(EdgeConfig(addresses=("127.0.0.1:1",), bind_address="127.0.0.1"), choose=first)
 
 
 class FirstAndSoon(Eager):

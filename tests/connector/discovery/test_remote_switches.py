@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -67,33 +66,30 @@ def test_what_says_nothing_is_an_error(text: str) -> None:
             parse_protocols(text, 0)
 
 
-def with_zone(records: dict[str, list[str]], scenario: Callable[[DnsServer], Coroutine[Any, Any, None]]) -> None:
-    async def main() -> None:
-        zone = Zone({(name, "TXT"): texts for name, texts in records.items()})
-        async with dns_server(zone) as server:
-            await scenario(server)
-
-    asyncio.run(main())
+async def with_zone(records: dict[str, list[str]], scenario: Callable[[DnsServer], Coroutine[Any, Any, None]]) -> None:
+    zone = Zone({(name, "TXT"): texts for name, texts in records.items()})
+    async with dns_server(zone) as server:
+        await scenario(server)
 
 
-def test_records_are_looked_up_and_put_together() -> None:
+async def test_records_are_looked_up_and_put_together() -> None:
     async def scenario(server: DnsServer) -> None:
         found = await look_up_switches(ACCOUNT, SystemResolver(server.resolver))
         assert found == Switches(protocol="http2", datagram_v3=True, skip_prechecks=True)
 
     http2 = r'"[{\"protocol\":\"http2\"," "\"percentage\":100}]"'
     features = r'"{\"dv3_2\":100,\"skip_prechecks\":true}"'
-    with_zone({PROTOCOLS: [http2], FEATURES: [features]}, scenario)
+    await with_zone({PROTOCOLS: [http2], FEATURES: [features]}, scenario)
 
 
-def test_defaults_hold_where_dns_says_nothing_or_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_defaults_hold_where_dns_says_nothing_or_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(server: DnsServer) -> None:
         assert await look_up_switches(ACCOUNT, SystemResolver(server.resolver)) == Switches()
         server.silent = True
         monkeypatch.setattr(remote_switches, "TIMEOUT", 0.1)
         assert await look_up_switches(ACCOUNT, SystemResolver(server.resolver)) == Switches()
 
-    with_zone({PROTOCOLS: ["nonsense"], FEATURES: ["nonsense"]}, nothing)
+    await with_zone({PROTOCOLS: ["nonsense"], FEATURES: ["nonsense"]}, nothing)
 
 
 def config(**edge: Any) -> ConnectorConfig:
@@ -108,14 +104,14 @@ def config(**edge: Any) -> ConnectorConfig:
         ({"remote_switches": True, "addresses": ("127.0.0.1:1",)}, False),
     ],
 )
-def test_dns_is_asked_for_the_edge_of_the_provider_alone(
+async def test_dns_is_asked_for_the_edge_of_the_provider_alone(
     edge: dict[str, Any], asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def look_up(account_tag: str) -> Switches:
         return Switches(datagram_v3=True)
 
     monkeypatch.setattr(remote_switches, "look_up_switches", look_up)
-    assert asyncio.run(switches_for(config(**edge))).datagram_v3 is asked
+    assert (await switches_for(config(**edge))).datagram_v3 is asked
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,7 +37,6 @@ from pyconnector.transport.errors import ConnectFailed, ConnectionClosed
 from pyconnector.transport.memory import MemoryStream
 from tests.connector.configs import ACCOUNT, SECRET, TUNNEL_ID
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection, Stream
@@ -120,16 +120,13 @@ class World:
                 await asyncio.sleep(0)
 
 
-def run(scenario: Callable[[World], Any], **options: Any) -> World:
-    async def main() -> World:
-        world = World(**options)
-        edge = asyncio.create_task(world.edge())
-        await scenario(world)
-        world.under.edge.close()
-        await edge
-        return world
-
-    return run_virtual(main())
+@contextlib.asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[World]:
+    world = World(**options)
+    edge = asyncio.create_task(world.edge())
+    yield world
+    world.under.edge.close()
+    await edge
 
 
 async def start(world: World) -> asyncio.Task[Ended]:
@@ -138,8 +135,8 @@ async def start(world: World) -> asyncio.Task[Ended]:
     return task
 
 
-def test_registration_carries_who_we_are_and_serving_begins() -> None:
-    async def scenario(world: World) -> None:
+async def test_registration_carries_who_we_are_and_serving_begins() -> None:
+    async with running() as world:
         task = await start(world)
         await asyncio.sleep(0.1)
         request = cast("RegisterRequested", world.requests[0]).registration
@@ -154,11 +151,9 @@ def test_registration_carries_who_we_are_and_serving_begins() -> None:
         ended = await task
         assert (ended.kind, ended.reason) == (EndKind.LOST, "bye")
 
-    run(scenario)
 
-
-def test_no_stream_is_served_before_the_registration() -> None:
-    async def scenario(world: World) -> None:
+async def test_no_stream_is_served_before_the_registration() -> None:
+    async with running() as world:
         world.silent = True
         task = asyncio.create_task(world.attempt.run())
         stream = await world.under.edge.open_stream()
@@ -172,14 +167,12 @@ def test_no_stream_is_served_before_the_registration() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    run(scenario)
-
 
 @pytest.mark.parametrize(("index", "managed", "pushes"), [(0, False, 1), (1, False, 0), (0, True, 0)])
-def test_the_local_configuration_goes_out_once_through_connection_0_of_a_local_tunnel(
+async def test_the_local_configuration_goes_out_once_through_connection_0_of_a_local_tunnel(
     index: int, managed: bool, pushes: int
 ) -> None:
-    async def scenario(world: World) -> None:
+    async with running(index=index, remotely_managed=managed) as world:
         task = await start(world)
         await asyncio.sleep(1)
         found = [event.config for event in world.requests if isinstance(event, LocalConfigurationReceived)]
@@ -188,56 +181,48 @@ def test_the_local_configuration_goes_out_once_through_connection_0_of_a_local_t
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    run(scenario, index=index, remotely_managed=managed)
 
-
-def test_an_edge_that_does_not_take_the_configuration_is_served_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(world: World) -> None:
-        world.configurations = False
-        task = await start(world)
-        await asyncio.sleep(6)
-        assert (await world.under.ask()).body == b"hello"
-        assert world.counters.config_push_errors == 1
-        # What comes late answers nothing else.
-        world.server.acknowledge_local_configuration()
-        world.control.send_nowait(world.server.bytes_to_send())
-        await world.attempt.drain(30)
-        assert (await task).kind is EndKind.DRAINED
-
+async def test_an_edge_that_does_not_take_the_configuration_is_served_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING, "pyconnector"):
-        run(scenario)
+        async with running() as world:
+            world.configurations = False
+            task = await start(world)
+            await asyncio.sleep(6)
+            assert (await world.under.ask()).body == b"hello"
+            assert world.counters.config_push_errors == 1
+            # What comes late answers nothing else.
+            world.server.acknowledge_local_configuration()
+            world.control.send_nowait(world.server.bytes_to_send())
+            await world.attempt.drain(30)
+            assert (await task).kind is EndKind.DRAINED
     assert "no answer within 5 s" in caplog.text
 
 
-def test_a_refusal_is_told_with_its_cause_and_its_wish() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_refusal_is_told_with_its_cause_and_its_wish() -> None:
+    async with running() as world:
         world.refusal = Refusal(cause="Unauthorized: nope", retry_after=7.0, should_retry=False)
         ended = await world.attempt.run()
         assert ended.kind is EndKind.REFUSED
         assert ended.refusal == world.refusal
         assert world.counters.registrations_failed == {"server_error": 1}
 
-    run(scenario)
 
-
-def test_a_duplicate_is_counted_as_one() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_duplicate_is_counted_as_one() -> None:
+    async with running() as world:
         world.refusal = Refusal(cause="EDUPCONN", should_retry=True)
         assert (await world.attempt.run()).refusal == world.refusal
         assert world.counters.registrations_failed == {"dup_edge_conn": 1}
 
-    run(scenario)
 
-
-def test_a_silent_edge_is_given_up_after_the_rpc_timeout() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_silent_edge_is_given_up_after_the_rpc_timeout() -> None:
+    async with running() as world:
         world.silent = True
         ended = await world.attempt.run()
         assert ended.kind is EndKind.UNREGISTERED
         assert "no answer within 5 s" in ended.reason
         assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)
-
-    run(scenario)
 
 
 async def test_an_unreachable_edge_says_why() -> None:
@@ -263,16 +248,14 @@ def dataclass_replace(value: Any, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", b""])
-def test_an_edge_that_breaks_the_control_protocol_ends_the_connection(garbage: bytes) -> None:
-    async def scenario(world: World) -> None:
+async def test_an_edge_that_breaks_the_control_protocol_ends_the_connection(garbage: bytes) -> None:
+    async with running() as world:
         task = await start(world)
         await asyncio.sleep(0.1)
         world.control.send_nowait(garbage, finish=not garbage)
         ended = await task
         assert ended.kind is EndKind.LOST
         assert ended.reason
-
-    run(scenario)
 
 
 # -- drain ---------------------------------------------------------------------------------------------------------
@@ -286,8 +269,8 @@ def slow_origin(seconds: float) -> FakeOrigin:
     return FakeOrigin(serve)
 
 
-def test_an_idle_connection_leaves_at_once() -> None:
-    async def scenario(world: World) -> None:
+async def test_an_idle_connection_leaves_at_once() -> None:
+    async with running() as world:
         task = await start(world)
         await asyncio.sleep(0.1)
         started = asyncio.get_running_loop().time()
@@ -298,11 +281,9 @@ def test_an_idle_connection_leaves_at_once() -> None:
         assert any(isinstance(event, UnregisterRequested) for event in world.requests)
         assert Unregistered(index=0) in world.events
 
-    run(scenario)
 
-
-def test_requests_under_way_and_late_ones_end_before_the_connection() -> None:
-    async def scenario(world: World) -> None:
+async def test_requests_under_way_and_late_ones_end_before_the_connection() -> None:
+    async with running(origin=slow_origin(5)) as world:
         task = await start(world)
         first = await world.under.open(opening())
         await asyncio.sleep(1)
@@ -315,11 +296,9 @@ def test_requests_under_way_and_late_ones_end_before_the_connection() -> None:
         assert (await task).kind is EndKind.DRAINED
         assert asyncio.get_running_loop().time() == pytest.approx(8.05, abs=0.1)
 
-    run(scenario, origin=slow_origin(5))
 
-
-def test_what_is_left_at_the_end_of_the_grace_period_is_broken_off() -> None:
-    async def scenario(world: World) -> None:
+async def test_what_is_left_at_the_end_of_the_grace_period_is_broken_off() -> None:
+    async with running(origin=slow_origin(500)) as world:
         task = await start(world)
         await world.under.open(opening())
         await asyncio.sleep(1)
@@ -329,10 +308,8 @@ def test_what_is_left_at_the_end_of_the_grace_period_is_broken_off() -> None:
         assert asyncio.get_running_loop().time() - started == pytest.approx(3, abs=0.1)
         assert cast("FakeOrigin", world.under.origin).cancelled == 1
 
-    run(scenario, origin=slow_origin(500))
 
-
-def test_an_edge_that_never_answers_that_it_shall_stop_does_not_hold_the_drain_up(
+async def test_an_edge_that_never_answers_that_it_shall_stop_does_not_hold_the_drain_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arrived = MemoryStream.arrived
@@ -340,7 +317,7 @@ def test_an_edge_that_never_answers_that_it_shall_stop_does_not_hold_the_drain_u
         MemoryStream, "arrived", lambda self, kind, value: None if kind == "stop" else arrived(self, kind, value)
     )
 
-    async def scenario(world: World) -> None:
+    async with running() as world:
         task = await start(world)
         stream = await world.under.open(opening(), finish=False)
         assert (await read_answer(stream)).body == b"hello"
@@ -351,10 +328,10 @@ def test_an_edge_that_never_answers_that_it_shall_stop_does_not_hold_the_drain_u
         assert (await task).kind is EndKind.DRAINED
         assert asyncio.get_running_loop().time() - started < 0.5
 
-    run(scenario)
 
-
-def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     arrived = MemoryStream.arrived
     monkeypatch.setattr(
         MemoryStream, "arrived", lambda self, kind, value: None if kind == "stop" else arrived(self, kind, value)
@@ -367,7 +344,7 @@ def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(mon
 
     origin = FakeOrigin(serve)
 
-    async def scenario(world: World) -> None:
+    async with running(origin=origin) as world:
         task = await start(world)
         stream = await world.under.open(opening(), finish=False)
         await read_answer(stream)
@@ -379,11 +356,9 @@ def test_a_request_that_comes_while_the_last_answers_are_delivered_is_served(mon
         await drain
         assert (await task).kind is EndKind.DRAINED
 
-    run(scenario, origin=origin)
 
-
-def test_an_edge_that_ends_the_control_stream_after_unregistering_lets_requests_end() -> None:
-    async def scenario(world: World) -> None:
+async def test_an_edge_that_ends_the_control_stream_after_unregistering_lets_requests_end() -> None:
+    async with running(origin=slow_origin(5)) as world:
         task = await start(world)
         stream = await world.under.open(opening())
         await asyncio.sleep(1)
@@ -394,11 +369,9 @@ def test_an_edge_that_ends_the_control_stream_after_unregistering_lets_requests_
         await drain
         assert (await task).kind is EndKind.DRAINED
 
-    run(scenario, origin=slow_origin(5))
 
-
-def test_an_edge_that_never_confirms_does_not_hold_the_drain_up_beyond_the_timeout() -> None:
-    async def scenario(world: World) -> None:
+async def test_an_edge_that_never_confirms_does_not_hold_the_drain_up_beyond_the_timeout() -> None:
+    async with running() as world:
         task = await start(world)
         await asyncio.sleep(0.1)
         world.silent = True
@@ -407,11 +380,9 @@ def test_an_edge_that_never_confirms_does_not_hold_the_drain_up_beyond_the_timeo
         await task
         assert asyncio.get_running_loop().time() - started == pytest.approx(5, abs=0.2)
 
-    run(scenario)
 
-
-def test_cancelling_closes_the_connection_and_leaves_no_task() -> None:
-    async def scenario(world: World) -> None:
+async def test_cancelling_closes_the_connection_and_leaves_no_task() -> None:
+    async with running(origin=slow_origin(500)) as world:
         task = await start(world)
         await world.under.open(opening())
         await asyncio.sleep(0.1)
@@ -421,8 +392,6 @@ def test_cancelling_closes_the_connection_and_leaves_no_task() -> None:
         assert world.under.streams.running.active == 0
         names = {other.get_name() for other in asyncio.all_tasks()}
         assert not any(name.startswith(("control stream", "edge stream")) for name in names)
-
-    run(scenario, origin=slow_origin(500))
 
 
 async def test_the_secret_is_in_no_repr() -> None:

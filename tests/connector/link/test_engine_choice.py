@@ -17,7 +17,6 @@ from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.seam import Statistics
 from pyconnector.transport.settings import QuicSettings
 from tests.support.houses.house import open_house, tunnel
-from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,26 +104,23 @@ def test_without_qh3_there_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("both_engines")
-def test_idle_connections_move_and_one_in_use_once_it_is_idle(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_idle_connections_move_and_one_in_use_once_it_is_idle(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
-    async def scenario() -> None:
-        world = Tunnel(Lossy(), Lossy(), Lossy())
-        world.list[1].busy = True
-        following = asyncio.create_task(world.follow(120))
-        await asyncio.sleep(60)
-        assert [each.engine for each in world.list] == ["aioquic", "qh3", "aioquic"]
-        assert world.choice.settings.engine == "aioquic"
-        world.list[1].busy = False
-        assert await following
-        assert [each.engine for each in world.list] == ["aioquic"] * 3
-        assert world.renewed[:3] == [0, 1, 2]
-
-    run_virtual(scenario())
+    world = Tunnel(Lossy(), Lossy(), Lossy())
+    world.list[1].busy = True
+    following = asyncio.create_task(world.follow(120))
+    await asyncio.sleep(60)
+    assert [each.engine for each in world.list] == ["aioquic", "qh3", "aioquic"]
+    assert world.choice.settings.engine == "aioquic"
+    world.list[1].busy = False
+    assert await following
+    assert [each.engine for each in world.list] == ["aioquic"] * 3
+    assert world.renewed[:3] == [0, 1, 2]
     assert "The path to the edge loses packets" in caplog.text
 
 
-@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.usefixtures("both_engines")
 async def test_a_good_path_changes_nothing() -> None:
     world = Tunnel(Lossy(lost=0))
@@ -134,7 +130,8 @@ async def test_a_good_path_changes_nothing() -> None:
 
 
 @pytest.mark.usefixtures("both_engines")
-def test_an_engine_that_cannot_be_loaded_is_said_and_all_stays(
+@pytest.mark.usefixtures("virtual_time")
+async def test_an_engine_that_cannot_be_loaded_is_said_and_all_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: str) -> None:
@@ -142,13 +139,10 @@ def test_an_engine_that_cannot_be_loaded_is_said_and_all_stays(
 
     monkeypatch.setattr(engine_choice, "load_engine", broken)
 
-    async def scenario() -> None:
-        world = Tunnel(Lossy())
-        assert await world.follow(60)
-        assert world.choice.settings.engine == "auto"
-        assert world.renewed == []
-
-    run_virtual(scenario())
+    world = Tunnel(Lossy())
+    assert await world.follow(60)
+    assert world.choice.settings.engine == "auto"
+    assert world.renewed == []
     assert "aioquic cannot be used" in caplog.text
 
 

@@ -13,7 +13,7 @@ from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log
 from pyconnector.protocol.rpc import messages as messages
 from pyconnector.protocol.rpc.conversation import READ_BYTES, Conversation
-from tests.support.loop.turns import LOOPS, TurnMeter, run_on
+from tests.support.loop.turns import TurnMeter
 
 # A message that asks for nothing and is answered with nothing, and the smallest that is answered.
 RELEASE = messages.encode_release(0, 0)
@@ -46,44 +46,38 @@ def meter_of(monkeypatch: pytest.MonkeyPatch) -> TurnMeter:
     return meter
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("streams", [1, 100])
 @pytest.mark.parametrize("kind", UNITS)
-def test_rpc_streams_take_turns(monkeypatch: pytest.MonkeyPatch, loop: str, streams: int, kind: str) -> None:
+async def test_rpc_streams_take_turns(monkeypatch: pytest.MonkeyPatch, streams: int, kind: str) -> None:
     meter = meter_of(monkeypatch)
     count = 20_000 // streams
 
-    async def test() -> None:
-        rpc = RpcStreams(orchestrator=cast("Any", None), counters=Counters(), timeout=50.0, log=Log("request"))
-        with meter:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(streams):
-                    flood = Flood(UNITS[kind], count)
-                    leftover = await flood.receive(65_536)
-                    group.create_task(rpc.serve(cast("Any", flood), leftover))
-        assert meter.total == count * streams
-        assert meter.most <= streams * (READ_BYTES // len(UNITS[kind]) + 1)
-
-    run_on(loop, test())
+    rpc = RpcStreams(orchestrator=cast("Any", None), counters=Counters(), timeout=50.0, log=Log("request"))
+    with meter:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(streams):
+                flood = Flood(UNITS[kind], count)
+                leftover = await flood.receive(65_536)
+                group.create_task(rpc.serve(cast("Any", flood), leftover))
+    assert meter.total == count * streams
+    assert meter.most <= streams * (READ_BYTES // len(UNITS[kind]) + 1)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("streams", [1, 100])
 @pytest.mark.parametrize("kind", UNITS)
-def test_control_streams_take_turns(monkeypatch: pytest.MonkeyPatch, loop: str, streams: int, kind: str) -> None:
+async def test_control_streams_take_turns(monkeypatch: pytest.MonkeyPatch, streams: int, kind: str) -> None:
     meter = meter_of(monkeypatch)
     count = 20_000 // streams
 
-    async def test() -> None:
-        with meter:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(streams):
-                    flood: Any = Flood(UNITS[kind], count)
-                    group.create_task(ControlStream(flood, timeout=5.0).read())
-        assert meter.total == count * streams
-        assert meter.most <= streams * (READ_BYTES // len(UNITS[kind]) + 1)
-
-    run_on(loop, test())
+    with meter:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(streams):
+                flood: Any = Flood(UNITS[kind], count)
+                group.create_task(ControlStream(flood, timeout=5.0).read())
+    assert meter.total == count * streams
+    assert meter.most <= streams * (READ_BYTES // len(UNITS[kind]) + 1)
 
 
 def test_what_is_read_at_once_is_little() -> None:

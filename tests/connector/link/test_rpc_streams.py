@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Any, cast
+
+import pytest
 
 from pyconnector.connector.active.orchestrator import Applied
 from pyconnector.connector.link.rpc_streams import UDP_UNSUPPORTED, RpcStreams
@@ -18,7 +21,8 @@ from pyconnector.protocol.rpc.edge_rpc import (
 )
 from pyconnector.protocol.streams.openings import encode_rpc_opening
 from tests.connector.fakes import PathUnderTest
-from tests.support.loop.clock import run_virtual
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 class FakeOrchestrator:
@@ -54,44 +58,36 @@ class World:
             stream.send_nowait(client.bytes_to_send())
 
 
-def run(scenario: Callable[[World], Any]) -> None:
-    async def main() -> None:
-        world = World()
-        await scenario(world)
-        await world.under.settled()
-
-    run_virtual(main())
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.under.settled()
 
 
-def test_a_pushed_configuration_is_applied_and_answered() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_pushed_configuration_is_applied_and_answered() -> None:
+    async with running() as world:
         answer = await world.call(lambda client: client.update_configuration(7, b'{"ingress":[]}'))
         assert answer == ConfigurationAnswered(7, "")
         assert world.orchestrator.pushed == [(7, b'{"ingress":[]}')]
         assert world.counters.server_call("config", "update_configuration").operations == 1
 
-    run(scenario)
 
-
-def test_the_edge_is_answered_however_long_applying_takes() -> None:
-    async def scenario(world: World) -> None:
+async def test_the_edge_is_answered_however_long_applying_takes() -> None:
+    async with running() as world:
         answer = await world.call(lambda client: client.update_configuration(7, b"slow"))
         assert answer == ConfigurationAnswered(7, "")
 
-    run(scenario)
 
-
-def test_a_refused_configuration_is_answered_with_the_version_in_force_and_why() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_refused_configuration_is_answered_with_the_version_in_force_and_why() -> None:
+    async with running() as world:
         assert await world.call(lambda client: client.update_configuration(7, b"bad")) == ConfigurationAnswered(
             -1, "it is bad"
         )
 
-    run(scenario)
 
-
-def test_a_udp_session_is_refused_with_a_sentence_and_its_end_accepted() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_udp_session_is_refused_with_a_sentence_and_its_end_accepted() -> None:
+    async with running() as world:
         session = uuid.uuid4()
 
         def register(client: EdgeRpcClient) -> None:
@@ -103,24 +99,18 @@ def test_a_udp_session_is_refused_with_a_sentence_and_its_end_accepted() -> None
         ended = await world.call(lambda client: client.unregister_udp_session(session, "bye"))
         assert isinstance(ended, UdpSessionEndAnswered)
 
-    run(scenario)
 
-
-def test_a_stream_that_stays_silent_is_ended_after_the_timeout() -> None:
-    async def scenario(world: World) -> None:
+async def test_a_stream_that_stays_silent_is_ended_after_the_timeout() -> None:
+    async with running() as world:
         stream = await world.under.open(encode_rpc_opening(), finish=False)
         started = asyncio.get_running_loop().time()
         assert await stream.receive() == b""
         assert asyncio.get_running_loop().time() - started == 5.0
 
-    run(scenario)
 
-
-def test_rpc_that_is_none_ends_its_stream_and_nothing_else() -> None:
-    async def scenario(world: World) -> None:
+async def test_rpc_that_is_none_ends_its_stream_and_nothing_else() -> None:
+    async with running() as world:
         stream = await world.under.open(encode_rpc_opening() + b"\xff" * 40, finish=False)
         while await stream.receive():
             pass
         assert (await world.under.ask()).body == b"hello"
-
-    run(scenario)

@@ -25,10 +25,11 @@ from pyconnector.connector.link.supervisor import (
     sentence,
 )
 from pyconnector.protocol.rpc.registration import ConnectionDetails, Refusal
-from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address, Connection
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -153,39 +154,39 @@ class ScriptedAttempt:
         self.pushed += 1
 
 
-def run(world_of: dict[int, list[Step]], seconds: float, **options: object) -> World:
+async def run(world_of: dict[int, list[Step]], seconds: float, **options: object) -> World:
     async def main() -> World:
         world = World(world_of, **options)  # type: ignore[arg-type]
         await world.run_for(seconds)
         return world
 
-    return run_virtual(main())
+    return await main()
 
 
-def test_connection_0_starts_alone_and_the_others_follow_in_order() -> None:
-    world = run({0: [Step(UNREACHABLE), UP]}, 10, count=4)
+async def test_connection_0_starts_alone_and_the_others_follow_in_order() -> None:
+    world = await run({0: [Step(UNREACHABLE), UP]}, 10, count=4)
     assert [plan.index for _, plan in world.plans] == [0, 0, 1, 2, 3]
     # 0.1 s until the failure, 2 s of waiting, then 50 ms for each registration
     assert world.starts == [0, 2.1, 2.15, 2.2, 2.25]
     assert sorted(event.index for event in world.events if isinstance(event, Registered)) == [0, 1, 2, 3]
 
 
-def test_a_connection_with_troubles_holds_the_next_up_for_a_second_only() -> None:
-    world = run({0: [UP], 1: [Step(UNREACHABLE, after=100)], 2: [UP]}, 3, count=3)
+async def test_a_connection_with_troubles_holds_the_next_up_for_a_second_only() -> None:
+    world = await run({0: [UP], 1: [Step(UNREACHABLE, after=100)], 2: [UP]}, 3, count=3)
     assert [(start, plan.index) for start, (_, plan) in zip(world.starts, world.plans, strict=True)] == [
         (0, 0), (0.05, 1), (1.05, 2),
     ]  # fmt: skip
 
 
-def test_waits_grow_to_their_bound_without_end_even_with_one_edge_address() -> None:
-    world = run({0: [Step(UNREACHABLE, after=0.0)] * 8}, 160)
+async def test_waits_grow_to_their_bound_without_end_even_with_one_edge_address() -> None:
+    world = await run({0: [Step(UNREACHABLE, after=0.0)] * 8}, 160)
     gaps = [round(later - earlier) for earlier, later in zip(world.starts, world.starts[1:], strict=False)]
     assert gaps[:7] == [2, 4, 8, 16, 32, 32, 32]
 
 
-def test_success_resets_the_wait_and_attempts_are_counted() -> None:
+async def test_success_resets_the_wait_and_attempts_are_counted() -> None:
     steps = [Step(UNREACHABLE)] * 3 + [Step(LOST, registers=True, after=100), UP]
-    world = run({0: steps}, 200)
+    world = await run({0: steps}, 200)
     assert [plan.previous_attempts for _, plan in world.plans] == [0, 1, 2, 3, 1]
     assert round(world.starts[4] - world.starts[3] - 100.05, 2) == 2.0
 
@@ -194,60 +195,62 @@ def test_success_resets_the_wait_and_attempts_are_counted() -> None:
     ("ended", "second"),
     [(UNREACHABLE, B), (IDLE, B), (refused("EDUPCONN"), B), (LOST, A), (refused(), A)],
 )
-def test_the_address_rotates_where_another_may_be_better(ended: Ended, second: Address) -> None:
-    world = run({0: [Step(ended), UP]}, 10, addresses=(A, B))
+async def test_the_address_rotates_where_another_may_be_better(ended: Ended, second: Address) -> None:
+    world = await run({0: [Step(ended), UP]}, 10, addresses=(A, B))
     assert [plan.address for _, plan in world.plans] == [A, second]
 
 
-def test_the_edges_wish_to_wait_is_obeyed_and_bounded() -> None:
-    world = run({0: [Step(refused(retry_after=20)), Step(refused(retry_after=1e12)), UP]}, 5000)
+async def test_the_edges_wish_to_wait_is_obeyed_and_bounded() -> None:
+    world = await run({0: [Step(refused(retry_after=20)), Step(refused(retry_after=1e12)), UP]}, 5000)
     assert world.starts[1] == pytest.approx(20.1)
     assert world.starts[2] - world.starts[1] - 0.1 == pytest.approx(MAX_RETRY_AFTER_SECONDS)
 
 
-def test_a_permanent_refusal_is_reported_and_not_retried_hot() -> None:
-    world = run({0: [Step(refused("Unauthorized", should_retry=False))] * 3}, 2 * PERMANENT_REFUSAL_SECONDS)
+async def test_a_permanent_refusal_is_reported_and_not_retried_hot() -> None:
+    world = await run({0: [Step(refused("Unauthorized", should_retry=False))] * 3}, 2 * PERMANENT_REFUSAL_SECONDS)
     assert len(world.plans) == 2
     assert world.starts[1] >= PERMANENT_REFUSAL_SECONDS
     assert world.tracker.refused == Refused(index=0, cause="Unauthorized", permanent=True)
 
 
-def test_a_duplicate_is_no_permanent_refusal() -> None:
-    world = run({0: [Step(refused("EDUPCONN", should_retry=False)), UP]}, 10)
+async def test_a_duplicate_is_no_permanent_refusal() -> None:
+    world = await run({0: [Step(refused("EDUPCONN", should_retry=False)), UP]}, 10)
     assert world.starts[1] < 5
     assert world.tracker.refused is None
 
 
-def test_events_tell_of_the_wait() -> None:
-    world = run({0: [Step(UNREACHABLE), UP]}, 1, random=0.25)
+async def test_events_tell_of_the_wait() -> None:
+    world = await run({0: [Step(UNREACHABLE), UP]}, 1, random=0.25)
     assert Reconnecting(index=0, delay=0.5) in world.events
 
 
-def test_trouble_is_an_error_while_nothing_is_connected_and_a_warning_later(caplog: pytest.LogCaptureFixture) -> None:
+async def test_trouble_is_an_error_while_nothing_is_connected_and_a_warning_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.INFO, "pyconnector"):
-        run({0: [Step(UNREACHABLE), UP], 1: [Step(UNREACHABLE), UP]}, 10, count=2)
+        await run({0: [Step(UNREACHABLE), UP], 1: [Step(UNREACHABLE), UP]}, 10, count=2)
     levels = [record.levelname for record in caplog.records if "Cannot connect" in record.getMessage()]
     assert levels == ["ERROR", "WARNING"]
 
 
-def test_a_failure_that_goes_on_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_that_goes_on_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     def told(level: int) -> int:
         found = [record for record in caplog.records if "Cannot connect" in record.getMessage()]
         return len([record for record in found if record.levelno >= level])
 
     with caplog.at_level(logging.DEBUG, "pyconnector"):
-        run_virtual(World({0: [Step(UNREACHABLE)] * 1000}, random=0.001).run_for(50))
+        await World({0: [Step(UNREACHABLE)] * 1000}, random=0.001).run_for(50)
         assert (told(logging.ERROR), told(logging.DEBUG) > 100) == (1, True)
         assert all(record.__dict__["fields"].get("retryIn") != "0s" for record in caplog.records)
         caplog.clear()
-        run_virtual(World({0: [Step(UNREACHABLE)] * 2000}, random=0.001).run_for(150))
+        await World({0: [Step(UNREACHABLE)] * 2000}, random=0.001).run_for(150)
         assert told(logging.ERROR) == 3
 
 
-def test_each_connection_that_is_lost_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_connection_that_is_lost_is_told(caplog: pytest.LogCaptureFixture) -> None:
     steps = [Step(LOST, registers=True, after=5), Step(UNREACHABLE)]
     with caplog.at_level(logging.WARNING, "pyconnector"):
-        run_virtual(World({0: steps, 1: steps}, count=2).run_for(8))
+        await World({0: steps, 1: steps}, count=2).run_for(8)
     assert caplog.text.count("Lost the connection") == 2
 
 
@@ -292,18 +295,15 @@ def test_each_ending_is_one_sentence() -> None:
     assert sentence(Ended(kind=EndKind.UNREGISTERED, reason="no answer")) == "Registration failed: no answer"
 
 
-def test_connections_that_are_cut_off_count_as_closed() -> None:
+async def test_connections_that_are_cut_off_count_as_closed() -> None:
     world = World({0: [UP], 1: [UP], 2: [Step(UNREACHABLE)]}, count=3)
 
-    async def scenario() -> None:
-        await world.run_for(0.5)
-
-    run_virtual(scenario())
+    await world.run_for(0.5)
     assert (world.tracker.connected, world.tracker.running) == (0, 0)
     assert [event.index for event in world.events if isinstance(event, Disconnected)].count(0) == 1
 
 
-def test_an_idle_connection_is_replaced_at_once_and_without_a_wait() -> None:
+async def test_an_idle_connection_is_replaced_at_once_and_without_a_wait() -> None:
     async def main() -> World:
         world = World({0: [UP], 1: [UP]}, count=2)
         running = asyncio.create_task(world.run_for(20))
@@ -314,7 +314,7 @@ def test_an_idle_connection_is_replaced_at_once_and_without_a_wait() -> None:
         await running
         return world
 
-    world = run_virtual(main())
+    world = await main()
     assert world.drained == [1]
     assert [plan.index for _, plan in world.plans] == [0, 1, 1]
     assert world.starts == [0, 0.05, 1.0]
@@ -322,7 +322,7 @@ def test_an_idle_connection_is_replaced_at_once_and_without_a_wait() -> None:
 
 
 @pytest.mark.parametrize("reason", ["in use", "draining", "not there"])
-def test_a_connection_that_is_needed_is_not_replaced(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_is_needed_is_not_replaced(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> World:
         world = World({0: [UP], 1: [UP]}, count=2)
         running = asyncio.create_task(world.run_for(20))
@@ -339,12 +339,12 @@ def test_a_connection_that_is_needed_is_not_replaced(reason: str, monkeypatch: p
         await running
         return world
 
-    world = run_virtual(main())
+    world = await main()
     assert sorted(world.drained) == ([0, 1] if reason == "draining" else [])
     assert len(world.plans) == 2
 
 
-def test_a_connection_that_is_lost_while_it_is_replaced_comes_back_as_any_other() -> None:
+async def test_a_connection_that_is_lost_while_it_is_replaced_comes_back_as_any_other() -> None:
     async def main() -> World:
         world = World({0: [UP], 1: [Step(LOST, registers=True, after=2.0), UP]}, count=2)
         world.drain_seconds = 4.0
@@ -354,7 +354,7 @@ def test_a_connection_that_is_lost_while_it_is_replaced_comes_back_as_any_other(
         await running
         return world
 
-    world = run_virtual(main())
+    world = await main()
     assert [event.index for event in world.events if isinstance(event, Reconnecting)] == [1]
     assert [plan.index for _, plan in world.plans] == [0, 1, 1]
 
@@ -362,12 +362,12 @@ def test_a_connection_that_is_lost_while_it_is_replaced_comes_back_as_any_other(
 NO_ROUTE = Ended(kind=EndKind.UNREACHABLE, reason="cannot reach it", no_route=True)
 
 
-def test_success_wakes_those_who_wait() -> None:
+async def test_success_wakes_those_who_wait() -> None:
     script = {
         0: [Step(LOST, registers=True, after=5), *[Step(UNREACHABLE, after=0.0)] * 3, UP],
         1: [Step(LOST, registers=True, after=20), UP],
     }
-    world = run(script, 60, count=2)
+    world = await run(script, 60, count=2)
     starts: dict[int, list[float]] = {0: [], 1: []}
     for start, (_, plan) in zip(world.starts, world.plans, strict=True):
         starts[plan.index].append(start)
@@ -376,7 +376,7 @@ def test_success_wakes_those_who_wait() -> None:
     assert starts[0] == [0, 7.05, 11.05, 19.05, 22.15]
 
 
-def test_change_of_the_network_wakes_everyone_who_waits() -> None:
+async def test_change_of_the_network_wakes_everyone_who_waits() -> None:
     async def main() -> World:
         world = World({0: [Step(UNREACHABLE, after=0.0)] * 5 + [UP]})
         running = asyncio.create_task(world.run_for(200))
@@ -385,10 +385,10 @@ def test_change_of_the_network_wakes_everyone_who_waits() -> None:
         await running
         return world
 
-    assert run_virtual(main()).starts[5] == 40.0
+    assert (await main()).starts[5] == 40.0
 
 
-def test_change_of_the_network_does_not_shorten_what_the_edge_asked_for() -> None:
+async def test_change_of_the_network_does_not_shorten_what_the_edge_asked_for() -> None:
     async def main() -> World:
         world = World({0: [Step(refused(retry_after=50)), UP]})
         running = asyncio.create_task(world.run_for(200))
@@ -397,16 +397,16 @@ def test_change_of_the_network_does_not_shorten_what_the_edge_asked_for() -> Non
         await running
         return world
 
-    assert run_virtual(main()).starts[1] == pytest.approx(50.1)
+    assert (await main()).starts[1] == pytest.approx(50.1)
 
 
-def test_waits_without_a_route_are_short() -> None:
-    world = run({0: [Step(NO_ROUTE, after=0.0)] * 8}, 60)
+async def test_waits_without_a_route_are_short() -> None:
+    world = await run({0: [Step(NO_ROUTE, after=0.0)] * 8}, 60)
     gaps = [later - earlier for earlier, later in zip(world.starts, world.starts[1:], strict=False)]
     assert max(gaps[:7]) <= NO_ROUTE_SECONDS
 
 
-def test_a_connection_is_made_again_on_demand_and_not_sooner() -> None:
+async def test_a_connection_is_made_again_on_demand_and_not_sooner() -> None:
     async def main() -> World:
         world = World({}, count=2, random=0.5)
         task = asyncio.create_task(world.supervisor.run())
@@ -424,12 +424,12 @@ def test_a_connection_is_made_again_on_demand_and_not_sooner() -> None:
         await task
         return world
 
-    world = run_virtual(main())
+    world = await main()
     # Its own wait of up to 2 s comes on top, as in the reference.
     assert world.starts == [0, 0.05, 17.0]
 
 
-def test_a_dead_path_is_left_for_another_address() -> None:
+async def test_a_dead_path_is_left_for_another_address() -> None:
     async def main() -> World:
         world = World({}, count=2, addresses=(A, B, ("192.0.2.3", 7844)), random=0.0)
         task = asyncio.create_task(world.supervisor.run())
@@ -443,13 +443,13 @@ def test_a_dead_path_is_left_for_another_address() -> None:
         await task
         return world
 
-    world = run_virtual(main())
+    world = await main()
     before, after = [plan.address for _, plan in world.plans if plan.index == 1]
     assert before != after
     assert "dead" in [event.reason for event in world.events if isinstance(event, Disconnected)]
 
 
-def test_a_collapsed_path_is_left_once_its_requests_ended() -> None:
+async def test_a_collapsed_path_is_left_once_its_requests_ended() -> None:
     async def main() -> World:
         world = World({}, count=2, addresses=(A, B, ("192.0.2.3", 7844)), drain_seconds=5.0)
         task = asyncio.create_task(world.supervisor.run())
@@ -463,7 +463,7 @@ def test_a_collapsed_path_is_left_once_its_requests_ended() -> None:
             await task
         return world
 
-    world = run_virtual(main())
+    world = await main()
     assert world.drained == [1]
     before, after = [plan.address for _, plan in world.plans if plan.index == 1]
     assert before != after

@@ -20,7 +20,8 @@ from pyconnector.connector.observe.log import HTTP, Log, fields
 from pyconnector.connector.observe.log_taps import NOBODY, TAPS, logging_as
 from pyconnector.web.websocket import frames
 from pyconnector.web.websocket.frames import Control, FrameDecoder, Piece
-from tests.support.loop.clock import run_virtual
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 ME = UUID(int=7)
 MASK = b"abcd"
@@ -97,8 +98,8 @@ async def reader(actor: str = "me", **options: Any) -> AsyncIterator[Reader]:
         assert TAPS.level == NOBODY or sessions._streaming
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
-    run_virtual(test)
+async def run(test: Coroutine[Any, Any, None]) -> None:
+    await test
     assert TAPS.level == NOBODY
     assert not sessions._streaming
 
@@ -107,119 +108,101 @@ async def settle() -> None:
     await asyncio.sleep(0.1)
 
 
-def test_lines_come_whatever_the_log_itself_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
+async def test_lines_come_whatever_the_log_itself_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "pyconnector")
     log = Log("test", {"connIndex": 1}, kind=HTTP)
 
-    async def test() -> None:
-        assert not log.isEnabledFor(logging.DEBUG)
-        async with reader() as one:
-            log.info("before")
-            one.start()
-            await settle()
-            assert log.isEnabledFor(logging.DEBUG)
-            log.debug("%s asked", "who", **fields(token="hush", path="/x"))
-            line = await one.line()
-            assert line.pop("time").endswith("Z")
-            assert line == {
-                "message": "who asked",
-                "event": "http",
-                "fields": {"connIndex": 1, "token": "*****", "path": "/x"},
-            }
-            log.error("broken")
-            assert (await one.line())["level"] == "error"
-
-    run(test())
+    assert not log.isEnabledFor(logging.DEBUG)
+    async with reader() as one:
+        log.info("before")
+        one.start()
+        await settle()
+        assert log.isEnabledFor(logging.DEBUG)
+        log.debug("%s asked", "who", **fields(token="hush", path="/x"))
+        line = await one.line()
+        assert line.pop("time").endswith("Z")
+        assert line == {
+            "message": "who asked",
+            "event": "http",
+            "fields": {"connIndex": 1, "token": "*****", "path": "/x"},
+        }
+        log.error("broken")
+        assert (await one.line())["level"] == "error"
     assert [record.getMessage() for record in caplog.records] == ["broken"]
 
 
-def test_filters_choose_level_kind_and_share() -> None:
+async def test_filters_choose_level_kind_and_share() -> None:
     general, http = Log("test"), Log("test", kind=HTTP)
 
-    async def test() -> None:
-        async with reader(random=0.49) as one:
-            one.start(level="info", events=["http"], sampling=0.5)
-            await settle()
-            general.error("of another kind")
-            http.debug("below")
-            http.info("this")
-            assert (await one.line())["message"] == "this"
-        async with reader(random=0.5) as other:
-            other.start(sampling=0.5)
-            await settle()
-            http.info("left out")
-            other.stop()
-            other.start()
-            await settle()
-            http.info("seen")
-            assert (await other.line())["message"] == "seen"
-
-    run(test())
+    async with reader(random=0.49) as one:
+        one.start(level="info", events=["http"], sampling=0.5)
+        await settle()
+        general.error("of another kind")
+        http.debug("below")
+        http.info("this")
+        assert (await one.line())["message"] == "this"
+    async with reader(random=0.5) as other:
+        other.start(sampling=0.5)
+        await settle()
+        http.info("left out")
+        other.stop()
+        other.start()
+        await settle()
+        http.info("seen")
+        assert (await other.line())["message"] == "seen"
 
 
-def test_lines_of_other_connectors_of_the_process_are_not_shown() -> None:
+async def test_lines_of_other_connectors_of_the_process_are_not_shown() -> None:
     log = Log("test")
 
-    async def test() -> None:
-        async with reader() as one:
-            one.start()
-            await settle()
-            with logging_as(uuid4()):
-                log.info("somebody else's")
-            with logging_as(ME):
-                log.info("mine")
-            log.info("of the process")
-            assert [(await one.line())["message"] for _ in range(2)] == ["mine", "of the process"]
-
-    run(test())
+    async with reader() as one:
+        one.start()
+        await settle()
+        with logging_as(uuid4()):
+            log.info("somebody else's")
+        with logging_as(ME):
+            log.info("mine")
+        log.info("of the process")
+        assert [(await one.line())["message"] for _ in range(2)] == ["mine", "of the process"]
 
 
-def test_lines_that_nobody_takes_are_dropped() -> None:
+async def test_lines_that_nobody_takes_are_dropped() -> None:
     log = Log("test")
 
-    async def test() -> None:
-        async with reader() as one:
-            one.start()
-            await settle()
-            for number in range(3 * WINDOW):
-                log.info("%d", number)
-            await settle()
-            log.info("last")
-            told = [(await one.line())["message"] for _ in range(WINDOW + 1)]
-            assert told == [*map(str, range(WINDOW)), "last"]
-            assert one.stream._session.dropped == 2 * WINDOW
-
-    run(test())
+    async with reader() as one:
+        one.start()
+        await settle()
+        for number in range(3 * WINDOW):
+            log.info("%d", number)
+        await settle()
+        log.info("last")
+        told = [(await one.line())["message"] for _ in range(WINDOW + 1)]
+        assert told == [*map(str, range(WINDOW)), "last"]
+        assert one.stream._session.dropped == 2 * WINDOW
 
 
-def test_a_reader_who_takes_nothing_holds_little() -> None:
+async def test_a_reader_who_takes_nothing_holds_little() -> None:
     log = Log("test")
 
-    async def test() -> None:
-        async with reader() as one:
-            one.start()
-            for _ in range(1000):
-                await settle()
-                log.info("x" * 2000)
-            assert one.stream.size < 320 * 1024
-
-    run(test())
-
-
-def test_one_reads_at_a_time_and_the_same_one_begins_anew() -> None:
-    async def test() -> None:
-        async with reader("a") as first, reader("b") as other, reader("a") as again:
-            first.start()
+    async with reader() as one:
+        one.start()
+        for _ in range(1000):
             await settle()
-            other.start()
-            assert await other.close_code() == 4002
-            again.start()
-            assert await first.close_code() == 1000
-            await settle()
-            Log("test").info("here")
-            assert (await again.line())["message"] == "here"
+            log.info("x" * 2000)
+        assert one.stream.size < 320 * 1024
 
-    run(test())
+
+async def test_one_reads_at_a_time_and_the_same_one_begins_anew() -> None:
+    async with reader("a") as first, reader("b") as other, reader("a") as again:
+        first.start()
+        await settle()
+        other.start()
+        assert await other.close_code() == 4002
+        again.start()
+        assert await first.close_code() == 1000
+        await settle()
+        Log("test").info("here")
+        assert (await again.line())["message"] == "here"
 
 
 @pytest.mark.parametrize(
@@ -233,47 +216,38 @@ def test_one_reads_at_a_time_and_the_same_one_begins_anew() -> None:
         (frames.CLOSE, (1000).to_bytes(2), 1000),
     ],
 )
-def test_the_conversation_ends_with_a_code(opcode: int, payload: bytes, code: int) -> None:
-    async def test() -> None:
-        async with reader() as one:
-            if opcode == frames.CLOSE:
-                one.body.say(opcode, payload)
-            else:
-                one.body.sent.put_nowait(_large_frame(opcode, payload))
-            assert await one.close_code() == code
-
-    run(test())
+async def test_the_conversation_ends_with_a_code(opcode: int, payload: bytes, code: int) -> None:
+    async with reader() as one:
+        if opcode == frames.CLOSE:
+            one.body.say(opcode, payload)
+        else:
+            one.body.sent.put_nowait(_large_frame(opcode, payload))
+        assert await one.close_code() == code
 
 
 def _large_frame(opcode: int, payload: bytes) -> bytes:
     return frames.masked_frame(opcode, payload, MASK)
 
 
-def test_who_streams_nothing_is_sent_away_and_who_streams_is_not() -> None:
-    async def test() -> None:
-        loop = asyncio.get_running_loop()
-        async with reader() as one:
-            assert await one.close_code() == 4003
-            assert loop.time() == pytest.approx(IDLE_TIMEOUT, abs=1)
-        async with reader() as other:
-            other.start()
-            await asyncio.sleep(2 * IDLE_TIMEOUT)
-            Log("test").info("still there")
-            assert (await other.line())["message"] == "still there"
-            other.stop()
-            assert await other.close_code() == 4003
-
-    run(test())
+async def test_who_streams_nothing_is_sent_away_and_who_streams_is_not() -> None:
+    loop = asyncio.get_running_loop()
+    async with reader() as one:
+        assert await one.close_code() == 4003
+        assert loop.time() == pytest.approx(IDLE_TIMEOUT, abs=1)
+    async with reader() as other:
+        other.start()
+        await asyncio.sleep(2 * IDLE_TIMEOUT)
+        Log("test").info("still there")
+        assert (await other.line())["message"] == "still there"
+        other.stop()
+        assert await other.close_code() == 4003
 
 
-def test_pings_are_answered_and_sent() -> None:
-    async def test() -> None:
-        async with reader() as one:
-            one.body.say(frames.PING, b"hi")
-            pong, ping = await one.frame(), await one.frame()
-            assert isinstance(pong, Control)
-            assert (pong.opcode, pong.payload) == (frames.PONG, b"hi")
-            assert isinstance(ping, Control)
-            assert ping.opcode == frames.PING
-
-    run(test())
+async def test_pings_are_answered_and_sent() -> None:
+    async with reader() as one:
+        one.body.say(frames.PING, b"hi")
+        pong, ping = await one.frame(), await one.frame()
+        assert isinstance(pong, Control)
+        assert (pong.opcode, pong.payload) == (frames.PONG, b"hi")
+        assert isinstance(ping, Control)
+        assert ping.opcode == frames.PING

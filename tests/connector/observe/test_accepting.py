@@ -41,31 +41,26 @@ def is_over(client: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("turns", range(6))
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_no_accepted_socket_outlives_its_listener(loop: str, turns: int) -> None:
-    async def test() -> None:
-        async with nothing_left():
-            known: list[asyncio.Transport] = []
-            server = await asyncio.get_running_loop().create_server(lambda: Accepted(known), "127.0.0.1", 0)
-            clients = [socket.create_connection(server.sockets[0].getsockname()) for _ in range(CLIENTS)]
-            with contextlib.ExitStack() as stack:
-                for client in clients:
-                    stack.enter_context(client)
-                    client.setblocking(False)
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                await stop_accepting(server)
-                await stop_accepting(server)
-                for transport in known:
-                    transport.abort()
-                gc.disable()  # closing by the collector is what this is not about
-                try:
-                    async with asyncio.timeout(5):
-                        while not all(map(is_over, clients)):
-                            await asyncio.sleep(0.001)
-                finally:
-                    gc.enable()
-
-    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
-        runner.run(test())
-    gc.collect()
+@pytest.mark.usefixtures("each_loop")
+async def test_no_accepted_socket_outlives_its_listener(turns: int) -> None:
+    async with nothing_left():
+        known: list[asyncio.Transport] = []
+        server = await asyncio.get_running_loop().create_server(lambda: Accepted(known), "127.0.0.1", 0)
+        clients = [socket.create_connection(server.sockets[0].getsockname()) for _ in range(CLIENTS)]
+        with contextlib.ExitStack() as stack:
+            for client in clients:
+                stack.enter_context(client)
+                client.setblocking(False)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await stop_accepting(server)
+            await stop_accepting(server)
+            for transport in known:
+                transport.abort()
+            gc.disable()  # closing by the collector is what this is not about
+            try:
+                async with asyncio.timeout(5):
+                    while not all(map(is_over, clients)):
+                        await asyncio.sleep(0.001)
+            finally:
+                gc.enable()

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, Ori
 from pyconnector.origins.layers.base import Gate, Layer, Rejection
 from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.loop.clock import run_virtual
 from tests.support.wire.access_log import Records
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 @pytest.fixture
@@ -38,13 +39,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Records:
     records = Records()
     monkeypatch.setattr(PathUnderTest, "observers", (AccessLog(records),))
     return records
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await scenario()
-
-    run_virtual(main())
 
 
 def answering(answer: OriginResponse | Exception, *, reads: bool = False) -> FakeOrigin:
@@ -75,14 +69,11 @@ async def ask(under: PathUnderTest, data: bytes = b"", **request: Any) -> None:
     await under.settled()
 
 
-def test_one_record_says_who_asked_for_what_and_how_it_ended(log: Records) -> None:
-    async def scenario() -> None:
-        identity = Identity(kind="user", name="dev@acme.example", subject="7", expires=0.0)
-        answer = FakeResponse(b"hello ", b"world", status=201)
-        under = PathUnderTest(answering(answer, reads=True), layers=(gate(identity),))
-        await ask(under, b"12345", method=b"POST", headers=[(b"Content-Length", b"5")])
-
-    run(scenario)
+async def test_one_record_says_who_asked_for_what_and_how_it_ended(log: Records) -> None:
+    identity = Identity(kind="user", name="dev@acme.example", subject="7", expires=0.0)
+    answer = FakeResponse(b"hello ", b"world", status=201)
+    under = PathUnderTest(answering(answer, reads=True), layers=(gate(identity),))
+    await ask(under, b"12345", method=b"POST", headers=[(b"Content-Length", b"5")])
     assert log.only() == {
         "connIndex": 3, "kind": "http", "method": "POST", "host": "app.example", "path": "/path", "rule": 0,
         "service": "http://localhost:1", "status": 201, "bytesIn": 5, "bytesOut": 11, "durationMs": 0.0,
@@ -90,44 +81,35 @@ def test_one_record_says_who_asked_for_what_and_how_it_ended(log: Records) -> No
     }  # fmt: skip
 
 
-def test_the_duration_lasts_to_the_end_of_the_response(log: Records) -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"first")
-        answer.open = True
-        under = PathUnderTest(answering(answer))
-        stream = await under.open(opening())
-        await asyncio.sleep(2.5)
-        assert log.records == []
-        answer.end()
-        await read_answer(stream)
-        await under.settled()
-
-    run(scenario)
+async def test_the_duration_lasts_to_the_end_of_the_response(log: Records) -> None:
+    answer = FakeResponse(b"first")
+    answer.open = True
+    under = PathUnderTest(answering(answer))
+    stream = await under.open(opening())
+    await asyncio.sleep(2.5)
+    assert log.records == []
+    answer.end()
+    await read_answer(stream)
+    await under.settled()
     assert log.only()["durationMs"] == pytest.approx(2500)
 
 
-def test_a_refusal_gives_its_reason_and_no_identity(log: Records) -> None:
-    async def scenario() -> None:
-        under = PathUnderTest(layers=(gate(Rejection(status=403, reason="access refused: no token")),))
-        await ask(under, headers=[(b"Cf-Access-Jwt-Assertion", b"sesame"), (b"Cookie", b"sesame")])
-
-    run(scenario)
+async def test_a_refusal_gives_its_reason_and_no_identity(log: Records) -> None:
+    under = PathUnderTest(layers=(gate(Rejection(status=403, reason="access refused: no token")),))
+    await ask(under, headers=[(b"Cf-Access-Jwt-Assertion", b"sesame"), (b"Cookie", b"sesame")])
     found = log.only()
     assert (found["status"], found["refused"]) == (403, "access refused: no token")
     assert "identity" not in found
 
 
-def test_nothing_of_query_headers_cookies_and_tokens_is_written(log: Records) -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"x", headers=[(b"Set-Cookie", b"sesame")])
-        names = (b"Cookie", b"Authorization", b"Cf-Access-Jwt-Assertion", b"User-Agent", b"Sesame")
-        for target in ("/a?k=sesame", "/a?sesame", "/a??b=sesame#sesame"):
-            await ask(PathUnderTest(answering(answer)), dest=f"http://app.example{target}",
-                      headers=[(name, b"sesame") for name in names])  # fmt: skip
-        await ask(PathUnderTest(), dest="http://u:sesame@app.example/a?sesame", headers=[(b"Bad Name", b"sesame")])
-        await ask(PathUnderTest(), headers=[(b"Content-Length", b"sesame")])
-
-    run(scenario)
+async def test_nothing_of_query_headers_cookies_and_tokens_is_written(log: Records) -> None:
+    answer = FakeResponse(b"x", headers=[(b"Set-Cookie", b"sesame")])
+    names = (b"Cookie", b"Authorization", b"Cf-Access-Jwt-Assertion", b"User-Agent", b"Sesame")
+    for target in ("/a?k=sesame", "/a?sesame", "/a??b=sesame#sesame"):
+        await ask(PathUnderTest(answering(answer)), dest=f"http://app.example{target}",
+                  headers=[(name, b"sesame") for name in names])  # fmt: skip
+    await ask(PathUnderTest(), dest="http://u:sesame@app.example/a?sesame", headers=[(b"Bad Name", b"sesame")])
+    await ask(PathUnderTest(), headers=[(b"Content-Length", b"sesame")])
     assert len(log.records) == 5
     assert [found["path"] for found in log.fields[:3]] == ["/a"] * 3
     for record in log.records:
@@ -142,69 +124,60 @@ def test_nothing_of_query_headers_cookies_and_tokens_is_written(log: Records) ->
         (OriginError("all are down", status=503), 503, "all are down"),
     ],
 )
-def test_an_origin_that_fails_is_said(log: Records, answer: Exception, status: int, error: str) -> None:
-    run(lambda: ask(PathUnderTest(answering(answer))))
+async def test_an_origin_that_fails_is_said(log: Records, answer: Exception, status: int, error: str) -> None:
+    await ask(PathUnderTest(answering(answer)))
     assert (log.only()["status"], log.only()["error"]) == (status, error)
 
 
-def test_an_origin_that_breaks_off_leaves_its_status_and_the_reason(log: Records) -> None:
-    async def scenario() -> None:
-        answer = FakeResponse(b"half")
-        answer.open = True
-        under = PathUnderTest(answering(answer))
-        await under.open(opening())
-        await asyncio.sleep(0.1)
-        answer.end(OriginError("it broke the connection off"))
-        await under.settled()
-
-    run(scenario)
+async def test_an_origin_that_breaks_off_leaves_its_status_and_the_reason(log: Records) -> None:
+    answer = FakeResponse(b"half")
+    answer.open = True
+    under = PathUnderTest(answering(answer))
+    await under.open(opening())
+    await asyncio.sleep(0.1)
+    answer.end(OriginError("it broke the connection off"))
+    await under.settled()
     found = log.only()
     assert (found["status"], found["bytesOut"]) == (200, 4)
     assert found["error"] == "the origin broke off: it broke the connection off"
 
 
-def test_a_visitor_who_leaves_is_said(log: Records) -> None:
-    async def scenario() -> None:
-        async def never(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            await asyncio.Event().wait()
-            raise AssertionError
+async def test_a_visitor_who_leaves_is_said(log: Records) -> None:
+    async def never(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
 
-        under = PathUnderTest(FakeOrigin(never))
-        stream = await under.open(opening())
-        await asyncio.sleep(0.1)
-        stream.reset()
-        stream.stop()
-        await under.settled()
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(never))
+    stream = await under.open(opening())
+    await asyncio.sleep(0.1)
+    stream.reset()
+    stream.stop()
+    await under.settled()
     assert log.only()["error"].startswith("cut off: client disconnected")
     assert "status" not in log.only()
 
 
-def test_a_request_that_cannot_be_read_leaves_a_record_too(log: Records) -> None:
-    run(lambda: ask(PathUnderTest(), headers=[(b"Content-Length", b"1"), (b"Content-Length", b"2")]))
+async def test_a_request_that_cannot_be_read_leaves_a_record_too(log: Records) -> None:
+    await ask(PathUnderTest(), headers=[(b"Content-Length", b"1"), (b"Content-Length", b"2")])
     found = log.only()
     assert (found["status"], found["error"]) == (400, "two Content-Length fields differ")
     assert (found["method"], found["host"]) == ("GET", "app.example")
 
 
-def test_a_stream_beyond_the_bound_leaves_a_record(log: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_beyond_the_bound_leaves_a_record(log: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "MAX_REQUESTS", 0)
-    run(lambda: ask(PathUnderTest()))
+    await ask(PathUnderTest())
     assert "already serves 0 streams" in log.only()["error"]
 
 
-def test_a_websocket_and_a_tcp_stream_leave_one_record_each_when_they_end(log: Records) -> None:
-    async def scenario() -> None:
-        tunnel = FakeResponse(b"bytes", status=101)
-        tunnel.tunnel = True
-        under = PathUnderTest(answering(tunnel, reads=True), private=answering(FakeResponse(b"abc"), reads=True))
-        await ask(under, b"hi", kind=ConnectionType.WEBSOCKET)
-        await ask(under, b"query", kind=ConnectionType.TCP, dest="10.0.0.1:5432")
-        under.orchestrator.limiter.limit, under.orchestrator.limiter.active = 1, 1
-        await ask(under, kind=ConnectionType.TCP, dest="10.0.0.1:5432")
-
-    run(scenario)
+async def test_a_websocket_and_a_tcp_stream_leave_one_record_each_when_they_end(log: Records) -> None:
+    tunnel = FakeResponse(b"bytes", status=101)
+    tunnel.tunnel = True
+    under = PathUnderTest(answering(tunnel, reads=True), private=answering(FakeResponse(b"abc"), reads=True))
+    await ask(under, b"hi", kind=ConnectionType.WEBSOCKET)
+    await ask(under, b"query", kind=ConnectionType.TCP, dest="10.0.0.1:5432")
+    under.orchestrator.limiter.limit, under.orchestrator.limiter.active = 1, 1
+    await ask(under, kind=ConnectionType.TCP, dest="10.0.0.1:5432")
     websocket, tcp, limited = log.fields
     assert (websocket["kind"], websocket["status"]) == ("websocket", 101)
     assert (websocket["bytesIn"], websocket["bytesOut"]) == (2, 5)
@@ -213,12 +186,9 @@ def test_a_websocket_and_a_tcp_stream_leave_one_record_each_when_they_end(log: R
     assert "too many active flows" in limited["error"]
 
 
-def test_a_service_with_a_password_is_shown_without_it(log: Records) -> None:
-    async def scenario() -> None:
-        under = PathUnderTest(service="http://user:sesame@localhost:1")
-        await ask(under)
-
-    run(scenario)
+async def test_a_service_with_a_password_is_shown_without_it(log: Records) -> None:
+    under = PathUnderTest(service="http://user:sesame@localhost:1")
+    await ask(under)
     assert log.only()["service"] == "http://localhost:1"
 
 
@@ -227,14 +197,11 @@ def test_a_service_with_a_password_is_shown_without_it(log: Records) -> None:
 HOSTILE = 'a b=c" status=200 identity=admin\\n\r\nfake line\x1b[31m\u2028\u202e\udcff\x00'
 
 
-def test_nothing_that_is_sent_ends_a_line_or_makes_a_field(log: Records) -> None:
-    async def scenario() -> None:
-        failing = answering(OriginError(HOSTILE))
-        await ask(PathUnderTest(failing), dest="http://h/a b=c%22\u2028\u202e'\"status=200", method=b"X-Y")
-        await ask(PathUnderTest(), host=HOSTILE.encode("utf-8", "surrogateescape"))
-        await ask(PathUnderTest(), kind=ConnectionType.TCP, dest="1.2.3.4:5 status=200\r\nx")
-
-    run(scenario)
+async def test_nothing_that_is_sent_ends_a_line_or_makes_a_field(log: Records) -> None:
+    failing = answering(OriginError(HOSTILE))
+    await ask(PathUnderTest(failing), dest="http://h/a b=c%22\u2028\u202e'\"status=200", method=b"X-Y")
+    await ask(PathUnderTest(), host=HOSTILE.encode("utf-8", "surrogateescape"))
+    await ask(PathUnderTest(), kind=ConnectionType.TCP, dest="1.2.3.4:5 status=200\r\nx")
     assert len(log.records) == 3
     for record in log.records:
         for line in (ReadableFormatter().format(record), JsonLinesFormatter().format(record), record.getMessage()):
@@ -260,14 +227,11 @@ def parsed(line: str) -> dict[str, str]:
     return fields
 
 
-def test_every_field_is_bounded(log: Records) -> None:
-    async def scenario() -> None:
-        long = "\u2028" * 5000
-        under = PathUnderTest(answering(OriginError(long)))
-        await ask(under, dest="http://h/" + "p" * 10_000, host=b"h" * 5000, method=b"M" * 5000)
-        await ask(PathUnderTest(), kind=ConnectionType.TCP, dest=long)
-
-    run(scenario)
+async def test_every_field_is_bounded(log: Records) -> None:
+    long = "\u2028" * 5000
+    under = PathUnderTest(answering(OriginError(long)))
+    await ask(under, dest="http://h/" + "p" * 10_000, host=b"h" * 5000, method=b"M" * 5000)
+    await ask(PathUnderTest(), kind=ConnectionType.TCP, dest=long)
     for record in log.records:
         for value in vars(record)["fields"].values():
             assert len(str(value)) <= MAX_FIELD_CHARS + 3
@@ -278,28 +242,28 @@ def test_every_field_is_bounded(log: Records) -> None:
 # -- whom it reaches -----------------------------------------------------------------------------------------------
 
 
-def test_loggers_and_their_handlers_have_no_part_in_it(log: Records, caplog: pytest.LogCaptureFixture) -> None:
+async def test_loggers_and_their_handlers_have_no_part_in_it(log: Records, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     logging.getLogger(NAME).setLevel(logging.CRITICAL)
     try:
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
     finally:
         logging.getLogger(NAME).setLevel(logging.NOTSET)
     assert len(log.records) == 1
     assert [record for record in caplog.records if record.name == NAME] == []
 
 
-def test_a_handler_takes_what_is_of_its_level(log: Records) -> None:
+async def test_a_handler_takes_what_is_of_its_level(log: Records) -> None:
     log.setLevel(logging.WARNING)
-    run(lambda: ask(PathUnderTest()))
+    await ask(PathUnderTest())
     assert log.records == []
 
 
-def test_two_connectors_have_logs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_connectors_have_logs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Records(), Records()
     for records in (first, second):
         monkeypatch.setattr(PathUnderTest, "observers", (AccessLog(records),))
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
     assert (len(first.records), len(second.records)) == (1, 1)
 
 
@@ -317,11 +281,11 @@ def set_up(config: LogConfig) -> Iterator[None]:
     handler.close()
 
 
-def test_a_file_gets_readable_lines_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+async def test_a_file_gets_readable_lines_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     with set_up(LogConfig(access=str(path))):
-        run(lambda: ask(PathUnderTest()))
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
+        await ask(PathUnderTest())
     lines = path.read_text().splitlines()
     assert len(lines) == 2
     time, _, rest = lines[0].partition(" ")
@@ -331,28 +295,28 @@ def test_a_file_gets_readable_lines_and_is_for_its_owner_alone(tmp_path: Path) -
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_json_lines_where_the_log_is_json(tmp_path: Path) -> None:
+async def test_json_lines_where_the_log_is_json(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     with set_up(LogConfig(access=str(path), output="json")):
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["status"] == 200
     assert json.loads(line)["time"].endswith("Z")
 
 
-def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+async def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     with set_up(LogConfig(access=str(path))):
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
         path.rename(tmp_path / "access.log.1")
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
     assert len(path.read_text().splitlines()) == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     with set_up(LogConfig(access="-")):
-        run(lambda: ask(PathUnderTest()))
+        await ask(PathUnderTest())
     assert "kind=http" in capsys.readouterr().out
 
 

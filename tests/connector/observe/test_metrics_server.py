@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 import pytest
@@ -25,17 +26,15 @@ def pages() -> dict[str, Callable[[], Answer]]:
     }
 
 
-def run(scenario: Callable[[MetricsServer], Awaitable[None]]) -> None:
-    async def main() -> None:
-        server = MetricsServer(pages())
-        await server.start("127.0.0.1:0")
-        try:
-            async with asyncio.timeout(5):
-                await scenario(server)
-        finally:
-            await server.close()
-
-    asyncio.run(main())
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[MetricsServer]:
+    server = MetricsServer(pages())
+    await server.start("127.0.0.1:0")
+    try:
+        async with asyncio.timeout(5):
+            yield server
+    finally:
+        await server.close()
 
 
 async def closed(reader: asyncio.StreamReader) -> bool:
@@ -55,15 +54,13 @@ async def ask(server: MetricsServer, request: bytes) -> tuple[bytes, bytes]:
     return head, body
 
 
-def test_pages_are_served_with_their_status() -> None:
-    async def scenario(server: MetricsServer) -> None:
+async def test_pages_are_served_with_their_status() -> None:
+    async with running() as server:
         head, body = await ask(server, b"GET /ready?x=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable")
         assert json.loads(body) == {"status": 503}
         head, body = await ask(server, b"GET /healthcheck HTTP/1.0\r\n\r\n")
         assert (head.split(b"\r\n")[0], body) == (b"HTTP/1.1 200 OK", b"OK\n")
-
-    run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -75,49 +72,41 @@ def test_pages_are_served_with_their_status() -> None:
         (b"127.0.0.1\r\nHost: rebound.example", 403), (b"[::1].evil.example", 403), (b"rebound.example.", 403),
     ],
 )  # fmt: skip
-def test_a_name_that_anybody_may_own_is_refused(host: bytes, status: int) -> None:
-    async def scenario(server: MetricsServer) -> None:
+async def test_a_name_that_anybody_may_own_is_refused(host: bytes, status: int) -> None:
+    async with running() as server:
         head, _ = await ask(server, b"GET /healthcheck HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
         assert int(head.split()[1]) == status
 
-    run(scenario)
 
-
-def test_machines_that_watch_this_one_may_have_names_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_machines_that_watch_this_one_may_have_names_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Away from loopback only the page that shows the rules asks how it was reached."""
 
-    async def scenario(server: MetricsServer) -> None:
+    async with running() as server:
         server._is_loopback = False
         for path, status in ((b"/healthcheck", 200), (b"/config", 403)):
             head, _ = await ask(server, b"GET " + path + b" HTTP/1.1\r\nHost: box.example.com\r\n\r\n")
             assert int(head.split()[1]) == status
 
-    run(scenario)
 
-
-def test_head_has_no_body_and_other_paths_are_404() -> None:
-    async def scenario(server: MetricsServer) -> None:
+async def test_head_has_no_body_and_other_paths_are_404() -> None:
+    async with running() as server:
         head, body = await ask(server, b"HEAD /healthcheck HTTP/1.1\r\n\r\n")
         assert b"Content-Length: 3" in head
         assert body == b""
         assert (await ask(server, b"GET /nope HTTP/1.1\r\n\r\n"))[0].startswith(b"HTTP/1.1 404")
 
-    run(scenario)
 
-
-def test_garbage_and_endless_heads_get_an_answer() -> None:
-    async def scenario(server: MetricsServer) -> None:
+async def test_garbage_and_endless_heads_get_an_answer() -> None:
+    async with running() as server:
         assert (await ask(server, b"garbage\r\n\r\n"))[0].startswith(b"HTTP/1.1 400")
         flood = b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * metrics_server.MAX_HEAD_BYTES + b"\r\n\r\n"
         assert (await ask(server, flood))[0].startswith(b"HTTP/1.1 431")
 
-    run(scenario)
 
-
-def test_clients_beyond_the_bound_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_beyond_the_bound_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "MAX_CLIENTS", 1)
 
-    async def scenario(server: MetricsServer) -> None:
+    async with running() as server:
         _, first = await asyncio.open_connection(*server.address)
         await asyncio.sleep(0.05)
         reader, second = await asyncio.open_connection(*server.address)
@@ -126,30 +115,24 @@ def test_clients_beyond_the_bound_are_closed(monkeypatch: pytest.MonkeyPatch) ->
             writer.close()
         await asyncio.gather(first.wait_closed(), second.wait_closed(), return_exceptions=True)
 
-    run(scenario)
 
-
-def test_a_silent_client_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_client_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "TIMEOUT", 0.05)
 
-    async def scenario(server: MetricsServer) -> None:
+    async with running() as server:
         reader, writer = await asyncio.open_connection(*server.address)
         assert await closed(reader)
         writer.close()
 
-    run(scenario)
 
-
-def test_an_address_in_use_is_one_sentence() -> None:
-    async def scenario(server: MetricsServer) -> None:
+async def test_an_address_in_use_is_one_sentence() -> None:
+    async with running() as server:
         other = MetricsServer({})
         with pytest.raises(StartFailed, match=r"cannot serve metrics on 127[0-9.:]+: address already in use$"):
             await other.start(f"127.0.0.1:{server.address[1]}")
         with pytest.raises(StartFailed, match="cannot serve metrics: "):
             await other.start("127.0.0.1:x")
         await other.close()
-
-    run(scenario)
 
 
 @pytest.mark.parametrize(

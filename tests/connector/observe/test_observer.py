@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -19,7 +19,8 @@ from pyconnector.origins.base import ByteReader, OriginError, OriginRequest, Ori
 from pyconnector.origins.layers.base import Gate, Rejection
 from pyconnector.protocol.streams.connect import ConnectionType
 from tests.connector.fakes import FakeOrigin, FakeResponse, PathUnderTest, opening
-from tests.support.loop.clock import run_virtual
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 class Noting(Observer):
@@ -49,13 +50,6 @@ def observed(monkeypatch: pytest.MonkeyPatch, *observers: Observer) -> None:
     monkeypatch.setattr(PathUnderTest, "observers", observers)
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await scenario()
-
-    run_virtual(main())
-
-
 def failing(request: OriginRequest, body: ByteReader) -> Awaitable[OriginResponse]:
     raise OriginError("it refused the connection")
 
@@ -66,7 +60,7 @@ async def ask(under: PathUnderTest, data: bytes = b"", **request: Any) -> int:
     return answer.status
 
 
-def test_an_observer_is_told_of_begin_head_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_observer_is_told_of_begin_head_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     noting = Noting()
     observed(monkeypatch, noting)
 
@@ -75,10 +69,7 @@ def test_an_observer_is_told_of_begin_head_and_end(monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(2)
         return FakeResponse(b"hello", status=201)
 
-    async def scenario() -> None:
-        await ask(PathUnderTest(FakeOrigin(slow)), b"12", headers=[(b"Content-Length", b"2")], method=b"POST")
-
-    run(scenario)
+    await ask(PathUnderTest(FakeOrigin(slow)), b"12", headers=[(b"Content-Length", b"2")], method=b"POST")
     begin, head, (*end, duration, error) = noting.told
     assert begin == ("begin", 3, None)
     assert head == ("head", 201, 0)
@@ -86,14 +77,14 @@ def test_an_observer_is_told_of_begin_head_and_end(monkeypatch: pytest.MonkeyPat
     assert (duration, error) == (pytest.approx(2), "")
 
 
-def test_a_private_stream_is_observed_without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_private_stream_is_observed_without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     noting = Noting()
     observed(monkeypatch, noting)
-    run(lambda: _only(ask(PathUnderTest(), kind=ConnectionType.TCP, dest="10.0.0.1:22")))
+    await _only(ask(PathUnderTest(), kind=ConnectionType.TCP, dest="10.0.0.1:22"))
     assert [told[0] for told in noting.told] == ["begin", "head", "end"]
 
 
-def test_a_request_that_is_broken_off_has_an_end_and_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_is_broken_off_has_an_end_and_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
     noting = Noting()
     observed(monkeypatch, noting)
 
@@ -101,20 +92,16 @@ def test_a_request_that_is_broken_off_has_an_end_and_no_head(monkeypatch: pytest
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def scenario() -> None:
-        under = PathUnderTest(FakeOrigin(never))
-        stream = await under.open(opening())
-        await asyncio.sleep(0.1)
-        stream.reset()
-        stream.stop()
-        await under.settled()
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(never))
+    stream = await under.open(opening())
+    await asyncio.sleep(0.1)
+    stream.reset()
+    stream.stop()
+    await under.settled()
     assert [told[0] for told in noting.told] == ["begin", "end"]
     assert noting.told[-1][-1].startswith("cut off")
 
 
-@pytest.mark.usefixtures("virtual_time")
 async def test_without_observers_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the request is observed")
@@ -126,22 +113,19 @@ async def test_without_observers_nothing_is_noted(monkeypatch: pytest.MonkeyPatc
     assert under.path._unobserved.request is None, "and nothing of the request is kept"
 
 
-def test_a_broken_observer_costs_no_request_and_one_line_a_minute(
+async def test_a_broken_observer_costs_no_request_and_one_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     noting = Noting()
     observed(monkeypatch, Broken(), noting)
 
-    async def scenario() -> None:
+    with caplog.at_level(logging.ERROR, "pyconnector"):
         under = PathUnderTest()
         assert await ask(under) == 200
         assert await ask(under) == 200
         assert len(caplog.records) == 1
         await asyncio.sleep(COMPLAINT_INTERVAL)
         assert await ask(under) == 200
-
-    with caplog.at_level(logging.ERROR, "pyconnector"):
-        run(scenario)
     assert [told[0] for told in noting.told] == ["begin", "head", "end"] * 3
     assert caplog.messages == ["The observer Broken fails: ZeroDivisionError"] * 2
 
@@ -170,7 +154,7 @@ def rule(hostname: str = "app.test", service: str = "http://u:sesame@localhost:1
     return parse_ingress({"ingress": [{"hostname": hostname, "service": service}, {"service": service}]}).rules[0]
 
 
-def test_requests_of_a_rule_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_of_a_rule_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = RuleMetrics()
     observed(monkeypatch, metrics)
 
@@ -178,13 +162,10 @@ def test_requests_of_a_rule_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
         async def admit(self, request: OriginRequest) -> None:
             raise Rejection(status=403, reason="no", body=b"no")
 
-    async def scenario() -> None:
-        assert await ask(PathUnderTest()) == 200
-        await ask(PathUnderTest(FakeOrigin(failing)))
-        assert await ask(PathUnderTest(layers=(Closed,))) == 403
-        await ask(PathUnderTest(), kind=ConnectionType.TCP, dest="10.0.0.1:22")
-
-    run(scenario)
+    assert await ask(PathUnderTest()) == 200
+    await ask(PathUnderTest(FakeOrigin(failing)))
+    assert await ask(PathUnderTest(layers=(Closed,))) == 403
+    await ask(PathUnderTest(), kind=ConnectionType.TCP, dest="10.0.0.1:22")
     ((labels, counts),) = metrics.rules.items()
     assert labels == ("0", "", "", "http://localhost:1")
     assert (counts.requests, counts.origin_errors, counts.refused, counts.bytes_out) == (3, 1, 1, 7)
@@ -192,23 +173,20 @@ def test_requests_of_a_rule_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     assert counts.durations.cumulative()[-1] == ("+Inf", 3)
 
 
-def test_a_service_that_breaks_off_counts_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_breaks_off_counts_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = RuleMetrics()
     observed(monkeypatch, metrics)
 
-    async def scenario() -> None:
-        answer = FakeResponse(b"half")
-        answer.broken = OriginError("it broke the connection off")
+    answer = FakeResponse(b"half")
+    answer.broken = OriginError("it broke the connection off")
 
-        async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
-            return answer
+    async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
+        return answer
 
-        under = PathUnderTest(FakeOrigin(serve))
-        await under.open(opening())
-        await asyncio.sleep(0.1)
-        await under.settled()
-
-    run(scenario)
+    under = PathUnderTest(FakeOrigin(serve))
+    await under.open(opening())
+    await asyncio.sleep(0.1)
+    await under.settled()
     (counts,) = metrics.rules.values()
     assert (counts.origin_errors, counts.responses) == (1, {2: 1})
 

@@ -12,10 +12,11 @@ from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 from pyconnector.transport.errors import StreamReset, TransportError
 from pyconnector.transport.memory import memory_pair
 from tests.connector.fakes import FakeResponse
-from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 class Writes:
@@ -44,26 +45,26 @@ def answering(stream: object) -> QuicExchange:
     return exchange
 
 
-def run(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
-    asyncio.run(pump(answering(writes), response))
+async def run(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
+    await pump(answering(writes), response)
     return writes.writes
 
 
-def test_a_small_response_leaves_in_one_write() -> None:
-    assert run(Writes(), FakeResponse(b"body")) == [(b"HEADbody", True)]
+async def test_a_small_response_leaves_in_one_write() -> None:
+    assert await run(Writes(), FakeResponse(b"body")) == [(b"HEADbody", True)]
 
 
-def test_a_response_without_a_body_leaves_in_one_write() -> None:
-    assert run(Writes(), FakeResponse()) == [(b"HEAD", True)]
+async def test_a_response_without_a_body_leaves_in_one_write() -> None:
+    assert await run(Writes(), FakeResponse()) == [(b"HEAD", True)]
 
 
-def test_pieces_keep_their_order_and_the_last_ends_the_stream() -> None:
-    assert run(Writes(), FakeResponse(b"a", b"b", b"c")) == [(b"HEADa", False), (b"b", False), (b"c", True)]
+async def test_pieces_keep_their_order_and_the_last_ends_the_stream() -> None:
+    assert await run(Writes(), FakeResponse(b"a", b"b", b"c")) == [(b"HEADa", False), (b"b", False), (b"c", True)]
 
 
-def test_a_large_first_piece_is_not_copied_behind_the_head() -> None:
+async def test_a_large_first_piece_is_not_copied_behind_the_head() -> None:
     piece = b"x" * (JOIN_LIMIT + 1)
-    assert run(Writes(), FakeResponse(piece, b"y")) == [(b"HEAD", False), (piece, False), (b"y", True)]
+    assert await run(Writes(), FakeResponse(piece, b"y")) == [(b"HEAD", False), (piece, False), (b"y", True)]
 
 
 async def test_a_head_does_not_wait_for_a_late_body() -> None:
@@ -81,17 +82,17 @@ async def test_a_head_does_not_wait_for_a_late_body() -> None:
     assert writes.writes[2:] == [(b"", True)]
 
 
-def test_a_full_stream_is_waited_for_before_more_is_taken() -> None:
+async def test_a_full_stream_is_waited_for_before_more_is_taken() -> None:
     writes = Writes(full_after=0)
-    run(writes, FakeResponse(b"a", b"b", b"c"))
+    await run(writes, FakeResponse(b"a", b"b", b"c"))
     assert writes.drained == 2  # the last write ends the stream: nothing is sent after it
 
 
-def test_a_failing_origin_is_told_to_the_caller() -> None:
+async def test_a_failing_origin_is_told_to_the_caller() -> None:
     response = FakeResponse(b"a")
     response.broken = OriginError("broke")
     with pytest.raises(OriginError):
-        run(Writes(), response)
+        await run(Writes(), response)
 
 
 async def test_a_visitor_who_left_is_told_to_the_caller() -> None:
@@ -106,7 +107,7 @@ async def test_a_visitor_who_left_is_told_to_the_caller() -> None:
     edge.close()
 
 
-def test_an_edge_that_takes_nothing_for_too_long_is_given_up() -> None:
+async def test_an_edge_that_takes_nothing_for_too_long_is_given_up() -> None:
     class Stuck(Writes):
         seconds = 0.0
 
@@ -119,6 +120,6 @@ def test_an_edge_that_takes_nothing_for_too_long_is_given_up() -> None:
         await pump(answering(writes), FakeResponse(b"aa", b"bb", b"cc"), 30.0)
         return writes
 
-    assert run_virtual(scenario(29.0)).writes[-1] == (b"cc", True), "each wait is one of its own"
+    assert (await scenario(29.0)).writes[-1] == (b"cc", True), "each wait is one of its own"
     with pytest.raises(TransportError, match=r"within 30 s \(write-stream-timeout\)"):
-        run_virtual(scenario(31.0))
+        await scenario(31.0)

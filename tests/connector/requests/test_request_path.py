@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,22 +19,12 @@ from pyconnector.protocol.streams.openings import encode_rpc_opening
 from pyconnector.transport.buffers.stream import BufferedStream
 from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.ingress import Rule
     from pyconnector.transport.seam import Stream
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run in virtual time: a wait for nothing is a failure and not a hang."""
-
-    async def main() -> None:
-        await scenario()
-
-    run_virtual(main())
 
 
 async def read_body(body: ByteReader) -> bytes:
@@ -87,17 +76,14 @@ async def test_headers_pass_in_order_with_ours_appended_and_the_trace_taken_out(
     ]  # fmt: skip
 
 
-def test_bodies_for_one_rule_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bodies_for_one_rule_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     readers: list[object] = []
     monkeypatch.setattr(BufferedStream, "read_for", lambda stream, reader: readers.append(reader))
 
-    async def scenario() -> None:
-        under = PathUnderTest()
-        await under.ask()  # without a body: nothing to read
-        for _ in range(2):
-            await under.ask(b"x", headers=[(b"Content-Length", b"1")])
-
-    run(scenario)
+    under = PathUnderTest()
+    await under.ask()  # without a body: nothing to read
+    for _ in range(2):
+        await under.ask(b"x", headers=[(b"Content-Length", b"1")])
     assert len(readers) == 2
     assert readers[0] is readers[1]
 
@@ -332,8 +318,9 @@ async def test_a_head_too_large_for_the_edge_is_an_error_answer() -> None:
     assert answer.aborted
 
 
-def test_a_defect_in_an_origin_resets_its_stream_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
+async def test_a_defect_in_an_origin_resets_its_stream_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "pyconnector"):
+
         async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
             raise ZeroDivisionError("a defect")
 
@@ -341,9 +328,6 @@ def test_a_defect_in_an_origin_resets_its_stream_and_is_logged(caplog: pytest.Lo
         stream = await under.open(opening())
         assert await aborted(stream)
         await under.settled()
-
-    with caplog.at_level(logging.ERROR, "pyconnector"):
-        run(scenario)
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -522,81 +506,72 @@ async def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
     assert isinstance(await under.ask(), Answer)
 
 
-def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_rule_that_a_path_may_be_taken_for_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
     refusal = Rejection(status=403, reason="access refused: no token")
     asked: list[str] = []
     others: list[str] = []
 
-    async def scenario() -> None:
-        under = PathUnderTest()
-        access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
-        rules = parse_ingress(
-            {
-                "ingress": [
-                    {
-                        "hostname": "app.example",
-                        "path": "^/admin",
-                        "service": "http://localhost:1",
-                        "originRequest": access,
-                    },
-                    {"service": "http://localhost:1"},
-                ]
-            }
-        )
-        inner = FakeOrigin()
-        layers = (gate(refusal, others, enforces="colour"), gate(refusal, asked))
-        guarded = compose(inner, rules.rules[0], layers)
-        under.orchestrator.routes.ingress = rules
-        under.orchestrator.routes.routes = (
-            Route(rules.rules[0], guarded.origin, guarded.access),
-            Route(rules.rules[1], under.origin, index=1),
-        )
-        assert (await under.ask(dest="http://app.example//admin")).status == 403
-        assert (asked, others) == (["app.example"], [])
-        assert (await under.ask(dest="http://app.example/open")).status == 200
-        assert (len(asked), inner.requests) == (1, [])
-
-    run(scenario)
+    under = PathUnderTest()
+    access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+    rules = parse_ingress(
+        {
+            "ingress": [
+                {
+                    "hostname": "app.example",
+                    "path": "^/admin",
+                    "service": "http://localhost:1",
+                    "originRequest": access,
+                },
+                {"service": "http://localhost:1"},
+            ]
+        }
+    )
+    inner = FakeOrigin()
+    layers = (gate(refusal, others, enforces="colour"), gate(refusal, asked))
+    guarded = compose(inner, rules.rules[0], layers)
+    under.orchestrator.routes.ingress = rules
+    under.orchestrator.routes.routes = (
+        Route(rules.rules[0], guarded.origin, guarded.access),
+        Route(rules.rules[1], under.origin, index=1),
+    )
+    assert (await under.ask(dest="http://app.example//admin")).status == 403
+    assert (asked, others) == (["app.example"], [])
+    assert (await under.ask(dest="http://app.example/open")).status == 200
+    assert (len(asked), inner.requests) == (1, [])
     assert "access refused: no token (the path may be taken for one of ingress[0])" in caplog.text
 
 
-def test_local_access_that_is_kept_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
+async def test_local_access_that_is_kept_has_a_say(caplog: pytest.LogCaptureFixture) -> None:
     locked = gate(Rejection(status=403, reason="access refused: no token"), [])
 
-    async def scenario() -> None:
-        access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
-        rule = {"hostname": "app.example", "service": "http://localhost:2", "originRequest": access}
-        local = parse_ingress({"ingress": [rule, {"service": "http_status:404"}]})
-        under = PathUnderTest()
-        under.orchestrator.routes.local_access = await LocalAccess.of(
-            local, [lambda origin, rule: locked(origin, rule) if rule.settings.access else origin]
-        )
-        assert (await under.ask(host=b"APP.example:80")).status == 403
-        assert (await under.ask(host=b"other.example")).status == 200
-
-    run(scenario)
+    access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+    rule = {"hostname": "app.example", "service": "http://localhost:2", "originRequest": access}
+    local = parse_ingress({"ingress": [rule, {"service": "http_status:404"}]})
+    under = PathUnderTest()
+    under.orchestrator.routes.local_access = await LocalAccess.of(
+        local, [lambda origin, rule: locked(origin, rule) if rule.settings.access else origin]
+    )
+    assert (await under.ask(host=b"APP.example:80")).status == 403
+    assert (await under.ask(host=b"other.example")).status == 200
     assert "access refused: no token (demanded by ingress[0] of the local config)" in caplog.text
 
 
-def test_of_a_local_rule_for_somebody_the_access_is_kept_for_everybody() -> None:
+async def test_of_a_local_rule_for_somebody_the_access_is_kept_for_everybody() -> None:
     kept: list[tuple[str, ...]] = []
 
-    async def scenario() -> None:
-        access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
-        rule = {"hostname": "app.example", "service": "http://localhost:2", "originRequest": access}
-        local = parse_ingress({"ingress": [rule | {"identity": ["role:a"]}, {"service": "http_status:404"}]})
-        locked = gate(Rejection(status=403, reason="access refused: no token"), [])
+    access = {"access": {"required": True, "teamName": "example", "audTag": ["a"]}}
+    rule = {"hostname": "app.example", "service": "http://localhost:2", "originRequest": access}
+    local = parse_ingress({"ingress": [rule | {"identity": ["role:a"]}, {"service": "http_status:404"}]})
+    locked = gate(Rejection(status=403, reason="access refused: no token"), [])
 
-        def layer(origin: Origin, rule: Rule) -> Origin:
-            kept.append(rule.identity)
-            return locked(origin, rule)
+    def layer(origin: Origin, rule: Rule) -> Origin:
+        kept.append(rule.identity)
+        return locked(origin, rule)
 
-        under = PathUnderTest()
-        under.orchestrator.routes.local_access = await LocalAccess.of(local, [layer])
-        assert (await under.ask(host=b"app.example")).status == 403
-        assert (await under.ask(host=b"other.example")).status == 200
-
-    run(scenario)
+    under = PathUnderTest()
+    under.orchestrator.routes.local_access = await LocalAccess.of(local, [layer])
+    assert (await under.ask(host=b"app.example")).status == 403
+    assert (await under.ask(host=b"other.example")).status == 200
     assert kept == [()]
 
 
@@ -608,15 +583,12 @@ def test_a_rule_for_somebody_is_not_served_where_nobody_can_be_told_apart() -> N
         compose(FakeOrigin(), rules[0], [gate(Rejection(status=403, reason=""), [])])
 
 
-def test_each_request_and_its_answer_are_lines_of_a_debug_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_request_and_its_answer_are_lines_of_a_debug_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "pyconnector")
 
-    async def scenario() -> None:
-        answer = FakeResponse(b"hello", status=203, headers=[(b"X-Secret", b"hush")])
-        under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
-        await under.ask(headers=[(b"Cookie", b"hush")])
-
-    run(scenario)
+    answer = FakeResponse(b"hello", status=203, headers=[(b"X-Secret", b"hush")])
+    under = PathUnderTest(FakeOrigin(lambda request, body: _later(answer)))
+    await under.ask(headers=[(b"Cookie", b"hush")])
     asked, answered = [record for record in caplog.records if record.name == "pyconnector.request"]
     assert asked.getMessage().startswith("GET /")
     assert answered.getMessage() == f"203 for {asked.getMessage()}"

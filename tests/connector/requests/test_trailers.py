@@ -15,10 +15,11 @@ from pyconnector.protocol.streams.openings import encode_connect_request
 from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, FramedBodyDecoder, encode_data, encode_trailers
 from pyconnector.transport.errors import StreamReset
 from tests.connector.fakes import Answer, FakeOrigin, FakeResponse, PathUnderTest, opening, read_answer
-from tests.support.loop.clock import run_virtual
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Stream
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 TRAILERS = [(b"grpc-status", b"0"), (b"grpc-message", b"fine")]
 
@@ -34,52 +35,49 @@ def with_trailers(*pieces: bytes) -> FakeResponse:
     return response
 
 
-def ask(data: bytes, response: OriginResponse) -> tuple[Answer, FakeOrigin]:
+async def ask(data: bytes, response: OriginResponse) -> tuple[Answer, FakeOrigin]:
     async def serve(request: OriginRequest, body: ByteReader) -> OriginResponse:
         return response
 
-    async def scenario() -> None:
-        under = PathUnderTest(origin)
-        answers.append(await read_answer(await under.open(data)))
-        await under.settled()
-
     origin = FakeOrigin(serve)
     answers: list[Answer] = []
-    run_virtual(scenario())
+    under = PathUnderTest(origin)
+    answers.append(await read_answer(await under.open(data)))
+    await under.settled()
     return answers[0], origin
 
 
-def test_an_edge_that_offers_gets_the_trailers_behind_the_body() -> None:
-    answer, _ = ask(offering(), with_trailers(b"one", b"two"))
+async def test_an_edge_that_offers_gets_the_trailers_behind_the_body() -> None:
+    answer, _ = await ask(offering(), with_trailers(b"one", b"two"))
     assert answer.metadata[TRAILERS_OFFER[0]] == TRAILERS_OFFER[1]
     decoder = FramedBodyDecoder()
     assert decoder.feed(answer.body) == b"onetwo"
     assert decoder.trailers == TRAILERS
 
 
-def test_an_edge_that_does_not_offer_gets_the_raw_body() -> None:
-    answer, _ = ask(opening(), with_trailers(b"one", b"two"))
+async def test_an_edge_that_does_not_offer_gets_the_raw_body() -> None:
+    answer, _ = await ask(opening(), with_trailers(b"one", b"two"))
     assert TRAILERS_OFFER[0] not in answer.metadata
     assert answer.body == b"onetwo"
 
 
-def test_a_header_of_that_name_is_no_offer_and_passes_as_a_header() -> None:
-    answer, origin = ask(opening(headers=[TRAILERS_OFFER]), with_trailers(b"one"))
+async def test_a_header_of_that_name_is_no_offer_and_passes_as_a_header() -> None:
+    answer, origin = await ask(opening(headers=[TRAILERS_OFFER]), with_trailers(b"one"))
     assert TRAILERS_OFFER[0] not in answer.metadata
     assert answer.body == b"one"
     assert TRAILERS_OFFER in origin.requests[0].headers
 
 
-def test_the_offer_reaches_no_origin() -> None:
-    _, origin = ask(offering(), with_trailers())
+async def test_the_offer_reaches_no_origin() -> None:
+    _, origin = await ask(offering(), with_trailers())
     assert [name for name, _ in origin.requests[0].headers if name.startswith(b"Pyc")] == []
     assert (b"Te", b"trailers") in origin.requests[0].headers
 
 
-def test_a_tunnel_is_not_framed() -> None:
+async def test_a_tunnel_is_not_framed() -> None:
     response = FakeResponse(b"raw", status=101)
     response.tunnel = True
-    answer, _ = ask(offering(ConnectionType.WEBSOCKET), response)
+    answer, _ = await ask(offering(ConnectionType.WEBSOCKET), response)
     assert TRAILERS_OFFER[0] not in answer.metadata
     assert answer.body == b"raw"
 
@@ -108,19 +106,21 @@ def framed(writes: Writes) -> QuicExchange:
     return exchange
 
 
-def pumped(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
-    asyncio.run(pump(framed(writes), response))
+async def pumped(writes: Writes, response: FakeResponse) -> list[tuple[bytes, bool]]:
+    await pump(framed(writes), response)
     return writes.writes
 
 
-def test_a_small_response_leaves_in_one_write() -> None:
-    assert pumped(Writes(), with_trailers(b"a")) == [(b"HEAD" + encode_data(b"a") + encode_trailers(TRAILERS), True)]
+async def test_a_small_response_leaves_in_one_write() -> None:
+    assert await pumped(Writes(), with_trailers(b"a")) == [
+        (b"HEAD" + encode_data(b"a") + encode_trailers(TRAILERS), True)
+    ]
 
 
-def test_large_pieces_leave_as_they_come_and_a_full_stream_is_waited_for() -> None:
+async def test_large_pieces_leave_as_they_come_and_a_full_stream_is_waited_for() -> None:
     piece = bytes(JOIN_LIMIT + 1)
     writes = Writes(full=True)
-    assert pumped(writes, with_trailers(piece, b"b")) == [
+    assert await pumped(writes, with_trailers(piece, b"b")) == [
         (b"HEAD", False),
         (encode_data(piece), False),
         (encode_data(b"b") + encode_trailers(TRAILERS), True),
@@ -151,17 +151,17 @@ async def _turns() -> None:
 
 
 @pytest.mark.parametrize("trailers", [[(b"a b", b"1")], [(b"a", b"x" * 70_000)]])
-def test_trailers_that_cannot_be_carried_break_the_response_off(trailers: list[tuple[bytes, bytes]]) -> None:
+async def test_trailers_that_cannot_be_carried_break_the_response_off(trailers: list[tuple[bytes, bytes]]) -> None:
     response = with_trailers(b"one")
     response.trailers = trailers
     with pytest.raises(OriginError, match="trailers cannot be carried"):
-        pumped(Writes(), response)
+        await pumped(Writes(), response)
     with pytest.raises(StreamReset):
-        ask(offering(), response)
+        await ask(offering(), response)
 
 
-def test_an_origin_that_breaks_off_sends_no_trailers() -> None:
+async def test_an_origin_that_breaks_off_sends_no_trailers() -> None:
     response = with_trailers(b"one")
     response.end(OriginError("broke"))
     with pytest.raises(StreamReset):
-        ask(offering(), response)
+        await ask(offering(), response)

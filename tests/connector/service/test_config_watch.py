@@ -46,13 +46,13 @@ async def noticed(path: Path, act: Callable[[Path], None], *, patience: float = 
 
 
 @pytest.mark.parametrize("act", [_write, _replace, _remove_and_write])
-def test_a_file_that_reads_otherwise_is_noticed(tmp_path: Path, act: Callable[[Path], None]) -> None:
+async def test_a_file_that_reads_otherwise_is_noticed(tmp_path: Path, act: Callable[[Path], None]) -> None:
     path = tmp_path / "c.yml"
     path.write_text("a")
-    assert asyncio.run(noticed(path, act))
+    assert await noticed(path, act)
 
 
-def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
+async def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
     """As a mounted ConfigMap changes: `..data` leads to another folder."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -65,7 +65,7 @@ def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
         (tmp_path / "fresh").symlink_to("two")
         (tmp_path / "fresh").replace(data)
 
-    assert asyncio.run(noticed(path, swap))
+    assert await noticed(path, swap)
 
 
 def _touch(path: Path) -> None:
@@ -73,10 +73,10 @@ def _touch(path: Path) -> None:
 
 
 @pytest.mark.parametrize("act", [_touch, Path.unlink, lambda path: path.write_text("a")])
-def test_a_file_that_reads_the_same_is_no_change(tmp_path: Path, act: Callable[[Path], None]) -> None:
+async def test_a_file_that_reads_the_same_is_no_change(tmp_path: Path, act: Callable[[Path], None]) -> None:
     path = tmp_path / "c.yml"
     path.write_text("a")
-    assert not asyncio.run(noticed(path, act, patience=NOTHING))
+    assert not await noticed(path, act, patience=NOTHING)
 
 
 def test_a_file_that_is_still_being_written_is_waited_for(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_was_read_for_another_reason_is_no_change(tmp_path: Path) -> None:
     assert not any(watch._changed() for _ in range(3))
 
 
-def test_a_pipe_is_left_alone(tmp_path: Path) -> None:
+async def test_a_pipe_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    assert not asyncio.run(noticed(path, _touch, patience=NOTHING))
+    assert not await noticed(path, _touch, patience=NOTHING)

@@ -19,23 +19,20 @@ from tests.connector.configs import SECRET_TEXT, TUNNEL_ID, token, write_config
 __all__ = ["_no_environment"]
 
 
-def test_an_archive_has_everything_but_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_archive_has_everything_but_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     log = tmp_path / "connector.log"
 
-    async def scenario() -> None:
-        async with edge_for_tests() as edge:
-            line = ("run", write_config(tmp_path), *flags(edge), "--logfile", log, "--token", token())
-            async with running(*line, "--ha-connections", 2) as process:
-                address = (await process.until("Starting metrics server")).split()[-1].removesuffix("/metrics")
-                await process.until("connIndex=1")
-                await process.until("Registered tunnel connection connIndex=1")
-                found = await asyncio.to_thread(invoke, "tunnel", "diag", "--metrics", address, "--no-diag-network")
-                assert found.exit_code == 0, found.output
-                assert "Diagnostics are in pyconnector-diag-" in found.output
-                assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
+    async with edge_for_tests() as edge:
+        line = ("run", write_config(tmp_path), *flags(edge), "--logfile", log, "--token", token())
+        async with running(*line, "--ha-connections", 2) as process:
+            address = (await process.until("Starting metrics server")).split()[-1].removesuffix("/metrics")
+            await process.until("connIndex=1")
+            await process.until("Registered tunnel connection connIndex=1")
+            found = await asyncio.to_thread(invoke, "tunnel", "diag", "--metrics", address, "--no-diag-network")
+            assert found.exit_code == 0, found.output
+            assert "Diagnostics are in pyconnector-diag-" in found.output
+            assert await process.end(signal.SIGTERM) == 0
     (path,) = tmp_path.glob("pyconnector-diag-*.zip")
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name).decode() for name in archive.namelist()}
@@ -89,7 +86,7 @@ def test_a_machine_that_tells_nothing_is_described_all_the_same(tmp_path: Path) 
     assert set(found["errors"]) == {"memory", "fileDescriptor", "disk"}
 
 
-def test_no_more_tasks_are_listed_than_a_page_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_more_tasks_are_listed_than_a_page_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnostics, "MAX_TASKS", 3)
 
     async def scenario() -> str:
@@ -101,6 +98,6 @@ def test_no_more_tasks_are_listed_than_a_page_holds(monkeypatch: pytest.MonkeyPa
                 task.cancel()
         return said
 
-    said = asyncio.run(scenario())
+    said = await scenario()
     assert said.count("task ") == 3
     assert said.endswith("7 more tasks\n")

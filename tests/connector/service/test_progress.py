@@ -57,7 +57,7 @@ def _read(descriptor: int) -> str:
     return found.decode()
 
 
-def test_a_terminal_shows_it_until_something_is_registered(tmp_path: Path) -> None:
+async def test_a_terminal_shows_it_until_something_is_registered(tmp_path: Path) -> None:
     async def scenario() -> str:
         async with edge_for_tests() as edge:
             ours, theirs = pty.openpty()
@@ -76,7 +76,7 @@ def test_a_terminal_shows_it_until_something_is_registered(tmp_path: Path) -> No
             os.close(ours)
             return said
 
-    said = asyncio.run(scenario())
+    said = await scenario()
     assert CONNECTING in said
     after = said[said.rindex(CONNECTING) :]
     assert ERASE in after, "it was taken away"

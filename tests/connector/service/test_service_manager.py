@@ -81,7 +81,9 @@ def test_an_abstract_socket_is_told() -> None:
         ({}, False),
     ],
 )
-def test_signs_of_life_are_given_where_they_are_wanted(told: socket.socket, more: dict[str, str], alive: bool) -> None:
+async def test_signs_of_life_are_given_where_they_are_wanted(
+    told: socket.socket, more: dict[str, str], alive: bool
+) -> None:
     async def scenario() -> list[str]:
         watching = asyncio.ensure_future(ServiceManager(environment(told, **more)).watch())
         found: list[str] = []
@@ -93,28 +95,25 @@ def test_signs_of_life_are_given_where_they_are_wanted(told: socket.socket, more
         watching.cancel()
         return found
 
-    found = asyncio.run(scenario())
+    found = await scenario()
     assert set(found) == ({"WATCHDOG=1"} if alive else set())
     assert len(found) >= 2 or not alive
 
 
-def test_a_run_is_told_from_start_to_end(told: socket.socket, tmp_path: Path) -> None:
-    async def scenario() -> None:
-        config = write_config(tmp_path)
-        async with edge_for_tests() as edge:
-            line = ("run", config, *flags(edge), "--ha-connections", 1)
-            async with running(*line, **environment(told, WATCHDOG_USEC="2000000")) as process:
-                await process.until("Registered tunnel connection")
-                process.process.send_signal(signal.SIGHUP)
-                await process.until("The new rules are in force")
-                seen = len(process.lines)
-                config.write_text(config.read_text().replace("404", "418"))
-                await process.until("Reloading configuration, since the file changed")
-                await process.until("changed rule #0 (*): service http_status:404 -> http_status:418", after=seen)
-                await process.until("The new rules are in force", after=seen)
-                assert await process.end(signal.SIGTERM) == 0
-
-    asyncio.run(scenario())
+async def test_a_run_is_told_from_start_to_end(told: socket.socket, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with edge_for_tests() as edge:
+        line = ("run", config, *flags(edge), "--ha-connections", 1)
+        async with running(*line, **environment(told, WATCHDOG_USEC="2000000")) as process:
+            await process.until("Registered tunnel connection")
+            process.process.send_signal(signal.SIGHUP)
+            await process.until("The new rules are in force")
+            seen = len(process.lines)
+            config.write_text(config.read_text().replace("404", "418"))
+            await process.until("Reloading configuration, since the file changed")
+            await process.until("changed rule #0 (*): service http_status:404 -> http_status:418", after=seen)
+            await process.until("The new rules are in force", after=seen)
+            assert await process.end(signal.SIGTERM) == 0
     found = [message.partition("\n")[0] for message in messages(told)]
     assert "WATCHDOG=1" in found
     steps = [message for message in found if message != "WATCHDOG=1"]

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from pyconnector.connector.cli.process.stdin_control import MAX_LINE, commands_from
-from tests.support.loop.loops import run_on_loop
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
 
-def obeyed(*typed: bytes, connected: bool = True) -> list[float]:
+async def obeyed(*typed: bytes, connected: bool = True) -> list[float]:
     """The delays of the connections that were made again, each piece typed by itself."""
     delays: list[float] = []
 
@@ -23,25 +22,22 @@ def obeyed(*typed: bytes, connected: bool = True) -> list[float]:
         delays.append(delay)
         return connected
 
-    async def test() -> None:
-        reading, writing = os.pipe()
-        try:
-            with commands_from(reading, reconnect):
-                for piece in typed:
-                    os.write(writing, piece)
-                    for _ in range(5):
-                        await asyncio.sleep(0.001)
-                os.close(writing)
-                await asyncio.sleep(0.01)
-        finally:
-            os.close(reading)
-
-    run_on_loop(test())
+    reading, writing = os.pipe()
+    try:
+        with commands_from(reading, reconnect):
+            for piece in typed:
+                os.write(writing, piece)
+                for _ in range(5):
+                    await asyncio.sleep(0.001)
+            os.close(writing)
+            await asyncio.sleep(0.01)
+    finally:
+        os.close(reading)
     return delays
 
 
-def test_reconnect_takes_a_duration() -> None:
-    assert obeyed(b"reconnect\n", b"\nrecon", b"nect 15s\nreconnect 1m\n") == [0.0, 15.0, 60.0]
+async def test_reconnect_takes_a_duration() -> None:
+    assert await obeyed(b"reconnect\n", b"\nrecon", b"nect 15s\nreconnect 1m\n") == [0.0, 15.0, 60.0]
 
 
 @pytest.mark.parametrize(
@@ -53,25 +49,22 @@ def test_reconnect_takes_a_duration() -> None:
         (b"x" * (MAX_LINE + 1) + b" reconnect\n", "A command is longer than 256 bytes"),
     ],
 )
-def test_what_is_no_command_is_said(typed: bytes, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_command_is_said(typed: bytes, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pyconnector")
-    assert obeyed(typed) == []
+    assert await obeyed(typed) == []
     assert sentence in caplog.text
 
 
-def test_without_a_connection_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    obeyed(b"reconnect\n", connected=False)
+async def test_without_a_connection_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    await obeyed(b"reconnect\n", connected=False)
     assert "There is no connection to be made again" in caplog.text
 
 
-def test_an_input_that_cannot_be_watched_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDONLY)
-        try:
-            with commands_from(file, lambda delay: True):
-                await asyncio.sleep(0)
-        finally:
-            os.close(file)
-
-    run_on_loop(test())
+async def test_an_input_that_cannot_be_watched_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDONLY)
+    try:
+        with commands_from(file, lambda delay: True):
+            await asyncio.sleep(0)
+    finally:
+        os.close(file)
     assert "No commands are taken from standard input" in caplog.text

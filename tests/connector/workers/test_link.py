@@ -97,7 +97,7 @@ async def test_a_message_beyond_the_bound_ends_the_link(monkeypatch: pytest.Monk
             await both.main.ask(ShowConfiguration())
 
 
-def test_log_lines_of_a_worker_are_written_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_lines_of_a_worker_are_written_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> list[Logged]:
         sent: list[Logged] = []
         handler = RelayHandler(sent.append, lambda: False, 1)
@@ -118,7 +118,7 @@ def test_log_lines_of_a_worker_are_written_as_they_were(caplog: pytest.LogCaptur
             logger.propagate = True
         return sent
 
-    first, second, third = asyncio.run(test())
+    first, second, third = await test()
     assert (first.message, first.level) == ("3 left", logging.WARNING)
     assert first.fields == {"connIndex": 2, "place": str(uuid.UUID(int=1)), "worker": 1}
     assert "ValueError: broken" in second.stack
@@ -128,7 +128,7 @@ def test_log_lines_of_a_worker_are_written_as_they_were(caplog: pytest.LogCaptur
     assert caplog.records[-1].exc_text == second.stack
 
 
-def test_log_lines_beyond_the_bound_are_counted() -> None:
+async def test_log_lines_beyond_the_bound_are_counted() -> None:
     async def test() -> list[Logged]:
         sent: list[Logged] = []
         clogged = True
@@ -140,10 +140,10 @@ def test_log_lines_beyond_the_bound_are_counted() -> None:
         handler.emit(record)
         return sent
 
-    assert [line.message[:19] for line in asyncio.run(test())] == ["2 lines are missing", "a line"]
+    assert [line.message[:19] for line in await test()] == ["2 lines are missing", "a line"]
 
 
-def test_rules_that_come_while_a_worker_starts_are_in_force_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rules_that_come_while_a_worker_starts_are_in_force_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> list[object]:
         reloaded: list[object] = []
         go_on = asyncio.Event()
@@ -177,6 +177,6 @@ def test_rules_that_come_while_a_worker_starts_are_in_force_afterwards(monkeypat
     logger = logging.getLogger("pyconnector")
     handlers, propagate = list(logger.handlers), logger.propagate
     try:
-        assert asyncio.run(main()) == [True, 4]
+        assert await main() == [True, 4]
     finally:
         logger.handlers[:], logger.propagate = handlers, propagate

@@ -14,7 +14,6 @@ from pyconnector.connector.discovery.probes import probes_for
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.transport.proxy.address import parse_proxy
 from tests.support.houses.house import Eager, config_for, tunnel
-from tests.support.loop.loops import run_on_loop
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.services.forward_proxy import ForwardProxy, forward_proxy
 
@@ -40,44 +39,40 @@ def connector_through(
 
 
 @pytest.mark.parametrize(("kind", "password"), [("http", True), ("http", False), ("socks5", True), ("socks5", False)])
-def test_requests_go_through_the_proxy_over_http2(kind: str, password: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_go_through_the_proxy_over_http2(
+    kind: str, password: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "pyconnector")
 
-    async def test() -> None:
-        required = (b"hugo", b"hu:sh") if password else None
-        async with (
-            LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
-            forward_proxy(kind, required) as proxy,
-            connector_through(edge, proxy, "hugo:hu%3Ash@" if password else "") as connector,
-        ):
-            async with asyncio.timeout(30):
-                await connector.wait_ready(2)
-            assert {info.protocol for info in connector.connections} == {"http2"}
-            async with RawVisitor(edge.visitor_address) as visitor:
-                assert (await visitor.request(get())).status == 418
-            assert proxy.asked == [f"127.0.0.1:{edge.quic_address[1]}"] * 2
-            assert connector.counters.quic_connections == 0, "QUIC is not dialled past it"
-
-    run_on_loop(test())
+    required = (b"hugo", b"hu:sh") if password else None
+    async with (
+        LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
+        forward_proxy(kind, required) as proxy,
+        connector_through(edge, proxy, "hugo:hu%3Ash@" if password else "") as connector,
+    ):
+        async with asyncio.timeout(30):
+            await connector.wait_ready(2)
+        assert {info.protocol for info in connector.connections} == {"http2"}
+        async with RawVisitor(edge.visitor_address) as visitor:
+            assert (await visitor.request(get())).status == 418
+        assert proxy.asked == [f"127.0.0.1:{edge.quic_address[1]}"] * 2
+        assert connector.counters.quic_connections == 0, "QUIC is not dialled past it"
     assert any("through the proxy" in record.getMessage() for record in caplog.records)
     assert "hu:sh" not in caplog.text
     assert "hugo" not in caplog.text
 
 
-def test_refused_credentials_are_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        async with (
-            LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
-            forward_proxy("http", (b"hugo", b"right")) as proxy,
-            connector_through(edge, proxy, "hugo:wrong@") as connector,
-        ):
-            async with asyncio.timeout(30):
-                while proxy.refused < 2:
-                    await asyncio.sleep(0.01)
-                proxy.credentials = (b"hugo", b"wrong")
-                await connector.wait_ready()
-
-    run_on_loop(test())
+async def test_refused_credentials_are_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None)) as edge,
+        forward_proxy("http", (b"hugo", b"right")) as proxy,
+        connector_through(edge, proxy, "hugo:wrong@") as connector,
+    ):
+        async with asyncio.timeout(30):
+            while proxy.refused < 2:
+                await asyncio.sleep(0.01)
+            proxy.credentials = (b"hugo", b"wrong")
+            await connector.wait_ready()
     assert "does not accept these credentials (407)" in caplog.text
     assert "wrong" not in caplog.text
 

@@ -18,7 +18,6 @@ from pyconnector.connector.link import quic_return
 from pyconnector.connector.observe.metrics import exposition
 from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.houses.house import Eager, config_for, tunnel
-from tests.support.loop.loops import run_on_loop
 from tests.support.peers.raw_visitor import RawVisitor, get
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -65,16 +64,13 @@ async def test_the_wanted_protocol_is_used_and_told(wanted: str, expected: str) 
             assert await status(edge) == 418
 
 
-def test_auto_falls_back_where_udp_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_auto_falls_back_where_udp_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pyconnector")
 
-    async def test() -> None:
-        async with LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",))) as edge:
-            async with connected(with_protocol(edge, "auto", 2), 2) as connector:
-                assert [info.protocol for info in connector.connections] == ["http2", "http2"]
-                assert await status(edge) == 418
-
-    run_on_loop(test())
+    async with LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("http2",))) as edge:
+        async with connected(with_protocol(edge, "auto", 2), 2) as connector:
+            assert [info.protocol for info in connector.connections] == ["http2", "http2"]
+            assert await status(edge) == 418
     told = [record.getMessage() for record in caplog.records if "trying HTTP/2" in record.getMessage()]
     assert len(told) == 1, "the others follow the first"
     assert "neither UDP nor ICMP of private networks" in told[0]
@@ -104,24 +100,21 @@ async def test_auto_returns_to_quic_once_it_works(
             assert min(registered) == 1, "there was one at every moment"
 
 
-def test_where_http2_is_closed_too_quic_is_tried_again() -> None:
-    async def test() -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))  # nothing listens there, and nobody else can
-            async with LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("quic",))) as edge:
-                config = with_protocol(edge, "auto")
-                nowhere = replace(config.edge, addresses=(f"127.0.0.1:{taken.getsockname()[1]}",))
-                connector = Connector(replace(config, edge=nowhere))
-                connector._random = Eager()
-                async with connector:
-                    seen: list[str] = []
-                    attempts = connector._supervisor
-                    assert attempts is not None
-                    while len(seen) < 4:
-                        current = attempts._choice.protocol(0)
-                        if not seen or seen[-1] != current:
-                            seen.append(current)
-                        await asyncio.sleep(0.005)
-                    assert seen == ["quic", "http2", "quic", "http2"]
-
-    run_on_loop(asyncio.wait_for(test(), 60))
+async def test_where_http2_is_closed_too_quic_is_tried_again() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nothing listens there, and nobody else can
+        async with LocalEdge(EdgeSettings(tunnels=(tunnel(),), control=None, protocols=("quic",))) as edge:
+            config = with_protocol(edge, "auto")
+            nowhere = replace(config.edge, addresses=(f"127.0.0.1:{taken.getsockname()[1]}",))
+            connector = Connector(replace(config, edge=nowhere))
+            connector._random = Eager()
+            async with connector:
+                seen: list[str] = []
+                attempts = connector._supervisor
+                assert attempts is not None
+                while len(seen) < 4:
+                    current = attempts._choice.protocol(0)
+                    if not seen or seen[-1] != current:
+                        seen.append(current)
+                    await asyncio.sleep(0.005)
+                assert seen == ["quic", "http2", "quic", "http2"]

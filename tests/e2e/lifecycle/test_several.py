@@ -12,7 +12,7 @@ from dataclasses import replace
 from pyconnector import Connector, Credentials
 from pyconnector.edge import EdgeSettings, LocalEdge, TunnelSettings
 from tests.support.houses.house import config_for
-from tests.support.loop.leaks import nothing_left, run_clean
+from tests.support.loop.leaks import nothing_left
 from tests.support.peers.load import under_load
 from tests.support.peers.raw_visitor import RawVisitor, get
 
@@ -51,7 +51,7 @@ async def test_each_serves_its_own_tunnel_and_one_that_ends_takes_no_other_along
             await asyncio.gather(*[connector.stop() for connector in connectors])
 
 
-def test_the_process_is_left_alone() -> None:
+async def test_the_process_is_left_alone() -> None:
     """No root logger, no signal handlers, no loop policy; and no thread is left in the end."""
 
     def state() -> object:
@@ -60,19 +60,16 @@ def test_the_process_is_left_alone() -> None:
         policy = asyncio.get_event_loop_policy()
         return root.level, list(root.handlers), list(root.filters), handlers, type(policy)
 
-    async def test() -> None:
-        before = state()
-        async with LocalEdge(EdgeSettings(tunnels=(tunnel(0),))) as edge:
-            credentials = Credentials(account_tag="tests", tunnel_id=IDS[0], secret=b"secret 0")
-            config = replace(config_for(edge, [{"service": "http_status:204"}]), credentials=credentials)
-            async with Connector(config) as connector:
-                await connector.wait_ready()
-                assert state() == before
-                async with RawVisitor(edge.visitor_address) as visitor:
-                    assert (await visitor.request(get("/", "n0.test"))).status == 204
-                await connector.drain()
-        assert state() == before
-
     threads = threading.active_count()
-    run_clean(test)
+    before = state()
+    async with LocalEdge(EdgeSettings(tunnels=(tunnel(0),))) as edge:
+        credentials = Credentials(account_tag="tests", tunnel_id=IDS[0], secret=b"secret 0")
+        config = replace(config_for(edge, [{"service": "http_status:204"}]), credentials=credentials)
+        async with Connector(config) as connector:
+            await connector.wait_ready()
+            assert state() == before
+            async with RawVisitor(edge.visitor_address) as visitor:
+                assert (await visitor.request(get("/", "n0.test"))).status == 204
+            await connector.drain()
+    assert state() == before
     assert threading.active_count() == threads

@@ -6,7 +6,6 @@ How quickly neighbours are served is for the bench to say (`--check`): here it w
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import pytest
@@ -21,8 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory
 CASES = [("upload", 1), ("download", 1), ("upload", 100), ("download", 100)]
 
 
-def test_slow_readers_cost_bounded_memory_and_starve_nobody(engine: str) -> None:
-    found = asyncio.run(measure(engine, CASES, windows=1, settle=1.5, patience=60.0))
+async def test_slow_readers_cost_bounded_memory_and_starve_nobody(engine: str) -> None:
+    found = await measure(engine, CASES, windows=1, settle=1.5, patience=60.0)
     assert [(each.case, each.streams) for each in found] == CASES
     assert (STREAM_BOUND, CONNECTION_BOUND) == (16 * MIB, 64 * MIB)
     for each in found:

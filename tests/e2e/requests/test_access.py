@@ -19,7 +19,6 @@ from pyconnector.connector.observe.access_log import AccessLog
 from pyconnector.origins.layers.access import key_cache
 from tests.support.houses.house import House, open_house
 from tests.support.identity.access import AUDIENCE, TEAM, Team, unsigned
-from tests.support.loop.leaks import run_clean
 from tests.support.peers.raw_origin import Peer, raw_origin
 from tests.support.peers.raw_visitor import RawVisitor, Response, get
 from tests.support.wire.access_log import Records
@@ -135,28 +134,22 @@ async def scene(
 # -- who passes ----------------------------------------------------------------------------------------------------
 
 
-def test_a_user_passes_and_the_origin_sees_the_verified_address(engine: str, log: Records) -> None:
-    async def test() -> None:
-        async with scene(engine=engine) as here:
-            assert (await here.ask(GOOD)).status == 200
-            assert here.emails() == ["dev@acme.example"]
-            assert here.endpoint.asked == [f"https://{TEAM}.cloudflareaccess.com/cdn-cgi/access/certs"]
-
-    run_clean(test)
+async def test_a_user_passes_and_the_origin_sees_the_verified_address(engine: str, log: Records) -> None:
+    async with scene(engine=engine) as here:
+        assert (await here.ask(GOOD)).status == 200
+        assert here.emails() == ["dev@acme.example"]
+        assert here.endpoint.asked == [f"https://{TEAM}.cloudflareaccess.com/cdn-cgi/access/certs"]
     (record,) = log.fields
     assert (record["identityKind"], record["identity"]) == ("user", "dev@acme.example")
     assert (record["status"], record["rule"], record["host"]) == (200, 6, "app.test")
 
 
-def test_a_service_token_passes_without_an_address(log: Records) -> None:
+async def test_a_service_token_passes_without_an_address(log: Records) -> None:
     token = ACME.token(sub="", email=None, common_name="5d3c.access")
 
-    async def test() -> None:
-        async with scene() as here:
-            assert (await here.ask(token, FORGED)).status == 200
-            assert here.emails() == []
-
-    run_clean(test)
+    async with scene() as here:
+        assert (await here.ask(token, FORGED)).status == 200
+        assert here.emails() == []
     assert (log.fields[0]["identityKind"], log.fields[0]["identity"]) == ("service", "5d3c.access")
 
 
@@ -166,16 +159,13 @@ async def test_both_algorithms_pass(engine: str) -> None:
             assert (await here.ask(ACME.token(key=key))).status == 200
 
 
-def test_a_websocket_passes_with_a_token(engine: str, log: Records) -> None:
-    async def test() -> None:
-        async with scene(engine=engine) as here:
-            async with here.connect("ws.test", GOOD, ("Cf-Access-Authenticated-User-Email", "x@y")) as client:
-                await client.send("hello")
-                assert await client.recv() == "hello"
-            assert here.emails() == ["dev@acme.example"]
-            await asyncio.sleep(0)
-
-    run_clean(test)
+async def test_a_websocket_passes_with_a_token(engine: str, log: Records) -> None:
+    async with scene(engine=engine) as here:
+        async with here.connect("ws.test", GOOD, ("Cf-Access-Authenticated-User-Email", "x@y")) as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+        assert here.emails() == ["dev@acme.example"]
+        await asyncio.sleep(0)
     assert (log.fields[0]["kind"], log.fields[0]["status"]) == ("websocket", 101)
     assert log.fields[0]["identity"] == "dev@acme.example"
 
@@ -218,27 +208,24 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_bad_token_is_a_403_with_its_reason_in_the_logs(
+async def test_a_bad_token_is_a_403_with_its_reason_in_the_logs(
     what: str, log: Records, caplog: pytest.LogCaptureFixture
 ) -> None:
     token, reason = REFUSED[what]
 
-    async def test() -> None:
-        async with scene() as here:
-            answer = await here.ask(token)
-            assert (answer.status, answer.body) == (403, b"")
-            if token is None or len(token) < 3000:
-                with pytest.raises(InvalidStatus) as refused:
-                    async with here.connect("ws.test", token):
-                        pass
-                assert refused.value.response.status_code == 403
-                with pytest.raises(InvalidStatus) as refused:
-                    async with here.connect("db.test", token):
-                        pass
-                assert refused.value.response.status_code == 403
-            assert (here.heads, here.echoed) == ([], [])
-
-    run_clean(test)
+    async with scene() as here:
+        answer = await here.ask(token)
+        assert (answer.status, answer.body) == (403, b"")
+        if token is None or len(token) < 3000:
+            with pytest.raises(InvalidStatus) as refused:
+                async with here.connect("ws.test", token):
+                    pass
+            assert refused.value.response.status_code == 403
+            with pytest.raises(InvalidStatus) as refused:
+                async with here.connect("db.test", token):
+                    pass
+            assert refused.value.response.status_code == 403
+        assert (here.heads, here.echoed) == ([], [])
     assert log.fields
     for record in log.fields:
         assert record["status"] == 403
@@ -268,8 +255,8 @@ async def test_two_tokens_are_refused_even_where_one_is_good() -> None:
         assert here.heads == []
 
 
-def test_a_tcp_visitor_without_a_token_reaches_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
+async def test_a_tcp_visitor_without_a_token_reaches_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "pyconnector"):
         async with scene() as here:
             port = await here.house.edge.add_tcp_port("db.test")
             async with RawVisitor(("127.0.0.1", port)) as visitor:
@@ -277,9 +264,6 @@ def test_a_tcp_visitor_without_a_token_reaches_nothing(caplog: pytest.LogCapture
                 with contextlib.suppress(ConnectionError):
                     assert await visitor.reader.read() == b""
             assert here.echoed == []
-
-    with caplog.at_level(logging.INFO, "pyconnector"):
-        run_clean(test)
     assert "A TCP visitor of db.test was refused (status 403): a rule that requires access asks" in caplog.text
 
 
@@ -296,17 +280,14 @@ async def test_the_top_level_counts_for_every_rule_that_has_no_access_of_its_own
         assert (await here.ask(ACME.token(aud=OTHER_AUDIENCE), host="app.test")).status == 403
 
 
-def test_private_network_streams_meet_no_rule_and_no_access(log: Records) -> None:
+async def test_private_network_streams_meet_no_rule_and_no_access(log: Records) -> None:
     """As in the reference: who may reach an address is decided at the edge (docs/access.md)."""
 
-    async def test() -> None:
-        async with scene() as here:
-            port = await here.house.edge.add_tcp_port(here.tcp_address)
-            async with RawVisitor(("127.0.0.1", port)) as visitor:
-                visitor.send(b"query")
-                assert await visitor.reader.readexactly(5) == b"query"
-
-    run_clean(test)
+    async with scene() as here:
+        port = await here.house.edge.add_tcp_port(here.tcp_address)
+        async with RawVisitor(("127.0.0.1", port)) as visitor:
+            visitor.send(b"query")
+            assert await visitor.reader.readexactly(5) == b"query"
     (record,) = log.fields
     assert record["kind"] == "tcp"
     assert "identity" not in record
@@ -347,23 +328,20 @@ async def test_rotated_keys_are_fetched_and_withdrawn_ones_refused(monkeypatch: 
         assert len(here.endpoint.asked) == 3
 
 
-def test_a_cold_cache_refuses_while_the_endpoint_is_down_and_serves_once_it_is_back(
+async def test_a_cold_cache_refuses_while_the_endpoint_is_down_and_serves_once_it_is_back(
     monkeypatch: pytest.MonkeyPatch, log: Records
 ) -> None:
     monkeypatch.setattr(key_cache, "FETCH_INTERVAL", 0.0)
 
-    async def test() -> None:
-        endpoint = Endpoint(OSError("connection refused"))
-        async with scene(endpoint) as here:
-            assert (await here.ask(GOOD)).status == 403
-            with pytest.raises(InvalidStatus):
-                async with here.connect("db.test", GOOD):
-                    pass
-            assert (here.heads, here.echoed) == ([], [])
-            endpoint.answer = ACME.document()
-            assert (await here.ask(GOOD)).status == 200
-
-    run_clean(test)
+    endpoint = Endpoint(OSError("connection refused"))
+    async with scene(endpoint) as here:
+        assert (await here.ask(GOOD)).status == 403
+        with pytest.raises(InvalidStatus):
+            async with here.connect("db.test", GOOD):
+                pass
+        assert (here.heads, here.echoed) == ([], [])
+        endpoint.answer = ACME.document()
+        assert (await here.ask(GOOD)).status == 200
     assert "keys cannot be fetched" in log.fields[0]["refused"]
 
 

@@ -5,7 +5,8 @@ and on either QUIC engine, and over HTTP/2. What travels is known to the forms a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +27,6 @@ from pyconnector.protocol.http.headers import RequestHead
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.transport.errors import TransportError
 from pyconnector.transport.memory import memory_pair
-from tests.support.loop.loops import run_on_loop
 from tests.transport.http2_pair import http2_pair
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ class House:
         assert self.member.in_flight == 0
 
 
-def play(form: Callable[[], Any], script: Script, scene: Callable[[House], Coroutine[Any, Any, None]]) -> None:
-    """Serve every request by `script` while `scene` is the edge."""
+@contextlib.asynccontextmanager
+async def play(form: Callable[[], Any], script: Script) -> AsyncIterator[House]:
+    """Serve every request by `script`; the block is the edge."""
 
     class Path_:
         async def serve(self, exchange: ServedExchange) -> None:
@@ -104,23 +105,20 @@ def play(form: Callable[[], Any], script: Script, scene: Callable[[House], Corou
 
     async def nothing(*_: object) -> None: ...
 
-    async def whole() -> None:
-        async with form() as (connector, edge):
-            path, log = cast("Any", Path_()), Log("request")
-            session: ConnectorSession
-            if hasattr(connector, "open_request"):
-                served = Http2Session(
-                    connector, path, orchestrator=cast("Any", None), counters=Counters(), rpc_timeout=5.0, log=log
-                )
-                served.serve()
-                session = Http2ConnectorSession(edge)
-            else:
-                streams = DataStreams(path, serve_rpc=nothing, log=log)
-                connector.set_stream_handler(streams.accept)
-                session = QuicConnectorSession(edge)
-            await scene(House(session, hasattr(connector, "open_request")))
-
-    run_on_loop(asyncio.wait_for(whole(), 60))
+    async with form() as (connector, edge):
+        path, log = cast("Any", Path_()), Log("request")
+        session: ConnectorSession
+        if hasattr(connector, "open_request"):
+            served = Http2Session(
+                connector, path, orchestrator=cast("Any", None), counters=Counters(), rpc_timeout=5.0, log=log
+            )
+            served.serve()
+            session = Http2ConnectorSession(edge)
+        else:
+            streams = DataStreams(path, serve_rpc=nothing, log=log)
+            connector.set_stream_handler(streams.accept)
+            session = QuicConnectorSession(edge)
+        yield House(session, hasattr(connector, "open_request"))
 
 
 async def read(reader: Any) -> bytes:
@@ -145,7 +143,7 @@ def http(**more: Any) -> TunnelRequest:
     return TunnelRequest(kind=ConnectionType.HTTP, head=HEAD, **more)
 
 
-def test_a_request_and_its_answer_come_whole(form: Callable[[], Any]) -> None:
+async def test_a_request_and_its_answer_come_whole(form: Callable[[], Any]) -> None:
     async def script(exchange: ServedExchange) -> None:
         request = exchange.request()
         assert (request.kind, request.method, request.target, request.host) == (
@@ -157,7 +155,7 @@ def test_a_request_and_its_answer_come_whole(form: Callable[[], Any]) -> None:
         exchange.respond(299, [(b"Set-Cookie", b"a"), (b"X-Raw", b"\xfe"), (b"Set-Cookie", b"b")])
         exchange.finish(b"answer")
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         exchange = await house.ask(http(), body=b"hel")
         assert house.member.in_flight == 1
         exchange.stream.send_nowait(b"lo", finish=True)
@@ -168,16 +166,14 @@ def test_a_request_and_its_answer_come_whole(form: Callable[[], Any]) -> None:
         await ended(exchange)
         await house.settled()
 
-    play(form, script, scene)
 
-
-def test_trailers_follow_where_they_are_taken(form: Callable[[], Any]) -> None:
+async def test_trailers_follow_where_they_are_taken(form: Callable[[], Any]) -> None:
     async def script(exchange: ServedExchange) -> None:
         exchange.respond(200, [])
         exchange.send_nowait(b"bo")
         exchange.finish(b"dy", [(b"X-Sum", b"42")])
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         for takes in (True, False):
             exchange = await house.ask(http(takes_trailers=takes), body=b"hello", finish=True)
             await exchange.response()
@@ -186,15 +182,13 @@ def test_trailers_follow_where_they_are_taken(form: Callable[[], Any]) -> None:
             await ended(exchange)
         await house.settled()
 
-    play(form, script, scene)
-
 
 @pytest.mark.parametrize("limited", [False, True])
-def test_a_failure_has_its_status(form: Callable[[], Any], limited: bool) -> None:
+async def test_a_failure_has_its_status(form: Callable[[], Any], limited: bool) -> None:
     async def script(exchange: ServedExchange) -> None:
         exchange.fail("the cellar is flooded", 504, rate_limited=limited)
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         exchange = await house.ask(http(), body=b"hello", finish=True)
         with pytest.raises(Refused) as caught:
             await exchange.response()
@@ -203,27 +197,23 @@ def test_a_failure_has_its_status(form: Callable[[], Any], limited: bool) -> Non
         exchange.abort()
         await house.settled()
 
-    play(form, script, scene)
 
-
-def test_what_cannot_be_carried_can_still_be_failed(form: Callable[[], Any]) -> None:
+async def test_what_cannot_be_carried_can_still_be_failed(form: Callable[[], Any]) -> None:
     async def script(exchange: ServedExchange) -> None:
         with pytest.raises(ProtocolError):
             exchange.respond(200, [(b"X", b"a\r\nb")])
         exchange.fail("it cannot be carried")
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         exchange = await house.ask(http(), body=b"hello", finish=True)
         with pytest.raises(Refused):
             await exchange.response()
         exchange.abort()
         await house.settled()
 
-    play(form, script, scene)
-
 
 @pytest.mark.parametrize("kind", [ConnectionType.TCP, ConnectionType.WEBSOCKET])
-def test_a_tunnel_carries_bytes_both_ways_and_ends_each_way_alone(
+async def test_a_tunnel_carries_bytes_both_ways_and_ends_each_way_alone(
     form: Callable[[], Any], kind: ConnectionType
 ) -> None:
     async def script(exchange: ServedExchange) -> None:
@@ -242,7 +232,7 @@ def test_a_tunnel_carries_bytes_both_ways_and_ends_each_way_alone(
                 await exchange.drain()
         exchange.finish(b"; that was %d" % len(received))
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         head = None if kind is ConnectionType.TCP else HEAD
         exchange = await house.ask(TunnelRequest(kind=kind, head=head, destination="10.0.0.1:22"))
         assert (await exchange.response()).status == (0 if kind is ConnectionType.TCP else 101)
@@ -254,10 +244,8 @@ def test_a_tunnel_carries_bytes_both_ways_and_ends_each_way_alone(
         await ended(exchange)
         await house.settled()
 
-    play(form, script, scene)
 
-
-def test_large_bodies_pass_each_other(form: Callable[[], Any]) -> None:
+async def test_large_bodies_pass_each_other(form: Callable[[], Any]) -> None:
     size = 3_000_000
 
     async def script(exchange: ServedExchange) -> None:
@@ -267,7 +255,7 @@ def test_large_bodies_pass_each_other(form: Callable[[], Any]) -> None:
                 await exchange.drain()
         exchange.finish()
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         head = RequestHead("POST", "a", "/", [], size)
         exchange = await house.ask(TunnelRequest(kind=ConnectionType.HTTP, head=head))
 
@@ -283,11 +271,9 @@ def test_large_bodies_pass_each_other(form: Callable[[], Any]) -> None:
         await ended(exchange)
         await house.settled()
 
-    play(form, script, scene)
-
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_what_the_connector_breaks_off_is_noticed(form: Callable[[], Any], answered: bool) -> None:
+async def test_what_the_connector_breaks_off_is_noticed(form: Callable[[], Any], answered: bool) -> None:
     go_on = asyncio.Event()
 
     async def script(exchange: ServedExchange) -> None:
@@ -298,7 +284,7 @@ def test_what_the_connector_breaks_off_is_noticed(form: Callable[[], Any], answe
             await go_on.wait()
         exchange.abort()
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         exchange = await house.ask(http(), body=b"hello", finish=True)
         if answered:
             assert (await exchange.response()).status == 200
@@ -312,11 +298,9 @@ def test_what_the_connector_breaks_off_is_noticed(form: Callable[[], Any], answe
         exchange.abort()
         await house.settled()
 
-    play(form, script, scene)
-
 
 @pytest.mark.parametrize("finish", [False, True])
-def test_whoever_leaves_cancels_what_runs_for_it(form: Callable[[], Any], finish: bool) -> None:
+async def test_whoever_leaves_cancels_what_runs_for_it(form: Callable[[], Any], finish: bool) -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
     async def script(exchange: ServedExchange) -> None:
@@ -326,11 +310,9 @@ def test_whoever_leaves_cancels_what_runs_for_it(form: Callable[[], Any], finish
         finally:
             cancelled.set()
 
-    async def scene(house: House) -> None:
+    async with play(form, script) as house:
         exchange = await house.ask(http(), body=b"hello"[: 5 if finish else 2], finish=finish)
         await asyncio.wait_for(begun.wait(), PATIENCE)
         exchange.abort()
         await asyncio.wait_for(cancelled.wait(), PATIENCE)
         await house.settled()
-
-    play(form, script, scene)

@@ -21,7 +21,6 @@ from pyconnector.connector.observe.access_log import AccessLog
 from pyconnector.origins.layers.failover import FailoverOrigin
 from pyconnector.origins.layers.rewriting import RewritingOrigin
 from tests.support.houses.house import House, open_house
-from tests.support.loop.leaks import run_clean
 from tests.support.peers.raw_origin import Peer, Script, answering, raw_origin
 from tests.support.peers.raw_visitor import RawVisitor, Response, get
 from tests.support.wire.access_log import Records
@@ -257,46 +256,40 @@ async def test_369_sshd_is_told_the_clients_address(
 # -- error page ----------------------------------------------------------------------------------------------------
 
 
-def test_an_error_page_stands_in_for_a_service_that_is_down(
+async def test_an_error_page_stands_in_for_a_service_that_is_down(
     engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: Records
 ) -> None:
     page = tmp_path / "down.html"
     page.write_text("<h1>back soon</h1>")
 
-    async def test() -> None:
-        async with raw_origin(answering(b"HTTP/1.1 500 Own\r\nContent-Length: 3\r\n\r\nown")) as origin:
-            rules: list[dict[str, Any]] = [
-                {"hostname": "up.test", "service": f"http://127.0.0.1:{origin.port}"},
-                {"service": f"http://127.0.0.1:{closed_port()}"},
-            ]
-            top: dict[str, Any] = {"originRequest": {"errorPage": {"status": 503, "file": str(page)}}}
-            options = {"observers": [AccessLog(records)]}
-            async with open_house(rules, engine=engine, connector_options=options, **top) as house:
-                down = await ask(house)
-                assert (down.status, down.body) == (503, b"<h1>back soon</h1>")
-                assert down.field("Content-Type") == "text/html; charset=utf-8"
-                async with RawVisitor(house.edge.visitor_address) as visitor:
-                    head = await visitor.request(b"HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n", head_only=True)
-                    assert (head.status, head.field("Content-Length")) == (503, "18")
-                own = await ask(house, "/", "up.test")
-                assert (own.status, own.body) == (500, b"own"), "what a service says itself goes through"
+    async with raw_origin(answering(b"HTTP/1.1 500 Own\r\nContent-Length: 3\r\n\r\nown")) as origin:
+        rules: list[dict[str, Any]] = [
+            {"hostname": "up.test", "service": f"http://127.0.0.1:{origin.port}"},
+            {"service": f"http://127.0.0.1:{closed_port()}"},
+        ]
+        top: dict[str, Any] = {"originRequest": {"errorPage": {"status": 503, "file": str(page)}}}
+        options = {"observers": [AccessLog(records)]}
+        async with open_house(rules, engine=engine, connector_options=options, **top) as house:
+            down = await ask(house)
+            assert (down.status, down.body) == (503, b"<h1>back soon</h1>")
+            assert down.field("Content-Type") == "text/html; charset=utf-8"
+            async with RawVisitor(house.edge.visitor_address) as visitor:
+                head = await visitor.request(b"HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n", head_only=True)
+                assert (head.status, head.field("Content-Length")) == (503, "18")
+            own = await ask(house, "/", "up.test")
+            assert (own.status, own.body) == (500, b"own"), "what a service says itself goes through"
 
-                assert house.connector.statistics().request_errors == 2
-
-    run_clean(test)
+            assert house.connector.statistics().request_errors == 2
     assert re.search(r"Unable to reach the origin service.*refused", caplog.text), "the log still says why"
     asked = [(fields["path"], fields["status"], "refused" in str(fields.get("error"))) for fields in records.fields]
     assert asked == [("/", 503, True), ("/", 503, True), ("/", 500, False)]
 
 
-def test_the_access_log_has_the_path_that_was_asked_for(records: Records) -> None:
-    async def test() -> None:
-        async with raw_origin(answering(saying(b"ok"))) as origin:
-            rules = [{"service": f"http://127.0.0.1:{origin.port}", "originRequest": {"addPathPrefix": "/nas"}}]
-            async with open_house(rules, connector_options={"observers": [AccessLog(records)]}) as house:
-                await ask(house, "/films")
-
-    run_clean(test)
+async def test_the_access_log_has_the_path_that_was_asked_for(records: Records) -> None:
+    async with raw_origin(answering(saying(b"ok"))) as origin:
+        rules = [{"service": f"http://127.0.0.1:{origin.port}", "originRequest": {"addPathPrefix": "/nas"}}]
+        async with open_house(rules, connector_options={"observers": [AccessLog(records)]}) as house:
+            await ask(house, "/films")
     assert [fields["path"] for fields in records.fields] == ["/films"]
 
 

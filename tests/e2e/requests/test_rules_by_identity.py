@@ -14,7 +14,6 @@ from websockets.asyncio.client import connect
 
 from tests.support.houses.house import House, open_house
 from tests.support.identity.access import AUDIENCE, TEAM, Team
-from tests.support.loop.leaks import run_clean
 from tests.support.peers.raw_origin import Peer, raw_origin
 from tests.support.peers.raw_visitor import RawVisitor, Response, get
 
@@ -122,14 +121,11 @@ async def test_two_tokens_lead_nowhere() -> None:
         assert (found.status, found.body) == (403, b"")
 
 
-def test_without_keys_a_token_leads_nowhere_and_nobody_else_is_held_up(caplog: pytest.LogCaptureFixture) -> None:
-    async def test() -> None:
-        async with house(Endpoint(OSError("away"))) as here:
-            assert (await ask(here, agent(role="writer"))).status == 403
-            assert await led(here) == b"public"
-            assert await led(here, agent(role="writer"), path="/health") == b"public"
-
-    run_clean(test)
+async def test_without_keys_a_token_leads_nowhere_and_nobody_else_is_held_up(caplog: pytest.LogCaptureFixture) -> None:
+    async with house(Endpoint(OSError("away"))) as here:
+        assert (await ask(here, agent(role="writer"))).status == 403
+        assert await led(here) == b"public"
+        assert await led(here, agent(role="writer"), path="/health") == b"public"
     assert "access refused: the team's keys cannot be fetched" in caplog.text
 
 

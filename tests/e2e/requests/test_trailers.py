@@ -7,7 +7,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tests.support.houses.house import House, open_house
-from tests.support.loop.leaks import run_clean
 from tests.support.peers.h2_visitor import h2_visitor
 from tests.support.peers.raw_origin import raw_origin
 from tests.support.peers.raw_visitor import RawVisitor, get
@@ -23,7 +22,7 @@ RESPONSE = (
 )
 
 
-def play(scene: Callable[[House], Awaitable[None]], engine: str) -> list[bytes]:
+async def play(scene: Callable[[House], Awaitable[None]], engine: str) -> list[bytes]:
     """Play at a house whose only service answers with trailers; returns the request heads that it got."""
     heads: list[bytes] = []
 
@@ -33,16 +32,13 @@ def play(scene: Callable[[House], Awaitable[None]], engine: str) -> list[bytes]:
                 heads.append(await peer.head())
                 await peer.send(RESPONSE)
 
-    async def whole() -> None:
-        async with raw_origin(serve) as origin:
-            async with open_house([{"service": f"http://127.0.0.1:{origin.port}"}], engine=engine) as house:
-                await scene(house)
-
-    run_clean(whole)
+    async with raw_origin(serve) as origin:
+        async with open_house([{"service": f"http://127.0.0.1:{origin.port}"}], engine=engine) as house:
+            await scene(house)
     return heads
 
 
-def test_to_visitors_over_http1(engine: str) -> None:
+async def test_to_visitors_over_http1(engine: str) -> None:
     async def scene(house: House) -> None:
         async with RawVisitor(house.edge.visitor_address) as visitor:
             for _ in range(2):
@@ -55,12 +51,12 @@ def test_to_visitors_over_http1(engine: str) -> None:
             plain = await visitor.request(get())
             assert plain.body == b"hello"
 
-    heads = play(scene, engine)
+    heads = await play(scene, engine)
     assert [b"\r\nTe: trailers\r\n" in head for head in heads] == [True, True, False]
     assert not [head for head in heads if b"pyconnector" in head.lower()]
 
 
-def test_to_visitors_over_http2(engine: str) -> None:
+async def test_to_visitors_over_http2(engine: str) -> None:
     async def scene(house: House) -> None:
         async with await h2_visitor(house.edge.visitor_address) as visitor:
             answer = await visitor.ask((b"te", b"trailers"))
@@ -68,4 +64,4 @@ def test_to_visitors_over_http2(engine: str) -> None:
             answer = await visitor.ask()
             assert (bytes(answer.body), answer.trailers) == (b"hello", None)
 
-    play(scene, engine)
+    await play(scene, engine)

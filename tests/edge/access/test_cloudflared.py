@@ -110,7 +110,7 @@ async def test_both_clients_carry_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_psql_reaches_its_server_under_a_service_token_alone(tmp_path: Path) -> None:
+async def test_psql_reaches_its_server_under_a_service_token_alone(tmp_path: Path) -> None:
     psql = shutil.which("psql")
     if psql is None:
         pytest.skip("psql is not installed")
@@ -136,4 +136,4 @@ def test_psql_reaches_its_server_under_a_service_token_alone(tmp_path: Path) -> 
                 assert await asked(place, "SELECT 1") == (b"", 2)
 
     with running_postgres() as server:
-        asyncio.run(test(server))
+        await test(server)

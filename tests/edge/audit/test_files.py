@@ -143,21 +143,18 @@ class FullDisk(AuditFiles):
             os.write = real
 
 
-def with_log(tmp_path: Path, test: Any, **options: Any) -> None:
-    async def whole() -> None:
-        files: list[FullDisk] = []
+async def with_log(tmp_path: Path, test: Any, **options: Any) -> None:
+    files: list[FullDisk] = []
 
-        def opened(settings: AuditSettings, _: Retention) -> AuditFiles:
-            files.append(FullDisk(settings.directory))
-            return files[0]
+    def opened(settings: AuditSettings, _: Retention) -> AuditFiles:
+        files.append(FullDisk(settings.directory))
+        return files[0]
 
-        log = AuditLog(AuditSettings(directory=tmp_path, **options), opened)
-        await log.start()
-        async with asyncio.timeout(20):
-            await test(log, files[0])
-            await log.close()
-
-    asyncio.run(whole())
+    log = AuditLog(AuditSettings(directory=tmp_path, **options), opened)
+    await log.start()
+    async with asyncio.timeout(20):
+        await test(log, files[0])
+        await log.close()
 
 
 async def until(condition: Any) -> None:
@@ -165,17 +162,17 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_what_waits_is_written_when_the_log_closes(tmp_path: Path) -> None:
+async def test_what_waits_is_written_when_the_log_closes(tmp_path: Path) -> None:
     async def test(log: AuditLog, _: FullDisk) -> None:
         for row in ROWS:
             log.put(row)
 
-    with_log(tmp_path, test)
+    await with_log(tmp_path, test)
     assert numbers(tmp_path) == list(range(50))
 
 
 @pytest.mark.parametrize("refuse", [True, False])
-def test_a_full_disk_is_said_loudly_and_loses_nothing_that_fits(
+async def test_a_full_disk_is_said_loudly_and_loses_nothing_that_fits(
     tmp_path: Path, refuse: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "AGAIN", 0.01)
@@ -194,7 +191,7 @@ def test_a_full_disk_is_said_loudly_and_loses_nothing_that_fits(
         assert not log.refuses
 
     caplog.set_level(logging.WARNING)
-    with_log(tmp_path, test, refuse_when_full=refuse)
+    await with_log(tmp_path, test, refuse_when_full=refuse)
     assert numbers(tmp_path) == list(range(50))
     said = [record.levelname for record in caplog.records if "go-on" not in record.getMessage()]
     assert said == ["ERROR", "WARNING"]
@@ -203,7 +200,9 @@ def test_a_full_disk_is_said_loudly_and_loses_nothing_that_fits(
     assert ("Requests are served even while" in caplog.text) is not refuse
 
 
-def test_what_waits_is_bounded_and_what_is_lost_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_is_bounded_and_what_is_lost_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(audit_log, "MAX_WAITING", 10)
     hold = threading.Event()
 
@@ -217,7 +216,7 @@ def test_what_waits_is_bounded_and_what_is_lost_is_recorded(tmp_path: Path, monk
         await until(lambda: "waiting=0" in repr(log))
         assert log.lost == 0
 
-    with_log(tmp_path, test)
+    await with_log(tmp_path, test)
     records = [link.record for _, link in read_log(log_files(tmp_path))]
     assert [record["AuditRecordsLost"] for record in records if "AuditRecordsLost" in record] == [40]
     assert numbers(tmp_path) == list(range(10))

@@ -28,8 +28,8 @@ _CAN = shutil.which("unshare") is not None and (
 
 @pytest.mark.skipif(not _CAN, reason="needs the right to mount in a namespace of its own")
 @pytest.mark.parametrize("mode", ["refuse", "go-on"])
-def test_an_edge_whose_disk_is_full(tmp_path: Path, mode: str) -> None:
-    asyncio.run(_run(tmp_path, mode))
+async def test_an_edge_whose_disk_is_full(tmp_path: Path, mode: str) -> None:
+    await _run(tmp_path, mode)
 
 
 async def _run(tmp_path: Path, mode: str) -> None:

@@ -19,7 +19,6 @@ from pyconnector.edge.audit.files import log_files, read_log
 from pyconnector.edge.audit.log import AuditSettings
 from tests.support.houses.house import TUNNEL_ID, House, open_house, tunnel
 from tests.support.identity.agents import HOST, World, telling_origin
-from tests.support.loop.leaks import run_clean
 from tests.support.peers.h2_visitor import h2_visitor
 from tests.support.peers.raw_visitor import RawVisitor, get
 
@@ -43,27 +42,24 @@ def records(directory: Path) -> list[dict[str, Any]]:
     return [link.record for _, link in read_log(log_files(directory)) if "RayID" in link.record]
 
 
-def test_each_request_has_one_record_refusals_included(tmp_path: Path) -> None:
+async def test_each_request_has_one_record_refusals_included(tmp_path: Path) -> None:
     secrets: list[str] = []
 
-    async def test() -> None:
-        async with recorded(tmp_path) as (house, world), RawVisitor(house.edge.visitor_address) as visitor:
-            agent, other = world.agent(role="reader", labels=["x"]), world.agent("agent-02", role="writer")
-            secrets.extend((agent.secret, "query-secret", "cookie-secret"))
-            lines = ["User-Agent: test/1", "Cookie: cookie-secret"]
-            await visitor.request(get("/a?token=query-secret", HOST, *lines))
-            for who in (agent, other):
-                shown = [f"{name}: {value}" for name, value in who.text_headers.items()]
-                await visitor.request(get("/b", HOST, *lines, *shown))
-            await visitor.request(get("/c", HOST, "Cf-Access-Client-Id: unknown", "Cf-Access-Client-Secret: x"))
-            await visitor.request(get("/d", "open.test"))
-            down = await visitor.request(get("/e", "down.test"))
-            assert down.status == 502
-            async with await h2_visitor(house.edge.visitor_address) as second:
-                log = await second.ask(pseudo={"authority": b"open.test"}, path=b"/f", method=b"POST", body=b"12345")
-                assert log.status == 200
-
-    run_clean(test)
+    async with recorded(tmp_path) as (house, world), RawVisitor(house.edge.visitor_address) as visitor:
+        agent, other = world.agent(role="reader", labels=["x"]), world.agent("agent-02", role="writer")
+        secrets.extend((agent.secret, "query-secret", "cookie-secret"))
+        lines = ["User-Agent: test/1", "Cookie: cookie-secret"]
+        await visitor.request(get("/a?token=query-secret", HOST, *lines))
+        for who in (agent, other):
+            shown = [f"{name}: {value}" for name, value in who.text_headers.items()]
+            await visitor.request(get("/b", HOST, *lines, *shown))
+        await visitor.request(get("/c", HOST, "Cf-Access-Client-Id: unknown", "Cf-Access-Client-Secret: x"))
+        await visitor.request(get("/d", "open.test"))
+        down = await visitor.request(get("/e", "down.test"))
+        assert down.status == 502
+        async with await h2_visitor(house.edge.visitor_address) as second:
+            log = await second.ask(pseudo={"authority": b"open.test"}, path=b"/f", method=b"POST", body=b"12345")
+            assert log.status == 200
     found = records(tmp_path)
     told = [(row["URL"], row["HTTPStatusCode"], row["Action"], row["Reason"], row["ActorType"]) for row in found]
     assert told == [
@@ -92,31 +88,28 @@ def test_each_request_has_one_record_refusals_included(tmp_path: Path) -> None:
     assert not [secret for secret in secrets if secret in text]
 
 
-def test_websockets_and_tcp_streams_are_recorded_at_their_end(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with recorded(tmp_path) as (house, world):
-            agent = world.agent(role="reader")
-            host, port = house.edge.visitor_address
-            options: dict[str, Any] = {
-                "host": host, "port": port, "additional_headers": agent.text_headers, "compression": None,
-                "proxy": None,
-            }  # fmt: skip
-            async with RawVisitor((host, port)) as visitor:
-                shown = [f"{name}: {value}" for name, value in agent.text_headers.items()]
-                upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
-                visitor.send(get("/one", HOST, *upgrade, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", *shown))
-                assert (await visitor.head()).status == 101
-                visitor.send(b"x" * 1000)
-                assert await visitor.reader.readexactly(1000) == b"x" * 1000
-            async with connect(f"ws://{HOST}:{port}/two", **options) as socket:
-                agent.delete()
-                with pytest.raises(ConnectionClosed):
-                    await socket.recv()
-            async with RawVisitor(("127.0.0.1", await house.edge.add_tcp_port("db.test"))) as visitor:
-                visitor.send(b"GET / HTTP/1.1\r\n\r\n")
-                assert await visitor.reader.readuntil(b"\r\n")
-
-    run_clean(test)
+async def test_websockets_and_tcp_streams_are_recorded_at_their_end(tmp_path: Path) -> None:
+    async with recorded(tmp_path) as (house, world):
+        agent = world.agent(role="reader")
+        host, port = house.edge.visitor_address
+        options: dict[str, Any] = {
+            "host": host, "port": port, "additional_headers": agent.text_headers, "compression": None,
+            "proxy": None,
+        }  # fmt: skip
+        async with RawVisitor((host, port)) as visitor:
+            shown = [f"{name}: {value}" for name, value in agent.text_headers.items()]
+            upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+            visitor.send(get("/one", HOST, *upgrade, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", *shown))
+            assert (await visitor.head()).status == 101
+            visitor.send(b"x" * 1000)
+            assert await visitor.reader.readexactly(1000) == b"x" * 1000
+        async with connect(f"ws://{HOST}:{port}/two", **options) as socket:
+            agent.delete()
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+        async with RawVisitor(("127.0.0.1", await house.edge.add_tcp_port("db.test"))) as visitor:
+            visitor.send(b"GET / HTTP/1.1\r\n\r\n")
+            assert await visitor.reader.readuntil(b"\r\n")
     found = {(row["Protocol"], row["URL"]): row for row in records(tmp_path)}
     one, two, tcp = found["WEBSOCKET", "/one"], found["WEBSOCKET", "/two"], found["TCP", "/"]
     assert (one["HTTPStatusCode"], one["ServiceTokenName"]) == (101, "agent-01")
@@ -127,20 +120,19 @@ def test_websockets_and_tcp_streams_are_recorded_at_their_end(tmp_path: Path) ->
     assert tcp["BytesReceived"] > 0
 
 
-def test_nobody_is_served_unrecorded_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test() -> None:
-        async with recorded(tmp_path, refuse_when_full=True) as (house, _):
-            audit = house.edge.audit
-            assert audit is not None
-            async with RawVisitor(house.edge.visitor_address) as visitor:
-                assert (await visitor.request(get("/", "open.test"))).status == 200
-                audit._failing = True
-                refused = await visitor.request(get("/", "open.test"))
-                assert (refused.status, json.loads(refused.body)["reason"]) == (503, "audit_unavailable")
-                audit._failing = False
-                assert (await visitor.request(get("/", "open.test"))).status == 200
-
-    run_clean(test)
+async def test_nobody_is_served_unrecorded_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with recorded(tmp_path, refuse_when_full=True) as (house, _):
+        audit = house.edge.audit
+        assert audit is not None
+        async with RawVisitor(house.edge.visitor_address) as visitor:
+            assert (await visitor.request(get("/", "open.test"))).status == 200
+            audit._failing = True
+            refused = await visitor.request(get("/", "open.test"))
+            assert (refused.status, json.loads(refused.body)["reason"]) == (503, "audit_unavailable")
+            audit._failing = False
+            assert (await visitor.request(get("/", "open.test"))).status == 200
     assert [row["HTTPStatusCode"] for row in records(tmp_path)] == [200, 503, 200]
 
 
@@ -149,14 +141,11 @@ def run_command(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_commands_verify_show_and_search(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with recorded(tmp_path) as (house, world), RawVisitor(house.edge.visitor_address) as visitor:
-            shown = [f"{name}: {value}" for name, value in world.agent(role="reader").text_headers.items()]
-            await visitor.request(get("/first", HOST, *shown))
-            await visitor.request(get("/second", HOST))
-
-    run_clean(test)
+async def test_the_commands_verify_show_and_search(tmp_path: Path) -> None:
+    async with recorded(tmp_path) as (house, world), RawVisitor(house.edge.visitor_address) as visitor:
+        shown = [f"{name}: {value}" for name, value in world.agent(role="reader").text_headers.items()]
+        await visitor.request(get("/first", HOST, *shown))
+        await visitor.request(get("/second", HOST))
     code, text = run_command("verify", str(tmp_path))
     assert (code, text.startswith("The audit log holds: 2 records")) == (0, True)
     last = text.split()[-1]

@@ -14,7 +14,7 @@ from pyconnector.edge.debug_api.http import MAX_BODY_BYTES, MAX_CONNECTIONS
 from pyconnector.edge.faults.refusals import MAX_SCRIPTED
 from pyconnector.protocol.rpc.edge_rpc import ConfigurationPushed, EdgeRpcServer
 from pyconnector.protocol.rpc.registration import Refused
-from tests.edge.support import TUNNEL, memory_edge, run, until
+from tests.edge.support import TUNNEL, memory_edge, until
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.peers.scripted_connector import Exchange, attached, connected, echo
 
@@ -188,18 +188,15 @@ async def test_loopback_names_are_welcome(host: str) -> None:
             assert (await client.request(get("/tunnels", f"{host}:{edge.control_address[1]}"))).status == 200
 
 
-def test_a_token_is_needed_where_one_is_set() -> None:
+async def test_a_token_is_needed_where_one_is_set() -> None:
     token = "a-token-of-some-length"
 
-    async def test() -> None:
-        async with memory_edge(control=ControlSettings(token=token)) as edge:
-            assert (await ask(edge, "GET", "/healthz"))[0] == 200
-            assert (await ask(edge, "GET", "/tunnels"))[0] == 401
-            assert (await ask(edge, "GET", "/tunnels", None, "Authorization: Bearer wrong"))[0] == 401
-            assert (await ask(edge, "GET", "/tunnels", None, f"Authorization: Bearer {token}"))[0] == 200
-        assert token not in repr(edge.settings)
-
-    run(test)
+    async with memory_edge(control=ControlSettings(token=token)) as edge:
+        assert (await ask(edge, "GET", "/healthz"))[0] == 200
+        assert (await ask(edge, "GET", "/tunnels"))[0] == 401
+        assert (await ask(edge, "GET", "/tunnels", None, "Authorization: Bearer wrong"))[0] == 401
+        assert (await ask(edge, "GET", "/tunnels", None, f"Authorization: Bearer {token}"))[0] == 200
+    assert token not in repr(edge.settings)
     with pytest.raises(SettingsError, match="16"):
         ControlSettings(token="short")
     with pytest.raises(SettingsError, match="loopback"):

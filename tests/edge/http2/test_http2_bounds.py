@@ -67,7 +67,7 @@ def test_a_budget_allows_a_burst_and_then_a_rate() -> None:
 # -- what is announced ---------------------------------------------------------------------------------------------
 
 
-def test_the_bounds_are_announced() -> None:
+async def test_the_bounds_are_announced() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         await visitor.until(lambda: bool(visitor.settings_seen))
         assert visitor.settings_seen[SettingCodes.MAX_CONCURRENT_STREAMS] == MAX_CONCURRENT_STREAMS == 256
@@ -75,7 +75,7 @@ def test_the_bounds_are_announced() -> None:
         assert visitor.settings_seen[SettingCodes.INITIAL_WINDOW_SIZE] == STREAM_WINDOW
         await visitor.until(lambda: visitor.h2.outbound_flow_control_window == CONNECTION_WINDOW)
 
-    scenario(hello, play)
+    await scenario(hello, play)
 
 
 # -- what costs the visitor less than the edge ---------------------------------------------------------------------
@@ -88,7 +88,7 @@ def keep_no_limit(visitor: H2Visitor) -> None:
 
 
 @pytest.mark.parametrize("informed", [False, True])
-def test_streams_beyond_the_limit_are_refused_and_the_others_served(informed: bool) -> None:
+async def test_streams_beyond_the_limit_are_refused_and_the_others_served(informed: bool) -> None:
     proceed = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -113,10 +113,10 @@ def test_streams_beyond_the_limit_are_refused_and_the_others_served(informed: bo
             assert (await visitor.answer(number)).status == 200
         assert visitor.goaway is None
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_refused_streams_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_streams_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_RESETS", 50)
     monkeypatch.setattr(incoming, "RESETS_A_SECOND", 0.0)
 
@@ -126,10 +126,10 @@ def test_refused_streams_without_end_end_the_connection(monkeypatch: pytest.Monk
             visitor.open()
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_a_header_beyond_the_limit_is_told_so_and_spares_the_others() -> None:
+async def test_a_header_beyond_the_limit_is_told_so_and_spares_the_others() -> None:
     proceed = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -143,18 +143,18 @@ def test_a_header_beyond_the_limit_is_told_so_and_spares_the_others() -> None:
         proceed.set()
         assert (await visitor.answer(neighbour)).status == 200
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_header_that_is_not_even_decoded_ends_the_connection() -> None:
+async def test_a_header_that_is_not_even_decoded_ends_the_connection() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.open((b"x", b"y" * MAX_DECODED))
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
-    scenario(hello, play)
+    await scenario(hello, play)
 
 
-def test_a_small_block_that_stands_for_a_large_header_ends_the_connection() -> None:
+async def test_a_small_block_that_stands_for_a_large_header_ends_the_connection() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.open((b"x", b"y" * 3000))
         block = visitor.h2.encoder.encode([(b":method", b"GET"), *[(b"x", b"y" * 3000)] * 80])
@@ -162,10 +162,10 @@ def test_a_small_block_that_stands_for_a_large_header_ends_the_connection() -> N
         visitor.transport.write(HeadersFrame(3, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_a_block_of_many_full_frames_ends_the_connection() -> None:
+async def test_a_block_of_many_full_frames_ends_the_connection() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         # Huffman codes need more bytes than what they stand for where that is unusual.
         visitor.transport.write(HeadersFrame(1, bytes(16_384)).serialize())
@@ -173,19 +173,19 @@ def test_a_block_of_many_full_frames_ends_the_connection() -> None:
             visitor.transport.write(ContinuationFrame(1, bytes(16_384)).serialize())
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_a_block_that_only_resizes_the_table_ends_the_connection() -> None:
+async def test_a_block_that_only_resizes_the_table_ends_the_connection() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.transport.write(HeadersFrame(1, b"\x20" * 16_000, flags=["END_HEADERS"]).serialize())
         await visitor.until(lambda: visitor.lost)
         assert visitor.goaway not in (None, ErrorCodes.NO_ERROR)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_requests_that_are_taken_back_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_that_are_taken_back_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_RESETS", 50)
     assert MAX_RESETS == 1000
 
@@ -201,10 +201,10 @@ def test_requests_that_are_taken_back_without_end_end_the_connection(monkeypatch
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
         await until(lambda: member.in_flight == 0, "no exchange is left")
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_RESETS", 1)
     monkeypatch.setattr(incoming, "RESETS_A_SECOND", 0.0)
 
@@ -216,7 +216,7 @@ def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) 
             visitor.reset(stream_id)
         assert (await visitor.ask()).status == 200
 
-    scenario(streaming_echo, play)
+    await scenario(streaming_echo, play)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,9 @@ def test_taking_back_what_was_answered_is_free(monkeypatch: pytest.MonkeyPatch) 
     ],
     ids=lambda frame: type(frame).__name__ + ("Padded" if "PADDED" in frame.flags else ""),
 )
-def test_frames_without_content_without_end_end_the_connection(frame: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_frames_without_content_without_end_end_the_connection(
+    frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 100)
     monkeypatch.setattr(incoming, "IDLE_FRAMES_A_SECOND", 10.0)
     assert MAX_IDLE_FRAMES == 1000
@@ -252,10 +254,10 @@ def test_frames_without_content_without_end_end_the_connection(frame: Frame, mon
         visitor.transport.write(frame.serialize() * 500)
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10_000_000)
     monkeypatch.setattr(connection, "MAX_UNSENT", 64 * 1024)
     pings = PingFrame(0, b"12345678").serialize() * 40_000
@@ -271,19 +273,19 @@ def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) 
         visitor.transport.write(pings)
         await until(lambda: len(edge._visitors) == 0, "the end of the connection")
 
-    scenario(never, play, receive_buffer=4096)
+    await scenario(never, play, receive_buffer=4096)
 
 
 @pytest.mark.parametrize("claim", [2**24 - 1, 16_385])
-def test_a_frame_that_claims_to_be_larger_than_allowed_is_not_gathered(claim: int) -> None:
+async def test_a_frame_that_claims_to_be_larger_than_allowed_is_not_gathered(claim: int) -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.transport.write(claim.to_bytes(3, "big") + b"\0\0\0\0\0\1")
         await cut_off_with(visitor, ErrorCodes.FRAME_SIZE_ERROR)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_a_header_that_never_ends_ends_the_connection() -> None:
+async def test_a_header_that_never_ends_ends_the_connection() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.transport.write(HeadersFrame(1, b"\x82").serialize())
         for _ in range(1000):
@@ -294,10 +296,10 @@ def test_a_header_that_never_ends_ends_the_connection() -> None:
         await visitor.until(lambda: visitor.lost)
         assert visitor.goaway not in (None, ErrorCodes.NO_ERROR)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_what_comes_on_a_stream_that_was_given_up_is_no_fault() -> None:
+async def test_what_comes_on_a_stream_that_was_given_up_is_no_fault() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         stream_id = visitor.open(method=b"POST", end=False)
         answer = await visitor.answer(stream_id)
@@ -309,10 +311,10 @@ def test_what_comes_on_a_stream_that_was_given_up_is_no_fault() -> None:
             assert (await visitor.ask()).status == 502
         assert not visitor.lost
 
-    scenario(failing, play)
+    await scenario(failing, play)
 
 
-def test_credit_of_bodies_that_wait_for_a_stream_comes_back() -> None:
+async def test_credit_of_bodies_that_wait_for_a_stream_comes_back() -> None:
     proceed = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -336,10 +338,10 @@ def test_credit_of_bodies_that_wait_for_a_stream_comes_back() -> None:
         await visitor.send(last, b"more", end=True)
         assert bytes((await visitor.answer(last)).body) == b"%d" % (STREAM_WINDOW + 4)
 
-    scenario(script, play, limits=MemoryLimits(streams=1))
+    await scenario(script, play, limits=MemoryLimits(streams=1))
 
 
-def test_credit_of_bodies_that_nobody_wants_comes_back() -> None:
+async def test_credit_of_bodies_that_nobody_wants_comes_back() -> None:
     rounds = 2 * CONNECTION_WINDOW // STREAM_WINDOW
 
     async def script(exchange: Exchange) -> None:
@@ -362,21 +364,21 @@ def test_credit_of_bodies_that_nobody_wants_comes_back() -> None:
             visitor.reset(stream_id)
         assert (await visitor.ask(path=b"/end")).status == 200
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
 # -- time ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_idle_connection_is_closed_politely() -> None:
+async def test_an_idle_connection_is_closed_politely() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         assert (await visitor.ask()).status == 200
         await cut_off_with(visitor, ErrorCodes.NO_ERROR)
 
-    scenario(hello, play, idle_timeout=0.1)
+    await scenario(hello, play, idle_timeout=0.1)
 
 
-def test_a_connection_at_work_is_not_idle() -> None:
+async def test_a_connection_at_work_is_not_idle() -> None:
     async def script(exchange: Exchange) -> None:
         await asyncio.sleep(1.2)
         await hello(exchange)
@@ -384,10 +386,10 @@ def test_a_connection_at_work_is_not_idle() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         assert (await visitor.ask()).status == 200
 
-    scenario(script, play, idle_timeout=0.1)
+    await scenario(script, play, idle_timeout=0.1)
 
 
-def test_a_visitor_who_says_goodbye_still_gets_what_is_under_way() -> None:
+async def test_a_visitor_who_says_goodbye_still_gets_what_is_under_way() -> None:
     proceed = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -407,10 +409,10 @@ def test_a_visitor_who_says_goodbye_still_gets_what_is_under_way() -> None:
         assert (bytes(log.body), log.ended) == (b"one two", True)
         await cut_off_with(visitor, ErrorCodes.NO_ERROR)
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_service_that_does_not_answer_is_waited_for_so_long() -> None:
+async def test_a_service_that_does_not_answer_is_waited_for_so_long() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         assert (await visitor.ask()).status == 524
         stream_id = visitor.open(method=b"POST", end=False)
@@ -420,10 +422,10 @@ def test_a_service_that_does_not_answer_is_waited_for_so_long() -> None:
         assert grpc.field(b"grpc-status") == b"14"
         assert not visitor.lost
 
-    scenario(never, play, response_timeout=0.1)
+    await scenario(never, play, response_timeout=0.1)
 
 
-def test_an_upload_that_goes_on_is_waited_for() -> None:
+async def test_an_upload_that_goes_on_is_waited_for() -> None:
     async def script(exchange: Exchange) -> None:
         body = await exchange.body()
         await exchange.answer(200, [], body)
@@ -439,10 +441,10 @@ def test_an_upload_that_goes_on_is_waited_for() -> None:
         answer = await visitor.answer(stream_id)
         assert (answer.status, bytes(answer.body)) == (200, b"x" * 8)
 
-    scenario(script, play, response_timeout=0.5)
+    await scenario(script, play, response_timeout=0.5)
 
 
-def test_an_edge_that_stops_cuts_its_visitors_off() -> None:
+async def test_an_edge_that_stops_cuts_its_visitors_off() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.open()
         member = edge.tunnels.all()[0].members[0]
@@ -450,13 +452,13 @@ def test_an_edge_that_stops_cuts_its_visitors_off() -> None:
         await edge.stop()
         await visitor.until(lambda: visitor.lost)
 
-    scenario(never, play)
+    await scenario(never, play)
 
 
-def test_a_stray_reset_of_a_stream_that_is_over_is_no_fault() -> None:
+async def test_a_stray_reset_of_a_stream_that_is_over_is_no_fault() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         assert (await visitor.ask()).status == 200
         visitor.transport.write(RstStreamFrame(1, 8).serialize())
         assert (await visitor.ask()).status == 200
 
-    scenario(hello, play)
+    await scenario(hello, play)

@@ -30,7 +30,7 @@ from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.web.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
 from tests.edge.http2.test_http2_fuzz import FakeSocket
 from tests.edge.http2.test_http2_visitors import hello
-from tests.edge.support import memory_edge, run
+from tests.edge.support import memory_edge
 from tests.support.loop.turns import TurnMeter
 from tests.support.peers.h2_visitor import h2_visitor
 from tests.support.peers.scripted_connector import connected
@@ -111,7 +111,7 @@ class Flooder:
 
 @pytest.mark.parametrize("visitors", [1, 100])
 @pytest.mark.parametrize("flood", FLOODS)
-def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, flood: str, visitors: int) -> None:
+async def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, flood: str, visitors: int) -> None:
     # A budget that never ends, so that the turns alone protect the others.
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10**9)
     monkeypatch.setattr(incoming, "MAX_RESETS", 10**9)
@@ -124,33 +124,30 @@ def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, flood
         else:
             await hello(exchange)
 
-    async def test() -> None:
-        async with memory_edge() as edge:
-            connector = await connected(edge, script)
-            connected_ones = [await Flooder(edge, flood).connect() for _ in range(visitors)]
-            flooders = [asyncio.create_task(flooder.run()) for flooder in connected_ones]
-            await asyncio.sleep(0)  # or its cancellation would come before it began
-            probe = await h2_visitor(edge.visitor_address)
-            async with probe:
-                with meter:
-                    most = 0
-                    # Requests of others until much was done for the flood, or it is over.
-                    while meter.total < 3_000 and not all(task.done() for task in flooders):
-                        assert (await probe.ask()).status == 200
-                        held = [len(c._incoming) for c in edge._visitors._connections if isinstance(c, Http2Visitor)]
-                        most = max(most, *held)
+    async with memory_edge() as edge:
+        connector = await connected(edge, script)
+        connected_ones = [await Flooder(edge, flood).connect() for _ in range(visitors)]
+        flooders = [asyncio.create_task(flooder.run()) for flooder in connected_ones]
+        await asyncio.sleep(0)  # or its cancellation would come before it began
+        probe = await h2_visitor(edge.visitor_address)
+        async with probe:
+            with meter:
+                most = 0
+                # Requests of others until much was done for the flood, or it is over.
+                while meter.total < 3_000 and not all(task.done() for task in flooders):
                     assert (await probe.ask()).status == 200
-            for task in flooders:
-                task.cancel()
-            await asyncio.gather(*flooders, return_exceptions=True)
-            await connector.close()
-            assert most <= READ, "more than one read of the socket waits"
-            unit = FLOODS[flood][1]
-            dearest = RawFrame(unit[3], unit[4], 0, unit).cost
-            small = (visitors + 1) * (AT_ONCE + 72)  # one more frame at once, of 2 KiB at most
-            assert meter.most <= JOBS_A_TURN * (SLICE + dearest) + small, "more than its share in one turn"
-
-    run(test)
+                    held = [len(c._incoming) for c in edge._visitors._connections if isinstance(c, Http2Visitor)]
+                    most = max(most, *held)
+                assert (await probe.ask()).status == 200
+        for task in flooders:
+            task.cancel()
+        await asyncio.gather(*flooders, return_exceptions=True)
+        await connector.close()
+        assert most <= READ, "more than one read of the socket waits"
+        unit = FLOODS[flood][1]
+        dearest = RawFrame(unit[3], unit[4], 0, unit).cost
+        small = (visitors + 1) * (AT_ONCE + 72)  # one more frame at once, of 2 KiB at most
+        assert meter.most <= JOBS_A_TURN * (SLICE + dearest) + small, "more than its share in one turn"
     gc.collect()
 
 

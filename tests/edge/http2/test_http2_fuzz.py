@@ -111,10 +111,10 @@ def answers(written: bytes) -> list[Any]:
     return list(h2.receive_data(written))
 
 
-def test_the_undamaged_conversation_is_answered_in_whatever_pieces() -> None:
+async def test_the_undamaged_conversation_is_answered_in_whatever_pieces() -> None:
     for size in (1, 2, 9, 100, len(CONVERSATION)):
         pieces = [CONVERSATION[at : at + size] for at in range(0, len(CONVERSATION), size)]
-        socket = asyncio.run(play(pieces))
+        socket = await play(pieces)
         kinds = [type(event).__name__ for event in answers(bytes(socket.written))]
         assert kinds.count("ResponseReceived") >= 2, kinds
         assert "PingAckReceived" in kinds
@@ -122,6 +122,6 @@ def test_the_undamaged_conversation_is_answered_in_whatever_pieces() -> None:
 
 @settings(max_examples=300)
 @given(damage, cuts)
-def test_damage_is_answered_or_ends_the_connection(rng: random.Random, places: list[int]) -> None:
+async def test_damage_is_answered_or_ends_the_connection(rng: random.Random, places: list[int]) -> None:
     wire = CONVERSATION[:24] + damaged(CONVERSATION[24:], rng)
-    asyncio.run(play(chunked(wire, places)))
+    await play(chunked(wire, places))

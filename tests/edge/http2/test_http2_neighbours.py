@@ -88,7 +88,7 @@ BAD: dict[str, Callable[[H2Visitor, int], list[Frame]]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_a_malformed_request_ends_alone(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_malformed_request_ends_alone(fault: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "pyconnector.edge")
     proceed = asyncio.Event()
 
@@ -114,10 +114,10 @@ def test_a_malformed_request_ends_alone(fault: str, caplog: pytest.LogCaptureFix
         assert (await visitor.ask()).status == 200
         assert visitor.goaway is None
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_request_taken_back_in_the_same_segment_ends_alone() -> None:
+async def test_a_request_taken_back_in_the_same_segment_ends_alone() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         neighbour = visitor.open()
         visitor.streams[3] = StreamLog()
@@ -128,10 +128,10 @@ def test_a_request_taken_back_in_the_same_segment_ends_alone() -> None:
         assert (await visitor.ask()).status == 200
         assert visitor.goaway is None
 
-    scenario(hello, play)
+    await scenario(hello, play)
 
 
-def test_malformed_requests_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_malformed_requests_without_end_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_RESETS", 50)
     monkeypatch.setattr(incoming, "RESETS_A_SECOND", 0.0)
 
@@ -142,7 +142,7 @@ def test_malformed_requests_without_end_end_the_connection(monkeypatch: pytest.M
         await visitor.until(lambda: visitor.lost)
         assert visitor.goaway == ErrorCodes.ENHANCE_YOUR_CALM
 
-    scenario(hello, play)
+    await scenario(hello, play)
 
 
 def test_a_well_formed_request_passes() -> None:
@@ -175,7 +175,7 @@ async def endless(exchange: Exchange) -> None:
         await exchange.stream.send(bytes(65_536))
 
 
-def test_an_answer_that_nobody_takes_is_given_up_alone() -> None:
+async def test_an_answer_that_nobody_takes_is_given_up_alone() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         unread = visitor.open()
         member = edge.tunnels.all()[0].members[0]
@@ -186,10 +186,10 @@ def test_an_answer_that_nobody_takes_is_given_up_alone() -> None:
         assert (await visitor.ask(path=b"/small")).status == 200
         assert visitor.goaway is None
 
-    scenario(endless, play, hold=True, write_timeout=0.2)
+    await scenario(endless, play, hold=True, write_timeout=0.2)
 
 
-def test_answers_of_one_visitor_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_of_one_visitor_are_read_for_the_same_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     readers: list[object] = []
     monkeypatch.setattr(BufferedStream, "read_for", lambda stream, reader: readers.append(reader))
 
@@ -197,14 +197,14 @@ def test_answers_of_one_visitor_are_read_for_the_same_reader(monkeypatch: pytest
         for _ in range(2):
             assert (await visitor.ask(path=b"/small")).status == 200
 
-    scenario(endless, play)
-    scenario(endless, play)
+    await scenario(endless, play)
+    await scenario(endless, play)
     assert readers[0] is readers[1]
     assert readers[2] is readers[3]
     assert readers[0] is not readers[2]
 
 
-def test_an_answer_that_is_taken_slowly_goes_on() -> None:
+async def test_an_answer_that_is_taken_slowly_goes_on() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         stream_id = visitor.open()
         log = visitor.streams[stream_id]
@@ -216,10 +216,10 @@ def test_an_answer_that_is_taken_slowly_goes_on() -> None:
             await asyncio.sleep(0.3)
         assert log.reset is None
 
-    scenario(endless, play, hold=True, settings={SettingCodes.INITIAL_WINDOW_SIZE: 4096}, write_timeout=1.0)
+    await scenario(endless, play, hold=True, settings={SettingCodes.INITIAL_WINDOW_SIZE: 4096}, write_timeout=1.0)
 
 
-def test_a_visitor_whose_socket_takes_nothing_is_cut_off() -> None:
+async def test_a_visitor_whose_socket_takes_nothing_is_cut_off() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         await visitor.until(lambda: bool(visitor.settings_seen))
         visitor.h2.increment_flow_control_window(2**30)
@@ -234,7 +234,7 @@ def test_a_visitor_whose_socket_takes_nothing_is_cut_off() -> None:
         await until(lambda: len(edge._visitors) == 0, "the end of the connection", seconds=10)
         await until(lambda: member.in_flight == 0, "the exchanges are over")
 
-    scenario(
+    await scenario(
         endless,
         play,
         settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**30},
@@ -243,7 +243,7 @@ def test_a_visitor_whose_socket_takes_nothing_is_cut_off() -> None:
     )
 
 
-def test_windows_that_are_opened_for_data_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_windows_that_are_opened_for_data_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 30)
     monkeypatch.setattr(incoming, "IDLE_FRAMES_A_SECOND", 0.0)
 
@@ -267,4 +267,4 @@ def test_windows_that_are_opened_for_data_are_free(monkeypatch: pytest.MonkeyPat
         assert len(log.body) == 300_000
         assert (await visitor.ask()).status == 200
 
-    scenario(script, play)
+    await scenario(script, play)

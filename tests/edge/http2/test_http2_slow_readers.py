@@ -139,7 +139,7 @@ async def test_answers_are_unread_where_nothing_moves() -> None:
     house.end()
 
 
-def test_a_visitor_keeps_so_many_answers_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_visitor_keeps_so_many_answers_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "MAX_UNREAD", 2)
     monkeypatch.setattr(connection_module, "UNREAD_TIMEOUT", 0.2)
 
@@ -166,4 +166,4 @@ def test_a_visitor_keeps_so_many_answers_unread(monkeypatch: pytest.MonkeyPatch)
         await exchange.stream.send(bytes(66_000))
         await exchange.receive()
 
-    scenario(script, play, hold=True)
+    await scenario(script, play, hold=True)

@@ -18,7 +18,7 @@ from pyconnector.protocol.streams.openings import encode_connect_response
 from pyconnector.protocol.streams.trailers import TRAILERS_OFFER, encode_data, encode_trailers
 from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.seam import SEND_HIGH_WATER
-from tests.edge.support import memory_edge, run, until, visitors
+from tests.edge.support import memory_edge, until, visitors
 from tests.support.peers.h2_visitor import H2Visitor, h2_visitor
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.peers.scripted_connector import Exchange, Script, connected, echo
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyconnector.transport.memory import MemoryLimits
 
 
-def scenario(
+async def scenario(
     script: Script,
     play: Callable[[H2Visitor, LocalEdge], Awaitable[None]],
     *,
@@ -47,15 +47,12 @@ def scenario(
         seen.append(exchange)
         await script(exchange)
 
-    async def test() -> None:
-        async with memory_edge(visitors=visitors(**visitor_settings)) as edge:
-            connector = await connected(edge, recorded, limits=limits)
-            connecting = h2_visitor(edge.visitor_address, settings=settings, hold=hold, receive_buffer=receive_buffer)
-            async with await connecting as visitor:
-                await play(visitor, edge)
-            await connector.close()
-
-    run(test)
+    async with memory_edge(visitors=visitors(**visitor_settings)) as edge:
+        connector = await connected(edge, recorded, limits=limits)
+        connecting = h2_visitor(edge.visitor_address, settings=settings, hold=hold, receive_buffer=receive_buffer)
+        async with await connecting as visitor:
+            await play(visitor, edge)
+        await connector.close()
     return seen
 
 
@@ -69,7 +66,7 @@ def framed_head(*headers: tuple[bytes, bytes], status: int = 200) -> bytes:
     return encode_connect_response(ConnectResponse(metadata=metadata))
 
 
-def test_a_request_goes_and_its_response_comes_back() -> None:
+async def test_a_request_goes_and_its_response_comes_back() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         answer = await visitor.ask(
             (b"x-one", b"1"),
@@ -85,7 +82,7 @@ def test_a_request_goes_and_its_response_comes_back() -> None:
         assert answer.fields == [(b":status", b"200"), (b"x-a", b"1"), (b"x-a", b"2"), (b"content-length", b"5")]
         assert answer.reset is None
 
-    (exchange,) = scenario(hello, play)
+    (exchange,) = await scenario(hello, play)
     assert exchange.request.type is ConnectionType.HTTP
     assert exchange.request.dest == "http://app.test/p%20a?q=1"
     assert (exchange.value("HttpMethod"), exchange.value("HttpHost")) == ("GET", "app.test")
@@ -137,7 +134,7 @@ async def test_too_many_visitors_are_turned_away() -> None:
         await connector.close()
 
 
-def test_trailers_come_as_trailers() -> None:
+async def test_trailers_come_as_trailers() -> None:
     async def script(exchange: Exchange) -> None:
         trailers = [(b"Grpc-Status", b"0"), (b"X-Bin", b" \xc3\xa4 "), (b"Connection", b"x"), (b"Content-Length", b"9")]
         exchange.stream.send_nowait(framed_head((b"X", b"1")) + encode_data(b"one") + encode_data(b"two")[:6])
@@ -151,12 +148,12 @@ def test_trailers_come_as_trailers() -> None:
         assert answer.trailers == [(b"grpc-status", b"0"), (b"x-bin", b"\xc3\xa4")]
         assert answer.reset is None
 
-    (exchange,) = scenario(script, play)
+    (exchange,) = await scenario(script, play)
     assert TRAILERS_OFFER in exchange.request.metadata
     assert exchange.headers("Te") == ["trailers"]
 
 
-def test_a_body_without_trailers_ends_without_them() -> None:
+async def test_a_body_without_trailers_ends_without_them() -> None:
     async def script(exchange: Exchange) -> None:
         exchange.stream.send_nowait(framed_head() + encode_data(b"one") + encode_trailers([]), finish=True)
 
@@ -164,17 +161,17 @@ def test_a_body_without_trailers_ends_without_them() -> None:
         answer = await visitor.ask((b"te", b"trailers"))
         assert (bytes(answer.body), answer.trailers, answer.ended) == (b"one", None, True)
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_bodies_go_past_every_window_in_both_directions() -> None:
+async def test_bodies_go_past_every_window_in_both_directions() -> None:
     sent = os.urandom(3 * 1024 * 1024)
 
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         answers = await asyncio.gather(*(visitor.ask(method=b"POST", body=sent[at:]) for at in range(2)))
         assert [bytes(answer.body) == sent[at:] for at, answer in enumerate(answers)] == [True, True]
 
-    exchanges = scenario(streaming_echo, play)
+    exchanges = await scenario(streaming_echo, play)
     assert {exchange.value("HttpHeader:Transfer-Encoding") for exchange in exchanges} == {"chunked"}
 
 
@@ -185,17 +182,17 @@ async def streaming_echo(exchange: Exchange) -> None:
     exchange.stream.finish()
 
 
-def test_a_declared_length_reaches_the_connector() -> None:
+async def test_a_declared_length_reaches_the_connector() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         answer = await visitor.ask((b"content-length", b"5"), method=b"PUT", body=b"12345")
         assert bytes(answer.body) == b"12345"
 
-    (exchange,) = scenario(echo, play)
+    (exchange,) = await scenario(echo, play)
     assert exchange.headers("Content-Length") == ["5"]
     assert exchange.headers("Transfer-Encoding") == []
 
 
-def test_both_directions_stream_at_once() -> None:
+async def test_both_directions_stream_at_once() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         stream_id = visitor.open(method=b"POST", end=False)
         log = visitor.streams[stream_id]
@@ -208,10 +205,10 @@ def test_both_directions_stream_at_once() -> None:
         visitor.flush()
         assert (await visitor.answer(stream_id)).ended
 
-    scenario(streaming_echo, play)
+    await scenario(streaming_echo, play)
 
 
-def test_an_upload_is_held_back_by_the_tunnel() -> None:
+async def test_an_upload_is_held_back_by_the_tunnel() -> None:
     proceed = asyncio.Event()
     size = 8 * 1024 * 1024
 
@@ -237,10 +234,10 @@ def test_an_upload_is_held_back_by_the_tunnel() -> None:
     async def choose(exchange: Exchange) -> None:
         await (hello if exchange.request.dest.endswith("/late") else script)(exchange)
 
-    scenario(choose, play)
+    await scenario(choose, play)
 
 
-def test_what_an_upload_may_hold_is_bounded() -> None:
+async def test_what_an_upload_may_hold_is_bounded() -> None:
     taken: list[int] = []
 
     async def script(exchange: Exchange) -> None:
@@ -259,10 +256,10 @@ def test_what_an_upload_may_hold_is_bounded() -> None:
         # The opening and what the memory transport takes, what the stream's queue takes, what its window lets through.
         assert STREAM_WINDOW <= sum(taken) <= 2 * SEND_HIGH_WATER + 3 * STREAM_WINDOW
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_visitor_who_takes_nothing_holds_back_its_own_stream_alone() -> None:
+async def test_a_visitor_who_takes_nothing_holds_back_its_own_stream_alone() -> None:
     sent: list[int] = []
     total = 8 * 1024 * 1024
 
@@ -291,10 +288,10 @@ def test_a_visitor_who_takes_nothing_holds_back_its_own_stream_alone() -> None:
         await visitor.answer(stream_id)
         assert len(log.body) == total
 
-    scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 40_000}, hold=True)
+    await scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 40_000}, hold=True)
 
 
-def test_a_visitor_whose_windows_are_open_but_who_reads_nothing_holds_back_the_connector() -> None:
+async def test_a_visitor_whose_windows_are_open_but_who_reads_nothing_holds_back_the_connector() -> None:
     sent: list[int] = []
     total = 48 * 1024 * 1024
     proceed = asyncio.Event()
@@ -323,10 +320,10 @@ def test_a_visitor_whose_windows_are_open_but_who_reads_nothing_holds_back_the_c
         await visitor.answer(stream_id)
         assert len(log.body) == total
 
-    scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**30}, receive_buffer=65_536)
+    await scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**30}, receive_buffer=65_536)
 
 
-def test_a_window_that_opens_with_the_settings_is_used() -> None:
+async def test_a_window_that_opens_with_the_settings_is_used() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         stream_id = visitor.open()
         log = visitor.streams[stream_id]
@@ -336,10 +333,10 @@ def test_a_window_that_opens_with_the_settings_is_used() -> None:
         visitor.flush()
         assert bytes((await visitor.answer(stream_id)).body) == b"hello"
 
-    scenario(hello, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    await scenario(hello, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
 
 
-def test_a_reset_reaches_the_connector_at_once_and_spares_the_others() -> None:
+async def test_a_reset_reaches_the_connector_at_once_and_spares_the_others() -> None:
     gone = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -359,10 +356,10 @@ def test_a_reset_reaches_the_connector_at_once_and_spares_the_others() -> None:
             await gone.wait()
         assert (await visitor.ask(path=b"/small")).status == 200
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_reset_before_the_answer_reaches_the_connector_too() -> None:
+async def test_a_reset_before_the_answer_reaches_the_connector_too() -> None:
     arrived, gone = asyncio.Event(), asyncio.Event()
 
     async def waiting(exchange: Exchange) -> None:
@@ -378,10 +375,10 @@ def test_a_reset_before_the_answer_reaches_the_connector_too() -> None:
             await gone.wait()
         assert not visitor.lost
 
-    scenario(waiting, play)
+    await scenario(waiting, play)
 
 
-def test_a_visitor_who_is_gone_takes_all_its_exchanges_along() -> None:
+async def test_a_visitor_who_is_gone_takes_all_its_exchanges_along() -> None:
     gone: list[int] = []
 
     async def script(exchange: Exchange) -> None:
@@ -399,7 +396,7 @@ def test_a_visitor_who_is_gone_takes_all_its_exchanges_along() -> None:
         await until(lambda: len(gone) == 5, "five aborts")
         assert member.in_flight == 0
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
 # -- answers of the edge's own -------------------------------------------------------------------------------------
@@ -409,7 +406,7 @@ async def failing(exchange: Exchange) -> None:
     await exchange.fail("dial tcp: 100% refused <ä>")
 
 
-def test_faults_are_pages() -> None:
+async def test_faults_are_pages() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         answer = await visitor.ask()
         assert (answer.status, answer.field(b"content-type")) == (502, b"text/html; charset=utf-8")
@@ -419,10 +416,10 @@ def test_faults_are_pages() -> None:
         head = await visitor.ask(method=b"HEAD")
         assert (head.status, bytes(head.body), head.ended) == (502, b"", True)
 
-    scenario(failing, play)
+    await scenario(failing, play)
 
 
-def test_faults_are_told_to_grpc_in_its_own_way() -> None:
+async def test_faults_are_told_to_grpc_in_its_own_way() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         for kind in (b"application/grpc", b"application/grpc+proto"):
             answer = await visitor.ask((b"content-type", kind), (b"te", b"trailers"), method=b"POST", body=b"12345")
@@ -433,7 +430,7 @@ def test_faults_are_told_to_grpc_in_its_own_way() -> None:
         refused = await visitor.ask((b"content-type", b"application/grpc"), path=b"no/path")
         assert refused.field(b"grpc-status") == b"13"
 
-    scenario(failing, play)
+    await scenario(failing, play)
 
 
 async def test_without_a_connector_there_is_530() -> None:
@@ -478,7 +475,7 @@ async def test_without_a_connector_there_is_530() -> None:
         ({}, [(b"content-length", b"0"), (b"content-length", b"0")], 400),
     ],
 )
-def test_requests_that_could_be_misread_are_refused(
+async def test_requests_that_could_be_misread_are_refused(
     pseudo: dict[str, bytes | None], more: list[tuple[bytes, bytes]], status: int
 ) -> None:
     """Status 0 stands for a reset of the stream, where the request is malformed (RFC 9113 8.1.1)."""
@@ -494,39 +491,39 @@ def test_requests_that_could_be_misread_are_refused(
         assert (await visitor.ask()).status == 200
         assert not visitor.lost
 
-    exchanges = scenario(hello, play)
+    exchanges = await scenario(hello, play)
     assert len(exchanges) == 1
 
 
-def test_a_host_field_stands_in_for_the_authority() -> None:
+async def test_a_host_field_stands_in_for_the_authority() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         stream_id = visitor.open((b"host", b"in.field"), pseudo={"authority": None})
         assert (await visitor.answer(stream_id)).status == 200
         assert (await visitor.ask((b"host", b"app.test"))).status == 200
 
-    first, second = scenario(hello, play)
+    first, second = await scenario(hello, play)
     assert (first.value("HttpHost"), second.value("HttpHost")) == ("in.field", "app.test")
     assert first.headers("Host") == []
 
 
-def test_this_is_no_forward_proxy() -> None:
+async def test_this_is_no_forward_proxy() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         answer = await visitor.ask(pseudo={"method": b"CONNECT", "scheme": None, "path": None})
         assert answer.status == 405
 
-    assert scenario(hello, play) == []
+    assert await scenario(hello, play) == []
 
 
-def test_questions_about_the_server_itself() -> None:
+async def test_questions_about_the_server_itself() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         answer = await visitor.ask(method=b"OPTIONS", path=b"*")
         assert answer.status == 204
         assert answer.field(b"allow")
 
-    assert scenario(hello, play) == []
+    assert await scenario(hello, play) == []
 
 
-def test_a_visitor_that_asks_first_is_told_to_go_on() -> None:
+async def test_a_visitor_that_asks_first_is_told_to_go_on() -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         stream_id = visitor.open((b"expect", b"100-continue"), method=b"POST", end=False)
         log = visitor.streams[stream_id]
@@ -534,7 +531,7 @@ def test_a_visitor_that_asks_first_is_told_to_go_on() -> None:
         await visitor.send(stream_id, b"body", end=True)
         assert bytes((await visitor.answer(stream_id)).body) == b"body"
 
-    (exchange,) = scenario(echo, play)
+    (exchange,) = await scenario(echo, play)
     assert exchange.headers("Expect") == []
 
 
@@ -542,7 +539,7 @@ def test_a_visitor_that_asks_first_is_told_to_go_on() -> None:
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
-def test_responses_without_a_body_end_with_their_header(method: bytes, status: int) -> None:
+async def test_responses_without_a_body_end_with_their_header(method: bytes, status: int) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(status, [(b"Content-Length", b"7"), (b"Connection", b"X-Hop"), (b"X-Hop", b"1")])
         exchange.stream.finish()
@@ -553,10 +550,10 @@ def test_responses_without_a_body_end_with_their_header(method: bytes, status: i
         assert answer.field(b"content-length") == (None if status == 204 else b"7")
         assert answer.field(b"x-hop") is None
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_response_that_is_empty_ends_with_its_header() -> None:
+async def test_a_response_that_is_empty_ends_with_its_header() -> None:
     async def script(exchange: Exchange) -> None:
         if exchange.headers("Te"):
             exchange.stream.send_nowait(framed_head() + encode_trailers([]), finish=True)
@@ -568,10 +565,10 @@ def test_a_response_that_is_empty_ends_with_its_header() -> None:
         assert (await visitor.ask((b"te", b"trailers"))).header_ended
         assert (await visitor.ask()).ended
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_grpc_status_in_the_header_is_the_end_although_that_comes_later() -> None:
+async def test_a_grpc_status_in_the_header_is_the_end_although_that_comes_later() -> None:
     async def script(exchange: Exchange) -> None:
         exchange.stream.send_nowait(framed_head((b"Grpc-Status", b"12")))
         await asyncio.sleep(0.02)
@@ -581,10 +578,10 @@ def test_a_grpc_status_in_the_header_is_the_end_although_that_comes_later() -> N
         answer = await visitor.ask((b"te", b"trailers"))
         assert (answer.field(b"grpc-status"), answer.header_ended) == (b"12", True)
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_header_does_not_wait_for_a_late_body() -> None:
+async def test_a_header_does_not_wait_for_a_late_body() -> None:
     proceed = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -600,10 +597,10 @@ def test_a_header_does_not_wait_for_a_late_body() -> None:
         proceed.set()
         assert bytes((await visitor.answer(stream_id)).body) == b"late"
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_trailers_without_a_body_follow_the_header() -> None:
+async def test_trailers_without_a_body_follow_the_header() -> None:
     async def script(exchange: Exchange) -> None:
         exchange.stream.send_nowait(framed_head() + encode_trailers([(b"grpc-status", b"0")]), finish=True)
 
@@ -611,10 +608,10 @@ def test_trailers_without_a_body_follow_the_header() -> None:
         answer = await visitor.ask((b"te", b"trailers"))
         assert (answer.header_ended, answer.trailers) == (False, [(b"grpc-status", b"0")])
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_an_answer_before_the_end_of_the_upload_frees_the_visitor() -> None:
+async def test_an_answer_before_the_end_of_the_upload_frees_the_visitor() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(413, [], b"too much")
         exchange.stream.finish()
@@ -630,7 +627,7 @@ def test_an_answer_before_the_end_of_the_upload_frees_the_visitor() -> None:
             assert answer.reset == ErrorCodes.NO_ERROR
         assert not visitor.lost
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
 @pytest.mark.parametrize(
@@ -642,7 +639,7 @@ def test_an_answer_before_the_end_of_the_upload_frees_the_visitor() -> None:
         (((b"Content-Length", b"3"),), [encode_data(b"one"), encode_data(b"more"), encode_trailers([])]),
     ],
 )
-def test_a_broken_response_is_a_reset(head: tuple[tuple[bytes, bytes], ...], body: list[bytes]) -> None:
+async def test_a_broken_response_is_a_reset(head: tuple[tuple[bytes, bytes], ...], body: list[bytes]) -> None:
     async def script(exchange: Exchange) -> None:
         exchange.stream.send_nowait(framed_head(*head))
         for piece in body:
@@ -655,10 +652,10 @@ def test_a_broken_response_is_a_reset(head: tuple[tuple[bytes, bytes], ...], bod
         assert (answer.ended, answer.reset) == (False, ErrorCodes.INTERNAL_ERROR)
         assert bytes(answer.body) == b"one"
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_connector_that_breaks_off_is_a_reset_or_a_page() -> None:
+async def test_a_connector_that_breaks_off_is_a_reset_or_a_page() -> None:
     async def script(exchange: Exchange) -> None:
         if exchange.request.dest.endswith("/late"):
             await exchange.answer(200, [], b"one")
@@ -675,20 +672,20 @@ def test_a_connector_that_breaks_off_is_a_reset_or_a_page() -> None:
         answer = await visitor.ask(path=b"/late")
         assert (bytes(answer.body), answer.reset) == (b"one", ErrorCodes.INTERNAL_ERROR)
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_switch_of_protocols_is_refused() -> None:
+async def test_a_switch_of_protocols_is_refused() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.answer(101)
 
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         assert (await visitor.ask()).status == 502
 
-    scenario(script, play)
+    await scenario(script, play)
 
 
-def test_a_visitor_is_asked_to_go_behind_its_requests() -> None:
+async def test_a_visitor_is_asked_to_go_behind_its_requests() -> None:
     released = asyncio.Event()
 
     async def patient(exchange: Exchange) -> None:
@@ -706,10 +703,10 @@ def test_a_visitor_is_asked_to_go_behind_its_requests() -> None:
         assert (visitor.streams[stream].status, bytes(visitor.streams[stream].body)) == (200, b"hello")
         assert edge._visitors.busy == 0
 
-    scenario(patient, play)
+    await scenario(patient, play)
 
 
-def test_a_visitor_that_is_never_idle_is_asked_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_visitor_that_is_never_idle_is_asked_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
         visitor.open()
         await until(lambda: edge._visitors.busy == 1)
@@ -721,4 +718,4 @@ def test_a_visitor_that_is_never_idle_is_asked_to_go(monkeypatch: pytest.MonkeyP
     async def never(exchange: Exchange) -> None:
         await asyncio.Event().wait()
 
-    scenario(never, play)
+    await scenario(never, play)

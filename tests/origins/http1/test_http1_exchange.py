@@ -14,7 +14,6 @@ from tests.origins.support import OK_HEAD, OK_HI, get, http_origin, read_all, un
 from tests.support.wire.bodies import Body
 
 if TYPE_CHECKING:
-    from tests.origins.conftest import Run
     from tests.support.peers.raw_origin import Peer, Script
 
 Fields: TypeAlias = list[tuple[bytes, bytes]]
@@ -34,58 +33,55 @@ def answering(*pieces: bytes, close: bool = False) -> Script:
     return script
 
 
-def exchange(run: Run, pieces: list[bytes], *, close: bool = False, method: str = "GET") -> Answer:
+async def exchange(pieces: list[bytes], *, close: bool = False, method: str = "GET") -> Answer:
     """One request whose answer comes in `pieces`; what the visitor gets."""
     got: list[Answer] = []
 
-    async def scene() -> None:
-        async with http_origin(answering(*pieces, close=close)) as (origin, _):
-            response = await origin.serve(get(method=method), Body())
-            body = await read_all(response)
-            got.append((response.status, response.headers, body, response.trailers))
-            await origin.close()
-
-    run(scene())
+    async with http_origin(answering(*pieces, close=close)) as (origin, _):
+        response = await origin.serve(get(method=method), Body())
+        body = await read_all(response)
+        got.append((response.status, response.headers, body, response.trailers))
+        await origin.close()
     return got[0]
 
 
-def test_a_counted_response(run: Run) -> None:
-    assert exchange(run, [OK_HI]) == (200, [(b"Content-Length", b"2")], b"hi", [])
+async def test_a_counted_response() -> None:
+    assert await exchange([OK_HI]) == (200, [(b"Content-Length", b"2")], b"hi", [])
 
 
-def test_a_chunked_response_with_trailers(run: Run) -> None:
+async def test_a_chunked_response_with_trailers() -> None:
     pieces = [CHUNKED + b"2\r\nhi\r\n", b"3;x=y\r\n ho\r\n", b"0\r\nX-T: 1\r\nX-T: 2\r\n", b"\r\n"]
-    assert exchange(run, pieces) == (200, [], b"hi ho", [(b"X-T", b"1"), (b"X-T", b"2")])
+    assert await exchange(pieces) == (200, [], b"hi ho", [(b"X-T", b"1"), (b"X-T", b"2")])
 
 
-def test_a_response_that_ends_with_the_connection(run: Run) -> None:
-    assert exchange(run, [OK_HEAD + b"\r\n", b"hi", b" ho"], close=True) == (200, [], b"hi ho", [])
+async def test_a_response_that_ends_with_the_connection() -> None:
+    assert await exchange([OK_HEAD + b"\r\n", b"hi", b" ho"], close=True) == (200, [], b"hi ho", [])
 
 
-def test_an_http_1_0_response(run: Run) -> None:
-    assert exchange(run, [b"HTTP/1.0 404 No\r\nA: b\r\n\r\nhi"], close=True) == (404, [(b"A", b"b")], b"hi", [])
+async def test_an_http_1_0_response() -> None:
+    assert await exchange([b"HTTP/1.0 404 No\r\nA: b\r\n\r\nhi"], close=True) == (404, [(b"A", b"b")], b"hi", [])
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_statuses_without_a_body(run: Run, status: bytes) -> None:
+async def test_statuses_without_a_body(status: bytes) -> None:
     answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\n"
-    assert exchange(run, [answer]) == (int(status[:3]), [(b"Content-Length", b"5")], b"", [])
+    assert await exchange([answer]) == (int(status[:3]), [(b"Content-Length", b"5")], b"", [])
 
 
-def test_head_has_headers_and_no_body(run: Run) -> None:
+async def test_head_has_headers_and_no_body() -> None:
     answer = OK_HEAD + b"Content-Length: 5\r\n\r\n"
-    assert exchange(run, [answer], method="HEAD") == (200, [(b"Content-Length", b"5")], b"", [])
+    assert await exchange([answer], method="HEAD") == (200, [(b"Content-Length", b"5")], b"", [])
 
 
-def test_interim_responses_are_swallowed(run: Run) -> None:
+async def test_interim_responses_are_swallowed() -> None:
     pieces = [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", OK_HI]
-    assert exchange(run, pieces) == (200, [(b"Content-Length", b"2")], b"hi", [])
-    assert exchange(run, [b"".join(pieces)]) == (200, [(b"Content-Length", b"2")], b"hi", [])
+    assert await exchange(pieces) == (200, [(b"Content-Length", b"2")], b"hi", [])
+    assert await exchange([b"".join(pieces)]) == (200, [(b"Content-Length", b"2")], b"hi", [])
 
 
-def test_duplicate_headers_keep_their_order(run: Run) -> None:
+async def test_duplicate_headers_keep_their_order() -> None:
     answer = OK_HEAD + b"Set-Cookie: a=1\r\nX-A: 1\r\nSet-Cookie: b=2; Path=/\r\nContent-Length: 0\r\n\r\n"
-    assert exchange(run, [answer])[1] == [
+    assert (await exchange([answer]))[1] == [
         (b"Set-Cookie", b"a=1"),
         (b"X-A", b"1"),
         (b"Set-Cookie", b"b=2; Path=/"),
@@ -289,7 +285,7 @@ async def test_after_a_final_answer_the_body_is_not_sent_later_either(monkeypatc
 )
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_body_of_the_wrong_length_is_never_completed(
-    run: Run, length: int, pieces: list[bytes], cause: str, late: bool
+    length: int, pieces: list[bytes], cause: str, late: bool
 ) -> None:
     async def script(peer: Peer) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):

@@ -18,7 +18,6 @@ from tests.support.wire.bodies import Body
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.origins.conftest import Run
     from tests.support.peers.raw_origin import Peer
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -71,7 +70,7 @@ RACE = pytest.mark.parametrize("race", ORDERS)
 @pytest.mark.usefixtures("each_loop")
 @RACE
 async def test_a_cancelled_exchange_leaves_the_next_one_alone(
-    run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
+    race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None],
 ) -> None:
     pool, connection, wire = pooled()
     leaver = asyncio.create_task(connection.exchange(REQUEST))
@@ -97,7 +96,7 @@ async def test_a_cancelled_exchange_leaves_the_next_one_alone(
 @pytest.mark.usefixtures("each_loop")
 @RACE
 async def test_an_answer_begun_for_nobody_closes_its_connection(
-    run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
+    race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None],
 ) -> None:
     pool, connection, wire = pooled()
     leaver = asyncio.create_task(connection.exchange(REQUEST))
@@ -113,7 +112,7 @@ async def test_an_answer_begun_for_nobody_closes_its_connection(
 @pytest.mark.usefixtures("each_loop")
 @RACE
 async def test_a_tunnel_opened_for_nobody_is_closed(
-    run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
+    race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None],
 ) -> None:
     pool, connection, wire = pooled()
     leaver = asyncio.create_task(connection.exchange(REQUEST, upgrade=True))
@@ -126,25 +125,22 @@ async def test_a_tunnel_opened_for_nobody_is_closed(
 
 
 @RACE
-def test_a_failure_for_nobody_is_not_reported(
-    run: Run, race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None]
+async def test_a_failure_for_nobody_is_not_reported(
+    race: Callable[[asyncio.Task[OriginResponse], Callable[[], None]], None],
 ) -> None:
     reported: list[dict[str, object]] = []
 
-    async def scene() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-        pool, connection, wire = pooled()
-        leaver = asyncio.create_task(connection.exchange(REQUEST))
-        await asyncio.sleep(0)
-        race(leaver, lambda: connection.data_received(b"nonsense"))
-        await asyncio.wait({leaver})
-        assert leaver.cancelled()
-        assert wire.aborted
-        pool.close()
-        del leaver
-        gc.collect()
-
-    run(scene())
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    pool, connection, wire = pooled()
+    leaver = asyncio.create_task(connection.exchange(REQUEST))
+    await asyncio.sleep(0)
+    race(leaver, lambda: connection.data_received(b"nonsense"))
+    await asyncio.wait({leaver})
+    assert leaver.cancelled()
+    assert wire.aborted
+    pool.close()
+    del leaver
+    gc.collect()
     assert reported == []
 
 

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     import pytest
 
     from pyconnector.origins.net.dial import Target
-    from tests.origins.conftest import Run
     from tests.support.peers.raw_origin import Peer
 
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: seen=1\r\nContent-Length: 0\r\n\r\n"
 
 
-def test_redirects_are_not_followed_and_cookies_not_kept(run: Run) -> None:
+async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
     heads: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -37,15 +36,12 @@ def test_redirects_are_not_followed_and_cookies_not_kept(run: Run) -> None:
         await peer.send(OK_HI)
         await peer.closed()
 
-    async def scene() -> None:
-        async with http_origin(script) as (origin, _):
-            response = await origin.serve(get("/first"), Body())
-            assert (response.status, await read_all(response)) == (302, b"")
-            assert response.headers[:2] == [(b"Location", b"/elsewhere"), (b"Set-Cookie", b"seen=1")]
-            await read_all(await origin.serve(get("/second"), Body()))
-            await origin.close()
-
-    run(scene())
+    async with http_origin(script) as (origin, _):
+        response = await origin.serve(get("/first"), Body())
+        assert (response.status, await read_all(response)) == (302, b"")
+        assert response.headers[:2] == [(b"Location", b"/elsewhere"), (b"Set-Cookie", b"seen=1")]
+        await read_all(await origin.serve(get("/second"), Body()))
+        await origin.close()
     assert [head.split(b" ")[1] for head in heads] == [b"/first", b"/second"]
     assert b"Cookie" not in heads[1]
 

@@ -51,27 +51,24 @@ async def whole(response: OriginResponse) -> bytes:
     return b"".join(pieces)
 
 
-def scenario(
+async def scenario(
     react: Callable[[H2Server, events.Event], None],
     play: Callable[[Http2Origin, list[H2Server]], Awaitable[None]],
     **settings: object,
 ) -> None:
-    async def main() -> None:
-        async with h2_server(react) as (port, made), asyncio.timeout(10):
-            origin = Http2Origin(
-                Endpoint(host="127.0.0.1", port=port),
-                OriginSettings(**settings),  # type: ignore[arg-type]
-                make_dialer=Dialer,
-                fallback=None,
-                tls=False,
-            )
-            await origin.start()
-            try:
-                await play(origin, made)
-            finally:
-                await origin.close()
-
-    asyncio.run(main())
+    async with h2_server(react) as (port, made), asyncio.timeout(10):
+        origin = Http2Origin(
+            Endpoint(host="127.0.0.1", port=port),
+            OriginSettings(**settings),  # type: ignore[arg-type]
+            make_dialer=Dialer,
+            fallback=None,
+            tls=False,
+        )
+        await origin.start()
+        try:
+            await play(origin, made)
+        finally:
+            await origin.close()
 
 
 def echo(server: H2Server, event: events.Event) -> None:
@@ -81,7 +78,7 @@ def echo(server: H2Server, event: events.Event) -> None:
         server.answer(event.stream_id, b"hello", trailers=[(b"grpc-status", b"0")])
 
 
-def test_a_request_and_its_response_with_trailers() -> None:
+async def test_a_request_and_its_response_with_trailers() -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         response = await origin.serve(request(), Body())
         assert (response.status, response.headers) == (200, [(b"x-one", b"1"), (b"x-one", b"2")])
@@ -99,19 +96,19 @@ def test_a_request_and_its_response_with_trailers() -> None:
             (b"te", b"trailers"),
         ]
 
-    scenario(echo, play)
+    await scenario(echo, play)
 
 
-def test_requests_share_a_connection() -> None:
+async def test_requests_share_a_connection() -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         responses = await asyncio.gather(*(origin.serve(request(), Body()) for _ in range(50)))
         assert [await whole(response) for response in responses] == [b"hello"] * 50
         assert len(made) == 1
 
-    scenario(echo, play)
+    await scenario(echo, play)
 
 
-def test_an_upload_goes_past_every_window() -> None:
+async def test_an_upload_goes_past_every_window() -> None:
     sent = bytes(range(256)) * 4096
 
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
@@ -120,10 +117,10 @@ def test_an_upload_goes_past_every_window() -> None:
         received = b"".join(event.data for event in made[0].seen if isinstance(event, events.DataReceived))
         assert received == sent
 
-    scenario(echo, play)
+    await scenario(echo, play)
 
 
-def test_a_reader_that_takes_nothing_stops_the_origin() -> None:
+async def test_a_reader_that_takes_nothing_stops_the_origin() -> None:
     offered = 64 * 1024 * 1024
 
     def flood(server: H2Server, event: events.Event) -> None:
@@ -152,14 +149,14 @@ def test_a_reader_that_takes_nothing_stops_the_origin() -> None:
             taken += len(await response.receive())
         response.abort()
 
-    scenario(flood, play)
+    await scenario(flood, play)
 
 
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [(ErrorCodes.INTERNAL_ERROR, "reset the stream with code 2"), (ErrorCodes.NO_ERROR, "no whole answer")],
 )
-def test_a_reset_before_the_head_is_an_error(code: ErrorCodes, sentence: str) -> None:
+async def test_a_reset_before_the_head_is_an_error(code: ErrorCodes, sentence: str) -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
             server.h2.reset_stream(event.stream_id, code)
@@ -168,10 +165,10 @@ def test_a_reset_before_the_head_is_an_error(code: ErrorCodes, sentence: str) ->
         with pytest.raises(OriginError, match=sentence):
             await origin.serve(request(), Body())
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_reset_in_the_body_is_an_error_after_what_arrived() -> None:
+async def test_a_reset_in_the_body_is_an_error_after_what_arrived() -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
             server.h2.send_headers(event.stream_id, [(b":status", b"200")])
@@ -184,10 +181,10 @@ def test_a_reset_in_the_body_is_an_error_after_what_arrived() -> None:
         with pytest.raises(OriginError):
             await response.receive()
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_refused_stream_is_tried_once_more() -> None:
+async def test_a_refused_stream_is_tried_once_more() -> None:
     refused: list[int] = []
 
     def react(server: H2Server, event: events.Event) -> None:
@@ -201,11 +198,11 @@ def test_a_refused_stream_is_tried_once_more() -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         assert await whole(await origin.serve(request("POST"), Body())) == b"second"
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
 @pytest.mark.parametrize("sent", [b"", b"all of it"])
-def test_a_refused_stream_is_tried_again_with_growing_waits(sent: bytes) -> None:
+async def test_a_refused_stream_is_tried_again_with_growing_waits(sent: bytes) -> None:
     early, late = [1, 3], [5, 7]  # before the body is whole, and after it
 
     def react(server: H2Server, event: events.Event) -> None:
@@ -224,10 +221,10 @@ def test_a_refused_stream_is_tried_again_with_growing_waits(sent: bytes) -> None
         await response.finish()
         assert len(made) == 1
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_service_that_refuses_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_refuses_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(origin_module, "RETRY_WAITS", (0.0, 0.001, 0.002))
     refused: list[int] = []
 
@@ -241,10 +238,10 @@ def test_a_service_that_refuses_for_ever_is_given_up(monkeypatch: pytest.MonkeyP
             await origin.serve(request(), Body())
         assert len(refused) == 4
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_body_too_long_to_keep_is_offered_once() -> None:
+async def test_a_body_too_long_to_keep_is_offered_once() -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.DataReceived):
             received[0] += len(event.data)
@@ -261,10 +258,10 @@ def test_a_body_too_long_to_keep_is_offered_once() -> None:
         with pytest.raises(OriginError, match="it refused the stream"):
             await origin.serve(request("POST", body_length=MAX_REPLAY * 4), body)
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_burst_on_a_service_of_one_stream_is_answered() -> None:
+async def test_a_burst_on_a_service_of_one_stream_is_answered() -> None:
     """Before its SETTINGS nobody knows its limit; each connection refuses all but one then (node with a limit of 1)."""
     most: list[int] = []
 
@@ -293,10 +290,10 @@ def test_a_burst_on_a_service_of_one_stream_is_answered() -> None:
             server.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
         react(server, event)
 
-    scenario(limited, play)
+    await scenario(limited, play)
 
 
-def test_a_limit_once_told_holds_for_new_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_limit_once_told_holds_for_new_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     assumed: list[int] = []
 
     class Watched(Http2Connection):
@@ -320,10 +317,10 @@ def test_a_limit_once_told_holds_for_new_connections(monkeypatch: pytest.MonkeyP
             await _until(lambda: not origin._connections)
         assert assumed == [FIRST_STREAMS, 7]
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_after_goaway_a_new_connection_is_opened() -> None:
+async def test_after_goaway_a_new_connection_is_opened() -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
             server.answer(event.stream_id, b"x")
@@ -334,10 +331,10 @@ def test_after_goaway_a_new_connection_is_opened() -> None:
             assert await whole(await origin.serve(request(), Body())) == b"x"
         assert len(made) == 3
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_cancelling_resets_the_stream_at_once() -> None:
+async def test_cancelling_resets_the_stream_at_once() -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         serving = asyncio.ensure_future(origin.serve(request(), Body()))
         await _until(lambda: bool(made) and _saw(made[0], events.RequestReceived))
@@ -345,7 +342,7 @@ def test_cancelling_resets_the_stream_at_once() -> None:
         await asyncio.gather(serving, return_exceptions=True)
         await _until(lambda: _saw(made[0], events.StreamReset))
 
-    scenario(lambda server, event: None, play)
+    await scenario(lambda server, event: None, play)
 
 
 @pytest.mark.parametrize(
@@ -396,31 +393,31 @@ async def test_garbage_is_one_clear_error(garbage: bytes, sentence: str) -> None
         {"method": "GE T"},
     ],
 )
-def test_what_would_break_out_is_refused(more: dict[str, object]) -> None:
+async def test_what_would_break_out_is_refused(more: dict[str, object]) -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         with pytest.raises(OriginError) as caught:
             await origin.serve(request(**more), Body())  # type: ignore[arg-type]
         assert caught.value.status == 400
         assert not made
 
-    scenario(echo, play)
+    await scenario(echo, play)
 
 
-def test_a_body_shorter_than_its_length_is_the_visitors_fault() -> None:
+async def test_a_body_shorter_than_its_length_is_the_visitors_fault() -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         with pytest.raises(OriginError, match="shorter") as caught:
             await origin.serve(request("POST", body_length=10), Body(b"abc"))
         assert caught.value.status == 400
 
-    scenario(echo, play)
+    await scenario(echo, play)
 
 
-def test_idle_connections_close_after_the_keepalive_timeout() -> None:
+async def test_idle_connections_close_after_the_keepalive_timeout() -> None:
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         assert await whole(await origin.serve(request(), Body())) == b"hello"
         await made[0].lost
 
-    scenario(echo, play, keepalive_timeout=0.05)
+    await scenario(echo, play, keepalive_timeout=0.05)
 
 
 def _saw(server: H2Server, kind: type) -> bool:

@@ -21,7 +21,6 @@ from tests.support.wire.bodies import Body
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.origins.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -48,9 +47,7 @@ async def test_a_service_that_chooses_http2_gets_it_on_one_connection(tmp_path: 
 
 
 @pytest.mark.parametrize("alpn", [["http/1.1"], []])
-async def test_a_service_that_does_not_choose_http2_is_spoken_to_over_http1(
-    run: Run, tmp_path: Path, alpn: list[str]
-) -> None:
+async def test_a_service_that_does_not_choose_http2_is_spoken_to_over_http1(tmp_path: Path, alpn: list[str]) -> None:
     authority = Authority(tmp_path)
     tls = authority.server("127.0.0.1")
     if alpn:

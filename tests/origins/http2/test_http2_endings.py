@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("last_stream_id", [1, 2**31 - 1])
-def test_an_exchange_under_way_survives_a_goaway(last_stream_id: int) -> None:
+async def test_an_exchange_under_way_survives_a_goaway(last_stream_id: int) -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.DataReceived) and event.data == b"first":
             server.h2.send_headers(event.stream_id, [(b":status", b"200")])
@@ -47,12 +47,14 @@ def test_an_exchange_under_way_survives_a_goaway(last_stream_id: int) -> None:
         assert response.trailers == [(b"grpc-status", b"0")]
         await made[0].lost  # and then it closes, for no new exchange may use it
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("arrived", [True, False])
-def test_what_nobody_read_gives_its_credit_back(complete: bool, arrived: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_nobody_read_gives_its_credit_back(
+    complete: bool, arrived: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = 700_000
     monkeypatch.setattr(connection, "CONNECTION_WINDOW", 2_000_000)
     left: dict[int, int] = {}
@@ -78,10 +80,10 @@ def test_what_nobody_read_gives_its_credit_back(complete: bool, arrived: bool, m
             left.clear()
         assert len(made) == 1
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_an_answer_before_the_end_of_the_upload_frees_the_stream() -> None:
+async def test_an_answer_before_the_end_of_the_upload_frees_the_stream() -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.RequestReceived):
             server.answer(event.stream_id, b"enough", trailers=[(b"grpc-status", b"0")])
@@ -95,10 +97,10 @@ def test_an_answer_before_the_end_of_the_upload_frees_the_stream() -> None:
         assert await whole(again) == b"enough"
         assert len(made) == 1
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_finished_upload_is_not_reset() -> None:
+async def test_a_finished_upload_is_not_reset() -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
             server.answer(event.stream_id, b"all of it")
@@ -111,10 +113,10 @@ def test_a_finished_upload_is_not_reset() -> None:
         await asyncio.sleep(0.01)
         assert not _saw(made[0], events.StreamReset)
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_reset_without_an_error_is_no_end_of_a_body() -> None:
+async def test_a_reset_without_an_error_is_no_end_of_a_body() -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
             server.h2.send_headers(event.stream_id, [(b":status", b"200")])
@@ -127,12 +129,12 @@ def test_a_reset_without_an_error_is_no_end_of_a_body() -> None:
         with pytest.raises(OriginError):
             await response.receive()
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", b"200"), ("GET", b"204"), ("GET", b"304")])
 @pytest.mark.parametrize("length", [b"", b"4"])
-def test_a_body_that_may_not_come_is_dropped(method: str, status: bytes, length: bytes) -> None:
+async def test_a_body_that_may_not_come_is_dropped(method: str, status: bytes, length: bytes) -> None:
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
             fields = [(b":status", status), *([(b"content-length", length)] if length else [])]
@@ -146,10 +148,10 @@ def test_a_body_that_may_not_come_is_dropped(method: str, status: bytes, length:
             await response.finish()
         assert len(made) == 1
 
-    scenario(react, play)
+    await scenario(react, play)
 
 
-def test_a_body_of_the_wrong_length_ends_its_stream_alone() -> None:
+async def test_a_body_of_the_wrong_length_ends_its_stream_alone() -> None:
     waiting: list[int] = []
 
     def react(server: H2Server, event: events.Event) -> None:
@@ -170,4 +172,4 @@ def test_a_body_of_the_wrong_length_ends_its_stream_alone() -> None:
         assert await whole(await neighbour) == b"well"
         assert len(made) == 1
 
-    scenario(react, play)
+    await scenario(react, play)

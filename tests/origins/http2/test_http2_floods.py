@@ -31,7 +31,7 @@ from pyconnector.origins.http2.incoming import Incoming
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.web.http2.frames import PREFACE, RawFrame
 from tests.origins.http2.test_http2 import request, whole
-from tests.support.loop.turns import LOOPS, TurnMeter, run_on
+from tests.support.loop.turns import TurnMeter
 from tests.support.peers.fake_transport import FakeTransport
 from tests.support.peers.h2_origin import H2Server, h2_server
 from tests.support.wire.bodies import Body
@@ -139,59 +139,53 @@ async def read(origin: Http2Origin, over: asyncio.Event) -> None:
     await over.wait()
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("name", FLOODS)
-def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, loop: str, name: str) -> None:
+async def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # A budget that never ends, so that the turns alone protect the others.
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 10**9)
     monkeypatch.setattr(connection, "MAX_INFORMATIONAL", 10**9)
     meter = TurnMeter()
     monkeypatch.setattr(Incoming, "work", meter.counting(Incoming.work, lambda used: used))
 
-    async def test() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            port, _ = await stack.enter_async_context(h2_server(hello))
-            floods = [await stack.enter_async_context(flooding(name)) for _ in range(SERVICES)]
-            requests = [asyncio.create_task(read(origin, over)) for origin, over in floods]
-            probe = Http2Origin(
-                Endpoint(host="127.0.0.1", port=port), OriginSettings(), make_dialer=Dialer, fallback=None, tls=False
-            )
-            await probe.start()
-            most = 0
-            with meter:
-                while meter.total < 1_500 and not all(task.done() for task in requests):
-                    assert await whole(await probe.serve(request(), Body())) == b"hello"
-                    most = max([most, *(len(made._incoming) for origin, _ in floods for made in origin._connections)])
-            assert await whole(await probe.serve(request(), Body())) == b"hello"
-            for task in requests:
-                task.cancel()
-            await asyncio.gather(*requests, return_exceptions=True)
-            await probe.close()
-            assert most <= READ, "more than one read of the socket waits"
-            unit = FLOODS[name][1]
-            dearest = RawFrame(unit[3], unit[4], 0, unit).cost
-            assert meter.most <= (SERVICES + 1) * (SLICE + dearest + 8), "more than its share in one turn"
-
-    run_on(loop, test())
+    async with contextlib.AsyncExitStack() as stack:
+        port, _ = await stack.enter_async_context(h2_server(hello))
+        floods = [await stack.enter_async_context(flooding(name)) for _ in range(SERVICES)]
+        requests = [asyncio.create_task(read(origin, over)) for origin, over in floods]
+        probe = Http2Origin(
+            Endpoint(host="127.0.0.1", port=port), OriginSettings(), make_dialer=Dialer, fallback=None, tls=False
+        )
+        await probe.start()
+        most = 0
+        with meter:
+            while meter.total < 1_500 and not all(task.done() for task in requests):
+                assert await whole(await probe.serve(request(), Body())) == b"hello"
+                most = max([most, *(len(made._incoming) for origin, _ in floods for made in origin._connections)])
+        assert await whole(await probe.serve(request(), Body())) == b"hello"
+        for task in requests:
+            task.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+        await probe.close()
+        assert most <= READ, "more than one read of the socket waits"
+        unit = FLOODS[name][1]
+        dearest = RawFrame(unit[3], unit[4], 0, unit).cost
+        assert meter.most <= (SERVICES + 1) * (SLICE + dearest + 8), "more than its share in one turn"
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("name", sorted(FLOODS.keys() - OF_A_STREAM))
-def test_a_flood_of_nothing_ends_its_connection(monkeypatch: pytest.MonkeyPatch, loop: str, name: str) -> None:
+async def test_a_flood_of_nothing_ends_its_connection(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 1_000)
 
-    async def test() -> None:
-        async with flooding(name) as (origin, over):
-            said = ""
-            try:
-                await whole(await origin.serve(request(), Body()))
-            except OriginError as error:
-                said = str(error)
-            await over.wait()
-            # A stream may be over before the flood; and the library has a bound of its own for the parts of a block.
-            assert "too many frames" in said or "is over" in name or name == "continuations"
-
-    run_on(loop, test())
+    async with flooding(name) as (origin, over):
+        said = ""
+        try:
+            await whole(await origin.serve(request(), Body()))
+        except OriginError as error:
+            said = str(error)
+        await over.wait()
+        # A stream may be over before the flood; and the library has a bound of its own for the parts of a block.
+        assert "too many frames" in said or "is over" in name or name == "continuations"
 
 
 # -- one connection at a time, without a network ---------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -38,14 +37,14 @@ class Plain(LayeredOrigin):
     pass
 
 
-def test_the_first_of_the_list_is_the_outermost() -> None:
+async def test_the_first_of_the_list_is_the_outermost() -> None:
     inner = StatusOrigin(204)
     composed = compose(inner, rule_of(), (Plain, Open, Other))
     assert isinstance(composed.origin, Plain)
     assert [type(gate) for gate in composed.access] == [Open]
     assert composed.access[0] is composed.origin.inner
     request = OriginRequest(kind=RequestKind.HTTP, method="GET", target="/", host="a.test", headers=[])
-    asyncio.run(composed.origin.serve(request, Body()))
+    await composed.origin.serve(request, Body())
     assert [value for _, value in request.headers] == [b"Open", b"Other"]
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pyconnector.origins.base import OriginRequest
-    from tests.origins.conftest import Run
     from tests.support.peers.raw_origin import Peer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -159,9 +158,7 @@ async def test_the_visitors_end_without_a_close_is_half_a_close() -> None:
         await asyncio.wait_for(response.finish(), 1)
 
 
-async def test_after_the_visitors_close_the_service_may_finish_but_not_forever(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_after_the_visitors_close_the_service_may_finish_but_not_forever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carriage, "CLOSE_LINGER", 0.05)
 
     async def finishing(peer: Peer) -> None:

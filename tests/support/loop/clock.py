@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
-
-_T = TypeVar("_T")
+from collections.abc import Mapping
+from typing import Any
 
 #: Seconds of real time that a thread has to wake a loop in which nothing is armed.
 PATIENCE = 2.0
@@ -51,12 +49,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.selector.now
-
-
-def run_virtual(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run `main` in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
 
 
 def hours(count: float) -> float:

@@ -1,6 +1,6 @@
 """Proof that nothing was left behind: tasks, file descriptors and (coarsely) memory before and after a block.
 
-`run_clean` is for whole tests; `nothing_left` compares within a running house, where some of each stays by right.
+Every coroutine test is watched so (`leaves_nothing` of tests/conftest.py); a test may watch a part of itself.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import gc
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 #: Seconds that things have to go by themselves. Nothing waits that long unless it leaks.
 PATIENCE = 5.0
-#: Seconds that one test may take.
-TEST_TIMEOUT = 60.0
 _PROC = "/proc/self"
 
 
@@ -87,14 +84,3 @@ async def nothing_left(*, objects: int | None = None, resident: int | None = Non
     if resident is not None:
         grown = resident_bytes() - resident_before
         assert grown <= resident, f"left behind: {grown / 1024:.0f} KiB of memory"
-
-
-def run_clean(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test in a loop of its own, and fail where it leaves a task or a file descriptor, or hangs."""
-
-    async def watched() -> None:
-        async with asyncio.timeout(TEST_TIMEOUT), nothing_left():
-            await test()
-
-    asyncio.run(watched())
-    gc.collect()  # a future nobody read complains now, in the test that made it

@@ -1,22 +1,18 @@
 """Which event loop a test runs on: the standard library's, uvloop, whose transports differ where peers leave, or both;
 or one in virtual time.
 
-A test or module asks for both with `each_loop` in `usefixtures`, for virtual time with `virtual_time`. Tests that are
-no coroutines run theirs with `run_on_loop`.
+A test or module asks for both with `each_loop` in `usefixtures`, for virtual time with `virtual_time`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.loop.clock import VirtualLoop
-
-T = TypeVar("T")
 
 LOOPS = ("asyncio", "uvloop")
 
@@ -49,9 +45,3 @@ def virtual_time() -> Iterator[None]:
 def new_loop() -> asyncio.AbstractEventLoop:
     """Make the loop that a fixture chose, else asyncio's default."""
     return (_chosen or asyncio.SelectorEventLoop)()
-
-
-def run_on_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the loop that the test was given by `each_loop`, else on the default one."""
-    with asyncio.Runner(loop_factory=_chosen) as runner:
-        return runner.run(work)

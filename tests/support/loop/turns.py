@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
+    from collections.abc import Callable
 
 
 class TurnMeter:
@@ -54,15 +51,3 @@ class TurnMeter:
         self.turns += 1
         if self._running:
             asyncio.get_running_loop().call_soon(self._turn)
-
-
-def run_on(loop: str, work: Coroutine[Any, Any, None], *, seconds: float = 60.0) -> None:
-    """Run `work` on one of `LOOPS`; `seconds` is a safety net."""
-
-    async def limited() -> None:
-        async with asyncio.timeout(seconds):
-            await work
-
-    factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(limited())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from pyconnector.transport.errors import ConnectFailed
@@ -18,10 +16,10 @@ def test_auto_takes_the_fast_engine_where_it_is_installed(monkeypatch: pytest.Mo
     assert engine_name("auto") == "aioquic"
 
 
-def test_an_engine_that_is_missing_or_unknown_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_is_missing_or_unknown_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_is_installed", lambda name: name == "aioquic")
     assert engine_name("aioquic") == "aioquic"
     with pytest.raises(ConnectFailed, match="qh3 is not installed"):
         engine_name("qh3")
     with pytest.raises(ConnectFailed, match="unknown QUIC engine 'quiche'"):
-        asyncio.run(connect(("127.0.0.1", 9), tls=ClientTls(), settings=QuicSettings(engine="quiche")))
+        await connect(("127.0.0.1", 9), tls=ClientTls(), settings=QuicSettings(engine="quiche"))

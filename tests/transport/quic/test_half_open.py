@@ -25,7 +25,6 @@ from pyconnector.transport.quic.half_open import (
 )
 from pyconnector.transport.settings import QuicSettings
 from pyconnector.transport.udp.batched import UdpEndpoint
-from tests.support.loop.turns import LOOPS, run_on
 from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import open_both, read_all, until
 from tests.transport.qh3_pair import serve
@@ -165,23 +164,18 @@ async def works(client: Connection, far: Connection) -> None:
     client.close()
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("each_loop")
 @pytest.mark.parametrize("server_engine", ENGINES)
 @pytest.mark.parametrize("client_engine", ENGINES)
-def test_a_client_that_is_sent_a_retry_connects(
-    monkeypatch: pytest.MonkeyPatch, loop: str, server_engine: str, client_engine: str
+async def test_a_client_that_is_sent_a_retry_connects(
+    monkeypatch: pytest.MonkeyPatch, server_engine: str, client_engine: str
 ) -> None:
     monkeypatch.setattr(half_open, "RETRY_ABOVE", 0)
 
-    async def main() -> None:
-        async with serve(QuicSettings(engine=server_engine)) as server:
-            client = await connect(
-                server.listener.address, tls=client_tls(), settings=QuicSettings(engine=client_engine)
-            )
-            await works(client, await server.next())
-            assert len(listener_table(server)) == 0
-
-    run_on(loop, main())
+    async with serve(QuicSettings(engine=server_engine)) as server:
+        client = await connect(server.listener.address, tls=client_tls(), settings=QuicSettings(engine=client_engine))
+        await works(client, await server.next())
+        assert len(listener_table(server)) == 0
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -233,19 +227,10 @@ async def test_a_client_of_one_small_first_packet_connects(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_client_that_says_no_more_costs_no_log_lines_and_no_work(
+async def test_a_client_that_says_no_more_costs_no_log_lines_and_no_work(
     monkeypatch: pytest.MonkeyPatch, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     timers = 0
-
-    async def main() -> None:
-        nonlocal timers
-        async with serve(QuicSettings(engine=engine, handshake_timeout=0.5, keepalive=0.1)) as server:
-            listener: Any = server.listener
-            listener._on_datagrams([(first_packet(), (f"127.9.0.{number}", 9)) for number in range(1, 9)])
-            assert len(listener_table(server)) == 8
-            while len(listener_table(server)):
-                await asyncio.sleep(0.01)
 
     if engine == "qh3":
         driver = importlib.import_module("pyconnector.transport.quic.qh3_engine.driver").Qh3Driver
@@ -257,6 +242,11 @@ def test_a_client_that_says_no_more_costs_no_log_lines_and_no_work(
             fires(self)
 
         monkeypatch.setattr(driver, "_on_timer", counted)
-    asyncio.run(main())
+    async with serve(QuicSettings(engine=engine, handshake_timeout=0.5, keepalive=0.1)) as server:
+        listener: Any = server.listener
+        listener._on_datagrams([(first_packet(), (f"127.9.0.{number}", 9)) for number in range(1, 9)])
+        assert len(listener_table(server)) == 8
+        while len(listener_table(server)):
+            await asyncio.sleep(0.01)
     assert not [record for record in caplog.records if record.name.startswith("pyconnector")]
     assert timers < 8 * 15, "timers that are due for nothing"

@@ -15,7 +15,7 @@ from pyconnector.transport.errors import ConnectFailed, TransportError
 from pyconnector.transport.quic import connect, listen
 from pyconnector.transport.settings import QuicSettings
 from tests.support.houses.namespaces import FAR_ADDRESS, Network, network, run_apart, why_not
-from tests.support.loop.turns import LOOPS
+from tests.support.loop.loops import LOOPS
 from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, read_all
 

@@ -94,28 +94,19 @@ async def test_mixed_sizes_arrive_whole_in_order_with_their_origin() -> None:
         assert sender.dropped == 0
 
 
-@pytest.mark.parametrize("loop_name", ["asyncio", "uvloop"])
-def test_both_loops_echo(loop_name: str) -> None:
-    if loop_name == "uvloop":
-        factory = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop
-    else:
-        factory = asyncio.new_event_loop
+@pytest.mark.usefixtures("each_loop")
+async def test_both_loops_echo() -> None:
+    replies = Inbox()
+    servers: list[UdpEndpoint] = []
 
-    async def main() -> None:
-        replies = Inbox()
-        servers: list[UdpEndpoint] = []
+    def echo(datagrams: list[Datagram]) -> None:
+        servers[0].send(datagrams)
 
-        def echo(datagrams: list[Datagram]) -> None:
-            servers[0].send(datagrams)
-
-        async with endpoint(echo) as server, endpoint(replies, remote=server.address) as client:
-            servers.append(server)
-            pieces = [bytes([n]) * 1200 for n in range(100)]
-            client.send(addressed(pieces, server))
-            assert await replies.wait(100) == pieces
-
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
+    async with endpoint(echo) as server, endpoint(replies, remote=server.address) as client:
+        servers.append(server)
+        pieces = [bytes([n]) * 1200 for n in range(100)]
+        client.send(addressed(pieces, server))
+        assert await replies.wait(100) == pieces
 
 
 @linux

@@ -13,12 +13,14 @@ from pyconnector.transport.errors import ConnectionClosed
 from pyconnector.transport.quic.aioquic_engine import receiving as aioquic_receiving
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.aioquic_pair import aioquic_pair, dial, serve
-from tests.transport.conformance import PATIENCE, open_both, read_all, run, until
+from tests.transport.conformance import PATIENCE, open_both, read_all, until
 from tests.transport.quic.attacker import inject, numbers, reset_frame, stream_frame
 from tests.transport.relay import relay_to
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import ConnectionClosedInfo, Stream
+
+pytestmark = pytest.mark.usefixtures("loop_errors")
 
 PROTOCOL_VIOLATION, FLOW_CONTROL, STREAM_LIMIT, STREAM_STATE, FINAL_SIZE, FRAME_ENCODING = 0xA, 3, 4, 5, 6, 7
 SMALL = QuicSettings(
@@ -26,7 +28,9 @@ SMALL = QuicSettings(
 )
 
 
-def _attack(*frames: bytes, settings: QuicSettings | None = None) -> tuple[ConnectionClosedInfo, ConnectionClosedInfo]:
+async def _attack(
+    *frames: bytes, settings: QuicSettings | None = None
+) -> tuple[ConnectionClosedInfo, ConnectionClosedInfo]:
     """Let a client send `frames`; return how its connection ended at the server and at the client."""
 
     async def scenario() -> tuple[ConnectionClosedInfo, ConnectionClosedInfo]:
@@ -36,7 +40,7 @@ def _attack(*frames: bytes, settings: QuicSettings | None = None) -> tuple[Conne
             at_client = await asyncio.wait_for(client.wait_closed(), PATIENCE)
             return at_server, at_client
 
-    return run(scenario())
+    return await scenario()
 
 
 @pytest.mark.parametrize(
@@ -60,24 +64,23 @@ def _attack(*frames: bytes, settings: QuicSettings | None = None) -> tuple[Conne
         ([numbers(0x07, 1) + b"t"], PROTOCOL_VIOLATION),
     ],
 )
-def test_what_breaks_the_protocol_ends_the_connection_with_the_right_code(frames: list[bytes], code: int) -> None:
-    at_server, at_client = _attack(*frames)
+async def test_what_breaks_the_protocol_ends_the_connection_with_the_right_code(frames: list[bytes], code: int) -> None:
+    at_server, at_client = await _attack(*frames)
     assert (at_server.code, at_server.local) == (code, True)
     assert (at_client.code, at_client.local) == (code, False)
     assert at_server.reason
 
 
-def test_an_oversized_datagram_frame_ends_the_connection() -> None:
+async def test_an_oversized_datagram_frame_ends_the_connection() -> None:
     settings = QuicSettings(datagram_frame_size=100)
-    assert _attack(numbers(0x31, 100) + bytes(100), settings=settings)[0].code == PROTOCOL_VIOLATION
+    assert (await _attack(numbers(0x31, 100) + bytes(100), settings=settings))[0].code == PROTOCOL_VIOLATION
 
 
-def test_streams_that_overstep_the_connections_limit_together_end_it() -> None:
-    at_server, _ = _attack(*(stream_frame(4 * n, b"x", offset=16_000) for n in range(3)), settings=SMALL)
+async def test_streams_that_overstep_the_connections_limit_together_end_it() -> None:
+    at_server, _ = await _attack(*(stream_frame(4 * n, b"x", offset=16_000) for n in range(3)), settings=SMALL)
     assert (at_server.code, at_server.reason) == (FLOW_CONTROL, "Over connection data limit")
 
 
-@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
@@ -96,13 +99,12 @@ async def test_a_hostile_server_is_cut_off_as_a_client_is(frames: list[bytes], c
         assert (await asyncio.wait_for(server.wait_closed(), PATIENCE)).code == code
 
 
-def test_a_stream_far_ahead_opens_no_billion_below_it() -> None:
+async def test_a_stream_far_ahead_opens_no_billion_below_it() -> None:
     for stream_id in ((1 << 61) - 4, 4 * 1_000_000):
-        at_server, _ = _attack(stream_frame(stream_id, b"x"))
+        at_server, _ = await _attack(stream_frame(stream_id, b"x"))
         assert at_server.code == STREAM_LIMIT
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_gap_of_streams_within_reason_is_opened() -> None:
     async with aioquic_pair() as (client, server):
         inject(client, stream_frame(40, b"far ahead"))
@@ -115,7 +117,6 @@ async def test_a_gap_of_streams_within_reason_is_opened() -> None:
         assert await read_all(late) == b"late"
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_streams_beyond_the_bound_are_refused_and_then_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_buffers, "PEER_STREAMS", 20)
     monkeypatch.setattr(aioquic_receiving, "PEER_STREAM_STATES", 40)
@@ -138,7 +139,6 @@ async def test_streams_beyond_the_bound_are_refused_and_then_cut_off(monkeypatch
         assert info.code == STREAM_LIMIT
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_streams_beyond_the_accept_queue_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async with aioquic_pair() as (client, server):
         server._accepting.limit = 5
@@ -153,7 +153,6 @@ async def test_streams_beyond_the_accept_queue_are_refused(monkeypatch: pytest.M
             assert (await server.accept_stream()).stream_id == stream.stream_id
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_flood_of_resets_leaves_no_state_and_reaches_no_handler() -> None:
     async with aioquic_pair() as (client, server):
         handed: list[Stream] = []
@@ -172,14 +171,13 @@ async def test_a_flood_of_resets_leaves_no_state_and_reaches_no_handler() -> Non
         assert await read_all(handed[0]) == b"still served"
 
 
-def test_pieces_behind_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pieces_behind_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioquic_receiving, "HELD_PIECES", 100)
     frames = [stream_frame(4 * (n % 3), b"x", offset=2 + 2 * (n // 3)) for n in range(120)]
-    at_server, _ = _attack(*frames)
+    at_server, _ = await _attack(*frames)
     assert "gaps" in at_server.reason
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_held_pieces_are_forgotten_with_their_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioquic_receiving, "HELD_PIECES", 100)
 
@@ -196,7 +194,6 @@ async def test_held_pieces_are_forgotten_with_their_stream(monkeypatch: pytest.M
         assert server.core._held_pieces == 0
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_reset_data_that_was_never_delivered_gives_its_credit_back() -> None:
     async with aioquic_pair(server_settings=SMALL) as (client, server):
         client.core._local_next_stream_id_bidi = 80
@@ -210,7 +207,6 @@ async def test_reset_data_that_was_never_delivered_gives_its_credit_back() -> No
         assert len(await read_all(far)) == 5000
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_streams_held_back_by_a_peer_without_credit_are_forgotten_with_their_end() -> None:
     no_credit = QuicSettings(
         initial_stream_window=16384, stream_window=16384, initial_connection_window=0, connection_window=0
@@ -229,7 +225,6 @@ async def test_streams_held_back_by_a_peer_without_credit_are_forgotten_with_the
         assert not server.core._held_back
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_damaged_and_foreign_packets_are_ignored() -> None:
     chance = random.Random(3)
     async with serve() as server, relay_to(server.listener.address) as relay:
@@ -260,7 +255,6 @@ async def test_damaged_and_foreign_packets_are_ignored() -> None:
         client.close()
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_first_packets_that_nothing_opens_leave_nothing_behind() -> None:
     async with serve() as server, relay_to(server.listener.address) as relay:
         made: list[bytes] = []
@@ -281,7 +275,6 @@ async def test_first_packets_that_nothing_opens_leave_nothing_behind() -> None:
         assert repr(server.listener).endswith("connections=0 half_open=0 ids=0>")
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_a_user_may_close_from_the_handler_of_streams() -> None:
     async with aioquic_pair() as (client, server):
         server.set_stream_handler(lambda _: server.close(9, "enough"))
@@ -293,7 +286,6 @@ async def test_a_user_may_close_from_the_handler_of_streams() -> None:
         assert server.statistics().streams_open == 0
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_random_frames_end_a_connection_at_worst() -> None:
     chance = random.Random(4)
     async with serve() as server:
@@ -312,7 +304,6 @@ async def test_random_frames_end_a_connection_at_worst() -> None:
         client.close()
 
 
-@pytest.mark.usefixtures("loop_errors")
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_unknown_versions_are_answered_with_the_one_there_is(seed: int) -> None:
     async with serve() as server, relay_to(server.listener.address) as relay:
@@ -332,7 +323,6 @@ async def test_unknown_versions_are_answered_with_the_one_there_is(seed: int) ->
         assert answers[0].endswith(b"\x00\x00\x00\x01")
 
 
-@pytest.mark.usefixtures("loop_errors")
 async def test_an_accept_loop_hears_of_the_end() -> None:
     async with aioquic_pair() as (client, server):
         waiting = asyncio.create_task(server.accept_stream())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
 from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
 from pyconnector.transport.quic.qh3_engine import engine as qh3_engine
 from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
-from tests.transport.qh3_pair import USUAL, accepted, dial, qh3_pair, quic_pair, run, serve
+from tests.transport.qh3_pair import USUAL, accepted, dial, qh3_pair, quic_pair, serve
 from tests.transport.qh3_relay import Relay, relay_to
 from tests.transport.udp.test_udp import Shim
 
@@ -110,7 +109,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 PATIENT = replace(USUAL, idle_timeout=60.0, keepalive=0.1)
 
 
-def test_silence_ends_a_connection_on_both_sides(clock: Clock) -> None:
+async def test_silence_ends_a_connection_on_both_sides(clock: Clock) -> None:
     async def act(client: Qh3Connection, far: Qh3Connection, relay: Relay) -> None:
         near, _ = await open_both(client, far)
         relay.is_cut = True
@@ -122,10 +121,10 @@ def test_silence_ends_a_connection_on_both_sides(clock: Clock) -> None:
             await near.receive()
         assert caught.value.idle
 
-    run(lambda: _over_relay(PATIENT, act))
+    await _over_relay(PATIENT, act)
 
 
-def test_keepalive_bridges_idleness(clock: Clock) -> None:
+async def test_keepalive_bridges_idleness(clock: Clock) -> None:
     async def act(client: Qh3Connection, far: Qh3Connection, relay: Relay) -> None:
         for _ in range(4):  # nearly three times as long as silence may last
             heard = client.statistics().bytes_received, far.statistics().bytes_received
@@ -140,16 +139,16 @@ def test_keepalive_bridges_idleness(clock: Clock) -> None:
         assert client.closed is None
         assert far.closed is None
 
-    run(lambda: _over_relay(PATIENT, act))
+    await _over_relay(PATIENT, act)
 
 
-def test_without_keepalive_idleness_ends_it(clock: Clock) -> None:
+async def test_without_keepalive_idleness_ends_it(clock: Clock) -> None:
     async def act(client: Qh3Connection, far: Qh3Connection, relay: Relay) -> None:
         clock.ahead += 2 * PATIENT.idle_timeout
         client._on_timer()
         assert (await asyncio.wait_for(client.wait_closed(), PATIENCE)).idle
 
-    run(lambda: _over_relay(replace(PATIENT, keepalive=600.0), act))
+    await _over_relay(replace(PATIENT, keepalive=600.0), act)
 
 
 async def test_a_full_socket_delays_and_loses_nothing() -> None:
@@ -169,7 +168,7 @@ async def test_a_full_socket_delays_and_loses_nothing() -> None:
 # -- details of the engine -------------------------------------------------------------------------------------------
 
 
-def test_the_first_frame_of_a_stream_holds_what_was_written_first(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_first_frame_of_a_stream_holds_what_was_written_first(monkeypatch: pytest.MonkeyPatch) -> None:
     first: dict[int, int] = {}
     real = AioquicStream.stream_frame
 
@@ -181,28 +180,25 @@ def test_the_first_frame_of_a_stream_holds_what_was_written_first(monkeypatch: p
     monkeypatch.setattr(AioquicStream, "stream_frame", seen)
     chance = random.Random(1)
 
-    async def main() -> None:
-        async with quic_pair(USUAL, replace(USUAL, engine="aioquic")) as (client, server):
-            answering: set[asyncio.Task[None]] = set()
+    async with quic_pair(USUAL, replace(USUAL, engine="aioquic")) as (client, server):
+        answering: set[asyncio.Task[None]] = set()
 
-            async def answer(stream: Any) -> None:
+        async def answer(stream: Any) -> None:
+            await read_all(stream)
+            stream.send_nowait(b"", finish=True)
+
+        server.set_stream_handler(lambda stream: answering.add(asyncio.create_task(answer(stream))))
+
+        async def work() -> None:
+            for _ in range(30):
+                stream = await client.open_stream()
+                stream.send_nowait(bytes(chance.choice([8, 20, 60, 150, 1000])))
+                if chance.random() < 0.5:
+                    await asyncio.sleep(0)
+                stream.send_nowait(bytes(chance.choice([10, 5000, 40_000])), finish=True)
                 await read_all(stream)
-                stream.send_nowait(b"", finish=True)
 
-            server.set_stream_handler(lambda stream: answering.add(asyncio.create_task(answer(stream))))
-
-            async def work() -> None:
-                for _ in range(30):
-                    stream = await client.open_stream()
-                    stream.send_nowait(bytes(chance.choice([8, 20, 60, 150, 1000])))
-                    if chance.random() < 0.5:
-                        await asyncio.sleep(0)
-                    stream.send_nowait(bytes(chance.choice([10, 5000, 40_000])), finish=True)
-                    await read_all(stream)
-
-            await asyncio.gather(*(work() for _ in range(32)))
-
-    run(main)
+        await asyncio.gather(*(work() for _ in range(32)))
     assert len(first) == 32 * 30
     assert min(first.values()) >= 8
 
@@ -237,34 +233,25 @@ async def test_a_late_copy_of_an_old_stream_is_no_new_stream() -> None:
         assert far._is_new(4)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="uvloop is not for Windows")
-def test_it_works_on_uvloop() -> None:
-    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
-
-    async def main() -> None:
-        async with qh3_pair() as (client, far):
-            near, other = await open_both(client, far)
-            sending = asyncio.create_task(send_all(near, bytes(1_000_000)))
-            assert len(await read_all(other)) == 1_000_000
-            await sending
-            statistics = client.statistics()
-            assert statistics.rtt_smoothed is not None
-            assert 0 < statistics.rtt_smoothed < 1
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+@pytest.mark.usefixtures("each_loop")
+async def test_it_works_on_each_loop() -> None:
+    async with qh3_pair() as (client, far):
+        near, other = await open_both(client, far)
+        sending = asyncio.create_task(send_all(near, bytes(1_000_000)))
+        assert len(await read_all(other)) == 1_000_000
+        await sending
+        statistics = client.statistics()
+        assert statistics.rtt_smoothed is not None
+        assert 0 < statistics.rtt_smoothed < 1
 
 
-def test_reprs_show_state_and_no_secrets() -> None:
-    async def main() -> None:
-        async with serve(USUAL) as server:
-            client = await dial(server.listener.address)
-            far = await accepted(server)
-            assert repr(client).startswith("<Qh3Connection peer=('127.0.0.1', ")
-            assert "connections=1" in repr(server.listener)
-            near, _ = await open_both(client, far)
-            assert repr(near) == "<Qh3Stream 0 receiving=open sending=open buffered=0>"
-            client.close()
-
-    run(main)
+async def test_reprs_show_state_and_no_secrets() -> None:
+    async with serve(USUAL) as server:
+        client = await dial(server.listener.address)
+        far = await accepted(server)
+        assert repr(client).startswith("<Qh3Connection peer=('127.0.0.1', ")
+        assert "connections=1" in repr(server.listener)
+        near, _ = await open_both(client, far)
+        assert repr(near) == "<Qh3Stream 0 receiving=open sending=open buffered=0>"
+        client.close()
     assert qh3_engine.connect.__doc__

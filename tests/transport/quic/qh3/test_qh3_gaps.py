@@ -27,7 +27,7 @@ from tests.transport.conformance import PATIENCE, open_both, read_all, send_all,
 from tests.transport.qh3_pair import qh3_pair, serve
 from tests.transport.qh3_relay import bad_path, relay_to
 from tests.transport.quic.attacker import inject, numbers, stream_frame
-from tests.transport.quic.qh3.test_qh3_hostile import Siege, run, siege, victims
+from tests.transport.quic.qh3.test_qh3_hostile import Siege, siege, victims
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection, Stream
@@ -67,71 +67,62 @@ async def attack(it: Siege, frames: Iterator[bytes]) -> int:
 
 @victims
 @pytest.mark.parametrize("step", [1, 2])
-def test_single_bytes_behind_gaps_end_the_connection_within_its_memory(victim: str, step: int) -> None:
-    async def main() -> None:
-        async with siege(victim, QH3) as it:
-            it.claim_streams(8)
-            before = resident()
-            all_windows = (
-                stream_frame(it.stream(number), b"x", offset=offset)
-                for number in range(8)
-                for offset in range(1, 512 * 1024, step)
-            )
-            sent = await attack(it, islice(all_windows, 500_000))
-            info = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
-            grown = resident() - before
-            assert info.local
-            assert "pieces of streams whose beginnings it withholds" in info.reason
-            assert "withholds" in (await asyncio.wait_for(it.attacker.wait_closed(), PATIENCE)).reason
-            assert sent < UNSEEN_LIMIT // 6 + 2 * HELD_FRAMES
-            assert grown < BOUND
-
-    run(main)
+async def test_single_bytes_behind_gaps_end_the_connection_within_its_memory(victim: str, step: int) -> None:
+    async with siege(victim, QH3) as it:
+        it.claim_streams(8)
+        before = resident()
+        all_windows = (
+            stream_frame(it.stream(number), b"x", offset=offset)
+            for number in range(8)
+            for offset in range(1, 512 * 1024, step)
+        )
+        sent = await attack(it, islice(all_windows, 500_000))
+        info = await asyncio.wait_for(it.victim.wait_closed(), PATIENCE)
+        grown = resident() - before
+        assert info.local
+        assert "pieces of streams whose beginnings it withholds" in info.reason
+        assert "withholds" in (await asyncio.wait_for(it.attacker.wait_closed(), PATIENCE)).reason
+        assert sent < UNSEEN_LIMIT // 6 + 2 * HELD_FRAMES
+        assert grown < BOUND
 
 
 @victims
-def test_they_count_in_streams_that_were_over_once(victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_they_count_in_streams_that_were_over_once(victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of streams that are over the core knows a thousand, and would take the others for new.
     monkeypatch.setattr(qh3_connection, "UNSEEN_LIMIT", 20_000)
     monkeypatch.setattr(qh3_pieces, "HELD_FRAMES", 8192)
 
-    async def main() -> None:
-        async with siege(victim, QH3) as it:
-            for _ in range(1100):
-                near, far = await open_both(it.attacker, it.victim)
-                near.finish()
-                far.finish()
-                assert await read_all(near) == await read_all(far) == b""
-            await until(lambda: not it.victim.streams, "the streams are forgotten")
-            sent = await attack(it, (stream_frame(it.stream(0), b"x", offset=1 + n) for n in range(100_000)))
-            assert it.victim.closed is not None
-            assert "withholds" in it.victim.closed.reason
-            assert sent < 40_000
-
-    run(main)
+    async with siege(victim, QH3) as it:
+        for _ in range(1100):
+            near, far = await open_both(it.attacker, it.victim)
+            near.finish()
+            far.finish()
+            assert await read_all(near) == await read_all(far) == b""
+        await until(lambda: not it.victim.streams, "the streams are forgotten")
+        sent = await attack(it, (stream_frame(it.stream(0), b"x", offset=1 + n) for n in range(100_000)))
+        assert it.victim.closed is not None
+        assert "withholds" in it.victim.closed.reason
+        assert sent < 40_000
 
 
 @victims
-def test_packets_that_hold_data_are_not_hidden_by_others_around_it(
+async def test_packets_that_hold_data_are_not_hidden_by_others_around_it(
     victim: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qh3_connection, "UNSEEN_LIMIT", 20_000)
     monkeypatch.setattr(qh3_pieces, "HELD_FRAMES", 8192)
 
-    async def main() -> None:
-        async with siege(victim, QH3) as it:
-            it.claim_streams(2)
-            busy = stream_frame(it.stream(1), b"")
-            frames = (
-                frame
-                for n in range(100_000)
-                for frame in (numbers(0x02, 0, 0, 0, 0), busy, bytes(3), stream_frame(it.stream(0), b"x", offset=1 + n))
-            )
-            await attack(it, frames)
-            assert it.victim.closed is not None
-            assert "withholds" in it.victim.closed.reason
-
-    run(main)
+    async with siege(victim, QH3) as it:
+        it.claim_streams(2)
+        busy = stream_frame(it.stream(1), b"")
+        frames = (
+            frame
+            for n in range(100_000)
+            for frame in (numbers(0x02, 0, 0, 0, 0), busy, bytes(3), stream_frame(it.stream(0), b"x", offset=1 + n))
+        )
+        await attack(it, frames)
+        assert it.victim.closed is not None
+        assert "withholds" in it.victim.closed.reason
 
 
 def watched(connection: Connection) -> qh3_pieces.PieceWatch:
@@ -143,31 +134,28 @@ def watched(connection: Connection) -> qh3_pieces.PieceWatch:
 @pytest.mark.parametrize(
     ("lost", "size", "rate"), [(0.0, 2_000_000, 1), (0.01, 1_000_000, 1), (0.01, 1_000_000, 8), (0.1, 300_000, 1)]
 )
-def test_an_honest_peer_on_a_bad_path_is_never_given_up(
+async def test_an_honest_peer_on_a_bad_path_is_never_given_up(
     lost: float, size: int, rate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Watched from its first packet on, and with every packet: what is left at the end is what the bound knows of."""
     monkeypatch.setattr(qh3_connection, "UNSEEN_LIMIT", -(1 << 60))
     monkeypatch.setattr(qh3_pieces, "RATE", rate)
 
-    async def main() -> None:
-        async with serve(QH3) as server, relay_to(server.listener.address) as relay:
-            client = await connect(relay.address, tls=client_tls(), settings=QH3)
-            try:
-                far = await server.next()
-                relay.to_server, relay.to_client = bad_path(1, lost), bad_path(2, lost)
-                await both_ways(client, far, size)
-                for end in (client, far):
-                    assert isinstance(end, Qh3Connection)
-                    assert end.closed is None
-                    watch = watched(end)
-                    assert watch._unreadable == 0
-                    assert watch._read > size / 1500 / rate / 2
-                    assert watch._held() * rate < HELD_FRAMES // 16
-            finally:
-                client.close()
-
-    run(main)
+    async with serve(QH3) as server, relay_to(server.listener.address) as relay:
+        client = await connect(relay.address, tls=client_tls(), settings=QH3)
+        try:
+            far = await server.next()
+            relay.to_server, relay.to_client = bad_path(1, lost), bad_path(2, lost)
+            await both_ways(client, far, size)
+            for end in (client, far):
+                assert isinstance(end, Qh3Connection)
+                assert end.closed is None
+                watch = watched(end)
+                assert watch._unreadable == 0
+                assert watch._read > size / 1500 / rate / 2
+                assert watch._held() * rate < HELD_FRAMES // 16
+        finally:
+            client.close()
 
 
 async def both_ways(client: Connection, far: Connection, size: int) -> None:
@@ -195,63 +183,56 @@ async def many_small(client: Connection, far: Connection, size: int) -> None:
         assert len(await read_all(near)) == len(await read_all(other)) == 640
 
 
-def test_an_honest_transfer_is_not_even_watched() -> None:
-    async def main() -> None:
-        async with siege("client", QH3) as it:
-            await both_ways(it.attacker, it.victim, 4_000_000)
-            assert it.victim._watch is None
-            assert it.victim._unseen < UNSEEN_LIMIT / 4
-            # Every datagram takes that much, so what is unseen is never less than the frames that delivered nothing.
-            assert it.victim._unseen > -PACKET_OVERHEAD
-
-    run(main)
+async def test_an_honest_transfer_is_not_even_watched() -> None:
+    async with siege("client", QH3) as it:
+        await both_ways(it.attacker, it.victim, 4_000_000)
+        assert it.victim._watch is None
+        assert it.victim._unseen < UNSEEN_LIMIT / 4
+        # Every datagram takes that much, so what is unseen is never less than the frames that delivered nothing.
+        assert it.victim._unseen > -PACKET_OVERHEAD
 
 
 @victims
-def test_it_costs_nobody_who_asked_for_much(victim: str) -> None:
+async def test_it_costs_nobody_who_asked_for_much(victim: str) -> None:
     """Acknowledgements alone have a peer watched at last, and that is all."""
 
-    async def main() -> None:
-        async with siege(victim, replace(QH3, idle_timeout=30)) as it:
-            it.victim._unseen = UNSEEN_LIMIT
-            near, other = await open_both(it.attacker, it.victim)
-            sending = asyncio.create_task(send_all(other, bytes(8_000_000)))
-            assert len(await read_all(near)) == 8_000_000
-            await sending
-            assert it.victim.closed is None
-            assert watched(it.victim)._held() == 0
-
-    run(main)
+    async with siege(victim, replace(QH3, idle_timeout=30)) as it:
+        it.victim._unseen = UNSEEN_LIMIT
+        near, other = await open_both(it.attacker, it.victim)
+        sending = asyncio.create_task(send_all(other, bytes(8_000_000)))
+        assert len(await read_all(near)) == 8_000_000
+        await sending
+        assert it.victim.closed is None
+        assert watched(it.victim)._held() == 0
 
 
 @pytest.mark.parametrize("opener", ["client", "server"])
-def test_streams_that_end_with_their_only_packet_are_no_pieces(opener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streams_that_end_with_their_only_packet_are_no_pieces(
+    opener: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Small answers: when a packet is looked at, the streams in it are over already."""
     monkeypatch.setattr(qh3_connection, "UNSEEN_LIMIT", -(1 << 60))
     monkeypatch.setattr(qh3_pieces, "RATE", 1)
     monkeypatch.setattr(qh3_pieces, "HELD_FRAMES", 100)
     monkeypatch.setattr(qh3_pieces, "_PRUNE_STEP", 10)
 
-    async def main() -> None:
-        async with qh3_pair(QH3, QH3) as (client, server):
-            asking, asked = (client, server) if opener == "client" else (server, client)
+    async with qh3_pair(QH3, QH3) as (client, server):
+        asking, asked = (client, server) if opener == "client" else (server, client)
 
-            async def exchanges() -> None:
-                for _ in range(150):
-                    near = await asking.open_stream()
-                    near.send_nowait(b"request", finish=True)
-                    assert await read_all(near) == b"answer"
+        async def exchanges() -> None:
+            for _ in range(150):
+                near = await asking.open_stream()
+                near.send_nowait(b"request", finish=True)
+                assert await read_all(near) == b"answer"
 
-            def answer(stream: Stream) -> None:
-                stream.receive_nowait()
-                stream.send_nowait(b"answer", finish=True)
+        def answer(stream: Stream) -> None:
+            stream.receive_nowait()
+            stream.send_nowait(b"answer", finish=True)
 
-            asked.set_stream_handler(answer)
-            await asyncio.wait_for(asyncio.gather(*(exchanges() for _ in range(16))), PATIENCE)
-            for end in (client, server):
-                assert end.closed is None
-                watch = watched(end)
-                assert watch._read > 100
-                assert watch._late == 0
-
-    run(main)
+        asked.set_stream_handler(answer)
+        await asyncio.wait_for(asyncio.gather(*(exchanges() for _ in range(16))), PATIENCE)
+        for end in (client, server):
+            assert end.closed is None
+            watch = watched(end)
+            assert watch._read > 100
+            assert watch._late == 0

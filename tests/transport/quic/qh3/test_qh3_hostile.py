@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -63,10 +63,6 @@ async def siege(victim: str, settings: QuicSettings = QH3) -> AsyncIterator[Sieg
             assert isinstance(client, Qh3Connection)
             assert isinstance(server, AioquicConnection)
             yield Siege(server, client, 1)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(main())
 
 
 victims = pytest.mark.parametrize("victim", ["server", "client"])
