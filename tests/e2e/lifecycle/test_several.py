@@ -72,4 +72,5 @@ async def test_the_process_is_left_alone() -> None:
                 assert (await visitor.request(get("/", "n0.test"))).status == 204
             await connector.drain()
     assert state() == before
+    await asyncio.get_running_loop().shutdown_default_executor()  # whose threads are the loop's
     assert threading.active_count() == threads
