@@ -204,6 +204,14 @@ async def measure(plan: Plan, *flags: str) -> dict[str, Row]:
     return found
 
 
+#: What carries flows between proxy and gateway, and the options that choose it.
+WAYS = (
+    ("one QUIC connection", ("--protocol", "quic")),
+    ("one HTTP/2 connection", ("--protocol", "http2")),
+    ("a connection a flow", ("--no-http2",)),
+)
+
+
 def main() -> None:
     """Both ways in turn."""
     parser = argparse.ArgumentParser(prog="python -m bench.local_proxy", description=__doc__)
@@ -217,7 +225,7 @@ def main() -> None:
     plan = Plan(given.megabytes * 1_000_000, given.at_once, given.flows, given.held)
     found: dict[tuple[str, str], list[Row]] = {}
     for _ in range(given.rounds):
-        for way, flags in (("one HTTP/2 connection", ()), ("a connection a flow", ("--no-http2",))):
+        for way, flags in WAYS:
             for row, figures in asyncio.run(measure(plan, *flags)).items():
                 found.setdefault((row, way), []).append(figures)
     for (row, way), runs in sorted(found.items()):
