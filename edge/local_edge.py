@@ -272,6 +272,7 @@ class LocalEdge:
         authority = self._authority if settings.own_certificate else None
         bound = (self.settings.address, self.settings.visitors.address)
         self.gateway = open_gateway(settings, self.private, authority, self._watch, bound)
+        self.gateway.quic_engine = self.settings.quic.engine
         self._exit.push_async_callback(self.gateway.close)
         await self.gateway.start(settings.http, settings.socks)
 

@@ -26,8 +26,8 @@ DIAL_TIMEOUT: Final = 3.0
 TRY_AGAIN: Final = 60.0
 #: Addresses of the gateway that are tried: one of each family.
 MAX_ADDRESSES: Final = 2
-#: What a gateway may send ahead, of one flow and of all; and when silence is looked into, and given up. HTTP/3 needs
-#: unidirectional streams, which this engine has.
+#: What a gateway may send ahead, of one flow and of all; and when silence is looked into, and given up. The engine that
+#: holds no flow up because another one's reader stalls, and that bears losses best.
 SETTINGS: Final = QuicSettings(
     engine="aioquic", incoming_streams=0, incoming_unidirectional=UNIDIRECTIONAL, idle_timeout=20.0, keepalive=5.0,
     initial_stream_window=256 * 1024, stream_window=2 * 1024 * 1024, connection_window=16 * 1024 * 1024,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pyconnector.edge.listener import Listener
@@ -79,6 +80,8 @@ class Gateway:
         "Whether UDP ASSOCIATE, which nothing encrypts, is served beyond loopback."
         self.extensions: dict[str, Extension] = {}
         "What extends CONNECT beside connect-udp, by the token of `:protocol`: over HTTP/2 and HTTP/3."
+        self.quic_engine = "aioquic"
+        "What carries HTTP/3: aioquic, qh3 or auto."
         self._tls = tls
         self._quic = quic
         self._http3 = http3
@@ -113,9 +116,10 @@ class Gateway:
         """
         assert self.http_address is not None
         assert self._quic is not None
+        settings = replace(SETTINGS, engine=self.quic_engine)
         try:
             self._quic_listener = await quic.listen(
-                *self.http_address, tls=self._quic, settings=SETTINGS, on_connection=self._quic_client
+                *self.http_address, tls=self._quic, settings=settings, on_connection=self._quic_client
             )
         except ConnectFailed as error:
             raise OSError(f"the gateway cannot serve HTTP/3: {error.reason}") from error

@@ -14,6 +14,7 @@ import pytest
 from pyconnector.edge.private.gateway import stream_client
 from pyconnector.edge.private.gateway.http3 import client as http3_client
 from pyconnector.protocol.capsules import encode_integer, encode_udp_capsule
+from pyconnector.transport.settings import QuicSettings
 from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
 from tests.support.peers.gateway import CLIENT_ID, SECRET, rule, token
 from tests.support.peers.h3_visitor import H3Visitor, h3_visitor
@@ -28,13 +29,17 @@ BASIC = (b"proxy-authorization", b"Basic " + base64.b64encode(f"{CLIENT_ID}:{SEC
 WRONG = (b"proxy-authorization", b"Basic " + base64.b64encode(f"{CLIENT_ID}:wrong".encode()))
 CONNECT = (b":method", b"CONNECT")
 GET = ((b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"edge"), (b":path", b"/"))
+ENGINES = ["aioquic", "qh3"]
 #: More than windows and sockets hold between a client and its destination.
 TOO_MUCH = 10 * 1024 * 1024
 
 
 @asynccontextmanager
-async def h3_house(*, datagrams: bool = True, frame_size: int = 65_535, **more: Any) -> AsyncIterator[Any]:
-    async with gateway_house(own_certificate=True, **more) as house:
+async def h3_house(
+    *, datagrams: bool = True, frame_size: int = 65_535, engine: str = "aioquic", **more: Any
+) -> AsyncIterator[Any]:
+    edge = {"quic": QuicSettings(engine=engine)}
+    async with gateway_house(own_certificate=True, edge=edge, **more) as house:
         address = gateway_of(house).http3_address
         assert address is not None
         assert address == gateway_of(house).http_address
@@ -56,9 +61,10 @@ def connect_udp(client: H3Visitor, port: int, path: str = "/.well-known/masque/u
     return extended(client, b"connect-udp", path.format(port), BASIC, (b"capsule-protocol", b"?1"))
 
 
+@pytest.mark.parametrize("gateway_engine", ENGINES)
 @pytest.mark.usefixtures("each_loop")
-async def test_streams_of_one_connection_are_flows_with_a_record_each() -> None:
-    async with h3_house() as (house, client), echo_service() as port:
+async def test_streams_of_one_connection_are_flows_with_a_record_each(gateway_engine: str) -> None:
+    async with h3_house(engine=gateway_engine) as (house, client), echo_service() as port:
         flows = [connect(client, f"127.0.0.1:{port}") for _ in range(20)]
         for number, stream_id in enumerate(flows):
             assert (await client.head(stream_id)).status == 200
@@ -100,9 +106,10 @@ async def test_refusals_end_their_stream_alone() -> None:
         assert len(gateway_of(house).records.recent) == 4
 
 
+@pytest.mark.parametrize("gateway_engine", ENGINES)
 @pytest.mark.usefixtures("each_loop")
-async def test_udp_travels_in_datagrams() -> None:
-    async with h3_house() as (house, client), UdpService() as service:
+async def test_udp_travels_in_datagrams(gateway_engine: str) -> None:
+    async with h3_house(engine=gateway_engine) as (house, client), UdpService() as service:
         stream_id = connect_udp(client, service.port)
         answer = await client.head(stream_id)
         assert (answer.status, answer.fields[b"capsule-protocol"]) == (200, b"?1")

@@ -8,29 +8,49 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pyconnector.transport.buffers.connection import BufferedConnection
 from pyconnector.transport.errors import ConnectionClosed, StreamBusy, StreamClosed, StreamReset, TransportError
 from pyconnector.transport.http3 import Http3Connection, Http3Stream
 from pyconnector.transport.http3 import stream as http3_stream
 from pyconnector.transport.http3.connection import UNIDIRECTIONAL
 from pyconnector.transport.http3.field_sections import FieldSections
 from pyconnector.transport.http3.stream import DATAGRAMS_AHEAD
-from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnection
 from pyconnector.transport.quic.aioquic_engine.stream import AioquicStream
 from pyconnector.transport.settings import QuicSettings
 from pyconnector.web.http3.frames import HEADERS, ErrorCode, Http3Error, encode_frame
 from pyconnector.web.varints import encode_integer
 from tests.support.loop.turns import TurnMeter
-from tests.transport.aioquic_pair import aioquic_pair
+from tests.transport.qh3_pair import quic_pair
 
 HEAD = [(b":method", b"CONNECT"), (b":authority", b"a:1")]
 OK = [(b":status", b"200")]
-SETTINGS = QuicSettings(incoming_unidirectional=UNIDIRECTIONAL)
+
+
+@pytest.fixture(params=["aioquic", "qh3"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Which QUIC engine both ends are of."""
+    return str(request.param)
+
+
+def settings(engine: str, unidirectional: int = UNIDIRECTIONAL) -> QuicSettings:
+    return QuicSettings(engine=engine, incoming_unidirectional=unidirectional)
+
+
+@asynccontextmanager
+async def pair_of(
+    engine: str, unidirectional: int = UNIDIRECTIONAL
+) -> AsyncIterator[tuple[BufferedConnection, BufferedConnection]]:
+    chosen = settings(engine, unidirectional)
+    async with asyncio.timeout(30), quic_pair(chosen, chosen) as (near, far):
+        assert isinstance(near, BufferedConnection)
+        assert isinstance(far, BufferedConnection)
+        yield near, far
 
 
 class Ends:
     """Both ends of a connection, and the requests that came."""
 
-    def __init__(self, client: AioquicConnection, server: AioquicConnection) -> None:
+    def __init__(self, client: BufferedConnection, server: BufferedConnection) -> None:
         self.arrived: asyncio.Queue[Http3Stream] = asyncio.Queue()
         self.client = Http3Connection(client, client=True)
         self.server = Http3Connection(server, client=False)
@@ -46,17 +66,17 @@ class Ends:
 
 
 @asynccontextmanager
-async def ends() -> AsyncIterator[Ends]:
-    async with asyncio.timeout(30), aioquic_pair(SETTINGS) as pair:
-        made = Ends(*pair)
+async def ends(engine: str) -> AsyncIterator[Ends]:
+    async with pair_of(engine) as (client, server):
+        made = Ends(client, server)
         await made.client.settled()
         await made.server.settled()
         yield made
 
 
 @pytest.mark.usefixtures("each_loop")
-async def test_bodies_pass_both_ways_behind_their_heads() -> None:
-    async with ends() as both:
+async def test_bodies_pass_both_ways_behind_their_heads(engine: str) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         with pytest.raises(StreamClosed, match="head"):
             far.send_nowait(b"x")
@@ -80,8 +100,8 @@ async def test_bodies_pass_both_ways_behind_their_heads() -> None:
         assert not both.server._requests
 
 
-async def test_interim_heads_are_passed_over() -> None:
-    async with ends() as both:
+async def test_interim_heads_are_passed_over(engine: str) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         fields = both.server.fields
         for status in (b"100", b"103", b"200"):
@@ -89,8 +109,8 @@ async def test_interim_heads_are_passed_over() -> None:
         assert await near.response() == OK
 
 
-async def test_a_body_may_be_followed_by_no_head() -> None:
-    async with ends() as both:
+async def test_a_body_may_be_followed_by_no_head(engine: str) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         near._quic.send_nowait(encode_frame(HEADERS, both.client.fields.encode(0, HEAD)))
         with pytest.raises(ConnectionClosed):
@@ -98,8 +118,8 @@ async def test_a_body_may_be_followed_by_no_head() -> None:
         assert (await both.client.wait_closed()).code == ErrorCode.FRAME_UNEXPECTED
 
 
-async def test_a_request_without_a_head_ends_alone() -> None:
-    async with ends() as both:
+async def test_a_request_without_a_head_ends_alone(engine: str) -> None:
+    async with ends(engine) as both:
         stream = await both.client.quic.open_stream()
         stream.send_nowait(encode_integer(0x21) + b"\0", finish=True)
         broken = await both.arrived.get()
@@ -111,8 +131,8 @@ async def test_a_request_without_a_head_ends_alone() -> None:
         near.reset()
 
 
-async def test_a_stream_that_ends_within_a_frame_ends_the_connection() -> None:
-    async with ends() as both:
+async def test_a_stream_that_ends_within_a_frame_ends_the_connection(engine: str) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         near._quic.send_nowait(b"\x00\x05abc", finish=True)
         assert await far.receive() == b"abc"
@@ -122,8 +142,8 @@ async def test_a_stream_that_ends_within_a_frame_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("wire", [b"\x00\x00", encode_integer(0x21) + b"\0", b"\x00\x01x"])
-async def test_floods_of_tiny_frames_take_many_turns(wire: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ends() as both:
+async def test_floods_of_tiny_frames_take_many_turns(engine: str, wire: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         near._quic.send_nowait(wire * 10_000 + b"\x00\x03end", finish=True)
         while far._quic.buffered < len(wire) * 10_000:  # all of it is there at once
@@ -140,8 +160,8 @@ async def test_floods_of_tiny_frames_take_many_turns(wire: bytes, monkeypatch: p
         assert meter.turns >= 10_000 // http3_stream.FRAMES_A_TURN
 
 
-async def test_datagrams_wait_for_whoever_takes_them_up_to_a_bound() -> None:
-    async with ends() as both:
+async def test_datagrams_wait_for_whoever_takes_them_up_to_a_bound(engine: str) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         for number in range(DATAGRAMS_AHEAD + 3):
             assert near.send_datagram(b"%d" % number)
@@ -165,10 +185,10 @@ async def test_datagrams_wait_for_whoever_takes_them_up_to_a_bound() -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_datagram_without_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ends() as both:
+async def test_a_datagram_without_room_is_counted(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ends(engine) as both:
         near, _ = await both.request()
-        monkeypatch.setattr(AioquicConnection, "send_datagram", lambda self, data: False)
+        monkeypatch.setattr(type(near._quic._connection), "send_datagram", lambda self, data: False)
         assert near.send_datagram(b"x") is False
         assert near.datagrams_dropped == 1
 
@@ -185,9 +205,9 @@ CONTROL = {
 
 
 @pytest.mark.parametrize("name", CONTROL)
-async def test_a_server_that_breaks_control_is_left(name: str) -> None:
+async def test_a_server_that_breaks_control_is_left(engine: str, name: str) -> None:
     wire, code = CONTROL[name]
-    async with asyncio.timeout(30), aioquic_pair(SETTINGS) as (near, far):
+    async with pair_of(engine) as (near, far):
         client = Http3Connection(near, client=True)
         client.begin()
         far.open_unidirectional().send_nowait(wire, finish=name == "the end")
@@ -197,8 +217,8 @@ async def test_a_server_that_breaks_control_is_left(name: str) -> None:
                 await client.settled()
 
 
-async def test_a_server_that_leaves_gets_no_more_requests() -> None:
-    async with ends() as both:
+async def test_a_server_that_leaves_gets_no_more_requests(engine: str) -> None:
+    async with ends(engine) as both:
         near, far = await both.request()
         both.server._control.send_nowait(encode_frame(7, b"\x04"))
         while not both.client.leaving:
@@ -209,8 +229,8 @@ async def test_a_server_that_leaves_gets_no_more_requests() -> None:
         assert await near.response() == OK
 
 
-async def test_a_server_opens_no_requests() -> None:
-    async with ends() as both:
+async def test_a_server_opens_no_requests(engine: str) -> None:
+    async with ends(engine) as both:
         (await both.server.quic.open_stream()).send_nowait(b"x")
         assert (await both.server.wait_closed()).code == ErrorCode.STREAM_CREATION_ERROR
 
@@ -229,9 +249,8 @@ def test_field_sections_do_not_grow_beyond_their_bound() -> None:
 # -- streams of one direction ------------------------------------------------------------------------------------
 
 
-async def test_unidirectional_streams_carry_one_way_and_are_bounded() -> None:
-    settings = QuicSettings(incoming_unidirectional=2)
-    async with asyncio.timeout(30), aioquic_pair(settings) as (near, far):
+async def test_unidirectional_streams_carry_one_way_and_are_bounded(engine: str) -> None:
+    async with pair_of(engine, 2) as (near, far):
         for number in range(2):
             stream = near.open_unidirectional()
             stream.send_nowait(b"%d" % number, finish=True)
@@ -243,14 +262,14 @@ async def test_unidirectional_streams_carry_one_way_and_are_bounded() -> None:
             opened.reset()
         with pytest.raises(TransportError, match="no more"):
             near.open_unidirectional()
-        while near.core.live_streams or far.core.live_streams:  # acknowledged, and forgotten
+        while near.streams or far.streams:  # acknowledged, and forgotten
             await asyncio.sleep(0.01)
         (await near.open_stream()).send_nowait(b"still up")
         assert await (await far.accept_stream()).receive() == b"still up"
 
 
 async def test_a_peer_may_not_send_on_a_stream_that_is_ours_alone() -> None:
-    async with asyncio.timeout(30), aioquic_pair(SETTINGS) as (near, far):
+    async with pair_of("aioquic") as (near, far):
         stream = near.open_unidirectional()
         stream.send_nowait(b"x")
         opened = await far.accept_stream()
@@ -260,8 +279,8 @@ async def test_a_peer_may_not_send_on_a_stream_that_is_ours_alone() -> None:
         assert (await near.wait_closed()).code == 0x3  # FLOW_CONTROL_ERROR
 
 
-async def test_without_the_setting_there_are_none() -> None:
-    async with asyncio.timeout(30), aioquic_pair() as (near, _):
+async def test_without_the_setting_there_are_none(engine: str) -> None:
+    async with pair_of(engine, 0) as (near, _):
         with pytest.raises(TransportError):
             near.open_unidirectional()
         with pytest.raises(TransportError):

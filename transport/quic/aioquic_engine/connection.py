@@ -298,6 +298,8 @@ class AioquicConnection(BufferedConnection):
                     stream.reset()
                 else:
                     self.peer_opened(stream)
+                    if stream.is_over:  # a unidirectional one that came as a whole
+                        self.forget_stream(stream.stream_id, peer_opened=True)
         while (event := core.next_event()) is not None:
             if isinstance(event, events.HandshakeCompleted):
                 self._handshake_completed()

@@ -31,6 +31,7 @@ class Configuration(QuicConfiguration):
     """qh3's configuration with what it lacks. No dataclass itself, which would cost each start a millisecond."""
 
     incoming_streams = 100
+    incoming_unidirectional = 0
     post_quantum_only = False
 
 
@@ -104,4 +105,5 @@ def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> Con
         initial_rtt=INITIAL_RTT,
     )
     configuration.incoming_streams = min(settings.incoming_streams, PEER_STREAMS)
+    configuration.incoming_unidirectional = settings.incoming_unidirectional
     return configuration

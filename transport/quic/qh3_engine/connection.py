@@ -18,6 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from pyconnector.transport.buffers.connection import REFUSED_CODE
+from pyconnector.transport.errors import TransportError
 from pyconnector.transport.quic.failures import idle_reason
 from pyconnector.transport.quic.qh3_engine.configuration import Windows
 from pyconnector.transport.quic.qh3_engine.driver import CONNECTED, Qh3Driver
@@ -65,6 +66,7 @@ class Qh3Connection(Qh3Driver):
         "Told of each connection ID that the core issues (True) or retires (False)."
         self._parity = 1 if self._is_client else 0  # of the numbers of streams that the peer opens
         self._numbers = StreamNumbers(self._parity)
+        self._unidirectional = StreamNumbers(self._parity | 2)
         self._unread = 0
         windows = Windows.of(settings)
         self._usual_limit = self._unread_limit = windows.unread
@@ -158,7 +160,8 @@ class Qh3Connection(Qh3Driver):
         if stream is None:
             if stream_id in self._over:
                 return EVERYTHING
-            return OVER if self._numbers.was_seen(stream_id) else 0
+            numbers = self._unidirectional if stream_id & 2 else self._numbers
+            return OVER if numbers.was_seen(stream_id) else 0
         return EVERYTHING if stream.is_aborted else stream.arrived
 
     def _receive_handshake(self, datagrams: list[bytes], address: Address) -> None:
@@ -257,6 +260,8 @@ class Qh3Connection(Qh3Driver):
 
     def _opened(self, stream_id: int, data: bytes, finished: bool) -> None:
         stream = Qh3Stream(self, stream_id)
+        if stream_id & 2:
+            stream.has_one_direction(sends=False)
         stream.arrived = len(data)
         self._unread += stream.arrived
         # Data first, so that a handler finds the opening already there.
@@ -265,7 +270,7 @@ class Qh3Connection(Qh3Driver):
 
     def _is_new(self, stream_id: int) -> bool:
         try:
-            return self._numbers.is_new(stream_id)
+            return (self._unidirectional if stream_id & 2 else self._numbers).is_new(stream_id)
         except SkippedTooMany:
             self.fail("the peer skipped too many streams", STREAM_LIMIT_ERROR)
             return False
@@ -416,6 +421,19 @@ class Qh3Connection(Qh3Driver):
         return list(readers.values())
 
     # -- streams of this side ------------------------------------------------------------------------------------
+
+    def open_unidirectional(self) -> Qh3Stream:
+        """See `Connection.open_unidirectional`."""
+        if self.closed is not None:
+            raise self.closed_error()
+        try:
+            stream_id = self.core.open_stream(True)
+        except (ValueError, RuntimeError):
+            raise TransportError("the peer allows no more unidirectional streams") from None
+        stream = Qh3Stream(self, stream_id)
+        stream.has_one_direction(sends=True)
+        self.add_stream(stream)
+        return stream
 
     def engine_open_stream(self) -> Qh3Stream | None:
         """See `BufferedConnection`."""

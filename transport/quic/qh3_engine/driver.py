@@ -54,6 +54,8 @@ TIMER_STEP = 0.001
 OUTGOING_DATAGRAMS = 256
 #: Bytes of a packet around a DATAGRAM's data: header, frame, authentication tag.
 DATAGRAM_OVERHEAD = 1 + 20 + 4 + 3 + 16
+#: What of that the peer's limit of a frame counts.
+DATAGRAM_FRAME_OVERHEAD = 3
 #: What the core says where a server may send so little more to an address that has not shown itself (RFC 9000 8.1) that
 #: no packet fits: what is left waits for the client's next packet.
 CRAMPED = "packet builder capacity exhausted"
@@ -369,6 +371,14 @@ class Qh3Driver(BufferedConnection):
         return super().send_low_water if self.core.bytes_in_flight < IN_FLIGHT_LIMIT else -1
 
     # -- the seam ------------------------------------------------------------------------------------------------
+
+    def largest_datagram(self) -> int:
+        """See `Connection.largest_datagram`."""
+        path, peer = (
+            self.core.active_path[5] - DATAGRAM_OVERHEAD,
+            self.quic.peer_datagram_frame - DATAGRAM_FRAME_OVERHEAD,
+        )
+        return max(min(path, peer), 0)
 
     def engine_send_datagram(self, data: bytes) -> bool:
         """See `BufferedConnection`."""

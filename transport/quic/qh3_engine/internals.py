@@ -71,7 +71,8 @@ NAMES: dict[str, frozenset[str]] = {
         """
         _applied_transport_parameters _configuration _core _create_core _create_tls _drain_core _drain_tls
         _handshake_complete _handshake_confirmed _is_client _original_destination_connection_id
-        _pre_handshake_state_replayed _require_core _retry_source_connection_id _set_version _tls _version
+        _pre_handshake_state_replayed _remote_max_datagram_frame_size _require_core _retry_source_connection_id
+        _set_version _tls _version
         """
     ),
     "qh3.tls.Context": _names("_offer_ec_key_shares _peer_certificate _supported_groups"),
@@ -153,6 +154,11 @@ class NativeQuic(QuicConnection):
         return None if self._tls is None else self._tls.tls.alpn_negotiated
 
     @property
+    def peer_datagram_frame(self) -> int:
+        """Largest DATAGRAM frame that the peer takes; 0 for none."""
+        return self._remote_max_datagram_frame_size or 0
+
+    @property
     def receive_secret(self) -> QuicTlsTrafficSecret:
         """What the peer's packets are encrypted with once the handshake is over."""
         bridge = self._tls
@@ -215,7 +221,7 @@ class NativeQuic(QuicConnection):
             0,
             configuration.max_stream_data,
             configuration.incoming_streams,
-            0,
+            configuration.incoming_unidirectional,
             0,
             0,
             configuration.initial_rtt,
@@ -280,7 +286,7 @@ class _Bridge(QuicTlsBridge):
             initial_max_stream_data_bidi_remote=configuration.max_stream_data,
             initial_max_stream_data_uni=configuration.max_stream_data,
             initial_max_streams_bidi=getattr(configuration, "incoming_streams", 0),
-            initial_max_streams_uni=0,
+            initial_max_streams_uni=getattr(configuration, "incoming_unidirectional", 0),
             ack_delay_exponent=ACK_DELAY_EXPONENT,
             max_ack_delay=MAX_ACK_DELAY_MS,
             active_connection_id_limit=ACTIVE_CONNECTION_IDS,

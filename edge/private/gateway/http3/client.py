@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from pyconnector.transport.buffers.connection import BufferedConnection
     from pyconnector.transport.seam import Connection
 
-#: Flows of one connection at once, and what may wait for their destinations. HTTP/3 needs unidirectional streams, which
-#: this engine has.
+#: Flows of one connection at once, and what may wait for their destinations.
 SETTINGS: Final = QuicSettings(
-    engine="aioquic", incoming_streams=1_000, incoming_unidirectional=UNIDIRECTIONAL, idle_timeout=60.0,
+    incoming_streams=1_000, incoming_unidirectional=UNIDIRECTIONAL, idle_timeout=60.0,
     keepalive=20.0, initial_stream_window=64 * 1024, stream_window=1024 * 1024,
     connection_window=8 * 1024 * 1024, initial_connection_window=8 * 1024 * 1024,
 )  # fmt: skip
