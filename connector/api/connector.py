@@ -20,14 +20,14 @@ from pyconnector.connector.api.companions import companions
 from pyconnector.connector.api.errors import ConnectorError, RegistrationRefused, StartFailed
 from pyconnector.connector.api.events import ConfigurationApplied, ConnectionInfo, Event
 from pyconnector.connector.api.statistics import ConnectorStatistics
+from pyconnector.connector.api.switching import Switching
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.config.model import changed_connections
 from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.discovery.patience import find_again
-from pyconnector.connector.discovery.remote_switches import Switches, switches_for
 from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
-from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Services, features, with_datagram_v3
+from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
 from pyconnector.connector.link.network_watch import NetworkWatch
@@ -111,17 +111,17 @@ class Connector:
             on_applied=self._applied,
         )
         self._orchestrator.share = self._share
-        self._features = features(
+        registered = features(
             config.features,
             post_quantum=config.edge.post_quantum,
             remote_config=not config.remote.refuse,
             management=config.management.enabled,
         )
+        self._switching = Switching(config, registered)
         self._datagrams: DatagramCarrier | None = None
         self.metrics_server = MetricsServer(status_pages(self, self._orchestrator))
         self._random = random.Random()
         self._engine = EngineChoice(config.edge.quic)
-        self._switched = Switches()
         self._management = management_of(self, status_pages(self, self._orchestrator)["/metrics"], self._share)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
@@ -179,9 +179,7 @@ class Connector:
             "Starting tunnel", **fields(tunnelID=config.credentials.tunnel_id, connectorID=self.connector_id)
         )
         self._network = NetworkWatch()
-        reach = Reach(book, choice_for(config, book.addresses, self._switched))
-        if self._switched.datagram_v3:
-            self._features = with_datagram_v3(self._features, config.features)
+        reach = Reach(book, choice_for(config, book.addresses, self._switching.switches))
         services = self._services(book)
         self._supervisor = Supervisor(
             indices=indices[:count],
@@ -195,6 +193,8 @@ class Connector:
         self._running.add_done_callback(lambda _: self.tracker.wake())
         for name, work in companions(config, self._supervisor, reach, self._engine, self._network):
             self._beside(self._running, work, name)
+        following = self._switching.follow(services.identity, reach.choice, random=self._random.random)
+        self._beside(self._running, following, "switches of the provider")
 
     async def wait_ready(self, connections: int = 1) -> None:
         """Wait until `connections` connections are registered. Cancel at any time.
@@ -306,7 +306,7 @@ class Connector:
         identity = Identity(
             credentials=config.credentials,
             client_id=self.connector_id,
-            features=self._features,
+            features=self._switching.features,
             version=version(),
             arch=architecture(),
         )
@@ -335,19 +335,18 @@ class Connector:
             rpc_timeout=config.lifecycle.rpc_timeout,
         )
 
-    def _make_datagrams(self, index: int, connection: Connection) -> DatagramLink:
+    def _make_datagrams(self, index: int, connection: Connection, features: Sequence[str]) -> DatagramLink:
         if self._datagrams is None:
             from pyconnector.connector.datagrams.carrier import DatagramCarrier  # only where an edge carries UDP
 
             self._datagrams = DatagramCarrier(
-                features=self._features,
                 limiter=self._orchestrator.limiter,
                 counters=self.counters.datagrams,
                 rpc_timeout=self.config.lifecycle.rpc_timeout,
                 virtual_dns=self._virtual_dns,
                 icmp_sources=(self.config.private.icmpv4_source, self.config.private.icmpv6_source),
             )
-        return self._datagrams.attach(index, connection)
+        return self._datagrams.attach(index, connection, features)
 
     async def _run(self, supervisor: Supervisor, network: NetworkWatch) -> None:
         network.open()
@@ -394,10 +393,10 @@ class Connector:
 
     async def _look_up(self, *, wait: bool) -> AddressBook:
         """Find the edge, and what the provider's DNS switches for it."""
-        looking = asyncio.ensure_future(switches_for(self.config))
+        looking = asyncio.ensure_future(self._switching.look_up())
         try:
             book = await find_again(self._find_edge, self._make_backoff(), wait=wait, is_stopped=lambda: self._stopped)
-            self._switched = await looking
+            await looking
         finally:
             looking.cancel()
         return book

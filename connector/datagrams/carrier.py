@@ -1,6 +1,6 @@
 """The datagrams of one connector: which version is spoken, and what serves each connection (wire.md 5.3).
 
-The version follows from the features that the connector registers with; there is no other negotiation.
+The version of a connection follows from the features that it registered with; there is no other negotiation.
 """
 
 from __future__ import annotations
@@ -52,14 +52,12 @@ class DatagramCarrier:
     def __init__(
         self,
         *,
-        features: Sequence[str],
         limiter: FlowLimiter,
         counters: DatagramCounters,
         rpc_timeout: float,
         virtual_dns: VirtualDns | None = None,
         icmp_sources: tuple[Address | None, Address | None] = (None, None),
     ) -> None:
-        self.version = 3 if DATAGRAM_V3 in features else 2
         self._shared = SharedFlows(limiter, counters, virtual_dns=virtual_dns)
         self._icmp_sources = icmp_sources
         self._icmp: IcmpRouter | None = None
@@ -67,12 +65,12 @@ class DatagramCarrier:
         self._rpc_timeout = rpc_timeout
 
     def __repr__(self) -> str:
-        return f"<DatagramCarrier v{self.version} {self._shared!r}>"
+        return f"<DatagramCarrier {self._shared!r}>"
 
-    def attach(self, index: int, connection: Connection) -> DatagramLink:
-        """Return what serves the datagrams of a registered connection, to be closed with it."""
+    def attach(self, index: int, connection: Connection, features: Sequence[str]) -> DatagramLink:
+        """Return what serves the datagrams of a connection that registered with `features`, to be closed with it."""
         log = Log("datagrams", {"connIndex": index}, kind=UDP)
-        if self.version == 3:
+        if DATAGRAM_V3 in features:
             return DatagramsV3(index, connection, self._sessions, icmp=self._router, log=log)
         return DatagramsV2(index, connection, self._shared, icmp=self._router, rpc_timeout=self._rpc_timeout, log=log)
 

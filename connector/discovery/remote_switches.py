@@ -1,5 +1,6 @@
 """What the provider's DNS says of this account: over which protocol it is to connect at first, and with which features
-(reference/lifecycle.md 2, 3). Asked once, at the start; where nothing is said, or nonsense, the defaults hold.
+(reference/lifecycle.md 2, 3). Asked at the start, and every hour; where nothing is said, or nonsense, what was said
+before holds, and the defaults at first.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyconnector.connector.observe.log import Log, fields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyconnector.connector.config.model import ConnectorConfig
 
 PROTOCOLS, FEATURES = "protocol-v2.argotunnel.com", "cfd-features.argotunnel.com"
 #: Seconds that the start waits for both at most: it goes on without.
 TIMEOUT = 3.0
+#: Seconds between two looks, and the share of them by which each is earlier or later, so that not all ask at once.
+EVERY, JITTER = 3600.0, 0.1
 #: Characters of a record, and entries of the list of protocols, that are looked at.
 MAX_TEXT, MAX_ENTRIES = 4096, 16
 #: Protocols in the order in which percentages are compared.
@@ -77,21 +82,26 @@ def parse_features(text: str, place: int) -> tuple[bool, bool]:
     return share > place, told.get("skip_prechecks") is True
 
 
-async def look_up_switches(account_tag: str, resolver: TextResolver | None = None) -> Switches:
-    """Return what holds for an account. Takes `TIMEOUT` seconds at most and never fails. Cancel at any time."""
+async def look_up_switches(
+    account_tag: str, resolver: TextResolver | None = None, *, before: Switches | None = None
+) -> Switches:
+    """Return what holds for an account; what is not said stays as `before`, by default as it is for all.
+
+    Takes `TIMEOUT` seconds at most and never fails. Cancel at any time.
+    """
     from pyconnector.connector.discovery.resolvers import SystemResolver  # with its library, where DNS is asked
 
     resolver = resolver or SystemResolver()
     place = bucket(account_tag)
     protocols, features = await asyncio.gather(_text(resolver, PROTOCOLS), _text(resolver, FEATURES))
-    switches = Switches()
-    protocol, (datagram_v3, skip) = switches.protocol, (False, False)
+    switches = before or Switches()
+    protocol, (datagram_v3, skip) = switches.protocol, (switches.datagram_v3, switches.skip_prechecks)
     try:
         protocol = parse_protocols(protocols, place) if protocols else protocol
     except ValueError as error:
         _log.debug("The share of protocols in DNS cannot be read: %s", error, **fields(name=PROTOCOLS))
     try:
-        datagram_v3, skip = parse_features(features, place) if features else (False, False)
+        datagram_v3, skip = parse_features(features, place) if features else (datagram_v3, skip)
     except ValueError as error:
         _log.debug("The features in DNS cannot be read: %s", error, **fields(name=FEATURES))
     return Switches(protocol=protocol, datagram_v3=datagram_v3, skip_prechecks=skip)
@@ -99,10 +109,32 @@ async def look_up_switches(account_tag: str, resolver: TextResolver | None = Non
 
 async def switches_for(config: ConnectorConfig) -> Switches:
     """Return what holds for a connector: nothing of DNS where its edge is not the provider's."""
+    return await look_up_switches(config.credentials.account_tag) if is_switched(config) else Switches()
+
+
+def is_switched(config: ConnectorConfig) -> bool:
+    """Whether DNS is asked for a connector: where its edge is the provider's."""
     edge = config.edge
-    if not edge.remote_switches or edge.addresses or edge.discovery.is_own:
-        return Switches()
-    return await look_up_switches(config.credentials.account_tag)
+    return edge.remote_switches and not edge.addresses and not edge.discovery.is_own
+
+
+async def follow_switches(
+    config: ConnectorConfig, known: Switches, changed: Callable[[Switches], None], *, random: Callable[[], float]
+) -> None:
+    """Look every hour, and call `changed` with what is not as it was. Cancel at any time.
+
+    `random` gives numbers in [0, 1).
+    """
+    while True:
+        await asyncio.sleep(EVERY * (1 + JITTER * (2 * random() - 1)))
+        found = await look_up_switches(config.credentials.account_tag, before=known)
+        if found != known:
+            _log.info(
+                "The provider wants something else of this account: it holds for the next connections",
+                **fields(protocol=found.protocol, datagrams="v3" if found.datagram_v3 else "v2"),
+            )
+            known = found
+            changed(found)
 
 
 async def _text(resolver: TextResolver, name: str) -> str:

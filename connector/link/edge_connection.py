@@ -290,7 +290,9 @@ class EdgeConnection:
             calls.latency.observe(asyncio.get_running_loop().time() - started)
 
     def _registration(self, session: Session) -> Registration:
-        return self.services.identity.registration(self.plan, session.origin_ip)
+        registration = self.services.identity.registration(self.plan, session.origin_ip)
+        session.features = registration.features
+        return registration
 
     def _count_failure(self, error: str) -> None:
         self.services.counters.registrations_failed[error] += 1

@@ -34,11 +34,13 @@ LEFT_OUT = "it carries HTTP, WebSocket and TCP, but neither UDP nor ICMP of priv
 class ProtocolChoice:
     """The choice of one connector."""
 
-    def __init__(self, wanted: str, *, failures: int | None = None) -> None:
+    def __init__(self, wanted: str, *, failures: int | None = None, switched: bool = False) -> None:
         """`wanted` is `AUTO`, or the one protocol that is used. `failures` of a connection over QUIC in succession are
-        needed to change to HTTP/2, whatever worked before; None: as few as make it probable that it helps."""
+        needed to change to HTTP/2, whatever worked before; None: as few as make it probable that it helps. `switched`:
+        the provider has a word in it (`told`)."""
         self._wanted = wanted
         self._patience = failures
+        self._switched = switched
         self._quic_worked = False
         self._over_http2: dict[int, Plan] = {}  # connections that fell back, with their last attempt
         self._failures: dict[int, int] = {}
@@ -53,8 +55,8 @@ class ProtocolChoice:
 
     @property
     def is_open(self) -> bool:
-        """Whether connections may change their protocol."""
-        return self._wanted == AUTO
+        """Whether connections may change their protocol, now or later."""
+        return self._wanted == AUTO or self._switched
 
     @property
     def fallen(self) -> dict[int, Plan]:
@@ -102,6 +104,11 @@ class ProtocolChoice:
             LEFT_OUT, plan.address[1], **fields(connIndex=index),
         )  # fmt: skip
 
+    def told(self, protocol: str) -> None:
+        """The provider wants `protocol` from now on: it holds for the next attempts, where that is left to it."""
+        if self._switched:
+            self._wanted = HTTP2 if protocol == HTTP2 else AUTO
+
     def stay(self, index: int) -> None:
         """Connection `index` could not be replaced: if it is over HTTP/2 it stays there, and QUIC is probed again."""
         plan = self._last.get(index)
@@ -121,11 +128,11 @@ def choice_for(config: ConnectorConfig, addresses: Iterable[Address], switches: 
     """Return the choice of a connector: HTTP/2 alone where a proxy is in the way, for QUIC goes past none, or where the
     provider wants it for this account."""
     edge, retries = config.edge, config.lifecycle.max_edge_addr_retries
-    protocol = edge.protocol
+    protocol, switched = edge.protocol, edge.protocol == AUTO and edge.remote_protocol
     if any(edge.proxy_to(address) for address in addresses):
         Log("protocol").info("The edge is reached through the proxy %s", edge.proxy)
-        protocol = HTTP2
-    elif protocol == AUTO and edge.remote_protocol and switches.protocol == HTTP2:
+        protocol, switched = HTTP2, False
+    elif switched and switches.protocol == HTTP2:
         Log("protocol").info("The provider wants this account over HTTP/2 for now (--protocol settles it)")
         protocol = HTTP2
-    return ProtocolChoice(protocol, failures=None if retries is None else retries + 1)
+    return ProtocolChoice(protocol, failures=None if retries is None else retries + 1, switched=switched)

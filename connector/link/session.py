@@ -31,6 +31,8 @@ class Session(ABC):
     def __init__(self, connection: Connection, running: RunningRequests) -> None:
         self.connection = connection
         self.running = running
+        self.features: tuple[str, ...] = ()
+        "What it registered with."
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.running.active} requests, {self.connection!r}>"

@@ -13,7 +13,7 @@ from pyconnector.connector.observe.log import HTTP, Log
 from pyconnector.connector.requests.path import RequestPath
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pyconnector.connector.active.orchestrator import Orchestrator
     from pyconnector.connector.datagrams.carrier import DatagramLink
@@ -39,8 +39,8 @@ class SessionFactory:
     rpc_timeout: float
     "Seconds for one call of the edge."
     dial_quic: Callable[[Plan], Awaitable[Connection]]
-    make_datagrams: Callable[[int, Connection], DatagramLink]
-    "Serves the datagrams of the connection of an index."
+    make_datagrams: Callable[[int, Connection, Sequence[str]], DatagramLink]
+    "Serves the datagrams of the connection of an index, which registered with these features."
     dial_http2: Callable[[Plan], Awaitable[Http2Connection]]
     observer: Observer | None = None
     "Told of every request."

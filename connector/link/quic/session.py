@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyconnector.connector.link.session import QUIC, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pyconnector.connector.datagrams.carrier import DatagramLink
     from pyconnector.connector.link.quic.data_streams import DataStreams
@@ -23,7 +23,7 @@ class QuicSession(Session):
         self,
         connection: Connection,
         streams: DataStreams,
-        make_datagrams: Callable[[Connection], DatagramLink] | None = None,
+        make_datagrams: Callable[[Connection, Sequence[str]], DatagramLink] | None = None,
     ) -> None:
         """`make_datagrams` is called once the edge asks for UDP in whatever way: few do."""
         super().__init__(connection, streams.running)
@@ -44,7 +44,7 @@ class QuicSession(Session):
     def datagrams(self) -> DatagramLink | None:
         """Return what serves the datagrams of this connection, made at the first call; None where nothing does."""
         if self._datagrams is None and self._make_datagrams is not None:
-            self._datagrams = self._make_datagrams(self.connection)
+            self._datagrams = self._make_datagrams(self.connection, self.features)
             self.connection.set_datagram_handler(self._datagrams.receive)
         return self._datagrams
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -30,7 +30,9 @@ from pyconnector import (
     ReloadRejected,
     StartFailed,
 )
+from pyconnector.connector.api import switching
 from pyconnector.connector.config import Credentials, EdgeConfig, LifecycleConfig
+from pyconnector.connector.discovery.remote_switches import Switches
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import EdgeSettings, TunnelSettings
 from pyconnector.ingress import parse_ingress
@@ -172,6 +174,27 @@ async def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
             await connector.wait_ready()
             assert connector.edge_connections()[0].local_address[1] == port
             assert await get(edge) == 418
+
+
+async def test_what_the_provider_switches_holds_for_the_next_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = asyncio.Event()
+
+    async def follow(config: object, known: Switches, changed: Callable[[Switches], None], **_: object) -> None:
+        await at_once.wait()
+        changed(Switches(datagram_v3=True))
+
+    monkeypatch.setattr(switching, "is_switched", lambda config: True)
+    monkeypatch.setattr(switching, "follow_switches", follow)
+    async with local_edge() as edge, Connector(config(edge)) as connector:
+        await connector.wait_ready()
+        (before,) = edge.connectors.all()
+        at_once.set()
+        await asyncio.sleep(0)
+        connector.reconnect()
+        while not (after := [each for each in edge.connectors.all() if each is not before and each.registered_at]):
+            await asyncio.sleep(0.01)
+        assert "support_datagram_v3_2" not in before.registration.features
+        assert "support_datagram_v3_2" in after[0].registration.features
 
 
 async def test_a_reload_changes_the_rules_and_drops_no_request() -> None:

@@ -16,10 +16,10 @@ class World:
     """One carrier, and as many connections to edges as `connect` makes."""
 
     def __init__(self, version: int, *, limit: int = 0) -> None:
+        self.features = (DATAGRAM_V3,) if version == 3 else ()
         self.limiter = FlowLimiter(limit)
         self.counters = DatagramCounters()
         self.carrier = DatagramCarrier(
-            features=(DATAGRAM_V3,) if version == 3 else (),
             limiter=self.limiter,
             counters=self.counters,
             rpc_timeout=5.0,
@@ -29,7 +29,7 @@ class World:
     def connect(self) -> tuple[DatagramLink, MemoryConnection]:
         """Return the link of one more connection, and the edge's end of it."""
         ours, edge = memory_pair()
-        link = self.carrier.attach(len(self.links), ours)
+        link = self.carrier.attach(len(self.links), ours, self.features)
         ours.set_datagram_handler(link.receive)
         self.links.append(link)
         return link, edge

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pyconnector.connector.discovery.remote_switches import (
     PROTOCOLS,
     Switches,
     bucket,
+    follow_switches,
     look_up_switches,
     parse_features,
     parse_protocols,
@@ -125,6 +128,53 @@ async def test_dns_is_asked_for_the_edge_of_the_provider_alone(
 def test_auto_begins_as_the_provider_wants_but_for_tokens(edge: dict[str, Any], protocol: str) -> None:
     choice = choice_for(config(**edge), [("192.0.2.1", 7844)], Switches(protocol="http2"))
     assert choice.protocol(0) == protocol
+
+
+@pytest.mark.parametrize("edge", [{"protocol": "quic"}, {"remote_protocol": False}, {}])
+def test_what_the_provider_wants_later_holds_for_the_next_attempts(edge: dict[str, Any]) -> None:
+    choice = choice_for(config(**edge), [("192.0.2.1", 7844)], Switches())
+    found = []
+    for protocol in ("http2", "quic"):
+        choice.told(protocol)
+        found.append(choice.protocol(0))
+    assert found == (["quic", "quic"] if edge else ["http2", "quic"])
+
+
+async def test_what_is_not_said_any_more_stays_as_it_was() -> None:
+    known = Switches(protocol="http2", datagram_v3=True, skip_prechecks=True)
+
+    async def scenario(server: DnsServer) -> None:
+        assert await look_up_switches(ACCOUNT, SystemResolver(server.resolver), before=known) == known
+
+    await with_zone({PROTOCOLS: ["nonsense"]}, scenario)
+
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize(("random", "every"), [(0.0, 3240.0), (0.5, 3600.0), (1.0, 3960.0)])
+async def test_records_are_read_again_every_hour_more_or_less(
+    random: float, every: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    told: list[tuple[float, Switches]] = []
+    answers = [Switches(), Switches(datagram_v3=True), Switches(datagram_v3=True)]
+
+    async def look_up(account_tag: str, *, before: Switches) -> Switches:
+        assert before == (told[-1][1] if told else Switches()), "what holds now"
+        asked.append(asyncio.get_running_loop().time())
+        return answers[min(len(asked), 3) - 1]
+
+    monkeypatch.setattr(remote_switches, "look_up_switches", look_up)
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    following = follow_switches(
+        config(), Switches(), lambda found: told.append((clock(), found)), random=lambda: random
+    )
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(4 * 3600):
+            await following
+    assert [pytest.approx(at - begun) for at in asked] == [every * n for n in range(1, len(asked) + 1)]
+    assert [found for _, found in told] == [Switches(datagram_v3=True)], "told once"
+    assert told[0][0] == asked[1]
 
 
 def test_a_token_settles_the_protocol(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class World:
         "The edge answers nothing."
         self.configurations = True
         self.remotely_managed = remotely_managed
+        self.make_datagrams: Any = None
 
         async def local_configuration(flags: object) -> bytes:
             return b'{"ingress":[]}'
@@ -83,7 +84,7 @@ class World:
         self.server = RegistrationServer()
 
     async def dial(self, plan: Plan) -> QuicSession:
-        return QuicSession(self.under.connection, self.under.streams)
+        return QuicSession(self.under.connection, self.under.streams, self.make_datagrams)
 
     async def edge(self) -> None:
         """Answer on the control stream until it ends."""
@@ -150,6 +151,26 @@ async def test_registration_carries_who_we_are_and_serving_begins() -> None:
         world.under.edge.close(reason="bye")
         ended = await task
         assert (ended.kind, ended.reason) == (EndKind.LOST, "bye")
+
+
+async def test_datagrams_are_those_of_the_features_that_were_registered() -> None:
+    made: list[object] = []
+
+    def make(connection: Connection, names: object) -> Any:
+        made.append(names)
+        return SimpleNamespace(receive=lambda data: None, close=lambda: None)
+
+    async with running() as world:
+        world.make_datagrams = make
+        identity = world.attempt.services.identity
+        identity.features = ("before",)
+        task = await start(world)
+        identity.features = ("afterwards",)
+        world.under.edge.send_datagram(b"\x00")
+        await asyncio.sleep(0.1)
+        assert made == [("before",)]
+        world.under.edge.close()
+        await task
 
 
 async def test_no_stream_is_served_before_the_registration() -> None:
