@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pyconnector.logpush.datasets import MOMENTS
+from pyconnector.logpush.templates import TemplateError, parse_template
 
 Record: TypeAlias = dict[str, Any]
 #: Characters of what stands around records, and of a template.
-MAX_TEXT = 1000
+MAX_TEXT = 4000
 _TIMES: dict[str, Callable[[datetime.datetime], int | str]] = {
     "unixnano": lambda moment: round(moment.timestamp() * 1000) * 1_000_000,
     "unix": lambda moment: int(moment.timestamp()),
@@ -44,6 +45,8 @@ class Output:
     batch_prefix: str = ""
     batch_suffix: str = ""
     field_delimiter: str = ","
+    record_template: str = ""
+    "In place of all fields, between prefix and suffix: see `logpush.templates`."
     hide_log4j: bool = False
     "CVE-2021-44228: `${` becomes `x{`."
 
@@ -63,12 +66,25 @@ class Output:
     def _record(self, record: Record) -> str:
         names = self.field_names or tuple(record)
         values = {name: self._value(name, record.get(name, "")) for name in names}
-        if self.output_type == "csv":
+        if self.record_template:
+            text = self._from_template(values)
+        elif self.output_type == "csv":
             text = _csv(values.values(), self.field_delimiter)
         else:
             body = json.dumps(values, separators=(",", ":"))[1:-1]
             text = self.record_prefix + body + self.record_suffix
         return text.replace("${", "x{") if self.hide_log4j else text
+
+    def _from_template(self, values: Record) -> str:
+        is_csv = self.output_type == "csv"
+        written = [
+            text if not is_field else "null" if text not in values
+            else _csv([values[text]], self.field_delimiter)[:-1] if is_csv
+            else json.dumps(values[text], separators=(",", ":"))
+            for is_field, text in parse_template(self.record_template)
+        ]  # fmt: skip
+        body = "".join(written)
+        return f"{body}\n" if is_csv else self.record_prefix + body + self.record_suffix
 
     def _value(self, name: str, value: Any) -> Any:
         if name in MOMENTS and isinstance(value, str) and value:
@@ -86,8 +102,6 @@ def parse_output(value: dict[str, Any], fields: Collection[str]) -> Output:
     hide = value.pop("CVE-2021-44228", False)
     names = value.pop("field_names", [])
     rate = value.pop("sample_rate", 0)
-    if value.pop("record_template", ""):
-        raise OutputError("record_template is not there; field_names, record_prefix and the like are")
     if value.get("merge_subrequests") is not None:
         raise OutputError("merge_subrequests is for data sets that are not there")
     if unknown := sorted(set(value) - set(Output.__dataclass_fields__) | ({"hide_log4j"} & set(value))):
@@ -110,6 +124,10 @@ def _check_texts(value: dict[str, Any], names: list[str]) -> None:
     for name, given in value.items():
         if not isinstance(given, str) or len(given) > MAX_TEXT:
             raise OutputError(f"{name} is a text of at most {MAX_TEXT} characters")
+    try:
+        parse_template(value.get("record_template", ""))
+    except TemplateError as error:
+        raise OutputError(str(error)) from error
     if value.get("output_type") == "csv":
         if not names:
             raise OutputError("csv needs field_names")

@@ -93,7 +93,7 @@ def test_a_sample_is_the_same_however_often_it_is_taken() -> None:
     "options",
     [
         {"field_names": ["Nope"]}, {"output_type": "xml"}, {"timestamp_format": "x"}, {"sample_rate": 2},
-        {"colour": "red"}, {"record_prefix": "x" * 2000}, {"output_type": "csv"}, {"record_template": "x"},
+        {"colour": "red"}, {"record_prefix": "x" * 5000}, {"output_type": "csv"}, {"record_template": "{{.URL"},
         {"hide_log4j": True},
     ],
 )  # fmt: skip
@@ -124,3 +124,37 @@ def test_a_job_without_field_names_has_those_of_its_data_set() -> None:
     with pytest.raises(JobError, match=r"PostgreSQL takes"):
         parse_job("1", value | {"destination_conf": "postgresql://h/d"})
     assert isinstance(output, Output)
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ('"ip":{{.SourceIP}},"labels":{{ .Labels }}', '{"ip":"192.0.2.1","labels":["team=data"]}\n'),
+        ('{{/* }} a comment */}}x={{ "{{" }}{{`"`}}{{.URL}}', '{x={{"null}\n'),  # a field that is not asked for
+        ('a {{- .SourceIP -}} b', '{a"192.0.2.1"b}\n'),
+        ("", '{"SourceIP":"192.0.2.1","Labels":["team=data"]}\n'),
+    ],
+)  # fmt: skip
+def test_a_template_takes_the_place_of_the_fields(template: str, written: str) -> None:
+    options = {"field_names": ["SourceIP", "Labels"], "record_template": template}
+    assert parse_output(options, ["SourceIP", "Labels", "URL"]).render([RECORD]).decode() == written
+
+
+def test_a_template_quotes_as_its_type_of_output_does() -> None:
+    options = {
+        "field_names": ["SourceIP", "Labels"],
+        "output_type": "csv",
+        "record_template": "<{{.Labels}}>;{{.SourceIP}}",
+    }
+    written = parse_output(options, ["SourceIP", "Labels"]).render([RECORD, RECORD])
+    assert written == b'<"[""team=data""]">;192.0.2.1\n' * 2
+    bare = {"field_names": ["SourceIP"], "record_template": "{{.SourceIP}}", "record_prefix": "", "record_suffix": ";"}
+    assert parse_output(bare, ["SourceIP"]).render([RECORD, RECORD]) == b'"192.0.2.1";"192.0.2.1";'
+
+
+@pytest.mark.parametrize(
+    "template", ["{{.URL", "{{if .URL}}x{{end}}", "{{ .A | print }}", '{{ "x }}', "{{}}", "{{/* x }}", "{{.}}"]
+)
+def test_what_no_template_may_hold_is_told(template: str) -> None:
+    with pytest.raises(OutputError, match="record_template"):
+        parse_output({"record_template": template}, ["URL"])

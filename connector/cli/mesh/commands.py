@@ -86,6 +86,35 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
         exit_with(lambda: run_mesh(given))
 
 
+@mesh_group.command("backup", short_help="Write all of a control plane into one file.")
+@click.argument("file", type=click.Path())
+@_DATA
+@_DATABASE
+@click.pass_context
+def mesh_backup_command(context: click.Context, /, file: str, **given: Any) -> None:
+    """Write everything in the database of a control plane, which may be running, into FILE, for its owner alone.
+
+    The file holds its secrets too. SQLite and PostgreSQL alike: see docs/mesh.md.
+    """
+    _refuse_password(context)
+    from pyconnector.connector.cli.mesh.backup import run_backup
+
+    exit_with(lambda: run_backup(file, given))
+
+
+@mesh_group.command("restore", short_help="Fill an empty database from a backup.")
+@click.argument("file", type=click.Path())
+@_DATA
+@_DATABASE
+@click.pass_context
+def mesh_restore_command(context: click.Context, /, file: str, **given: Any) -> None:
+    """Fill an empty database, SQLite or PostgreSQL, from FILE, which `mesh backup` wrote from either."""
+    _refuse_password(context)
+    from pyconnector.connector.cli.mesh.backup import run_restore
+
+    exit_with(lambda: run_restore(file, given))
+
+
 @mesh_group.command("join", short_help="Serve a local proxy to a private network.")
 @click.argument("url")
 @click.option(
