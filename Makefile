@@ -35,6 +35,7 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	scripts/ensure-postgres
 	scripts/ensure-iproute2
+	scripts/ensure-wireguard
 	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
@@ -54,6 +55,7 @@ $(VENV)/.docs: $(VENV)/.core
 coverage: $(VENV)/.dev
 	scripts/ensure-postgres
 	scripts/ensure-iproute2
+	scripts/ensure-wireguard
 	$(BIN)/python -m pytest $(SHARED_OUT) --cov --cov-report=term $(PYTEST_ARGS)
 
 docs: $(VENV)/.docs

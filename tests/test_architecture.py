@@ -77,6 +77,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "logpush/senders/http.py",
         "logpush/senders/slices.py",
     ),
+    "mitmproxy_rs": ("edge/private/wireguard/library.py",),
     "nacl": ("agent/access/login.py", "edge/access/login/handover.py"),
     "httpcore": ("agent/httpx_transport.py", "logpush/senders/slices.py"),
 }

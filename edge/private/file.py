@@ -110,7 +110,9 @@ class _Reader:
         place = "gateway"
         if isinstance(value, dict) and "records" in value:
             raise self.wrong("gateway.records", "flows are recorded where everything is: `edge --audit-dir`")
-        given = self.mapping(value, place, {"http", "socks", "http3", "audiences", "tls", "tokens", "rules"})
+        given = self.mapping(
+            value, place, {"http", "socks", "http3", "wireguard", "audiences", "tls", "tokens", "rules"}
+        )
         rules = given.get("rules", [])
         if not isinstance(rules, list) or len(rules) > MAX_RULES:
             raise self.wrong("gateway.rules", f"a list of at most {MAX_RULES} rules is needed")
@@ -141,6 +143,7 @@ class _Reader:
             http3=http3,
             http=self._address(given, "http"),
             socks=self._address(given, "socks"),
+            wireguard=self.text(given, "wireguard", "gateway", ""),
             audiences=self.each(given, "audiences", self.audience),
             tokens=self.each(given, "tokens", self.token),
             rules=tuple(parsed),

@@ -32,7 +32,8 @@ class WireGuardSetup:
     server_key: str
     endpoint: str
     "HOST:PORT of the edge."
-    dns: IPv4Address
+    dns: IPv4Address | None
+    "Where it asks for names; None leaves it what it has."
     networks: Sequence[IPv4Network | IPv6Network]
     "What is sent through the tunnel."
 
@@ -42,7 +43,7 @@ class WireGuardSetup:
             "[Interface]",
             f"PrivateKey = {self.private_key}",
             f"Address = {self.address}/32",
-            f"DNS = {self.dns}",
+            *([f"DNS = {self.dns}"] if self.dns is not None else []),
             f"MTU = {MTU}",
             "",
             "[Peer]",

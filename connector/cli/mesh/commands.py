@@ -38,7 +38,23 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of 
 _LOGLEVEL = click.option("--loglevel", default="info", show_default=True)
 
 
-@click.group("mesh")
+class _Mesh(click.Group):
+    """Loads the commands of devices when one of them is run."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`."""
+        if cmd_name != "device":
+            return super().get_command(ctx, cmd_name)
+        from pyconnector.connector.cli.devices.commands import device_group
+
+        return device_group
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group`."""
+        return sorted([*super().list_commands(ctx), "device"])
+
+
+@click.group("mesh", cls=_Mesh)
 def mesh_group() -> None:
     """A control plane and an edge of your own (docs/mesh.md). Needs the extra `mesh`."""
 

@@ -174,7 +174,7 @@ class Judge:
         assert record.identified is not None
         self._note_device(record, record.identified)
         record.wanted, record.virtual_network = (host, port), virtual_network or DEFAULT_NETWORK
-        self._count_new(record)
+        self.count_new(record)
         if self.records.refuses:
             raise Refused(
                 Verdict.BUSY, CloseReason.REFUSED, "This edge cannot record flows now, and serves none unrecorded.",
@@ -199,7 +199,12 @@ class Judge:
             )  # fmt: skip
         return destination
 
-    def _count_new(self, record: FlowRecord) -> None:
+    def count_new(self, record: FlowRecord) -> None:
+        """Count a flow that an authenticated client asks for.
+
+        Raises:
+            Refused: it asks for too many.
+        """
         actor, now = record.actor, self.gate.ticks()
         new = self._new.pop(actor, None) or NewFlows()
         self._new[actor] = new

@@ -39,9 +39,9 @@ def open_gateway(
     settings become the gate's, beside which there are none.
 
     Raises:
-        SettingsError: its certificate cannot be used.
+        SettingsError: its certificate cannot be used, or what WireGuard needs is not installed.
     """
-    addresses = [*bound, settings.http, settings.socks]
+    addresses = [*bound, settings.http, settings.socks, (settings.wireguard, 0) if settings.wireguard else None]
     gate = watch.gate
     for token in settings.tokens:
         gate.state.put("service_token", token)
@@ -57,6 +57,11 @@ def open_gateway(
         quic=shown, http3=settings.http3,
     )  # fmt: skip
     gateway.extensions[CONNECT_IP] = ConnectIp().serve
+    if settings.wireguard:
+        # Loaded where it is used: most gateways do without it.
+        from pyconnector.edge.private.wireguard.ports import DevicePorts
+
+        gateway.wireguard = DevicePorts(gateway, settings.wireguard)
     return gateway
 
 

@@ -55,7 +55,7 @@ class FlowRecord:
     """What is known of one flow, filled in as it goes on."""
 
     onramp: str
-    "How the client came: `http-connect`, `http2-connect`, `connect-udp`, `socks5`."
+    "How the client came: `http-connect`, `http2-connect`, `connect-udp`, `socks5`, `wireguard`."
     protocol: str
     source: tuple[str, int]
     begun: float

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.private.gateway.own_addresses import Address
     from pyconnector.edge.private.gateway.records import Records
     from pyconnector.edge.private.gateway.stream_flow import Extension
+    from pyconnector.edge.private.wireguard.ports import DevicePorts
     from pyconnector.edge.settings import HostPort
     from pyconnector.transport.seam import Connection
     from pyconnector.transport.seam import Listener as QuicListener
@@ -88,6 +89,8 @@ class Gateway:
         self._quic_listener: QuicListener | None = None
         self._clients: set[Client] = set()
         self._listeners: list[Listener] = []
+        self.wireguard: DevicePorts | None = None
+        "Where devices come in by WireGuard; started with the rest."
 
     def __repr__(self) -> str:
         return f"<Gateway clients={len(self._clients)} flows={len(self.judge)}>"
@@ -106,6 +109,8 @@ class Gateway:
             listener = Listener(lambda: GatewayClient(self, Socks5(), "socks5"), "clients", tls=tls)
             self._listeners.append(listener)
             self.socks_address = await listener.start(*socks)
+        if self.wireguard is not None:
+            await self.wireguard.start()
         self.tasks.start(self._look(), "edge gateway looks")
 
     async def serve_http3(self) -> None:
@@ -154,6 +159,8 @@ class Gateway:
         for listener in self._listeners:
             await listener.wait_closed()
         self.judge.close()
+        if self.wireguard is not None:
+            await self.wireguard.close()
         for client in tuple(self._clients):
             client.abort()
         if self._quic_listener is not None:

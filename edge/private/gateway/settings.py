@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pyconnector.edge.settings import HostPort, SettingsError, host_port_text, is_loopback
@@ -23,6 +24,8 @@ class GatewaySettings:
     "Where HTTP CONNECT is served; None for nowhere."
     socks: HostPort | None = None
     "Where SOCKS5 is served; None for nowhere."
+    wireguard: str = ""
+    "The IP address at which devices come in by WireGuard, each by its own UDP port; empty for nowhere."
     tokens: tuple[ServiceToken, ...] = ()
     rules: tuple[NetworkRule, ...] = ()
     "In their order."
@@ -40,8 +43,15 @@ class GatewaySettings:
     "Whether HTTP/3 is served too, at the UDP port of the same number as `http`; with TLS only."
 
     def __post_init__(self) -> None:
-        if self.http is None and self.socks is None:
-            raise SettingsError("a gateway needs an address for HTTP CONNECT or for SOCKS5")
+        if self.http is None and self.socks is None and not self.wireguard:
+            raise SettingsError("a gateway needs an address for HTTP CONNECT, for SOCKS5 or for WireGuard")
+        if self.wireguard:
+            try:
+                ip_address(self.wireguard)
+            except ValueError:
+                raise SettingsError(
+                    "the gateway's wireguard is an IP address, such as 0.0.0.0: the ports are the devices' own"
+                ) from None
         if (self.certificate is None) is not (self.key is None):
             raise SettingsError("a certificate of the gateway needs its key, and a key its certificate")
         for address in (self.http, self.socks):

@@ -1,0 +1,1 @@
+"""`pyconnector mesh device`: devices of a mesh of one's own."""
