@@ -105,7 +105,9 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
     debug_api = flags.debug_api or ("" if follows else flags.control)
     if follows and token is None:
         raise SettingsError("--control URL needs --control-token-file: the control plane's `edge-token`")
-    private = _private(flags.private_network)
+    private = private_file(flags.private_network)
+    if private is not None and private.gateway is not None and private.gateway.wireguard and not follows:
+        raise SettingsError("WireGuard needs a control plane, which has the devices: --control URL")
     return EdgeSettings(
         private_routes=private.routes if private else (),
         private_hostnames=private.hostnames if private else (),
@@ -147,7 +149,12 @@ def settings_from_flags(flags: EdgeFlags) -> EdgeSettings:
     )
 
 
-def _private(path: str) -> PrivateFile | None:
+def private_file(path: str) -> PrivateFile | None:
+    """Return what the file of --private-network says; None where none is named.
+
+    Raises:
+        SettingsError: it cannot be read, or makes no sense.
+    """
     if not path:
         return None
     from pyconnector.edge.private.file import read_private_file  # only where there is one

@@ -146,3 +146,15 @@ def test_places_for_pins_are_read_and_judged() -> None:
     assert settings.login_pins == PinSettings("file", ("pins",))
     with pytest.raises(SettingsError, match="--login-pins: PINs go to log"):
         settings_from_flags(EdgeFlags(any_credentials=True, login_pins="mail"))
+
+
+def test_wireguard_needs_the_devices_of_a_control_plane(tmp_path: Path) -> None:
+    path, token = tmp_path / "private.json", tmp_path / "token"
+    path.write_text(json.dumps({"gateway": {"wireguard": "0.0.0.0"}}))
+    token.write_text("a-token-of-some-length\n")
+    with pytest.raises(SettingsError, match="--control URL"):
+        settings_from_flags(EdgeFlags(any_credentials=True, private_network=str(path)))
+    followed = EdgeFlags(control="http://127.0.0.1:7846", control_token_file=str(token), private_network=str(path))
+    found = settings_from_flags(followed).gateway
+    assert found is not None
+    assert found.wireguard == "0.0.0.0"

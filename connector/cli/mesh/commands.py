@@ -83,6 +83,7 @@ def mesh_group() -> None:
 @_DNS
 @_MESH_ADDRESSES
 @_NAME_ADDRESSES
+@click.option("--private-network", default="", metavar="FILE", help="JSON with the gateway to private networks.")
 @audit_options
 @click.option("--no-audit", is_flag=True, help="Record no requests; else in `audit` of --data-dir.")
 @click.option("--login-pins", default="", metavar="WHERE",

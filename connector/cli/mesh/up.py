@@ -20,7 +20,7 @@ from pyconnector.connector.cli.service import Signals
 from pyconnector.connector.config import LogConfig, Problem
 from pyconnector.connector.observe.log import LogSetup
 from pyconnector.edge.audit.flags import audit_settings
-from pyconnector.edge.cli_settings import certificate_pairs, login_settings, parse_address, proxy_networks
+from pyconnector.edge.cli_settings import certificate_pairs, login_settings, parse_address, private_file, proxy_networks
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import (
     DirectorySettings,
@@ -195,8 +195,10 @@ def _edge_settings(given: Mapping[str, Any], url: str, token: str) -> EdgeSettin
         listen=parse_address(given["peers"], "--peers") if given["peers"] else (address[0], 0),
         advertise=given["advertise"],
     )
+    private = private_file(given["private_network"])
     return EdgeSettings(
         address=address,
+        gateway=private.gateway if private else None,
         visitors=VisitorSettings(
             address=parse_address(given["visitors"], "--visitors"),
             tls_address=parse_address(given["visitors_tls"], "--visitors-tls") if given["visitors_tls"] else None,

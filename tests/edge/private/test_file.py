@@ -60,7 +60,7 @@ def test_all_of_it_is_read(tmp_path: Path) -> None:
         ({"routes": [{"network": "10.0.0.1/8", "tunnel": TUNNEL}]}, "routes[0]: '10.0.0.1/8' is no network"),
         ({"routes": [{"network": "10.0.0.0/8", "tunnel": "x"}]}, "routes[0]: tunnel is no tunnel id"),
         ({"names": [{"name": "a b", "tunnel": TUNNEL}]}, "'a b' is no private name"),
-        ({"gateway": {}}, "needs an address for HTTP CONNECT or for SOCKS5"),
+        ({"gateway": {}}, "needs an address for HTTP CONNECT, for SOCKS5 or for WireGuard"),
         ({"gateway": {**GATEWAY, "http": "here"}}, "gateway.http 'here' is not HOST:PORT"),
         ({"gateway": {**GATEWAY, "http": "0.0.0.0:8443"}}, "a gateway at 0.0.0.0:8443 needs TLS"),
         ({"gateway": {**GATEWAY, "rules": [{"action": "allow", "port": 1}]}}, "gateway.rules[0]: 'port' is nothing"),
