@@ -47,9 +47,9 @@ class RunningRequests:
             return ""
         return f"the connector already serves {MAX_REQUESTS} streams on this connection"
 
-    def start(self, serving: Coroutine[Any, Any, None], name: str) -> None:
-        """Serve a request in a task of its own."""
-        self._tasks.spawn(serving, name=name)
+    def start(self, serving: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Serve a request in a task of its own, and return that."""
+        return self._tasks.spawn(serving, name=name)
 
     async def wait_idle(self) -> None:
         """Wait until no request is served and none came for a moment. Cancel at any time."""

@@ -13,7 +13,7 @@ from pyconnector.protocol.errors import ProtocolError
 from pyconnector.web.header_names import is_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 #: Key under which one header field travels in stream metadata, before its name (wire.md 6).
 HEADER_PREFIX: Final = b"HttpHeader:"
@@ -85,6 +85,17 @@ def check_no_controls(pairs: Iterable[tuple[bytes, bytes]]) -> None:
         for part, what in ((name, "name"), (value, "value")):
             if part.translate(None, CONTROLS) != part:
                 raise ProtocolError(f"the {what} of header {shown(name)} holds a control character")
+
+
+def check_values(fields: Collection[tuple[bytes, bytes]]) -> None:
+    """As `check_no_controls`, in half of its time, for fields whose names are known to be tokens.
+
+    Raises:
+        ProtocolError: a value holds a control character; the sentence names the field.
+    """
+    everything = b"".join([value for _, value in fields])
+    if len(everything.translate(None, CONTROLS)) != len(everything):
+        check_no_controls(fields)
 
 
 def shown(name: bytes) -> str:

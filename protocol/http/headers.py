@@ -20,6 +20,7 @@ from pyconnector.protocol.http.header_names import (
     canonical_name,
     check_name,
     check_no_controls,
+    check_values,
     metadata_key,
     shown,
 )
@@ -114,7 +115,7 @@ def request_head(request: ConnectRequest) -> RequestHead:
     if request.type is ConnectionType.TCP:
         raise ProtocolError("a TCP stream carries no HTTP request")
     metadata = request.metadata
-    check_no_controls(metadata)
+    check_values(metadata)  # keys are looked at one by one
     headers: list[tuple[bytes, bytes]] = []
     append = headers.append
     name_of = _names_by_key.get
@@ -307,7 +308,7 @@ def response_metadata(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Me
         key = metadata_key(name)
         if key not in RESPONSE_HOP_KEYS:
             append((key, value))
-    check_no_controls(pairs)
+    check_values(pairs)
     return tuple(pairs)
 
 

@@ -15,6 +15,7 @@ from pyconnector.protocol.http.header_names import (
     canonical_name,
     check_name,
     check_no_controls,
+    check_values,
     metadata_key,
     remember,
 )
@@ -81,13 +82,17 @@ _UPGRADES: Final = {b"update-configuration": Kind.UPDATE, b"websocket": Kind.WEB
 
 def kind_of(fields: Fields) -> Kind:
     """Say what a request is for, in the reference's order of looking."""
-    values = dict(reversed(fields))  # the first of each name
-    kind = _UPGRADES.get(values.get(UPGRADE, b""))
+    upgrade: bytes | None = None
+    source: bytes | None = None
+    for name, value in fields:
+        if name == UPGRADE and upgrade is None:
+            upgrade = value
+        elif name == PROXY_SRC and source is None:
+            source = value
+    kind = _UPGRADES.get(upgrade) if upgrade else None
     if kind is Kind.UPDATE or kind is Kind.WEBSOCKET:
         return kind
-    if values.get(PROXY_SRC):
-        return Kind.TCP
-    return kind or Kind.HTTP
+    return Kind.TCP if source else kind or Kind.HTTP
 
 
 def first(fields: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
@@ -104,7 +109,7 @@ def read_request(fields: Fields, kind: Kind, *, ended: bool) -> RequestHead:
     Raises:
         ProtocolError: a name, value, method, host, target or framing is malformed.
     """
-    check_no_controls(fields)
+    check_values(fields)  # names are looked at one by one
     pseudo: dict[bytes, bytes] = {}
     headers: Fields = []
     lengths: list[bytes] = []

@@ -11,7 +11,7 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http.header_names import check_name, check_no_controls, remember
+from pyconnector.protocol.http.header_names import check_name, check_no_controls, check_values, remember
 from pyconnector.web.header_names import INTERNAL_PREFIXES
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def serialize_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
             beginning = remember(_beginnings, name, _encoded(name) + b":")
         fields.append(field)
         encoded.append(beginning + b2a_base64(field[1], newline=False).rstrip(b"="))
-    check_no_controls(fields)
+    check_values(fields)
     return b";".join(encoded)
 
 

@@ -32,6 +32,8 @@ MAX_INTEGER = 1 << 24
 
 _STATIC: tuple[Field, ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _FIRST_DYNAMIC = len(_STATIC)
+#: With what each counts.
+_STATIC_ENTRIES = tuple((field, len(field[0]) + len(field[1]) + ENTRY_OVERHEAD) for field in _STATIC)
 _STATIC_FIELDS = {field: index for index, field in reversed(list(enumerate(_STATIC))) if index}
 _STATIC_NAMES = {field[0]: index for index, field in reversed(list(enumerate(_STATIC))) if index}
 
@@ -48,7 +50,7 @@ class FieldDecoder:
     def __init__(self, max_list: int) -> None:
         """`max_list` bounds a section, in bytes as RFC 9113 6.5.2 counts them."""
         self._max_list = max_list
-        self._entries: deque[Field] = deque()  # the newest first
+        self._entries: deque[tuple[Field, int]] = deque()  # with what each counts, the newest first
         self._size = 0
         self._table_size = TABLE_SIZE
 
@@ -77,9 +79,9 @@ class FieldDecoder:
                 if index == 0x7F:
                     index, at = _integer(block, at, 0x7F)
                 if index >= _FIRST_DYNAMIC:
-                    field = entries[index - _FIRST_DYNAMIC]
+                    field, count = entries[index - _FIRST_DYNAMIC]
                 elif index:
-                    field = _STATIC[index]
+                    field, count = _STATIC_ENTRIES[index]
                 else:
                     raise MalformedFields("a field stands at no place of the table")
             elif first & 0xE0 == 0x20:  # another size of the table
@@ -89,14 +91,14 @@ class FieldDecoder:
                 at = self._resize(block, at, first & 0x1F)
                 continue
             else:
-                field, at = self._literal(block, at, first)
+                field, count, at = self._literal(block, at, first)
             fields.append(field)
-            size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
+            size += count
             if size > limit:
                 raise MalformedFields(f"a section is beyond {limit} bytes")
         return fields
 
-    def _literal(self, block: bytes, at: int, first: int) -> tuple[Field, int]:
+    def _literal(self, block: bytes, at: int, first: int) -> tuple[Field, int, int]:
         kept = first & 0x40
         mask = 0x3F if kept else 0x0F
         index = first & mask
@@ -107,11 +109,15 @@ class FieldDecoder:
         elif index < _FIRST_DYNAMIC:
             name = _STATIC[index][0]
         else:
-            name = self._entries[index - _FIRST_DYNAMIC][0]
+            name = self._entries[index - _FIRST_DYNAMIC][0][0]
         value, at = _string(block, at)
+        field, count = (name, value), len(name) + len(value) + ENTRY_OVERHEAD
         if kept:
-            self._add((name, value))
-        return (name, value), at
+            self._entries.appendleft((field, count))
+            self._size += count
+            if self._size > self._table_size:
+                self._evict()
+        return field, count, at
 
     def _resize(self, block: bytes, at: int, size: int) -> int:
         if size == 0x1F:
@@ -122,17 +128,10 @@ class FieldDecoder:
         self._evict()
         return at
 
-    def _add(self, field: Field) -> None:
-        self._entries.appendleft(field)
-        self._size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
-        if self._size > self._table_size:
-            self._evict()
-
     def _evict(self) -> None:
         entries = self._entries
         while self._size > self._table_size:
-            name, value = entries.pop()
-            self._size -= len(name) + len(value) + ENTRY_OVERHEAD
+            self._size -= entries.pop()[1]
 
 
 class FieldEncoder:

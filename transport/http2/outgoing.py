@@ -114,14 +114,12 @@ class Outgoing:
 
         A head goes together with the first piece behind it.
         """
-        core, stream_id, size = self._core, stream.stream_id, 0
-        if (following := stream.next_fields) is not None:
-            fields, end = following
-            core.send_fields(stream_id, fields, end=end)
-            stream.fields_sent(end=end)
-            if end or not stream.has_queued or stream.next_fields is not None:
-                return FIELDS_SIZE
+        core, size = self._core, 0
+        if (fields := stream.take_fields()) is not None:
+            core.send_fields(stream.stream_id, fields, end=stream.end_sent)
             size = FIELDS_SIZE
+            if not stream.has_body_next:
+                return size
         window = min(core.send_window, stream.send_window)
         if window <= 0 and stream.engine_unsent_backlog():
             if core.send_window <= 0:
@@ -130,7 +128,7 @@ class Outgoing:
             return size
         data, end = stream.take_data(max(0, min(window, MAX_FRAME, core.max_frame)))
         stream.send_window -= len(data)
-        core.send_data(stream_id, data, end=end)
+        core.send_data(stream.stream_id, data, end=end)
         if len(data) >= COUNTED_FRAME or (data and not stream.engine_unsent_backlog()):
             self._owner.data_sent()
         return size + len(data)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Longest text that is shown of a GOAWAY.
 MAX_REASON = 256
+#: Flags of a HEADERS frame that holds more than its block.
+_BESIDE_BLOCK = frames.PADDED | frames.WITH_PRIORITY
 #: Streams whose window a new setting moves for one unit of work.
 MOVED_A_UNIT = 64
 
@@ -72,12 +74,14 @@ class Reception:
     # -- streams -------------------------------------------------------------------------------------------------
 
     def _headers(self, frame: Frame) -> None:
-        start, end = _content(frame)
-        if frame.flags & frames.WITH_PRIORITY:
-            start += 5
-        if start > end:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is shorter than what it must hold")
-        block = frame.payload[start:end]
+        block = frame.payload
+        if frame.flags & _BESIDE_BLOCK:
+            start, end = _content(frame)
+            if frame.flags & frames.WITH_PRIORITY:
+                start += 5
+            if start > end:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is shorter than what it must hold")
+            block = block[start:end]
         if frame.flags & frames.END_HEADERS:
             self._section(frame.stream_id, block, ended=bool(frame.flags & frames.END_STREAM))
         else:

@@ -159,19 +159,21 @@ class Http2Stream(BufferedStream):
         return bool(self._queue)
 
     @property
-    def next_fields(self) -> tuple[Fields, bool] | None:
-        """The field section that comes next, if one does, and whether it ends the stream."""
-        first = self._queue[0]
+    def has_body_next(self) -> bool:
+        """Whether a piece of the body comes next, or the end."""
+        return bool(self._queue) and type(self._queue[0]) is not list
+
+    def take_fields(self) -> Fields | None:
+        """Take the field section that comes next, if one does; `end_sent` where it ends the stream."""
+        queue = self._queue
+        first = queue[0]
         if not isinstance(first, list):
             return None
-        return first, len(self._queue) > 1 and self._queue[1] is _END
-
-    def fields_sent(self, *, end: bool) -> None:
-        """`next_fields` is out."""
-        self._queue.popleft()
-        if end:
-            self._queue.popleft()
+        queue.popleft()
+        if queue and queue[0] is _END:
+            queue.popleft()
             self.end_sent = True
+        return first
 
     def take_data(self, limit: int) -> tuple[bytes, bool]:
         """Take up to `limit` bytes that come next from the queue, and say whether the end of the stream goes with them.

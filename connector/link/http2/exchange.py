@@ -30,7 +30,7 @@ class Http2Exchange(Exchange):
         self._stream = stream
         self._fields = stream.head or []
         self._form = kind
-        self.kind = _KINDS[kind]
+        self.kind = RequestKind.HTTP if kind is Kind.HTTP else _KINDS[kind]  # what most are, without hashing an enum
         self.body: ByteReader = stream
 
     def __repr__(self) -> str:

@@ -110,11 +110,10 @@ class Http2Session(Session):
             self._path.refuse(Http2Exchange(stream, kind), reason)
             stream.stop()
         else:
-            self.running.start(self._serve(stream, kind), "edge stream")
+            task = self.running.start(self._serve(stream, kind), "edge stream")
+            stream.set_abort_callback(cast("Callable[[], None]", task.cancel))
 
     async def _serve(self, stream: Http2Stream, kind: Kind) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task(self.running.loop))
-        stream.set_abort_callback(cast("Callable[[], None]", task.cancel))
         try:
             if kind is Kind.UPDATE:
                 await answer_update(stream, self._orchestrator, self._counters, self._rpc_timeout)
