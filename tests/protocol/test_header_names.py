@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pyconnector.protocol.errors import ProtocolError
-from pyconnector.protocol.http import header_names, headers
-from pyconnector.protocol.http.header_names import canonical_name, metadata_key, shown
+from pyconnector.protocol.http import header_names, headers, http2_form, serialized_headers
+from pyconnector.protocol.http.header_names import canonical_name, check_values, metadata_key, shown
 from pyconnector.protocol.streams.connect import ConnectionType, ConnectRequest
 
 
@@ -40,11 +40,15 @@ def test_the_caches_are_bounded() -> None:
         assert metadata_key(name) == b"HttpHeader:X-%d" % i
         request = ConnectRequest(dest="/", type=ConnectionType.HTTP, metadata=((b"HttpHeader:" + name, b""),))
         assert headers.request_head(request).headers == [(b"X-%d" % i, b"")]
+        fields = [(b":path", b"/"), (name, b"")]
+        assert http2_form.read_request(fields, http2_form.Kind.HTTP, ended=True).headers == [(b"X-%d" % i, b"")]
+        serialized_headers.serialize_headers([(name, b"")])
     long = b"a" * (header_names.MAX_CACHED_NAME_BYTES + 20)
     assert metadata_key(long) == b"HttpHeader:" + canonical_name(long)
     request = ConnectRequest(dest="/", type=ConnectionType.HTTP, metadata=((b"HttpHeader:" + long, b""),))
     assert headers.request_head(request).headers == [(canonical_name(long), b"")]
-    for cache in (header_names._names, header_names._keys, headers._names_by_key):
+    caches = (header_names._names, header_names._keys, headers._names_by_key)
+    for cache in (*caches, http2_form._shown_names, serialized_headers._beginnings):
         assert 0 < len(cache) <= header_names.MAX_CACHED_NAMES
         assert all(len(key) <= headers._MAX_CACHED_KEY_BYTES for key in cache)
 
@@ -58,3 +62,10 @@ def test_no_key_is_made_of_what_is_no_token(name: bytes) -> None:
 def test_names_are_shown_escaped_and_cut() -> None:
     assert shown(b"HttpHeader:X\r\n\xff") == repr("X\r\n\\xff")
     assert shown(b"x" * 100) == "'" + "x" * 64 + "'..."
+
+
+@pytest.mark.parametrize("control", [b"\0", b"\r", b"\n", b"\x7f", b"\x1b"])
+def test_controls_in_values_are_refused(control: bytes) -> None:
+    check_values([(b"x-tab", b"a\tb"), (b"x-beyond", b"\xff")])
+    with pytest.raises(ProtocolError, match="value of header 'x-bad' holds a control character"):
+        check_values([(b"x-fine", b"a"), (b"x-bad", b"a" + control)])

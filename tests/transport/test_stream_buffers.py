@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pyconnector.transport.buffers.connection import SEND_BUDGET, SEND_LEAST
-from pyconnector.transport.buffers.stream import JOINED_PIECE, SMALL_PIECE
+from pyconnector.transport.buffers.stream import JOINED_PIECE, LONG_PIECE, SMALL_PIECE
 from pyconnector.transport.memory import MemoryConnection, MemoryLimits, MemoryStream, memory_pair
 from pyconnector.transport.seam import RECEIVE_LIMIT, SEND_HIGH_WATER
 
@@ -57,6 +57,19 @@ async def test_small_and_large_pieces_keep_their_order() -> None:
         taken += piece
     assert taken == expected
     assert stream.consumed == len(expected)
+
+
+@pytest.mark.usefixtures("loop_errors")
+async def test_long_pieces_are_handed_on_uncopied() -> None:
+    client, _server = memory_pair()
+    stream = CountingStream(client, 0)
+    pieces = [bytes([each]) * LONG_PIECE for each in range(3)] + [b"short", b"tail"]
+    for piece in pieces:
+        stream.data_received(piece, False)
+    for piece in pieces[:3]:
+        assert stream.receive_nowait(2 * LONG_PIECE) is piece
+    assert stream.receive_nowait(2 * LONG_PIECE) == b"shorttail"
+    assert stream.consumed == 3 * LONG_PIECE + 9
 
 
 @pytest.mark.usefixtures("loop_errors")

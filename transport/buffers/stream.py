@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SMALL_PIECE = 1024
 #: A joined piece is not grown beyond this.
 JOINED_PIECE = 16 * 1024
+#: A piece of this size is handed on as it is: joining it with the next costs more than one more turn of its reader.
+LONG_PIECE = 32 * 1024
 
 # States of one direction.
 _OPEN = 0
@@ -237,7 +239,7 @@ class BufferedStream(Stream):
             if self._head == len(first):
                 pieces.popleft()
                 self._head = 0
-        elif len(pieces) == 1 or len(first) + len(pieces[1]) > limit:
+        elif len(pieces) == 1 or len(first) >= LONG_PIECE or len(first) + len(pieces[1]) > limit:
             pieces.popleft()
             data = first if type(first) is bytes else bytes(first)
         else:
