@@ -254,6 +254,9 @@ def _tunnel(text: str, hostnames: dict[UUID, list[str]]) -> TunnelSettings:
     elif Path(text).is_file():
         credentials = _credentials(_read(text), text)
         account, tunnel_id, secret = credentials
+    elif ":" not in text:
+        what = "is no file" if Path(text).exists() else "does not exist"
+        raise SettingsError(f"--tunnel: the credentials file {text} {what}")
     else:
         raise SettingsError(f"--tunnel {text!r} is neither ID:ACCOUNT:SECRET-FILE nor a credentials file")
     return TunnelSettings(

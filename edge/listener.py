@@ -62,7 +62,7 @@ class Listener:
         """Listen at every address of `host`, and return the first. Cancel leaves nothing open.
 
         Raises:
-            OSError: an address is taken or not ours; its `strerror` says which.
+            OSError: an address is taken or not ours; or a name of nobody; its `strerror` says which.
         """
         loop = asyncio.get_running_loop()
         if sys.platform == "win32":
@@ -70,7 +70,10 @@ class Listener:
             self._server = await loop.create_server(self._factory, host, port, backlog=BACKLOG, ssl=self._tls)
             bound = self._server.sockets[0].getsockname()
             return str(bound[0]), int(bound[1])
-        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except socket.gaierror as error:
+            raise OSError(error.errno, f"{host_port_text((host, port))}: {error.strerror}") from error
         try:
             for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
                 listening = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)

@@ -42,7 +42,7 @@ class Pools:
         for pool, verify, http2 in self._wanted:
             try:
                 for alpn in ((), ALPN_HTTP2) if http2 else ((),):
-                    resources.tls.client(ca_pool=pool, verify=verify, alpn=alpn)
+                    resources.tls.client(ca_pool=pool, verify=verify, alpn=alpn, log=False)
             except OriginError:
                 continue
 

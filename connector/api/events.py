@@ -90,7 +90,7 @@ class Reconnecting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unregistered:
-    """The edge was told that a connection is going away; what it carries goes on."""
+    """A connection is going away, and the edge is told; what it carries goes on."""
 
     index: int
 

@@ -28,6 +28,9 @@ _ALLOW = click.option(
 
 #: Commands that flags may stand before.
 _TAKE_FLAGS = frozenset({"run", "tunnel", "ingress", "ready", "diag", "service"})
+#: Those of its commands before which only some flags have a meaning; the reference takes them there.
+_TAKE_SOME = {"tail": frozenset({"origincert", "loglevel", "output", "no_autoupdate"})}
+_TAKE_SOME["management"] = _TAKE_SOME["tail"]
 #: Commands of the reference that are about its provider's account.
 _OF_THE_PROVIDER = frozenset({"health"})
 #: Commands of `connector.cli.account`, which is loaded when one of them is run.
@@ -81,6 +84,11 @@ def main(context: click.Context, /, config_path: str | None, **given: Any) -> No
             _quick_tunnel(config_path, flags)
         click.echo(context.get_help())
         context.exit()
+    if (
+        set(flags) <= _TAKE_SOME.get(context.invoked_subcommand, frozenset())
+        and context.invoked_subcommand in _TAKE_SOME
+    ):
+        return
     if (flags or config_path) and context.invoked_subcommand not in _TAKE_FLAGS:
         raise click.UsageError(f"no flags can stand before the command {context.invoked_subcommand}")
 

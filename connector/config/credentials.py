@@ -23,6 +23,7 @@ MAX_FILE_BYTES = 64 * 1024
 #: Where `<tunnel id>.json` and a config file are looked for, in this order.
 DEFAULT_DIRECTORIES = (
     "~/.cloudflared", "~/.cloudflare-warp", "~/cloudflare-warp", "/etc/cloudflared", "/usr/local/etc/cloudflared",
+    "~/.pyconnector", "/etc/pyconnector",
 )  # fmt: skip
 
 

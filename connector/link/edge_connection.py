@@ -269,13 +269,14 @@ class EdgeConnection:
         )
 
     async def _unregister(self, control: ControlStream) -> None:
+        # Before the edge has heard of it: whoever balances by /ready is to look elsewhere from now on.
+        self.services.emit(Unregistered(index=self.plan.index))
         try:
             await self._measured("unregister_connection", control.unregister())
         except RegistrationFailed as error:
             self._log.warning("The edge did not confirm that this connection is going away: %s", error)
             return
         self._log.info("Unregistered tunnel connection")
-        self.services.emit(Unregistered(index=self.plan.index))
 
     async def _measured(self, method: str, call: Awaitable[Any]) -> Any:
         calls = self.services.counters.client_call(method)

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pyconnector.connector.management.log_stream import LogStream
 from pyconnector.connector.management.sessions import LogSession
+from pyconnector.connector.observe.metrics_server import not_found
 from pyconnector.identity.management_token import PARAMETER, NoManagementToken, read_claims
 from pyconnector.origins.base import OriginResponse, RequestKind
 from pyconnector.origins.builtin.memory import MemoryResponse
@@ -93,7 +94,7 @@ class ManagementService:
             return _json(HTTPStatus.OK, self._host_details(), request)
         if url.path == "/metrics" and request.method == "GET" and self._metrics is not None:
             return await self._figures(self._metrics, request)
-        return _answer(HTTPStatus.NOT_FOUND, b"text/plain; charset=utf-8", b"404 page not found\n", request)
+        return _answer(HTTPStatus.NOT_FOUND, b"text/plain; charset=utf-8", not_found(url.path), request)
 
     def _logs(self, request: OriginRequest, body: ByteReader, claims: ManagementClaims) -> OriginResponse:
         if claims.resources and not claims.resources & {"logs", "admin"}:

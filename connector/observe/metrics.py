@@ -55,7 +55,7 @@ class ConnectorCollector(Collector):
 
     def _process(self) -> Iterator[Metric]:
         build = {"goversion": "", "type": "", "revision": "", "version": version()}
-        yield _metric("build_info", "gauge", "Build facts", [(build, 1)])
+        yield _metric("build_info", "gauge", "Build and version information", [(build, 1)])
         tracker = self._tracker
         yield _metric("cloudflared_tunnel_ha_connections", "gauge", "Connection attempts running",
                       [({}, tracker.running)])  # fmt: skip

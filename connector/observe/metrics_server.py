@@ -137,10 +137,17 @@ class MetricsServer:
         if (self._is_loopback or path in PRIVATE_PATHS) and not _is_meant(head):
             return _message((HTTPStatus.FORBIDDEN, TEXT_TYPE, NOT_MEANT))
         page = self._pages.get(path)
-        answer = page() if page is not None else (HTTPStatus.NOT_FOUND, TEXT_TYPE, b"404 page not found\n")
+        answer = page() if page is not None else (HTTPStatus.NOT_FOUND, TEXT_TYPE, not_found(path))
         if not isinstance(answer, tuple):
             answer = await answer
         return _message(answer, head_only=words[0] == b"HEAD")
+
+
+def not_found(path: str) -> bytes:
+    """Return what is said of a page that does not exist; of the profiles of Go programs, what there is instead."""
+    if path.startswith("/debug/pprof"):
+        return b"404: there are no profiles of Go; /diag/tasks and /metrics of the metrics address show what goes on\n"
+    return b"404 page not found\n"
 
 
 def _is_meant(head: bytes) -> bool:

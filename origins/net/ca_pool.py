@@ -18,8 +18,8 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _log = logging.getLogger("pyconnector.origins")
 
 
-def read_pool(path: str) -> str:
-    """Return the certificates in the file `path`, in PEM form.
+def read_pool(path: str, *, log: bool = True) -> str:
+    """Return the certificates in the file `path`, in PEM form. `log`: say in the log why it is of no use.
 
     Raises:
         OriginError: it is no readable regular file of at most MAX_POOL_BYTES, or holds no certificate.
@@ -27,17 +27,18 @@ def read_pool(path: str) -> str:
     try:
         data = _read_regular(os.path.expanduser(path))
     except (OSError, ValueError) as error:
-        raise unusable(path, getattr(error, "strerror", None) or str(error)) from error
+        raise unusable(path, getattr(error, "strerror", None) or str(error), log=log) from error
     # Comments around the blocks may hold any bytes; OpenSSL takes ASCII only.
     blocks = [part.split(_END, 1)[0] for part in data.decode("ascii", "replace").split(_BEGIN)[1:]]
     if not blocks:
-        raise unusable(path, "it holds no certificate in PEM form")
+        raise unusable(path, "it holds no certificate in PEM form", log=log)
     return "".join(f"{_BEGIN}{block}{_END}\n" for block in blocks)
 
 
-def unusable(path: str, cause: str) -> OriginError:
-    """Log why a pool is of no use, and return the one error for all causes."""
-    _log.warning("caPool %s: %s", path, cause)
+def unusable(path: str, cause: str, *, log: bool = True) -> OriginError:
+    """Log why a pool is of no use, if wanted, and return the one error for all causes."""
+    if log:
+        _log.warning("caPool %s: %s", path, cause)
     return OriginError(
         f"caPool {path} cannot be used; it must be a file of certificates in PEM form that may be read, "
         f"of at most {MAX_POOL_BYTES // 1024} KiB"

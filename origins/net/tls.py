@@ -104,25 +104,28 @@ class TlsContexts:
         self._extra_roots = extra_roots
         self._made: dict[tuple[str, bool, tuple[str, ...]], ssl.SSLContext] = {}
 
-    def client(self, *, ca_pool: str = "", verify: bool = True, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+    def client(
+        self, *, ca_pool: str = "", verify: bool = True, alpn: tuple[str, ...] = (), log: bool = True
+    ) -> ssl.SSLContext:
         """Return the context that trusts the system's roots, the edge vendor's origin roots and the file `ca_pool`.
 
         Raises:
             OriginError: `ca_pool` cannot be read or holds no certificate (the reference only logs the latter; a
                 setting that resolves to nothing stops the start here).
 
+        The cause is in the log alone, unless `log` is false: whoever asks in advance leaves it to who asks in earnest.
         Safe to call from another thread: what two of them make at once is the same.
         """
         key = (ca_pool, verify, alpn)
         if key not in self._made:
-            self._made[key] = self._make(ca_pool, verify, alpn)
+            self._made[key] = self._make(ca_pool, verify, alpn, log=log)
         return self._made[key]
 
-    def _make(self, ca_pool: str, verify: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    def _make(self, ca_pool: str, verify: bool, alpn: tuple[str, ...], *, log: bool) -> ssl.SSLContext:
         context = _client_context()
         if alpn:
             context.set_alpn_protocols(list(alpn))
-        pool = read_pool(ca_pool) if ca_pool else ""
+        pool = read_pool(ca_pool, log=log) if ca_pool else ""
         if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -139,7 +142,7 @@ class TlsContexts:
             try:
                 context.load_verify_locations(cadata=pool)
             except ssl.SSLError as error:
-                raise unusable(ca_pool, f"it holds no certificate that can be read ({error})") from error
+                raise unusable(ca_pool, f"it holds no certificate that can be read ({error})", log=log) from error
         return context
 
 

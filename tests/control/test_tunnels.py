@@ -187,5 +187,5 @@ async def test_management_tokens_name_tunnel_and_purpose(mesh: Mesh) -> None:
         told = json.loads(claims)
         assert told["tun"] == {"id": made["id"], "account_tag": mesh.plane.installation.account_id}
         assert told["actor"]["id"]
-        assert told["res"] == ["logs"]
+        assert told["res"] == ["logs", "ping"], "as the provider's"
     await mesh.refused(400, "POST", f"{path}/everything")

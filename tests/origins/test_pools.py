@@ -35,11 +35,12 @@ def test_only_what_speaks_tls_needs_a_pool() -> None:
     assert Pools(rules("wss://a", caPool="/none"))
 
 
-def test_a_pool_that_cannot_be_used_is_told_by_the_origin_that_asks() -> None:
+def test_a_pool_that_cannot_be_used_is_told_by_the_origin_that_asks(caplog: pytest.LogCaptureFixture) -> None:
     resources = OriginResources()
     Pools(rules("https://a", caPool="/none")).load(resources)
     with pytest.raises(OriginError, match="caPool /none cannot be used"):
         resources.tls.client(ca_pool="/none")
+    assert [record.getMessage() for record in caplog.records] == ["caPool /none: No such file or directory"], "once"
 
 
 def test_the_number_of_pools_is_bounded() -> None:

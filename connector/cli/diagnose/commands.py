@@ -9,6 +9,8 @@ import click
 from pyconnector.connector.cli.exits import exit_with
 from pyconnector.connector.cli.options import FlagCommand, inherit, overrides_of
 
+#: The reference's name: scripts that start it through a link look for an archive of that name.
+_REFERENCE = "cloudflared"
 _CONFIG = click.option("--config", "config_path", metavar="FILE", type=click.Path(), help="The config file.")
 
 
@@ -30,4 +32,8 @@ def diag_command(context: click.Context, /, config_path: str | None, **given: An
     from pyconnector.connector.cli.diagnose.diag import diag
 
     flags = overrides_of(inherit(context, given))
-    exit_with(lambda: diag(given, flags.get("metrics")))
+    exit_with(lambda: diag(given, flags.get("metrics"), _program(context)))
+
+
+def _program(context: click.Context) -> str:
+    return _REFERENCE if context.find_root().info_name == _REFERENCE else "pyconnector"

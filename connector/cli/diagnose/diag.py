@@ -11,6 +11,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import uuid
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,8 +76,8 @@ class _Archive:
         else:
             self.results[name] = {"result": "success"}
 
-    def write(self, folder: Path, now: datetime) -> Path:
-        path = folder / f"pyconnector-diag-{now.isoformat(timespec='seconds').replace(':', '-')}.zip"
+    def write(self, folder: Path, now: datetime, name: str) -> Path:
+        path = folder / f"{name}-diag-{now.isoformat(timespec='seconds').replace(':', '-')}.zip"
         with path.open("xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in self.files.items():
                 archive.writestr(name, data)
@@ -84,17 +85,18 @@ class _Archive:
         return path
 
 
-def diag(given: Mapping[str, Any], address: str | None) -> int:
-    """Write the archive into the working folder; return the exit code.
+def diag(given: Mapping[str, Any], address: str | None, name: str = "pyconnector") -> int:
+    """Write the archive into the working folder, named after the program `name`; return the exit code.
 
     Raises:
         ConfigError: the address cannot be used.
-        StartFailed: the archive cannot be written.
+        StartFailed: no connector is there, or the archive cannot be written.
     """
     found = [_split(address)] if address else _instances()
     if not found:
-        click.echo("No running connector was found; --metrics HOST:PORT says where it serves its metrics", err=True)
-        return CLEAN
+        raise StartFailed("no running connector was found; --metrics HOST:PORT says where it serves its metrics")
+    if address and not _answers(*found[0]):
+        raise StartFailed(f"no connector answers at {address}; --metrics names where it serves its metrics")
     if len(found) > 1:
         click.echo("Several connectors run here; choose one with --metrics HOST:PORT:", err=True)
         for host, port in found:
@@ -103,7 +105,7 @@ def diag(given: Mapping[str, Any], address: str | None) -> int:
     left_out = {name for switch, names in _SWITCHES.items() if given.get(switch) for name in names}
     archive = _collect(found[0], given, left_out)
     try:
-        path = archive.write(Path.cwd(), datetime.now().astimezone())
+        path = archive.write(Path.cwd(), datetime.now().astimezone(), name)
     except OSError as error:
         raise StartFailed(f"cannot write the archive: {error.strerror}") from error
     for name, result in archive.results.items():
@@ -145,6 +147,16 @@ def _state(host: str, port: int) -> dict[str, Any]:
     except (OSError, ValueError, http.client.HTTPException):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        _get(host, port, "/diag/tunnel")
+    except ValueError:
+        return True  # it answers, though not as a connector does: what it says is looked at page by page
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
 
 
 def _get(host: str, port: int, page: str) -> bytes:
@@ -201,7 +213,12 @@ def _prechecks(flags: Mapping[str, str]) -> bytes:
         {"component": row.component, "target": row.target, "status": row.status.value.lower(), "details": row.details}
         for row in report.rows
     ]
-    found = {"results": rows, "hardFail": report.hard_fail, "suggestedProtocol": report.suggested}
+    found = {
+        "RunID": str(uuid.uuid4()),
+        "results": rows,
+        "hardFail": report.hard_fail,
+        "suggestedProtocol": report.suggested,
+    }
     return json.dumps(found, indent=2).encode()
 
 

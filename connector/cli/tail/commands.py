@@ -52,6 +52,7 @@ class _Tail(click.Group):
     "tail",
     cls=_Tail,
     invoke_without_command=True,
+    subcommand_metavar="TUNNEL",
     short_help="Show the log of a connector elsewhere.",
     context_settings={"allow_interspersed_args": True},  # options may stand behind the tunnel
 )
@@ -81,7 +82,20 @@ def tail_command(context: click.Context, /, **given: Any) -> None:
         exit_with(lambda: _run(context, "", given))
 
 
-@tail_command.command("of", hidden=True)
+class _OfContext(click.Context):
+    """The command has no name: it is what `tail` does with a tunnel."""
+
+    @property
+    def command_path(self) -> str:
+        """See `click.Context`."""
+        return self.parent.command_path if self.parent is not None else super().command_path
+
+
+class _Of(click.Command):
+    context_class = _OfContext
+
+
+@tail_command.command("of", cls=_Of, hidden=True)
 @click.argument("tunnel")
 @click.pass_context
 def tail_of_command(context: click.Context, /, tunnel: str) -> None:

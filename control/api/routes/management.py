@@ -51,7 +51,7 @@ async def _token(context: Ctx, tunnel_id: str, resources: list[Resource]) -> JSO
         "exp": issued + LIFETIME,
         "tun": {"id": tunnel.id, "account_tag": tunnel.account_id},
         "actor": {"id": context.actor.token_id, "support": False},
-        "res": list(resources),
+        "res": [*resources, *(["ping"] if "logs" in resources else [])],  # as the provider's
     }
     key = ECKey.import_key(context.installation.management_key)
     return success(jwt.encode({"alg": "ES256", "typ": "JWT"}, claims, key))

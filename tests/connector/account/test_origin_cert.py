@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyconnector.connector.cli.account.errors import CommandFailed
-from pyconnector.connector.cli.account.origin_cert import parse_origin_cert
+from pyconnector.connector.cli.account.origin_cert import find_origin_cert, parse_origin_cert
 from pyconnector.control.login.cert_pem import OriginCert, encode
 
 PATH = Path("cert.pem")
@@ -55,3 +55,13 @@ def test_what_is_no_certificate_is_one_sentence(text: str, sentence: str) -> Non
 
 def test_the_endpoint_is_read_in_lower_case() -> None:
     assert parse_origin_cert(pem({**GOOD, "endpoint": "FED"}), PATH).endpoint == "fed"
+
+
+def test_the_directories_of_a_mesh_are_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = []
+    for directory in (".pyconnector", ".cloudflared"):  # the reference's counts where there are both
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "cert.pem").write_text(pem({**GOOD, "accountID": directory}))
+        found.append(find_origin_cert(None).account_id)
+    assert found == [".pyconnector", ".cloudflared"]

@@ -400,9 +400,14 @@ async def test_edge_runs_until_a_signal(tmp_path: Path) -> None:
 
 
 def test_an_edge_flag_that_cannot_be_used_exits_2() -> None:
-    found = invoke("edge", "--tunnel", "nonsense")
+    found = invoke("edge", "--tunnel", "non:sense")
     assert found.exit_code == 2
     assert "neither ID:ACCOUNT:SECRET-FILE nor a credentials file" in found.stderr
+    found = invoke("edge", "--tunnel", "nosuch.json")
+    assert (found.exit_code, found.stderr) == (2, "--tunnel: the credentials file nosuch.json does not exist\n")
+    found = invoke("edge", "--any-credentials", "--visitors", "nosuch.invalid:8080")
+    assert found.exit_code == 1
+    assert "nosuch.invalid:8080: " in found.stderr, "whatever the resolver calls it"
 
 
 async def test_a_metrics_address_in_use_exits_1(tmp_path: Path) -> None:

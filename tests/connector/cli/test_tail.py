@@ -43,6 +43,22 @@ def test_what_is_wrong_is_one_sentence(arguments: list[str], code: int, sentence
     assert "a.b.c" not in found.output
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["x", "--help"], 0), (["x", "y"], 2)])
+def test_the_tunnel_of_tail_is_no_command_in_its_usage(arguments: list[str], code: int) -> None:
+    found = CliRunner().invoke(main, ["tail", *arguments], prog_name="pyconnector")
+    assert found.exit_code == code
+    assert "Usage: pyconnector tail [OPTIONS] TUNNEL" in found.output
+    assert "tail of" not in found.output
+
+
+@pytest.mark.parametrize("command", [["tail", "token", "x"], ["management", "token", "--resource", "logs", "x"]])
+def test_flags_of_the_account_may_stand_before_the_command(command: list[str]) -> None:
+    found = CliRunner().invoke(main, ["--config", "c.yml", "--origincert", "/nowhere", *command])
+    assert (found.exit_code, "/nowhere" in found.output) == (1, True), found.output
+    refused = CliRunner().invoke(main, ["--edge", "127.0.0.1:1", *command])
+    assert (refused.exit_code, f"no flags can stand before the command {command[0]}" in refused.output) == (2, True)
+
+
 def test_a_line_is_time_level_event_message_and_fields() -> None:
     line = {"time": "T", "level": "info", "message": "a\x1b", "event": "http", "fields": {"a": 1}}
     assert line_text(line) == 'T info http a\\x1b {"a": 1}'

@@ -303,6 +303,17 @@ async def test_an_idle_connection_leaves_at_once() -> None:
         assert Unregistered(index=0) in world.events
 
 
+async def test_a_connection_that_drains_counts_as_gone_at_once() -> None:
+    async with running() as world:
+        task = await start(world)
+        world.silent = True  # the edge never confirms
+        draining = asyncio.create_task(world.attempt.drain(3))
+        await asyncio.sleep(0)
+        assert Unregistered(index=0) in world.events
+        await draining
+        assert (await task).kind is EndKind.DRAINED
+
+
 async def test_requests_under_way_and_late_ones_end_before_the_connection() -> None:
     async with running(origin=slow_origin(5)) as world:
         task = await start(world)

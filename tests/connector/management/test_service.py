@@ -70,7 +70,9 @@ async def test_figures_are_shown_where_they_may_be() -> None:
     response = await ask("/metrics")
     assert (response.status, await read_all(response)) == (200, b"a 1\n")
     assert (await ask("/metrics", of=service(metrics=False))).status == 404
-    assert (await ask("/debug/pprof/heap")).status == 404
+    profile = await ask("/debug/pprof/heap")
+    assert profile.status == 404
+    assert b"/diag/tasks" in await read_all(profile)
 
 
 async def test_pages_of_others_are_shown_nothing() -> None:

@@ -94,6 +94,9 @@ async def test_head_has_no_body_and_other_paths_are_404() -> None:
         assert b"Content-Length: 3" in head
         assert body == b""
         assert (await ask(server, b"GET /nope HTTP/1.1\r\n\r\n"))[0].startswith(b"HTTP/1.1 404")
+        head, body = await ask(server, b"GET /debug/pprof/heap HTTP/1.1\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 404")
+        assert b"/diag/tasks" in body, "what there is instead of the profiles of the reference"
 
 
 async def test_garbage_and_endless_heads_get_an_answer() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import zipfile
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_nobody_and_several_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(diag_module, "_state", lambda host, port: {})
     found = invoke("tunnel", "diag")
-    assert (found.exit_code, "No running connector was found" in found.stderr) == (0, True)
+    assert (found.exit_code, "no running connector was found" in found.stderr) == (1, True)
     monkeypatch.setattr(diag_module, "_state", lambda host, port: {"tunnelID": f"t{port % 2}"} if port % 2 else {})
     found = invoke("diag")
     assert (found.exit_code, found.stderr.count("127.0.0.1:")) == (0, 3)
@@ -73,6 +74,7 @@ def test_nobody_and_several_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_jobs_that_fail_are_results_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(diag_module, "_answers", lambda host, port: True)
     found = invoke("diag", "--metrics", "127.0.0.1:1", "--diag-container-id", "x", "--no-diag-network")
     assert "left out cloudflared_logs.txt: docker is not installed" in found.stderr
     (path,) = tmp_path.glob("*.zip")
@@ -101,3 +103,24 @@ async def test_no_more_tasks_are_listed_than_a_page_holds(monkeypatch: pytest.Mo
     said = await scenario()
     assert said.count("task ") == 3
     assert said.endswith("7 more tasks\n")
+
+
+def test_where_no_connector_answers_that_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = invoke("tunnel", "diag", "--metrics", address)
+    assert (found.exit_code, found.stderr) == (
+        1, f"error: no connector answers at {address}; --metrics names where it serves its metrics\n"
+    )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_is_named_after_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diag_module, "_get", lambda host, port, page: b"{}")
+    given = {"no_diag_logs": True, "no_diag_network": True}
+    assert diag_module.diag(given, "127.0.0.1:1", "cloudflared") == 0
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("cloudflared-diag-")
