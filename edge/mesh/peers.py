@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pyconnector.edge.connectors.http2.exchange import open_http2_exchange
 from pyconnector.edge.mesh.exchange import TUNNEL, PeerExchange
+from pyconnector.edge.mesh.flows import PeerLink
 from pyconnector.transport.errors import ConnectionClosed
 from pyconnector.transport.http2 import Http2Connection, Http2Settings, Http2Socket
 
@@ -108,6 +109,11 @@ class PeerMember:
     @in_flight.setter
     def in_flight(self, number: int) -> None:
         self._peer.in_flight = number
+
+    @property
+    def datagrams(self) -> PeerLink:
+        """What carries a UDP flow of the tunnel by way of that edge: a new one for each."""
+        return PeerLink(self._peer, self._tunnel_id)
 
     @property
     def registration(self) -> NoReturn:

@@ -17,6 +17,7 @@ from pyconnector.edge.connectors.exchange import (
 )
 from pyconnector.edge.listener import Listener
 from pyconnector.edge.mesh.exchange import TUNNEL, failure
+from pyconnector.edge.mesh.flows import UDP, serve_flow
 from pyconnector.edge.tasks import TaskSet
 from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.http import http2_form as form
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from pyconnector.edge.connectors.tunnels import Tunnels
+    from pyconnector.edge.connectors.tunnels import Tunnel, Tunnels
     from pyconnector.edge.settings import HostPort
     from pyconnector.transport.seam import Stream
 
@@ -118,6 +119,9 @@ class PeerServer:
             raise ProtocolError("another edge named no tunnel") from error
         exchange: Exchange | None = None
         try:
+            if kind is ConnectionType.TCP and form.first(fields, UDP):
+                await self._serve_flow(tunnel, stream, fields)
+                return
             request = _request(fields, kind, ended=stream.bodiless)
             # Never by way of a third edge: what is not here is told, so that no loop can begin.
             exchange = await open_exchange(
@@ -131,6 +135,16 @@ class PeerServer:
         finally:
             if exchange is not None:
                 exchange.abort()
+
+    async def _serve_flow(self, tunnel: Tunnel | None, stream: Http2Stream, fields: form.Fields) -> None:
+        from pyconnector.edge.private.datagrams.link import OpenFailed  # only where there are private networks
+
+        if tunnel is None:
+            raise NoTunnel
+        try:
+            await serve_flow(tunnel, stream, fields, self._tasks)
+        except OpenFailed as error:
+            raise Broken(str(error)) from error
 
     async def _carry(
         self, stream: Http2Stream, exchange: Exchange, request: TunnelRequest, fields: form.Fields

@@ -52,6 +52,8 @@ class PrivateUdp:
         self.sent = self.received = self.dropped = 0
         "Bytes towards the service, bytes from it, packets dropped here."
         self.connector_id: UUID | None = None
+        self.here_alone = False
+        "Whether it comes from another edge, and goes to no third."
         self._tunnel = tunnel
         self._tasks = tasks
         self._on_data = on_data
@@ -167,8 +169,8 @@ class PrivateUdp:
             return
         raise failure
 
-    def _candidates(self) -> list[tuple[UUID, DatagramLink]]:
-        """Connections that could carry the flow, the best first: at most one of each connector."""
+    def _candidates(self) -> list[tuple[UUID | None, DatagramLink]]:
+        """What could carry the flow, the best first: at most one connection of each connector, then other edges."""
         found: dict[UUID, DatagramLink] = {}
         first = self._tunnel.pick()
         members = [*([first] if first is not None else []), *self._tunnel.members]
@@ -176,7 +178,10 @@ class PrivateUdp:
             link = link_of(member)
             if link is not None:
                 found.setdefault(member.registration.client_id, link)
-        return sorted(found.items(), key=lambda item: item[0] != self.connector_id)
+        here = sorted(found.items(), key=lambda item: item[0] != self.connector_id)
+        elsewhere = None if self.here_alone else self._tunnel.elsewhere
+        peers = () if elsewhere is None else elsewhere(self._tunnel.tunnel_id)
+        return [*here, *((None, link) for peer in peers if (link := link_of(peer)) is not None)]
 
     def _look(self) -> None:
         at = self._last + IDLE_SECONDS
