@@ -12,11 +12,11 @@ from sqlalchemy import select
 from pyconnector.control.store.access import keys, organization, providers
 from pyconnector.control.store.access.conditions import find_policy
 from pyconnector.control.store.access.durations import seconds_of
+from pyconnector.control.store.access.rows import find_row, tell
 from pyconnector.control.store.access.tables import Application
-from pyconnector.control.store.errors import Conflict, Invalid, NotFound
+from pyconnector.control.store.errors import Conflict, Invalid
 from pyconnector.control.store.objects.names import hostname_of
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
-from pyconnector.control.store.work import Entry
 from pyconnector.identity.applications.application import ApplicationError, parse_application, parse_pattern
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ async def find(session: AsyncSession, account_id: str, application_id: str) -> A
     Raises:
         NotFound: there is none.
     """
-    row = await session.get(Application, application_id)
-    if row is None or row.account_id != account_id:
-        raise NotFound("There is no Access application of that id.", NO_APPLICATION)
-    return row
+    return await find_row(session, Application, account_id, application_id, "Access application", NO_APPLICATION)
 
 
 async def listed(
@@ -126,13 +123,7 @@ async def remove(work: Work, application_id: str) -> Application:
     """
     row = await find(work.session, work.account_id, application_id)
     await work.session.delete(row)
-    work.publish("access_application", row.id, None)
-    work.audit(
-        Entry(
-            action="delete", resource_type="access_application", resource_id=row.id,
-            description=f"Deleted Access application {row.name}",
-        )
-    )  # fmt: skip
+    tell(work, "access_application", row.id, "delete", f"Access application {row.name}", None)
     return row
 
 
@@ -167,11 +158,4 @@ async def _check_free(work: Work, places: list[str], application_id: str | None)
 
 
 def _changed(work: Work, row: Application, action: str) -> None:
-    work.publish("access_application", row.id, edge_value(row))
-    work.audit(
-        Entry(
-            action=action, resource_type="access_application", resource_id=row.id,
-            description=f"{action.capitalize()}d Access application {row.name}",
-            response={"id": row.id, **edge_value(row)},
-        )
-    )  # fmt: skip
+    tell(work, "access_application", row.id, action, f"Access application {row.name}", edge_value(row))

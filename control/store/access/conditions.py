@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from pyconnector.control.store.access.durations import seconds_of
+from pyconnector.control.store.access.rows import find_row, tell
 from pyconnector.control.store.access.tables import Application, Group, IdentityProvider, Policy, ServiceToken
-from pyconnector.control.store.errors import Conflict, Invalid, NotFound
+from pyconnector.control.store.errors import Conflict, Invalid
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
-from pyconnector.control.store.work import Entry
 from pyconnector.identity.policies.policy import Effect, check_effect, parse_policy
 from pyconnector.identity.policies.rules import (
     MAX_DEPTH,
@@ -55,10 +55,7 @@ async def find_policy(session: AsyncSession, account_id: str, policy_id: str) ->
     Raises:
         NotFound: there is none.
     """
-    row = await session.get(Policy, policy_id)
-    if row is None or row.account_id != account_id:
-        raise NotFound("There is no Access policy of that id.", NO_POLICY)
-    return row
+    return await find_row(session, Policy, account_id, policy_id, "Access policy", NO_POLICY)
 
 
 async def find_group(session: AsyncSession, account_id: str, group_id: str) -> Group:
@@ -67,10 +64,7 @@ async def find_group(session: AsyncSession, account_id: str, group_id: str) -> G
     Raises:
         NotFound: there is none.
     """
-    row = await session.get(Group, group_id)
-    if row is None or row.account_id != account_id:
-        raise NotFound("There is no Access group of that id.", NO_GROUP)
-    return row
+    return await find_row(session, Group, account_id, group_id, "Access group", NO_GROUP)
 
 
 async def list_policies(session: AsyncSession, account_id: str, page: PageRequest) -> Page[Policy]:
@@ -110,8 +104,7 @@ async def put_policy(work: Work, policy_id: str | None, fields: ConditionFields)
     row.name, row.decision, row.session_duration = fields.name, fields.decision, fields.session_duration
     row.include, row.require, row.exclude = fields.include, fields.require, fields.exclude
     row.revision, row.updated_at = row.revision + 1, work.now
-    work.publish("access_policy", row.id, policy_value(row))
-    _audit(work, "access_policy", row.id, row.name, action, policy_value(row))
+    tell(work, "access_policy", row.id, action, f"access policy {row.name}", policy_value(row))
     return row
 
 
@@ -134,8 +127,7 @@ async def put_group(work: Work, group_id: str | None, fields: ConditionFields) -
         work.session.add(row)
     row.name, row.updated_at = fields.name, work.now
     row.include, row.require, row.exclude = fields.include, fields.require, fields.exclude
-    work.publish("access_group", row.id, group_value(row))
-    _audit(work, "access_group", row.id, row.name, action, group_value(row))
+    tell(work, "access_group", row.id, action, f"access group {row.name}", group_value(row))
     return row
 
 
@@ -150,8 +142,7 @@ async def remove_policy(work: Work, policy_id: str) -> Policy:
     if used := (await applications_of(work.session, work.account_id)).get(policy_id):
         raise Conflict(f"The application {used[0].name} has this policy.", IN_USE)
     await work.session.delete(row)
-    work.publish("access_policy", row.id, None)
-    _audit(work, "access_policy", row.id, row.name, "delete", None)
+    tell(work, "access_policy", row.id, "delete", f"access policy {row.name}", None)
     return row
 
 
@@ -170,8 +161,7 @@ async def remove_group(work: Work, group_id: str) -> Group:
         if any(rule.get("group") == {"id": group_id} for rule in (*other.include, *other.require, *other.exclude)):
             raise Conflict(f"{other.name} refers to this group.", IN_USE)
     await work.session.delete(row)
-    work.publish("access_group", row.id, None)
-    _audit(work, "access_group", row.id, row.name, "delete", None)
+    tell(work, "access_group", row.id, "delete", f"access group {row.name}", None)
     return row
 
 
@@ -241,8 +231,3 @@ async def _check_provider(work: Work, rule: LoginMethod | OidcClaim) -> None:
         raise Invalid(
             f"Nothing is kept of the claim {rule.name!r}: name it in config.claims of {provider.name}.", BAD_POLICY
         )
-
-
-def _audit(work: Work, kind: str, object_id: str, name: str, action: str, told: dict[str, Any] | None) -> None:
-    description = f"{action.removesuffix('e').capitalize()}ed {kind.replace('_', ' ')} {name}"
-    work.audit(Entry(action=action, resource_type=kind, resource_id=object_id, description=description, response=told))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
+from pyconnector.control.store.access.rows import find_row, tell
 from pyconnector.control.store.access.tables import NetworkRule
-from pyconnector.control.store.errors import Invalid, NotFound
+from pyconnector.control.store.errors import Invalid
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
-from pyconnector.control.store.work import Entry
 from pyconnector.identity.network_rules import MAX_RULES, RuleError, parse_rule
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ async def find(session: AsyncSession, account_id: str, rule_id: str) -> NetworkR
     Raises:
         NotFound: there is none.
     """
-    row = await session.get(NetworkRule, rule_id)
-    if row is None or row.account_id != account_id:
-        raise NotFound("There is no network rule of that id.", NO_RULE)
-    return row
+    return await find_row(session, NetworkRule, account_id, rule_id, "network rule", NO_RULE)
 
 
 async def listed(session: AsyncSession, account_id: str, page: PageRequest) -> Page[NetworkRule]:
@@ -87,13 +84,7 @@ async def remove(work: Work, rule_id: str) -> NetworkRule:
     """
     row = await find(work.session, work.account_id, rule_id)
     await work.session.delete(row)
-    work.publish("network_rule", row.id, None)
-    work.audit(
-        Entry(
-            action="delete", resource_type="network_rule", resource_id=row.id,
-            description=f"Deleted network rule {row.rule.get('name') or row.id}",
-        )
-    )  # fmt: skip
+    tell(work, "network_rule", row.id, "delete", _what(row), None)
     return row
 
 
@@ -112,11 +103,8 @@ def _checked(rule_id: str, rule: dict[str, Any]) -> dict[str, Any]:
 
 def _changed(work: Work, row: NetworkRule, action: str) -> None:
     row.updated_at = work.now
-    work.publish("network_rule", row.id, edge_value(row))
-    work.audit(
-        Entry(
-            action=action, resource_type="network_rule", resource_id=row.id,
-            description=f"{action.capitalize()}d network rule {row.rule.get('name') or row.id}",
-            response={"id": row.id, **edge_value(row)},
-        )
-    )  # fmt: skip
+    tell(work, "network_rule", row.id, action, _what(row), edge_value(row))
+
+
+def _what(row: NetworkRule) -> str:
+    return f"network rule {row.rule.get('name') or row.id}"

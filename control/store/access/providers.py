@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from pyconnector.control.store.access import keys
+from pyconnector.control.store.access.rows import find_row, record, tell
 from pyconnector.control.store.access.tables import Application, Group, IdentityProvider, Policy
-from pyconnector.control.store.errors import Conflict, Invalid, NotFound
+from pyconnector.control.store.errors import Conflict, Invalid
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
-from pyconnector.control.store.work import Entry
 from pyconnector.identity.people.providers import ONE_TIME_PIN, ProviderError, parse_provider
 
 if TYPE_CHECKING:
@@ -32,10 +32,7 @@ async def find(session: AsyncSession, account_id: str, provider_id: str) -> Iden
     Raises:
         NotFound: there is none.
     """
-    row = await session.get(IdentityProvider, provider_id)
-    if row is None or row.account_id != account_id:
-        raise NotFound("There is no identity provider of that id.", NO_PROVIDER)
-    return row
+    return await find_row(session, IdentityProvider, account_id, provider_id, "identity provider", NO_PROVIDER)
 
 
 async def listed(session: AsyncSession, account_id: str, page: PageRequest) -> Page[IdentityProvider]:
@@ -77,8 +74,9 @@ async def put(work: Work, provider_id: str | None, name: str, kind: str, config:
         row = IdentityProvider(id=str(uuid.uuid4()), account_id=work.account_id, type=kind, created_at=work.now)
         work.session.add(row)
     row.name, row.config, row.updated_at = name, config, work.now
+    shown = {"id": row.id, "name": row.name, "type": row.type, "config": shown_config(row)}
     work.publish("access_identity_provider", row.id, edge_value(row))
-    _audit(work, row, action)
+    record(work, "access_identity_provider", row.id, action, f"identity provider {row.name}", shown)
     return row
 
 
@@ -100,8 +98,7 @@ async def remove(work: Work, provider_id: str) -> IdentityProvider:
         if rule.get("login_method") == {"id": provider_id} or _claim(rule, provider_id) is not None:
             raise Conflict(f"{other} refers to this identity provider.", IN_USE)
     await work.session.delete(row)
-    work.publish("access_identity_provider", row.id, None)
-    _audit(work, row, "delete")
+    tell(work, "access_identity_provider", row.id, "delete", f"identity provider {row.name}", None)
     return row
 
 
@@ -129,14 +126,3 @@ def shown_config(row: IdentityProvider) -> dict[str, Any]:
     """Return the config without its secret."""
     hidden = {"client_secret": HIDDEN} if row.config.get("client_secret") else {}
     return row.config | hidden
-
-
-def _audit(work: Work, row: IdentityProvider, action: str) -> None:
-    told = {"id": row.id, "name": row.name, "type": row.type, "config": shown_config(row)}
-    description = f"{action.removesuffix('e').capitalize()}ed identity provider {row.name}"
-    work.audit(
-        Entry(
-            action=action, resource_type="access_identity_provider", resource_id=row.id, description=description,
-            response=None if action == "delete" else told,
-        )
-    )  # fmt: skip

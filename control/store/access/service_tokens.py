@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from pyconnector.control.store.access import keys
 from pyconnector.control.store.access.durations import end_of
+from pyconnector.control.store.access.rows import find_row
 from pyconnector.control.store.access.tables import ServiceToken, TokenUse
 from pyconnector.control.store.devices import devices
-from pyconnector.control.store.errors import Invalid, NotFound
+from pyconnector.control.store.errors import Invalid
 from pyconnector.control.store.pages import Page, PageRequest, fetch_page
 from pyconnector.control.store.work import Entry
 from pyconnector.identity.service_tokens import (
@@ -68,10 +69,7 @@ async def find(session: AsyncSession, account_id: str, token_id: str) -> Service
     Raises:
         NotFound: there is none.
     """
-    row = await session.get(ServiceToken, token_id)
-    if row is None or row.account_id != account_id:
-        raise NotFound("There is no service token of that id.", NO_TOKEN)
-    return row
+    return await find_row(session, ServiceToken, account_id, token_id, "service token", NO_TOKEN)
 
 
 async def listed(
