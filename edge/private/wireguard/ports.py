@@ -97,6 +97,9 @@ class DevicePorts:
                 where = host_port_text((self._host, device.wireguard.port))
                 _log.error("The port of device %s, %s, cannot be opened: %s", device.name, where, error)
             return
+        if self._closed:  # meanwhile, and what it closed was not open yet
+            await port.close()
+            return
         self._failed.pop(device.id, None)
         _log.info("Device %s may come over WireGuard at %s", device.name, host_port_text(address))
 

@@ -194,6 +194,7 @@ async def test_what_a_device_may_not_is_refused_with_a_record(monkeypatch: pytes
     async with wireguard_house(monkeypatch) as (house, server), echo() as tcp:
         cases = [
             (("127.0.0.1", tcp, "100.96.0.8"), "spoofed_source"),
+            (("100.96.0.1", 53, "100.96.0.8"), "spoofed_source"),
             (("172.64.128.9", 80, "100.96.0.7"), "no_such_name"),
             (("10.9.9.9", 80, "100.96.0.7"), "no_network_rule"),
         ]
@@ -211,7 +212,7 @@ async def test_what_a_device_may_not_is_refused_with_a_record(monkeypatch: pytes
         held = await server.tcp("127.0.0.1", tcp)
         more = await server.udp("127.0.0.1", tcp)
         await more.gone()
-        assert (await record_of(house, 3))["Reason"] == "too_many_flows"
+        assert (await record_of(house, len(cases)))["Reason"] == "too_many_flows"
         held.fed.put_nowait(b"still")
         await held.until(b"still")
 
