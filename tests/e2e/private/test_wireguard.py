@@ -27,6 +27,8 @@ from tests.support.houses.wireguard_house import DEVICE, DNS_ADDRESS, EDGE, NAME
 
 ROOT = Path(__file__).resolve().parents[3]
 SPOOFED = "100.96.0.9"
+#: Of this process alone: wireguard-go has a socket of that name in the file system, which namespaces share.
+LINK = f"wg{os.getpid()}"
 
 
 def _why_not() -> str:
@@ -93,7 +95,7 @@ def house(loop: str, tmp_path: Path) -> Iterator[House]:
         stack.callback(process.terminate)
         tunnel = stack.enter_context(
             subprocess.Popen(
-                ["ip", "netns", "exec", device, "wireguard-go", "-f", "wg0"],
+                ["ip", "netns", "exec", device, "wireguard-go", "-f", LINK],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "LOG_LEVEL": "silent"},
             )
         )  # fmt: skip
@@ -108,12 +110,12 @@ def house(loop: str, tmp_path: Path) -> Iterator[House]:
             f"[Interface]\nPrivateKey = {private_key}\n[Peer]\nPublicKey = {made.ready['server_key']}\n"
             f"AllowedIPs = 0.0.0.0/0\nEndpoint = {EDGE}:{PORT}\n"
         )
-        subprocess.run(["ip", "netns", "exec", device, "wg", "setconf", "wg0", str(setup)], check=True, timeout=20)
+        subprocess.run(["ip", "netns", "exec", device, "wg", "setconf", LINK, str(setup)], check=True, timeout=20)
         for address in (DEVICE, SPOOFED):
-            run_ip("-n", device, "address", "add", f"{address}/32", "dev", "wg0")
-        run_ip("-n", device, "link", "set", "wg0", "mtu", "1280", "up")
+            run_ip("-n", device, "address", "add", f"{address}/32", "dev", LINK)
+        run_ip("-n", device, "link", "set", LINK, "mtu", "1280", "up")
         for network in (f"{DNS_ADDRESS}/32", NAMES, "192.168.0.0/16"):
-            run_ip("-n", device, "route", "add", network, "dev", "wg0", "src", DEVICE)
+            run_ip("-n", device, "route", "add", network, "dev", LINK, "src", DEVICE)
         yield made
 
 
@@ -121,7 +123,7 @@ async def _wait_for_interface(namespace: str) -> None:
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(subprocess.SubprocessError):
-                run_ip("-n", namespace, "link", "show", "wg0")
+                run_ip("-n", namespace, "link", "show", LINK)
                 return
             await asyncio.sleep(0.05)
 
