@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pyconnector.agent.quic import flow as quic_flow
 from pyconnector.agent.quic import way
 from pyconnector.agent.quic.flow import DatagramFlow
 from pyconnector.connector.cli.mesh import join
+from pyconnector.transport.errors import ConnectFailed
 from tests.agent.test_client import TOKEN, joined
 from tests.agent.test_proxy import proxied, socks
 from tests.agent.test_udp import program_at
@@ -257,3 +259,29 @@ def test_a_connection_for_each_flow_leaves_no_protocol_to_choose() -> None:
     assert join._protocol({"no_http2": True, "protocol": "auto"}) == "http1.1"
     with pytest.raises(ValueError, match="nothing to choose"):
         join._protocol({"no_http2": True, "protocol": "quic"})
+
+
+async def test_udp_that_is_blocked_later_gives_way_to_http2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def blocked(*_: object) -> None:
+        raise ConnectFailed("no answer")
+
+    monkeypatch.setattr(way, "SETTINGS", replace(way.SETTINGS, idle_timeout=0.5, keepalive=0.1))
+    async with (
+        asyncio.timeout(60), echo_service() as port,
+        proxied(tmp_path, tls=True, protocol="auto") as (_, proxy),
+    ):  # fmt: skip
+        _, running = await socks(proxy, "127.0.0.1", port)
+        assert await running.ask(b"x") == b"x"
+        found = proxy._mesh._multiplexed
+        assert found is not None
+        assert found.quic is not None
+        monkeypatch.setattr(found.quic._connection.quic, "_send", lambda datagrams: None)  # type: ignore[union-attr]
+        monkeypatch.setattr(found.quic, "_dial", blocked)
+        with pytest.raises(ConnectionError):
+            await running.reader.read()
+        running.close()
+        code, other = await socks(proxy, "127.0.0.1", port)
+        assert code == 0
+        assert await other.ask(b"y") == b"y"
+        assert (proxy._mesh.protocol, proxy._mesh.protocol_note) == ("http2", "no answer")
+        other.close()
