@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from pyconnector.control.connection import ApiConnection, Turns
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,8 +28,9 @@ class ApiServer:
     """Serves one application from `start` to `close`."""
 
     def __init__(self, app: ASGIApp) -> None:
+        connection = type("Connection", (ApiConnection,), {"turns": Turns()})
         configuration = uvicorn.Config(
-            app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            app, http=connection, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             limit_concurrency=MAX_REQUESTS, h11_max_incomplete_event_size=MAX_HEAD, timeout_graceful_shutdown=GRACE,
         )  # fmt: skip
         self._server = _Embedded(configuration)

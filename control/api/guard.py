@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: Bytes of a request's body; those of an edge's report are more, as it lists every connection.
 MAX_BODY = 1024 * 1024
 MAX_REPORT = 32 * 1024 * 1024
+#: Seconds for a body.
+BODY_TIMEOUT = 60.0
 #: Invalid tokens that one address may show within a minute before it is told to wait.
 MAX_FAILURES = 60
 FAILURE_WINDOW = 60.0
@@ -102,11 +105,15 @@ class Guard:
         body = b""
         if refusal is None:
             limit = MAX_REPORT if scope["path"].startswith("/edge/") else MAX_BODY
-            whole = await read_body(receive, limit)
-            if whole is None:
-                refusal = failure(413, (1000, f"The body of a request has at most {limit} bytes."))
+            try:
+                whole = await read_body(receive, limit)
+            except TimeoutError:
+                refusal = failure(408, (1000, f"The body of the request did not come within {BODY_TIMEOUT:g} s."))
             else:
-                body = whole
+                if whole is None:
+                    refusal = failure(413, (1000, f"The body of a request has at most {limit} bytes."))
+                else:
+                    body = whole
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -153,19 +160,22 @@ def _bearer(scope: Scope) -> str:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:
-    """Return the body of a request; None where it has more than `limit` bytes. Cancel gives it up."""
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return b"".join(pieces)
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > limit:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(pieces)
+    """Return the body of a request; None where it has more than `limit` bytes. Cancel gives it up.
+
+    Raises:
+        TimeoutError: it did not come in time.
+    """
+    body = bytearray()
+    async with asyncio.timeout(BODY_TIMEOUT):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return bytes(body)
+            body += message.get("body", b"")
+            if len(body) > limit:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

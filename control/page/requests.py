@@ -105,7 +105,10 @@ async def read_form(request: Request) -> dict[str, str]:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise Refused(415, "That is no form.")
-    body = await read_body(request.receive, MAX_FORM)
+    try:
+        body = await read_body(request.receive, MAX_FORM)
+    except TimeoutError:
+        raise Refused(408, "The form did not come in time.") from None
     if body is None:
         raise Refused(413, f"A form has at most {MAX_FORM} bytes.")
     try:
