@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -125,8 +125,9 @@ class ApiConnection(H11Protocol):
         return len(piece)
 
     def _look(self) -> None:
-        if self.cycle is self._looked_at and (self.cycle is None or self.cycle.response_complete):
+        served = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        if served is self._looked_at and (served is None or served.response_complete):
             self.transport.close()
             return
-        self._looked_at = self.cycle
+        self._looked_at = served
         self._limit = self.loop.call_later(HEAD_TIMEOUT, self._look)

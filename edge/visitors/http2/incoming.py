@@ -138,6 +138,8 @@ class Incoming:
             self._update(frame)
         elif kind == frames.PRIORITY and frame.stream_id and frame.size == 5 and not self._block:
             self._idle()  # deprecated (RFC 9113 5.3.2)
+        elif kind > frames.CONTINUATION and not self._block:
+            self._idle()  # of another kind, whatever is in it (RFC 9113 5.5; of a client ALTSVC too, RFC 7838 4)
         else:
             self._idle(1 + frame.size // 6 if kind == frames.SETTINGS else 1)
             self._take(frame)
