@@ -27,6 +27,7 @@ from pyconnector.protocol.http.headers import RequestHead
 from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.transport.errors import TransportError
 from pyconnector.transport.memory import memory_pair
+from tests.support.loop.suspensions import cancel_everywhere
 from tests.transport.http2_pair import http2_pair
 
 if TYPE_CHECKING:
@@ -316,3 +317,49 @@ async def test_whoever_leaves_cancels_what_runs_for_it(form: Callable[[], Any], 
         exchange.abort()
         await asyncio.wait_for(cancelled.wait(), PATIENCE)
         await house.settled()
+
+
+@pytest.mark.parametrize("kind", [ConnectionType.HTTP, ConnectionType.WEBSOCKET, ConnectionType.TCP])
+async def test_an_exchange_can_be_cancelled_anywhere(form: Callable[[], Any], kind: ConnectionType) -> None:
+    running = 0
+
+    async def script(exchange: ServedExchange) -> None:
+        nonlocal running
+        running += 1
+        try:
+            if kind is ConnectionType.TCP:
+                exchange.acknowledge()
+            else:
+                switched = kind is ConnectionType.WEBSOCKET
+                exchange.respond(101 if switched else 200, [], tunnel=switched)
+            exchange.flush()
+            while piece := await exchange.body.receive(65_536):
+                if exchange.send_nowait(piece):
+                    await exchange.drain()
+            exchange.finish()
+        finally:
+            running -= 1
+
+    async with play(form, script) as house:
+
+        async def visit() -> None:
+            head = None if kind is ConnectionType.TCP else HEAD
+            exchange = await house.ask(TunnelRequest(kind=kind, head=head, destination="10.0.0.1:22"), body=b"hel")
+            try:
+                await exchange.response()
+                await exchange.stream.send(b"lo")
+                exchange.stream.finish()
+                assert await body_of(exchange) == b"hello"
+                await ended(exchange)
+            except BaseException:
+                exchange.abort()
+                raise
+
+        async def check() -> None:
+            await house.settled()
+            async with asyncio.timeout(PATIENCE):
+                while running:
+                    await asyncio.sleep(0.001)
+
+        assert await cancel_everywhere(visit, check) >= 2
+        await visit()
