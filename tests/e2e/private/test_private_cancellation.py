@@ -1,4 +1,4 @@
-"""Private flows, cancelled at any point while they are found and opened: nothing is left at edge, connector or service."""
+"""Private flows, cancelled at any point while they are found and opened, leave nothing at edge, connector and service."""
 
 from __future__ import annotations
 
