@@ -1,4 +1,4 @@
-"""Private flows, cancelled at any point while they are found and opened, leave nothing at edge, connector and service."""
+"""Private flows, cancelled at any point while they are opened, leave nothing at edge, connector and service."""
 
 from __future__ import annotations
 
