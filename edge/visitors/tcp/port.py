@@ -35,6 +35,8 @@ CONNECT_TIMEOUT = 30.0
 FLUSH_TIMEOUT = 30.0
 #: TCP visitors of one port at once.
 MAX_VISITORS = 10_000
+#: Seconds in which one reason to turn visitors away is logged once, and reasons that are remembered.
+SAY_EVERY, MAX_REASONS = 60.0, 16
 
 _log = logging.getLogger("pyconnector.edge")
 
@@ -54,6 +56,7 @@ class TcpVisitors:
         self._http = http
         self._tunnels = http.tunnels
         self._visitors: set[TcpVisitor] = set()
+        self._said: dict[str, float] = {}
         self._listener = Listener(lambda: TcpVisitor(self), f"visitors of TCP port {settings.port}")
 
     def __repr__(self) -> str:
@@ -93,6 +96,17 @@ class TcpVisitors:
     def left(self, visitor: TcpVisitor) -> None:
         """A visitor is gone."""
         self._visitors.discard(visitor)
+
+    def say_rejected(self, reason: str) -> None:
+        """Log why a visitor is turned away; a reason that was told a moment ago is for the debug log alone."""
+        now = asyncio.get_running_loop().time()
+        is_new = now - self._said.get(reason, -SAY_EVERY) >= SAY_EVERY
+        if is_new:
+            if len(self._said) >= MAX_REASONS:
+                self._said.clear()
+            self._said[reason] = now
+        level = logging.WARNING if is_new else logging.DEBUG
+        _log.log(level, "Rejected a client of TCP port %d: %r", self.port, reason)
 
     def judge(self, address: str) -> Watched | None:
         """Judge who comes from `address`; None where there is nothing to judge. Nobody shows who they are here."""
@@ -230,7 +244,7 @@ class TcpVisitor(asyncio.Protocol):
             return
         try:
             if watched.answer is not None:
-                _log.warning("Rejected a client of TCP port %d: %s", self._owner.port, watched.answer.sentence)
+                self._owner.say_rejected(watched.answer.sentence)
                 self.abort()
             else:
                 watched.begin(self.abort)
@@ -247,7 +261,7 @@ class TcpVisitor(asyncio.Protocol):
                 exchange, carriage = await self._owner.open(address, watched)
         except (NoTunnel, Broken, TimeoutError) as exc:
             reason = str(exc) or "no tunnel is connected, or it did not answer"
-            _log.warning("Rejected a client of TCP port %d: %r", self._owner.port, reason)
+            self._owner.say_rejected(reason)
             if watched is not None:
                 watched.close_reason = UNREACHABLE
             self.abort()

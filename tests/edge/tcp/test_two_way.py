@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from typing import Any
 
 import pytest
 
@@ -271,6 +273,38 @@ async def test_a_tcp_visitor_who_cannot_be_served_is_cut_off(script: object) -> 
             visitor.send(b"hello")
             with pytest.raises(ConnectionResetError):
                 await visitor.reader.readexactly(1)
+        if connector:
+            await until(lambda: not edge.connectors.all()[0].in_flight)
+            await connector.close()
+
+
+async def _no_token(exchange: Exchange) -> None:
+    await exchange.answer(403, [], b"no")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (_no_token, "a rule that requires access asks for a token"),
+        (_no_websocket, "takes no WebSocket, as a TCP visitor needs it (status 200)"),
+        (None, "no tunnel is connected"),
+    ],
+)
+async def test_why_tcp_visitors_are_turned_away_is_told_once_a_while(
+    script: Any, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory_edge() as edge:
+        connector = await connected(edge, script) if script else None
+        port = await edge.add_tcp_port("db.test")
+        for lines in (1, 1, 2):
+            if lines == 2:
+                monkeypatch.setattr("pyconnector.edge.visitors.tcp.port.SAY_EVERY", 0.0)
+            async with RawVisitor(("127.0.0.1", port)) as visitor:
+                with pytest.raises(ConnectionResetError):
+                    await visitor.reader.readexactly(1)
+            warned = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+            found = [line for line in warned if told in line]
+            assert len(found) == lines, warned
         if connector:
             await until(lambda: not edge.connectors.all()[0].in_flight)
             await connector.close()
