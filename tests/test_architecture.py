@@ -62,7 +62,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "fastapi": ("control/",),
     "starlette": ("control/",),
     "pydantic": ("control/api/",),
-    "uvicorn": ("control/server.py",),
+    "uvicorn": ("control/server.py", "control/connection.py"),
     "sqlalchemy": ("control/", "bench/mesh/"),
     "alembic": ("control/store/",),
     "asyncpg": ("control/store/", "logpush/senders/postgresql.py"),
