@@ -157,6 +157,11 @@ def mesh_restore_command(context: click.Context, /, file: str, **given: Any) -> 
     help="Between this and the gateway; auto is QUIC, and HTTP/2 where UDP is blocked.",
 )
 @click.option("--no-http2", is_flag=True, help="A connection to the gateway for each flow, for paths that lose much.")
+@click.option(
+    "--tun",
+    is_flag=True,
+    help="Beside the proxy an interface with routes and DNS, for every program. Linux, with CAP_NET_ADMIN.",
+)
 @_LOGLEVEL
 @click.pass_context
 def mesh_join_command(context: click.Context, /, **given: Any) -> None:

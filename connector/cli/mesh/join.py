@@ -11,6 +11,8 @@ import click
 
 from pyconnector.agent.client import Mesh
 from pyconnector.agent.errors import MeshError
+from pyconnector.agent.interface.device import TunError
+from pyconnector.agent.interface.interface import Interface
 from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
 from pyconnector.agent.status import LEAVE, STATUS, StatusError, StatusSocket, find_joined
@@ -49,11 +51,13 @@ def run_join(given: Mapping[str, Any]) -> int:
             protocol=_protocol(given),
         )
         includes = Includes(given["include"])
+        if given["tun"] and given["no_http2"]:
+            raise ValueError("--tun needs one connection to the gateway, which --no-http2 forbids")
     except (SettingsError, TokenError, MeshError, ValueError) as error:
         raise ConfigError([Problem(message=str(error))]) from error
     setup = LogSetup(LogConfig(level=given["loglevel"]))
     try:
-        return run_loop(lambda: _serve(mesh, includes, host, port))
+        return run_loop(lambda: _serve(mesh, includes, (host, port), tun=given["tun"]))
     finally:
         setup.close()
 
@@ -66,8 +70,9 @@ def _protocol(given: Mapping[str, Any]) -> str:
     return "http1.1"
 
 
-async def _serve(mesh: Mesh, includes: Includes, host: str, port: int) -> int:
+async def _serve(mesh: Mesh, includes: Includes, listen: tuple[str, int], *, tun: bool) -> int:
     signals = Signals()
+    interface = _interface(mesh, includes) if tun else None
     proxy = LocalProxy(mesh, includes)
     begun = datetime.datetime.now(datetime.UTC)
 
@@ -76,30 +81,44 @@ async def _serve(mesh: Mesh, includes: Includes, host: str, port: int) -> int:
             "gateway": join_host_port(mesh.host, mesh.port), "gateway_error": await mesh.probe(),
             "protocol": mesh.protocol, "protocol_note": mesh.protocol_note, "client_id": mesh.client_id,
             "since": begun.isoformat(timespec="seconds"), "process": os.getpid(), "include": list(includes.texts),
-            **proxy.status(),
+            **proxy.status(), **(interface.status() if interface is not None else {}),
         }  # fmt: skip
 
     answers = StatusSocket(status, signals.stop.set)
     with signals.installed():
         try:
-            bound = await proxy.start(host, port)
+            bound = await proxy.start(*listen)
             where = host_port_text(bound)
             try:
                 await answers.start(bound[1])
             except OSError as error:
                 _log.warning("`mesh status` and `mesh leave` will not find this: %s", error.strerror or error)
             click.echo(f"proxy: socks5h://{where} and http://{where}")
+            if interface is not None:
+                await interface.start()
+                click.echo(f"interface: {interface.name}")
             if why := await mesh.probe():
                 _log.warning("%s; connections are tried all the same", why)
             await signals.stop.wait()
         except (OSError, ValueError) as error:
             reason = reason_of(error) if isinstance(error, OSError) else error
-            raise StartFailed(f"--listen {host_port_text((host, port))}: {reason}") from error
+            raise StartFailed(f"--listen {host_port_text(listen)}: {reason}") from error
+        except TunError as error:
+            raise StartFailed(f"--tun: {error}") from error
         finally:
+            if interface is not None:
+                await interface.close()
             await answers.close()
             await proxy.close()
             await mesh.close()
     return CLEAN
+
+
+def _interface(mesh: Mesh, includes: Includes) -> Interface:
+    try:
+        return Interface(mesh, includes)
+    except TunError as error:
+        raise StartFailed(f"--tun: {error}") from error
 
 
 def show_status(listen: str, *, as_json: bool) -> int:
@@ -143,6 +162,15 @@ def _ask(listen: str, question: str) -> dict[str, Any]:
         raise StartFailed(str(error)) from error
 
 
+def _interface_text(status: Mapping[str, Any]) -> str:
+    if "interface" not in status:
+        return ""
+    now = " and ".join(status["interface_addresses"]) or "not connected"
+    error = f" ({status['interface_error']})" if status["interface_error"] else ""
+    packets = f"{status['packets_sent']} packets sent, {status['packets_received']} received"
+    return f"{status['interface']}: {now}{error}; {packets}"
+
+
 def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     said = {name: str(value) for name, value in status.items()}
     counts = f"{said['opened']} through the gateway, {said['direct']} directly, {said['failed']} failed"
@@ -153,6 +181,7 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("", f"no QUIC: {said['protocol_note']}" if said["protocol_note"] else ""),
         ("as", said["client_id"]),
         ("proxy", f"socks5h://{said['proxy']} and http://{said['proxy']}"),
+        ("interface", _interface_text(status)),
         ("include", ", ".join(status["include"]) or "everything"),
         ("since", f"{said['since']} (process {said['process']})"),
         ("now", f"{said['connections']} connections"),

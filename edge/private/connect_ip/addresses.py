@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
@@ -13,6 +14,9 @@ MESH_RANGE_V6: Final = IPv6Network("2606:4700:cf1:1000::/64")
 #: This end: where errors come from, and where private names are asked for.
 ROUTER, ROUTER_V6 = IPv4Address(str(SOURCES[4])), IPv6Address(str(SOURCES[6]))
 
+#: Clients whose last address is remembered.
+MAX_REMEMBERED: Final = 10_000
+
 
 class Addresses:
     """Lends addresses to clients without a device record."""
@@ -21,20 +25,32 @@ class Addresses:
         self._first = int(network.network_address) + 2  # behind this end's own
         self._most = network.num_addresses - 3
         self._used: set[IPv4Address] = set()
+        self._last: OrderedDict[str, IPv4Address] = OrderedDict()
         self._next = 0
 
     def __repr__(self) -> str:
         return f"<Addresses used={len(self._used)}>"
 
-    def lend(self) -> IPv4Address | None:
-        """Return an address that nobody else has, None where there is none. Give it back."""
+    def lend(self, whose: str) -> IPv4Address | None:
+        """Return an address that nobody else has, that of before for a client that comes back; None where there is
+        none. Give it back."""
+        address = self._last.pop(whose, None)
+        if address is None or address in self._used:
+            address = self._free()
+        if address is not None:
+            self._used.add(address)
+            self._last[whose] = address
+            if len(self._last) > MAX_REMEMBERED:
+                self._last.popitem(last=False)
+        return address
+
+    def _free(self) -> IPv4Address | None:
         if len(self._used) >= self._most:
             return None
         while True:
             address = IPv4Address(self._first + self._next % self._most)
             self._next += 1
             if address not in self._used:
-                self._used.add(address)
                 return address
 
     def give_back(self, address: IPv4Address) -> None:

@@ -76,7 +76,7 @@ class ConnectIp:
         except Unroutable as error:
             raise BadProxyRequest(str(error)) from error
         device = record.device
-        address = device.address if device is not None else self._addresses.lend()
+        address = device.address if device is not None else self._addresses.lend(record.actor)
         if address is None:
             raise Refused(Verdict.BUSY, CloseReason.TOO_MANY, "No address of the mesh is free.", "too_many_clients")
         try:
