@@ -112,6 +112,11 @@ class Http2Stream(BufferedStream):
         """Return the head of the request, which a server has from the start. As of `Http3Stream`, which waits."""
         return self.head or []
 
+    @property
+    def largest_datagram(self) -> int:
+        """Return 0: see `send_datagram`."""
+        return 0
+
     def send_datagram(self, payload: bytes) -> bool | None:
         """Return None: over HTTP/2 datagrams go as capsules. As of `Http3Stream`."""
         return None

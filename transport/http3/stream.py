@@ -112,13 +112,19 @@ class Http3Stream(Stream):
 
     # -- datagrams -----------------------------------------------------------------------------------------------
 
+    @property
+    def largest_datagram(self) -> int:
+        """Bytes of the longest payload that `send_datagram` sends outside of the stream now; 0 where it sends none."""
+        connection = self._connection
+        if not connection.carries_datagrams:
+            return 0
+        return max(connection.quic.largest_datagram() - len(encode_integer(self.stream_id // 4)), 0)
+
     def send_datagram(self, payload: bytes) -> bool | None:
         """Send an HTTP datagram outside of the stream: True where it is on its way, False where it found no room
         (dropped, counted), None where it must go as a capsule, since the peer takes none or the path none so long."""
         connection = self._connection
-        if not connection.carries_datagrams:
-            return None
-        if len(payload) + len(encode_integer(self.stream_id // 4)) > connection.quic.largest_datagram():
+        if not connection.carries_datagrams or len(payload) > self.largest_datagram:
             return None
         sent = connection.send_datagram(self.stream_id, payload)
         self.datagrams_dropped += not sent

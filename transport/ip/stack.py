@@ -70,6 +70,9 @@ class IpStack:
         """`mtu` of the tunnel in bytes; `secret` makes initial sequence numbers that nobody guesses (RFC 6528);
         `routers` are the packed addresses that errors come from, by IP version."""
         self.mtu = mtu
+        self.segment_mtu = mtu
+        """Bytes of the packets of new TCP connections, both ways: at most what travels best where larger ones travel
+        worse."""
         self.sources: frozenset[bytes] = frozenset()
         "The packed addresses that the client may send from: those that it was assigned."
         self.dropped: Counter[str] = Counter()
@@ -77,6 +80,7 @@ class IpStack:
         self._secret = secret
         self._routers = routers
         self._connections: dict[FlowKey, _Held] = {}
+        self._half_open: set[FlowKey] = set()
         self._resting: dict[FlowKey, _Resting] = {}
         self._timers: list[tuple[float, int, FlowKey]] = []
         self._pushed = 0
@@ -172,6 +176,7 @@ class IpStack:
         for held in tuple(self._connections.values()):
             held.connection.forget()
         self._connections.clear()
+        self._half_open.clear()
         self._timers.clear()
         self._resting.clear()
         self._outgoing.clear()
@@ -218,7 +223,7 @@ class IpStack:
             raise PacketError("malformed", "a TCP segment has no port")
         if len(self._connections) >= MAX_CONNECTIONS:
             raise PacketError("connections", "the client has too many connections")
-        if sum(1 for held in self._connections.values() if held.connection.is_half_open) >= MAX_HALF_OPEN:
+        if len(self._half_open) >= MAX_HALF_OPEN:
             raise PacketError("half_open", "the client has too many connections that are not confirmed")
         isn = self._initial_sequence(key, now)
         if resting is not None:
@@ -228,11 +233,12 @@ class IpStack:
             del self._resting[key]
             isn = resting.next + 0x1_0000  # so that nothing old is taken for something new (RFC 1122 4.2.2.13)
         start = Start(
-            now=now, isn=isn & 0xFFFF_FFFF, mss=self.mtu - (40 if packet.version == 4 else 60),
+            now=now, isn=isn & 0xFFFF_FFFF, mss=min(self.mtu, self.segment_mtu) - (40 if packet.version == 4 else 60),
             receive_pool=self._receive_pool, send_pool=self._send_pool, after=self._look_at,
         )  # fmt: skip
         connection = Connection(key, syn, lambda segment: self._send_segment(key, segment), start)
         self._connections[key] = _Held(connection, packet)
+        self._half_open.add(key)
         self._look_at(connection)
         return TcpAsked(connection)
 
@@ -246,6 +252,8 @@ class IpStack:
         held = self._connections.get(connection.key)
         if held is None or held.connection is not connection:
             return
+        if not connection.is_half_open:
+            self._half_open.discard(connection.key)
         if connection.state is State.CLOSED:
             del self._connections[connection.key]
             if connection.needs_time_wait:

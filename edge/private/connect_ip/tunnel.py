@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 #: Bytes of the packets of a tunnel (mesh.md 1): the least that IPv6 allows.
 MTU: Final = 1_280
+#: The shortest packets that TCP is kept to, so that they need no capsules.
+LEAST_SEGMENT_MTU: Final = 600
 #: UDP flows, and flows of pings, of one client at once.
 MAX_UDP, MAX_PINGS = 256, 64
 #: Capsules of one client that are taken in one turn of the loop.
@@ -131,6 +133,7 @@ class IpTunnel:
         self.record.silent = True  # its flows have records of their own
         self._assign([PrefixAddress(0, each, each.max_prefixlen) for each in self._addresses])
         advertising = self.gateway.tasks.start(self._advertise(), "edge connect-ip routes")
+        self._look_at_path()
         stream.set_datagram_handler(self._datagram)
         try:
             await self._read()
@@ -195,6 +198,8 @@ class IpTunnel:
             return
         if self._closed:
             return
+        if self.stack.segment_mtu == MTU:  # the client's SETTINGS may have come by now
+            self._look_at_path()
         asked = self.stack.receive(packet, self.now)
         if asked is not None:
             self._serve(asked)
@@ -210,6 +215,7 @@ class IpTunnel:
         self._flushing = False
         if self._closed:
             return
+        self._look_at_path()
         for packet in self.stack.packets_to_send():
             if not self._flow.send_payload(packet):
                 self.stack.dropped["no_room"] += 1
@@ -236,6 +242,11 @@ class IpTunnel:
             self._serve_ping(asked)
         else:
             self._serve_udp(asked)
+
+    def _look_at_path(self) -> None:
+        """Let segments be no longer than what travels in a datagram: a capsule holds up what comes behind it."""
+        fits = self._stream.largest_datagram - 1
+        self.stack.segment_mtu = fits if fits >= LEAST_SEGMENT_MTU else MTU
 
     def _serve_udp(self, asked: UdpDatagram) -> None:
         packet = asked.packet

@@ -20,9 +20,10 @@ from pyconnector.protocol.connect_ip import ADDRESS_REQUEST, PrefixAddress, enco
 from pyconnector.transport.ip.packets import ICMP, ICMPV6, TCP, UDP
 from pyconnector.transport.ip.tcp.segment import ACK, FIN, RST, decode_segment
 from pyconnector.transport.ip.udp import decode_udp, encode_udp
+from pyconnector.transport.settings import QuicSettings
 from tests.e2e.private.ip_client import IpClient, TcpEnd
-from tests.e2e.private.test_gateway import echo_service, gateway_of, record_of
-from tests.e2e.private.test_gateway_http3 import BASIC, WRONG, extended, h3_house
+from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
+from tests.e2e.private.test_gateway_http3 import BASIC, WRONG, extended, h3_house, visitor_of
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.houses.private_house import LOOPBACK
 from tests.support.peers.gateway import CLIENT_ID, rule, token
@@ -32,15 +33,21 @@ from tests.transport.ip.test_packets import ping
 
 
 @asynccontextmanager
-async def ip_house(**more: Any) -> AsyncIterator[tuple[Any, IpClient]]:
-    async with h3_house(**more) as (house, visitor):
+async def ip_house(
+    engine: str = "aioquic", edge: dict[str, Any] | None = None, frame_size: int = 65_535, **more: Any
+) -> AsyncIterator[tuple[Any, IpClient]]:
+    whole = {"quic": QuicSettings(engine=engine), **(edge or {})}
+    async with (
+        gateway_house(own_certificate=True, edge=whole, **more) as house,
+        visitor_of(house, frame_size=frame_size) as visitor,
+    ):
         yield house, await IpClient.at(visitor, BASIC)
 
 
 @pytest.mark.usefixtures("each_loop")
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_tcp_passes_both_ways_to_its_ends(host: str) -> None:
-    async with ip_house() as (house, client), echo_service(host) as port:
+@pytest.mark.parametrize(("of_edge", "host"), [("aioquic", "127.0.0.1"), ("qh3", "::1")])
+async def test_tcp_passes_both_ways_to_its_ends(of_edge: str, host: str) -> None:
+    async with ip_house(of_edge) as (house, client), echo_service(host) as port:
         end = TcpEnd(client, host, port, source_port=4_000)
         assert (await end.connect()).protocol == TCP
         data = bytes(range(256)) * 200
@@ -50,6 +57,7 @@ async def test_tcp_passes_both_ways_to_its_ends(host: str) -> None:
         while not end.ended:
             await end.step()
         assert end.received == data
+        assert client.in_capsules == 0  # segments are kept to what a datagram has room for
         record = await record_of(house)
         assert (record["Onramp"], record["Protocol"], record["OriginIP"], record["OriginPort"]) == (
             "connect-ip", "TCP", host, port,
@@ -90,6 +98,13 @@ async def test_udp_and_pings_pass() -> None:
         client.visitor.send(client.stream_id, b"", end=True)
         record = await record_of(house)
         assert (record["Protocol"], record["BytesSent"], record["BytesReceived"]) == ("UDP", 8, 8)
+
+
+async def test_packets_beyond_a_datagram_travel_in_capsules() -> None:
+    async with ip_house(frame_size=1_000) as (_, client), UdpService() as service:
+        client.visitor.send(client.stream_id, capsule_of_udp(client, service.port, 1_100))
+        assert len(decode_udp(await client.packet()).payload) == 1_100
+        assert client.in_capsules == 1
 
 
 async def test_a_packet_too_large_for_its_flow_is_told_what_fits() -> None:

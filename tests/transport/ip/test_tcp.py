@@ -292,6 +292,18 @@ def test_windows_are_scaled_where_both_say_so(client: ScriptClient) -> None:
     assert client.sent()[-1].window << connections.SCALE > 200_000
 
 
+def test_segments_are_kept_to_what_travels_best(client: ScriptClient) -> None:
+    client.stack.segment_mtu = 1_000
+    connection = client.ask()
+    connection.accept(client.now)
+    answer = client.one()
+    client.isn = answer.sequence
+    assert answer.mss == 960
+    client.segment()
+    connection.write(b"d" * 5_000, client.now)
+    assert {len(each.payload) for each in client.sent()} == {960, 200}
+
+
 def test_acknowledgements_wait_for_data_but_not_long(client: ScriptClient) -> None:
     connection = client.connect()
     client.segment(ACK, b"question")
