@@ -124,7 +124,8 @@ class Http3Stream(Stream):
         """Send an HTTP datagram outside of the stream: True where it is on its way, False where it found no room
         (dropped, counted), None where it must go as a capsule, since the peer takes none or the path none so long."""
         connection = self._connection
-        if not connection.carries_datagrams or len(payload) > self.largest_datagram:
+        largest = self.largest_datagram
+        if not largest or len(payload) > largest:
             return None
         sent = connection.send_datagram(self.stream_id, payload)
         self.datagrams_dropped += not sent

@@ -55,8 +55,8 @@ LEAST_SEGMENT_MTU: Final = 600
 MAX_UDP, MAX_PINGS = 256, 64
 #: Capsules of one client that are taken in one turn of the loop.
 CAPSULES_A_TURN: Final = 64
-#: Seconds between looks at whether other routes lead somewhere.
-ROUTES_INTERVAL: Final = 5.0
+#: Seconds between looks at whether other routes lead somewhere, and at what the path carries.
+LOOK_INTERVAL: Final = 5.0
 DNS_PORT: Final = 53
 
 
@@ -133,7 +133,6 @@ class IpTunnel:
         self.record.silent = True  # its flows have records of their own
         self._assign([PrefixAddress(0, each, each.max_prefixlen) for each in self._addresses])
         advertising = self.gateway.tasks.start(self._advertise(), "edge connect-ip routes")
-        self._look_at_path()
         stream.set_datagram_handler(self._datagram)
         try:
             await self._read()
@@ -184,7 +183,8 @@ class IpTunnel:
                     await self._stream.send(encode_routes(ranges))
                 except TransportError:
                     return
-            await asyncio.sleep(ROUTES_INTERVAL)
+            await asyncio.sleep(LOOK_INTERVAL)
+            self._look_at_path()
 
     # -- packets -------------------------------------------------------------------------------------------------
 
@@ -215,7 +215,6 @@ class IpTunnel:
         self._flushing = False
         if self._closed:
             return
-        self._look_at_path()
         for packet in self.stack.packets_to_send():
             if not self._flow.send_payload(packet):
                 self.stack.dropped["no_room"] += 1

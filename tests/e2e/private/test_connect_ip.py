@@ -207,7 +207,7 @@ async def test_private_names_have_addresses_that_stand_for_them() -> None:
     names = (PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),)
     async with dns_service({"db.internal": "127.0.0.1"}) as resolver:
         rules = (rule(), rule(id="2", networks=None, names=["*.internal"]))
-        options = {"resolver": resolver.port, "edge": {"private_hostnames": names}, "rules": rules}
+        options: dict[str, Any] = {"resolver": resolver.port, "edge": {"private_hostnames": names}, "rules": rules}
         async with ip_house(**options) as (house, client), echo_service() as port:
             found = {}
             for name in ("db.internal", "elsewhere.example"):
