@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyconnector.connector.discovery import refresh
 from pyconnector.connector.link.dialing import quic_dialer
-from pyconnector.connector.link.path_guard import PathGuard
+from pyconnector.connector.link.paths.path_guard import PathGuard
 from pyconnector.connector.link.quic_return import QuicReturn
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.config.model import ConnectorConfig
     from pyconnector.connector.link.engine_choice import EngineChoice
-    from pyconnector.connector.link.network_watch import NetworkWatch
-    from pyconnector.connector.link.supervisor import Reach, Supervisor
+    from pyconnector.connector.link.paths.network_watch import NetworkWatch
+    from pyconnector.connector.link.reconnect.supervisor import Reach, Supervisor
     from pyconnector.transport.seam import Connection
 
 

@@ -25,23 +25,23 @@ from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.config.model import changed_connections
 from pyconnector.connector.discovery.addresses import find_edge
 from pyconnector.connector.discovery.patience import find_again
-from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.dialing import quic_dialer
 from pyconnector.connector.link.edge_connection import EdgeConnection, Identity, Services, features
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.connector.link.http2.dialing import http2_dialer
-from pyconnector.connector.link.network_watch import NetworkWatch
+from pyconnector.connector.link.paths.network_watch import NetworkWatch
 from pyconnector.connector.link.protocol_choice import choice_for
+from pyconnector.connector.link.reconnect.backoff import Backoff
+from pyconnector.connector.link.reconnect.supervisor import Reach, Supervisor
 from pyconnector.connector.link.session_factory import SessionFactory
-from pyconnector.connector.link.supervisor import Reach, Supervisor
 from pyconnector.connector.management.access import management_of
 from pyconnector.connector.observe.counters import Counters
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.connector.observe.log_taps import as_itself
-from pyconnector.connector.observe.metrics_server import MetricsServer
 from pyconnector.connector.observe.observer import combined
 from pyconnector.connector.observe.rule_metrics import RuleMetrics
-from pyconnector.connector.observe.status_pages import status_pages
+from pyconnector.connector.observe.server.metrics_server import MetricsServer
+from pyconnector.connector.observe.server.status_pages import status_pages
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.version import architecture, version
 from pyconnector.connector.workers.share import Share

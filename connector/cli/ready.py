@@ -14,7 +14,7 @@ from pyconnector.connector.cli.options import overrides_of
 from pyconnector.connector.config.flag_values import collect
 from pyconnector.connector.config.problems import Problem
 from pyconnector.connector.config.yaml_source import Source, read_source
-from pyconnector.connector.observe.metrics_server import split_listen_address
+from pyconnector.connector.observe.server.metrics_server import split_listen_address
 
 #: Seconds that the connector has to answer.
 TIMEOUT = 5.0

@@ -23,7 +23,7 @@ from pyconnector.connector.cli.service import serve
 from pyconnector.connector.config import ConnectorConfig, Credentials, find_config, load_config
 from pyconnector.connector.config.flags import FLAGS
 from pyconnector.connector.observe.log import MASK, Log, LogSetup, fields
-from pyconnector.connector.observe.metrics_server import DEFAULT_ADDRESS
+from pyconnector.connector.observe.server.metrics_server import DEFAULT_ADDRESS
 from pyconnector.connector.version import version
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pyconnector.connector.discovery.address_book import AddressBook
-    from pyconnector.connector.link.backoff import Backoff
+    from pyconnector.connector.link.reconnect.backoff import Backoff
 
 
 async def find_again(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyconnector.connector.config.model import EdgeConfig
     from pyconnector.connector.link.edge_connection import Plan
     from pyconnector.connector.link.engine_choice import EngineChoice
-    from pyconnector.connector.link.network_watch import NetworkWatch
+    from pyconnector.connector.link.paths.network_watch import NetworkWatch
     from pyconnector.transport.seam import Connection
 
 #: Size of the first packets: the reference's figures, smaller for IPv4 indeed.

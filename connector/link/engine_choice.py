@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.link.path_watch import PathWatch
+from pyconnector.connector.link.paths.path_watch import PathWatch
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.quic import engine_name, load_engine
@@ -18,7 +18,7 @@ from pyconnector.transport.quic import engine_name, load_engine
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from pyconnector.connector.link.path_watch import Verdict
+    from pyconnector.connector.link.paths.path_watch import Verdict
     from pyconnector.transport.seam import Connection
     from pyconnector.transport.settings import QuicSettings
 

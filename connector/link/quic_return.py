@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from pyconnector.connector.link.edge_connection import Plan
-    from pyconnector.connector.link.network_watch import NetworkWatch
+    from pyconnector.connector.link.paths.network_watch import NetworkWatch
     from pyconnector.connector.link.protocol_choice import ProtocolChoice
     from pyconnector.transport.seam import Connection
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.api.connector import Connector
     from pyconnector.connector.management.service import ManagementService
-    from pyconnector.connector.observe.metrics_server import Page
+    from pyconnector.connector.observe.server.metrics_server import Page
     from pyconnector.connector.workers.share import Share
     from pyconnector.origins.base import ByteReader, OriginRequest, OriginResponse
 

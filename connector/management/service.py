@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pyconnector.connector.management.sessions import Elsewhere
-    from pyconnector.connector.observe.metrics_server import Answer, Page
+    from pyconnector.connector.observe.server.metrics_server import Answer, Page
     from pyconnector.identity.management_token import ManagementClaims
     from pyconnector.origins.base import ByteReader, Headers, OriginRequest
     from pyconnector.transport.seam import Address

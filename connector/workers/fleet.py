@@ -19,7 +19,7 @@ from pyconnector.connector.api.events import Disconnected, Registered
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.config.model import changed_connections
 from pyconnector.connector.observe.log import Log, fields
-from pyconnector.connector.observe.metrics_server import MetricsServer
+from pyconnector.connector.observe.server.metrics_server import MetricsServer
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.workers.link import LinkLost
 from pyconnector.connector.workers.log_exchange import LogExchange

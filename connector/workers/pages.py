@@ -6,8 +6,8 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.observe.metrics_server import JSON_TYPE, TEXT_TYPE, Answer, Page, metrics_answer
-from pyconnector.connector.observe.status_pages import common_pages
+from pyconnector.connector.observe.server.metrics_server import JSON_TYPE, TEXT_TYPE, Answer, Page, metrics_answer
+from pyconnector.connector.observe.server.status_pages import common_pages
 from pyconnector.connector.workers.link import LinkLost
 from pyconnector.connector.workers.messages import Collect, ShowConfiguration
 

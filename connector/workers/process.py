@@ -21,8 +21,8 @@ from pyconnector.connector.api.events import Registered
 from pyconnector.connector.cli.exits import CLEAN, FAILED
 from pyconnector.connector.cli.loops import run_loop, settle
 from pyconnector.connector.observe.log import LEVELS, ROOT, Log
-from pyconnector.connector.observe.metrics_server import TEXT_TYPE, metrics_answer
 from pyconnector.connector.observe.rule_metrics import RuleMetrics
+from pyconnector.connector.observe.server.metrics_server import TEXT_TYPE, metrics_answer
 from pyconnector.connector.tasks import TaskOwner
 from pyconnector.connector.workers.link import Link, LinkLost
 from pyconnector.connector.workers.log_relay import RelayHandler
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.api.events import Event
     from pyconnector.connector.config.model import LogConfig
-    from pyconnector.connector.observe.metrics_server import Answer
     from pyconnector.connector.observe.observer import Observer
+    from pyconnector.connector.observe.server.metrics_server import Answer
     from pyconnector.connector.workers.messages import Families, Question, Told
 
 

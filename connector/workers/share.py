@@ -12,7 +12,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from pyconnector.connector.discovery.address_book import Region
     from pyconnector.connector.management.sessions import Elsewhere
-    from pyconnector.connector.observe.metrics_server import Page
+    from pyconnector.connector.observe.server.metrics_server import Page
     from pyconnector.transport.seam import Address
 
 

@@ -79,7 +79,7 @@ def halves(decoder: Any, data: bytes) -> None:
 
 
 def registering() -> RegistrationClient:
-    from tests.protocol.test_registration_vectors import REGISTRATION
+    from tests.protocol.rpc.test_registration_vectors import REGISTRATION
 
     client = RegistrationClient()
     client.register(REGISTRATION)

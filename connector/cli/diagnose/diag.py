@@ -28,7 +28,7 @@ from pyconnector.connector.config.model import EdgeConfig
 from pyconnector.connector.config.problems import Problem
 from pyconnector.connector.discovery.prechecks import run_prechecks
 from pyconnector.connector.discovery.probes import probes_for
-from pyconnector.connector.observe.metrics_server import DEFAULT_PORTS, split_listen_address
+from pyconnector.connector.observe.server.metrics_server import DEFAULT_PORTS, split_listen_address
 
 #: Seconds for one answer and for one program.
 TIMEOUT = 15.0

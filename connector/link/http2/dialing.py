@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.config.model import EdgeConfig
     from pyconnector.connector.link.edge_connection import Plan
-    from pyconnector.connector.link.network_watch import NetworkWatch
+    from pyconnector.connector.link.paths.network_watch import NetworkWatch
     from pyconnector.transport.http2 import Http2Connection
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 import httpx
 import pytest
 
-from pyconnector.connector.link import engine_choice, path_watch
+from pyconnector.connector.link import engine_choice
+from pyconnector.connector.link.paths import path_watch
 from pyconnector.connector.link.engine_choice import EngineChoice
 from pyconnector.edge import EdgeSettings
 from pyconnector.edge.faults.relay import Faults

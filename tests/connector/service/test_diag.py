@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyconnector.connector.cli.diagnose import diag as diag_module
-from pyconnector.connector.observe import diagnostics
+from pyconnector.connector.observe.server import diagnostics
 from tests.connector.cli.test_cli import _no_environment, edge_for_tests, flags, invoke, running
 from tests.connector.configs import SECRET_TEXT, TUNNEL_ID, token, write_config
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pyconnector import Connector
-from pyconnector.connector.link import path_health
+from pyconnector.connector.link.paths import path_health
 from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.houses.house import Eager, config_for, tunnel
 from tests.transport.relay import relay_to

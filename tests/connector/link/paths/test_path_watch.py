@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pyconnector.connector.link.path_watch import INTERVALS, MEMORY, PLENTY, PathWatch
+from pyconnector.connector.link.paths.path_watch import INTERVALS, MEMORY, PLENTY, PathWatch
 from pyconnector.transport.seam import Statistics
 
 if TYPE_CHECKING:

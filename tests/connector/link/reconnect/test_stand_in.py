@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyconnector.connector.api.events import Reconnecting
+from pyconnector.connector.link.reconnect.stand_in import MAX_RETRY_AFTER_SECONDS, RETRY_SECONDS
 from pyconnector.connector.link.session import HTTP2, QUIC
-from pyconnector.connector.link.stand_in import MAX_RETRY_AFTER_SECONDS, RETRY_SECONDS
-from tests.connector.link.test_supervisor import (
+from tests.connector.link.reconnect.test_supervisor import (
     LOST,
     UNREACHABLE,
     UP,

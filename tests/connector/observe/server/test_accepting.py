@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from pyconnector.connector.observe.accepting import stop_accepting
+from pyconnector.connector.observe.server.accepting import stop_accepting
 from tests.support.loop.leaks import nothing_left
 
 CLIENTS = 20

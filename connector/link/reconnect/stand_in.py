@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pyconnector.connector.api.events import Event
     from pyconnector.connector.api.tracker import ConnectionTracker
-    from pyconnector.connector.link.slot import Attempt, Slot
-    from pyconnector.connector.link.supervisor import Reach
+    from pyconnector.connector.link.reconnect.slot import Attempt, Slot
+    from pyconnector.connector.link.reconnect.supervisor import Reach
 
 #: Least seconds between two tries: the connection serves meanwhile.
 RETRY_SECONDS = 30.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyconnector.connector.link.backoff import MAX_DOUBLINGS, Backoff
+from pyconnector.connector.link.reconnect.backoff import MAX_DOUBLINGS, Backoff
 
 
 def test_the_bound_doubles_with_every_failure_and_stops_at_the_fifth() -> None:

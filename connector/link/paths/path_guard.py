@@ -1,17 +1,17 @@
-"""Leaves paths that are dead or have collapsed, before the transport gives them up (`connector.link.path_health`)."""
+"""Leaves paths that are dead or have collapsed, before the transport gives them up (`paths.path_health`)."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from pyconnector.connector.link.path_health import PathHealth
+from pyconnector.connector.link.paths.path_health import PathHealth
 from pyconnector.connector.observe.log import Log, fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pyconnector.connector.link.path_health import Sick
+    from pyconnector.connector.link.paths.path_health import Sick
     from pyconnector.transport.seam import Connection
 
 #: Seconds between two looks.

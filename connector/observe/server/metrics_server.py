@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from pyconnector.connector.api.errors import StartFailed
 from pyconnector.connector.discovery.addresses import split_host_port
-from pyconnector.connector.observe.accepting import stop_accepting
 from pyconnector.connector.observe.log import Log
+from pyconnector.connector.observe.server.accepting import stop_accepting
 
 #: Of the Prometheus text format.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

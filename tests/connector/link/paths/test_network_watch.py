@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pyconnector.connector.link.dialing import until_quiet
-from pyconnector.connector.link.network_watch import LONGEST_DELAY, QUIET, NetworkWatch
+from pyconnector.connector.link.paths.network_watch import LONGEST_DELAY, QUIET, NetworkWatch
 from pyconnector.transport.errors import ConnectFailed
 from tests.support.houses.namespaces import network, run_apart, why_not
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 import pytest
 
 from pyconnector.connector.api.errors import StartFailed
-from pyconnector.connector.observe import metrics_server
-from pyconnector.connector.observe.metrics_server import (
+from pyconnector.connector.observe.server import metrics_server
+from pyconnector.connector.observe.server.metrics_server import (
     TEXT_TYPE,
     Answer,
     MetricsServer,

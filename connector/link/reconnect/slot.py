@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
-    from pyconnector.connector.link.backoff import Backoff
     from pyconnector.connector.link.edge_connection import Ended
+    from pyconnector.connector.link.reconnect.backoff import Backoff
     from pyconnector.protocol.rpc.registration import ConnectionDetails
     from pyconnector.transport.seam import Connection
 

@@ -16,8 +16,8 @@ from pyconnector.control.store.logs import access_requests
 from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.audit.log import AuditSettings
 from pyconnector.edge.audit.push import pusher
+from tests.control.edges.test_edges import following, until
 from tests.control.support import Mesh, NewMesh, open_mesh
-from tests.control.test_edges import following, until
 from tests.control.test_quick import report
 from tests.edge.audit.receiver import running_receiver
 from tests.support.peers.raw_visitor import RawVisitor, get

@@ -15,9 +15,9 @@ from pyconnector.edge.mesh import renewal
 from pyconnector.edge.mesh.identity import MeshIdentity
 from pyconnector.edge.mesh.renewal import keep_valid, seconds_to_renewal
 from pyconnector.edge.settings import SettingsError
+from tests.control.edges.test_edges import connected, route, until, visit
+from tests.control.edges.test_many_edges import HOST, joined, knows
 from tests.control.support import open_mesh
-from tests.control.test_edges import connected, route, until, visit
-from tests.control.test_many_edges import HOST, joined, knows
 
 
 def identity(lifetime: datetime.timedelta, begun: datetime.datetime) -> MeshIdentity:

@@ -13,10 +13,10 @@ import pytest
 from pyconnector.connector.api.events import Disconnected, Event, Reconnecting, Refused, Registered
 from pyconnector.connector.api.tracker import ConnectionTracker
 from pyconnector.connector.discovery.address_book import AddressBook, Region
-from pyconnector.connector.link.backoff import Backoff
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
 from pyconnector.connector.link.protocol_choice import ProtocolChoice
-from pyconnector.connector.link.supervisor import (
+from pyconnector.connector.link.reconnect.backoff import Backoff
+from pyconnector.connector.link.reconnect.supervisor import (
     MAX_RETRY_AFTER_SECONDS,
     NO_ROUTE_SECONDS,
     PERMANENT_REFUSAL_SECONDS,

@@ -28,10 +28,10 @@ from pyconnector.control.discovery.server import DnsServer
 from pyconnector.control.plane import ControlPlane
 from pyconnector.control.settings import ControlPlaneSettings
 from pyconnector.protocol.tokens import decode_token
+from tests.control.edges.test_drain import registered
+from tests.control.edges.test_edges import until
+from tests.control.edges.test_many_edges import joined
 from tests.control.support import Mesh
-from tests.control.test_drain import registered
-from tests.control.test_edges import until
-from tests.control.test_many_edges import joined
 from tests.support.houses.house import config_for
 from tests.support.loop.turns import TurnMeter
 

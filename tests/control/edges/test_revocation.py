@@ -17,9 +17,9 @@ from pyconnector.control.api.routes.edges import MAX_WAIT
 from pyconnector.control.store import feed
 from pyconnector.edge.directory import client
 from pyconnector.identity.people.person import Person, application_claims, subject_of
+from tests.control.edges.test_edges import until
+from tests.control.edges.test_many_edges import joined, knows, serving
 from tests.control.support import Mesh, open_mesh
-from tests.control.test_edges import until
-from tests.control.test_many_edges import joined, knows, serving
 from tests.support.peers.raw_visitor import RawVisitor, get
 
 if TYPE_CHECKING:

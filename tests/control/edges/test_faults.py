@@ -19,9 +19,9 @@ import pytest
 from pyconnector.control.store import database as store
 from pyconnector.control.store import feed
 from pyconnector.edge import LocalEdge
+from tests.control.edges.test_edges import connected, eventually, following, route, until, visit
+from tests.control.edges.test_many_edges import HOST, joined, knows, serving
 from tests.control.support import open_mesh
-from tests.control.test_edges import connected, eventually, following, route, until, visit
-from tests.control.test_many_edges import HOST, joined, knows, serving
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.services.postgres import PostgresServer, postgres_server
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pyconnector.connector.link.path_guard import MOVE_INTERVAL, PathGuard
-from pyconnector.connector.link.path_health import (
+from pyconnector.connector.link.paths.path_guard import MOVE_INTERVAL, PathGuard
+from pyconnector.connector.link.paths.path_health import (
     BACKLOG,
     COLLAPSE_SECONDS,
     HEARD,

@@ -17,9 +17,9 @@ from pyconnector.edge import LocalEdge, drain
 from pyconnector.edge.directory import reporter
 from pyconnector.edge.drain import Drain
 from pyconnector.protocol.tokens import decode_token
+from tests.control.edges.test_edges import route, until
+from tests.control.edges.test_many_edges import HOST, echo, joined, knows
 from tests.control.support import open_mesh
-from tests.control.test_edges import route, until
-from tests.control.test_many_edges import HOST, echo, joined, knows
 from tests.control.test_quick import report
 from tests.support.houses.house import config_for
 from tests.support.peers.raw_visitor import RawVisitor, get

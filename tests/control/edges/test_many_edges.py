@@ -20,8 +20,8 @@ from pyconnector.edge import JoinSettings, LocalEdge, SettingsError
 from pyconnector.edge.directory.values import DirectoryError, PeerEntry, parse_peers
 from pyconnector.edge.local_edge import advertised
 from pyconnector.protocol.tokens import decode_token
+from tests.control.edges.test_edges import connected, eventually, following, route, until, visit
 from tests.control.support import Mesh, open_mesh
-from tests.control.test_edges import connected, eventually, following, route, until, visit
 from tests.support.houses.house import config_for
 from tests.support.peers.raw_visitor import RawVisitor, get
 from tests.support.services.process import Process, pyconnector

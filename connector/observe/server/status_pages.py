@@ -6,8 +6,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pyconnector.connector.background import in_background
-from pyconnector.connector.observe import diagnostics
-from pyconnector.connector.observe.metrics_server import JSON_TYPE, TEXT_TYPE, Answer, Page, json_answer, metrics_answer
+from pyconnector.connector.observe.server import diagnostics
+from pyconnector.connector.observe.server.metrics_server import (
+    JSON_TYPE,
+    TEXT_TYPE,
+    Answer,
+    Page,
+    json_answer,
+    metrics_answer,
+)
 
 if TYPE_CHECKING:
     from pyconnector.connector.active.orchestrator import Orchestrator

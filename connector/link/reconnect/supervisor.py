@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from pyconnector.connector.api.events import Disconnected, Reconnecting, Refused
 from pyconnector.connector.link.edge_connection import Ended, EndKind, Plan
+from pyconnector.connector.link.reconnect.slot import Slot
+from pyconnector.connector.link.reconnect.stand_in import Replacement
 from pyconnector.connector.link.session import QUIC
-from pyconnector.connector.link.slot import Slot
-from pyconnector.connector.link.stand_in import Replacement
 from pyconnector.connector.observe.log import Log, fields
 from pyconnector.ingress.config.durations import format_duration
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from pyconnector.connector.api.events import Event
     from pyconnector.connector.api.tracker import ConnectionTracker
     from pyconnector.connector.discovery.address_book import AddressBook
-    from pyconnector.connector.link.backoff import Backoff
     from pyconnector.connector.link.protocol_choice import ProtocolChoice
-    from pyconnector.connector.link.slot import Attempt
+    from pyconnector.connector.link.reconnect.backoff import Backoff
+    from pyconnector.connector.link.reconnect.slot import Attempt
     from pyconnector.transport.seam import Connection
 
 #: Longest time that a connection waits for the one before it to register.
