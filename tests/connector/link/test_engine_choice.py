@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from pyconnector.connector.link import engine_choice
-from pyconnector.connector.link.paths import path_watch
 from pyconnector.connector.link.engine_choice import EngineChoice
+from pyconnector.connector.link.paths import path_watch
 from pyconnector.edge import EdgeSettings
 from pyconnector.edge.faults.relay import Faults
 from pyconnector.transport.errors import ConnectFailed
