@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pyconnector.connector.management.log_stream import LogStream
 from pyconnector.connector.management.sessions import LogSession
-from pyconnector.connector.observe.metrics_server import not_found
+from pyconnector.connector.observe.server.metrics_server import not_found
 from pyconnector.identity.management_token import PARAMETER, NoManagementToken, read_claims
 from pyconnector.origins.base import OriginResponse, RequestKind
 from pyconnector.origins.builtin.memory import MemoryResponse
