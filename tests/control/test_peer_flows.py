@@ -15,9 +15,9 @@ from pyconnector.edge.private.network import Unreachable
 from pyconnector.edge.private.udp import PrivateUdp, link_of
 from pyconnector.protocol.datagrams import MAX_PAYLOAD_BYTES
 from pyconnector.protocol.errors import ProtocolError
+from tests.control.edges.test_edges import until
+from tests.control.edges.test_many_edges import joined, knows, serving
 from tests.control.support import Mesh, open_mesh
-from tests.control.test_edges import until
-from tests.control.test_many_edges import joined, knows, serving
 from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
