@@ -136,11 +136,13 @@ class ControlPlane:
         rotation.start()
         feed = ChangeFeed(database)
         await feed.start()
+        if settings.dns_address is not None:
+            await self._serve_dns(*settings.dns_address)
         transfers = Transfers()
         served = Served(
             database=database, feed=feed, installation=self.installation, authority=authority, quick=quick,
             sessions=Sessions(), transfers=transfers, failures=Failures(),
-            hostnames=frozenset(name.lower() for name in settings.hostnames),
+            hostnames=frozenset(name.lower() for name in settings.hostnames), dns_address=self.dns_address,
         )  # fmt: skip
         server = ApiServer(make_app(served))
         self._exit.push_async_callback(server.close)
@@ -149,8 +151,6 @@ class ControlPlane:
         self._exit.callback(transfers.close)
         self.address = await server.start(*settings.address)
         await self._write_cert()
-        if settings.dns_address is not None:
-            await self._serve_dns(*settings.dns_address)
 
     async def _prepare_devices(self, database: Database) -> None:
         settings, account_id = self.settings, self.installation.account_id

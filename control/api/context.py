@@ -43,6 +43,8 @@ class Context:
     installation: Installation
     authority: MeshAuthority
     actor: Actor
+    dns_address: tuple[str, int] | None = None
+    "Where connectors find the edges by DNS; None where that is not served."
 
     @property
     def account_id(self) -> str:
@@ -67,7 +69,12 @@ def context_of(request: Request) -> Context:
     """Return the request's context; `control.api.guard` has put the actor there."""
     served: Served = request.scope["pyconnector.served"]
     return Context(
-        served.database, served.feed, served.installation, served.authority, request.scope["pyconnector.actor"]
+        served.database,
+        served.feed,
+        served.installation,
+        served.authority,
+        request.scope["pyconnector.actor"],
+        served.dns_address,
     )
 
 

@@ -58,6 +58,8 @@ class Served:
     "Invalid tokens, by address, of API and page together."
     hostnames: frozenset[str]
     "Names beside IP addresses and `localhost` under which browsers may ask."
+    dns_address: tuple[str, int] | None = None
+    "Where connectors find the edges by DNS."
 
 
 class Failures:

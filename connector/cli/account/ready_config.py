@@ -14,6 +14,7 @@ import click
 from pyconnector.connector.cli.account import names
 from pyconnector.connector.cli.account.client import ApiError
 from pyconnector.connector.cli.account.errors import CommandFailed
+from pyconnector.connector.discovery.places import parse_discovery
 from pyconnector.ingress import IngressError, parse_ingress
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ def finish(client: ApiClient, tunnel_id: str, credentials: Path, rules: list[dic
     path = credentials.with_suffix(".yml")
     # JSON is YAML, and its quoting fits every path.
     lines = [f"tunnel: {tunnel_id}", f"credentials-file: {json.dumps(str(credentials.absolute()))}"]
-    edges, authority = _edges(client)
+    edges, authority, discovery = _edges(client)
     if edges:
         authorities = credentials.with_suffix(".ca.pem")
         _write(authorities, authority)
-        lines += [f"edge: {json.dumps(edges)}", f"cacert: {json.dumps(str(authorities.absolute()))}"]
+        # Where the control plane serves DNS the connector follows what comes and goes.
+        found = f"edge-discovery: {json.dumps(discovery)}" if discovery else f"edge: {json.dumps(edges)}"
+        lines += [found, f"cacert: {json.dumps(str(authorities.absolute()))}"]
     lines.append("ingress:")
     for rule in rules:
         pairs = [f"{key}: {json.dumps(value)}" for key, value in rule.items()]
@@ -65,18 +68,25 @@ def finish(client: ApiClient, tunnel_id: str, credentials: Path, rules: list[dic
     click.echo(f"Config written to {path}. Run it with: pyconnector run {shlex.quote(str(path))}{more}")
 
 
-def _edges(client: ApiClient) -> tuple[list[str], str]:
-    """What connectors of a mesh of one's own dial and trust; nothing where its control plane does not say."""
+def _edges(client: ApiClient) -> tuple[list[str], str, str]:
+    """What connectors of a mesh of one's own dial and trust, and where they find changes of it; nothing where its
+    control plane does not say."""
     if client.is_provider:
-        return [], ""
+        return [], "", ""
     try:
         told = client.call("list edges", "GET", client.account("edges"))
     except ApiError:
-        return [], ""
-    edges, authority = (told.get("edges"), told.get("authority")) if isinstance(told, dict) else ([], "")
+        return [], "", ""
+    said = told if isinstance(told, dict) else {}
+    edges, authority, discovery = said.get("edges"), said.get("authority"), said.get("discovery")
     if not isinstance(edges, list) or not isinstance(authority, str) or not authority:
-        return [], ""
-    return [edge for edge in edges if isinstance(edge, str) and _EDGE.fullmatch(edge)][:MAX_EDGES], authority
+        return [], "", ""
+    try:
+        parse_discovery(str(discovery))
+    except ValueError:
+        discovery = ""
+    found = [edge for edge in edges if isinstance(edge, str) and _EDGE.fullmatch(edge)]
+    return found[:MAX_EDGES], authority, str(discovery) if str(discovery).startswith("dns://") else ""
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,9 +15,11 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import httpx
 import pytest
 
 from pyconnector import Connector, Credentials
+from pyconnector.connector.cli.account import names, ready_config
 from pyconnector.connector.discovery import refresh
 from pyconnector.connector.discovery.places import parse_discovery
 from pyconnector.connector.discovery.srv_lookup import look_up, srv_name
@@ -249,6 +251,11 @@ async def test_a_connector_finds_every_edge_of_the_mesh(tmp_path: Path, monkeypa
         async with asyncio.timeout(20):
             while await found() != wanted:
                 await asyncio.sleep(0.01)
+        headers = {"Authorization": f"Bearer {plane.installation.first_token}"}
+        async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+            path = f"{plane.api_url}/accounts/{plane.installation.account_id}/edges"
+            told = (await client.get(path)).json()["result"]
+        assert (told["discovery"], len(told["edges"])) == ("dns://{}:{}".format(*plane.dns_address), 2)
         token = decode_token(await _tunnel(plane))
         credentials = Credentials(account_tag=token.account_tag, tunnel_id=token.tunnel_id, secret=token.secret)
         config = replace(config_for(one, [{"service": "hello_world"}], connections=2), credentials=credentials)
@@ -292,3 +299,29 @@ async def test_a_name_that_is_taken_stops_the_start(tmp_path: Path) -> None:
         settings = ControlPlaneSettings(data_directory=tmp_path / "d", dns_address=taken.getsockname())
         with pytest.raises(ValueError, match="--dns"):
             await ControlPlane(settings).start()
+
+
+@pytest.mark.parametrize(
+    ("discovery", "written"),
+    [("dns://control.test:5353", 'edge-discovery: "dns://control.test:5353"'), ("", 'edge: ["a.test:1"]'),
+     ("dns://:x", 'edge: ["a.test:1"]'), (None, 'edge: ["a.test:1"]')],
+)  # fmt: skip
+def test_a_config_follows_the_edges_where_dns_is_served(
+    tmp_path: Path, discovery: str | None, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client:
+        is_provider = False
+
+        def account(self, path: str) -> str:
+            return path
+
+        def call(self, *_: object) -> object:
+            return {"edges": ["a.test:1"], "authority": "PEM", "discovery": discovery}
+
+    monkeypatch.setattr(names, "route_dns", lambda *_, **__: None)
+    credentials = tmp_path / "t.json"
+    rules = ready_config.rules_for("app.example.com", "http_status:201")
+    ready_config.finish(Client(), "t", credentials, rules)  # type: ignore[arg-type]
+    lines = credentials.with_suffix(".yml").read_text().splitlines()
+    assert written in lines
+    assert sum(line.startswith("edge") for line in lines) == 1
