@@ -15,6 +15,8 @@ from typing import Any
 
 #: Objects that may be new before the collector looks at them; Python's own 700 are those of some requests under way.
 YOUNG_OBJECTS = 10_000
+#: Half of the memory at the end of the heap that may stay free.
+LARGE_BLOCK = 2 * 1024 * 1024
 #: Seconds that a thread which reads a config may keep the interpreter when the event loop has something to do.
 SWITCH_INTERVAL = 0.001
 
@@ -45,6 +47,17 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what pieces of large bodies free, for the next ones.
+
+    glibc hands free memory at the end of the heap back to the system beyond a threshold, and takes it anew a moment
+    later, with a page fault for every 4 KiB: a fifth of what a download cost. It raises the threshold to twice the
+    largest block of its own that was freed (mallopt(3), M_MMAP_THRESHOLD), so one is, which no page was needed for.
+    """
+    bytes(LARGE_BLOCK)
 
 
 @contextlib.contextmanager
