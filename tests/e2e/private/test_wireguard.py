@@ -34,6 +34,8 @@ LINK = f"wg{os.getpid()}"
 def _why_not() -> str:
     if missing := [name for name in ("wireguard-go", "wg") if shutil.which(name) is None]:
         return f"there is no `{missing[0]}`: scripts/ensure-wireguard installs it"
+    if not Path("/dev/net/tun").exists():
+        return "this system lets nobody make an interface: there is no /dev/net/tun"
     return why_not()
 
 
