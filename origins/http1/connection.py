@@ -7,6 +7,8 @@ response's head wakes the one waiter. An exchange ends the connection unless bot
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -23,6 +25,9 @@ from pyconnector.origins.tcp.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from pyconnector.origins.http1.upload import Upload
+
+#: Bytes that are read of a connection whose other direction failed.
+LAST_WORDS = 256 * 1024
 
 
 class Unanswered(Exception):
@@ -145,7 +150,24 @@ class HttpConnection(Reading):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         if not self._handed_over:
+            if exc is not None:
+                self._read_last_words()
             self._ended(exc)
+
+    def _read_last_words(self) -> None:
+        """Read an answer to what was not sent to its end: asyncio gives a connection up when it cannot be written to,
+        whatever waits to be read (RFC 9112 9.5: a service may answer and close while a body is still sent)."""
+        turn, transport = self._turn, self._transport
+        sock = transport.get_extra_info("socket")
+        if turn is None or turn.is_uploaded or sock is None or not hasattr(select, "poll"):
+            return  # Windows reads no sockets so
+        if transport.get_extra_info("ssl_object") is not None:
+            return  # it is encrypted, and nobody is left who could decrypt it
+        left = LAST_WORDS
+        with contextlib.suppress(OSError):
+            while left and self._turn is turn and (data := os.read(sock.fileno(), left)):
+                left -= len(data)
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         """The transport has enough."""
