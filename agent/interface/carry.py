@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.agent.carry import PIECE
+from pyconnector.agent.interface.inbound import may_arrive
 from pyconnector.protocol.capsules import DATAGRAM, encode_udp_capsule
 from pyconnector.protocol.connect_ip import (
     ADDRESS_ASSIGN,
@@ -39,10 +40,10 @@ class Carrying:
         self.ranges: tuple[IpRange, ...] = ()
         self.sent = self.received = self.dropped = 0
         "Packets."
+        self._own: frozenset[bytes] = frozenset()
         self._tun = tun
         self._end = end
         self._on_told = on_told
-        self._lost: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Carrying sent={self.sent} received={self.received} dropped={self.dropped}>"
@@ -74,6 +75,7 @@ class Carrying:
                     self._arrived(value)
                 elif kind == ADDRESS_ASSIGN:
                     self.addresses, told = decode_addresses(kind, value), True
+                    self._own = frozenset(each.address.packed for each in self.addresses)
                 elif kind == ROUTE_ADVERTISEMENT:
                     self.ranges, told = decode_routes(value), True
             if told:
@@ -86,7 +88,7 @@ class Carrying:
             packet = ip_packet(datagram)
         except ProtocolError:
             packet = None
-        if packet and self._tun.write(packet):
+        if packet and may_arrive(packet, self._own) and self._tun.write(packet):
             self.received += 1
         else:
             self.dropped += 1
