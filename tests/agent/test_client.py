@@ -61,7 +61,7 @@ async def test_a_connection_reaches_a_private_service(tmp_path: Path, tls: bool)
         reader, writer = await mesh.open_connection("127.0.0.1", port)
         data = bytes(range(256)) * 1000
         writer.write(data)
-        assert await asyncio.wait_for(reader.readexactly(len(data)), 10) == data
+        assert await asyncio.wait_for(reader.readexactly(len(data)), 30) == data
 
 
 async def test_refusals_say_why_and_which(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_programs_need_no_secret(tmp_path: Path) -> None:
             each.writer.write_eof()
             assert await each.rest() == b""
             each.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(gateway_of(house).records.recent) < 2:
                 await asyncio.sleep(0.01)
 
@@ -95,7 +95,7 @@ async def test_an_answer_comes_after_a_program_sent_everything(
     tmp_path: Path, tls: bool, http2: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_way = http2 or not tls  # one direction can end alone: the service learns of it at once
-    monkeypatch.setattr(carry, "SILENCE_AFTER_END", 600.0 if one_way else 0.05)
+    monkeypatch.setattr(carry, "SILENCE_AFTER_END", 600.0)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await (reader.read(-1) if one_way else reader.readexactly(100_000))

@@ -167,7 +167,7 @@ async def test_answers_come_from_where_the_program_sent_to() -> None:
         program.connect(where)
         for host in ("echo.internal", "10.0.0.1", "fd00::1"):
             program.send(encode_udp(host, 53, host.encode()))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 data = await asyncio.get_running_loop().sock_recv(program, 2_000)
             assert decode_udp(data) == (host, 53, host.encode())
     await association.close()
@@ -182,6 +182,8 @@ async def test_what_is_not_included_goes_directly(tmp_path: Path) -> None:
         assert await program.receive() == ("127.0.0.1", service.port, b"abc")
         program.send("10.9.9.9", 53, b"abc")
         await record_of(house)
+        while proxy.counts.failed == 0:  # the refusal may still be on its way
+            await asyncio.sleep(0.001)
         assert (proxy.counts.direct, proxy.counts.failed) == (1, 1)
 
 
@@ -225,7 +227,7 @@ async def test_destinations_are_bounded_and_forgotten_when_idle(monkeypatch: pyt
     association.datagram_received(b"\x00\x00\x01" + encode_udp("10.0.0.1", 100, b"x")[3:], program)  # a fragment
     association.datagram_received(b"", program)
     assert association.dropped == 8
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(flows) < MAX_DESTINATIONS or not all(flow.closed for flow in flows):
             await asyncio.sleep(0.01)
     for _ in range(3):  # refused once, then not tried again

@@ -11,7 +11,7 @@ from typing import Any
 from bench.ticks import HEAD, WARM_UP, slice_of, tick, visit
 
 #: Seconds after which an origin that does not notice that its visitors are gone fails the test.
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 @asynccontextmanager

@@ -153,7 +153,7 @@ class PathUnderTest:
 
     async def settled(self) -> None:
         """Wait until nothing is being served any more."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.streams.running.active:
                 await asyncio.sleep(0)
 
@@ -174,7 +174,7 @@ class Answer:
 async def read_answer(stream: Stream) -> Answer:
     decoder = ConnectResponseDecoder()
     response = None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while response is None:
             data = await stream.receive()
             assert data, "the stream ended before an answer"

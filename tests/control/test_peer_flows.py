@@ -45,7 +45,7 @@ class Flow:
     async def echoed(self, data: bytes) -> None:
         assert self.udp is not None
         self.udp.send(data)
-        assert await asyncio.wait_for(self.got.get(), 10) == data
+        assert await asyncio.wait_for(self.got.get(), 30) == data
 
 
 async def routed(mesh: Mesh) -> dict[str, str]:
@@ -71,7 +71,7 @@ async def test_any_edge_carries_private_udp(tmp_path: Path) -> None:
             await leads_there(two, made["id"])
             flow, others = Flow(), [Flow() for _ in range(5)]
             udp = await flow.open(two, service.port, b"first")
-            assert await asyncio.wait_for(flow.got.get(), 10) == b"first"
+            assert await asyncio.wait_for(flow.got.get(), 30) == b"first"
             await flow.echoed(b"")
             await flow.echoed(bytes(MAX_PAYLOAD_BYTES))
             await asyncio.gather(*(other.open(two, service.port) for other in others))

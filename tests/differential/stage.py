@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.connectors.quic.exchange import QuicExchange
 
 #: Seconds for one answer, and for an origin to see the end of what it got.
-PATIENCE = 5.0
+PATIENCE = 30.0
 #: Seconds that a genuine connector has to register.
 START_TIMEOUT = 30.0
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

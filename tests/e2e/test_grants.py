@@ -55,7 +55,7 @@ class Place:
         code, text = await self.cli(what, "--to", "agent-01", "--output", "json", *more)
         assert code == 0, text
         made: dict[str, Any] = json.loads(text)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while made["id"] not in self.edge.gate.state.grants:
                 await asyncio.sleep(0.01)
         return made
@@ -100,7 +100,7 @@ async def guard(where: Place) -> None:
     policy = await where.mesh.call("POST", f"{where.access}/policies", json=body)
     body = {"name": "docs", "type": "self_hosted", "domain": HOST, "policies": [policy["id"]]}
     await where.mesh.call("POST", f"{where.access}/apps", json=body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not where.edge.gate.state.applications.of_host(HOST):
             await asyncio.sleep(0.01)
 
@@ -185,7 +185,7 @@ async def enabled(where: Place, *, enabled: bool) -> None:
 async def revoked_though_allowed(where: Place, made: dict[str, Any]) -> None:
     """A policy lets the agent pass anyway by now; what runs under the grant's token ends with it."""
     await decided(where, "non_identity")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await where.read("/handbook.pdf", "", *own(where))).status != 200:
             await asyncio.sleep(0.05)
     assert len(where.edge.gate.running) == 1

@@ -386,7 +386,7 @@ async def test_others_are_answered_during_a_flood(kind: str, connections: int) -
         floods = [asyncio.create_task(_flood(edge.visitor_address, kind)) for _ in range(connections)]
         await until(lambda: len(edge._visitors) > 0)
         for _ in range(5):
-            async with RawVisitor(edge.visitor_address) as probe, asyncio.timeout(10):
+            async with RawVisitor(edge.visitor_address) as probe, asyncio.timeout(30):
                 assert (await probe.request(get())).status == 204
         for connection in edge._visitors._connections:
             if isinstance(connection, VisitorConnection):

@@ -175,8 +175,8 @@ async def test_websockets_pass_over_tls_and_a_half_close_there_has_an_end(
         origin = build_origin(https(server.port), OriginSettings(ca_pool=str(authority.path)))
         response = await origin.serve(get(kind=RequestKind.WEBSOCKET), Body(b"bye"))
         assert await response.receive() == b"hello"
-        assert await asyncio.wait_for(response.receive(), 2) == b""
-        await asyncio.wait_for(response.finish(), 1)
+        assert await asyncio.wait_for(response.receive(), 30) == b""
+        await asyncio.wait_for(response.finish(), 30)
         await origin.close()
 
 

@@ -80,7 +80,7 @@ async def cancel_at_each_point(
 ) -> int:
     async def check() -> None:
         await until(lambda: len(server.running) == idle_connections(origin))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await exchange(origin, *make())
         await until(lambda: len(server.running) == idle_connections(origin))
 

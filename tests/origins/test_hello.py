@@ -138,9 +138,9 @@ def socket_request(*headers: tuple[bytes, bytes], host: str = "app.test") -> Ori
 
 async def rest(response: OriginResponse) -> list[Frame]:
     data = b""
-    while piece := await asyncio.wait_for(response.receive(), 2):
+    while piece := await asyncio.wait_for(response.receive(), 30):
         data += piece
-    await asyncio.wait_for(response.finish(), 1)
+    await asyncio.wait_for(response.finish(), 30)
     return read_frames(data)
 
 
@@ -195,7 +195,7 @@ async def test_the_echo_waits_for_a_visitor_who_does_not_read() -> None:
     assert response.size <= INBOX_HIGH_WATER + 70_000
     got = 0
     while got < 200 * 60_000:
-        got += len(await asyncio.wait_for(response.receive(), 2))
+        got += len(await asyncio.wait_for(response.receive(), 30))
     await until(lambda: not body.pieces)
     response.abort()
 

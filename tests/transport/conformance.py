@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from pyconnector.transport.seam import Connection, Stream
 
 #: No single await of a check lasts longer than this.
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 Pair: TypeAlias = tuple[Connection, Connection]
 

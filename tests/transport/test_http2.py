@@ -86,7 +86,7 @@ async def test_a_reset_ends_both_directions_at_the_peer(tmp_path: Path) -> None:
             aborted = asyncio.Event()
             far.set_abort_callback(aborted.set)
             near.reset()
-            await asyncio.wait_for(aborted.wait(), 5)
+            await asyncio.wait_for(aborted.wait(), 30)
             with pytest.raises(StreamReset) as caught:
                 await far.receive()
             assert caught.value.code == code
@@ -127,13 +127,13 @@ async def test_a_stalled_stream_holds_little_and_one_that_is_read_gets_more(tmp_
 
 async def test_a_ping_is_answered_behind_what_was_sent(tmp_path: Path) -> None:
     async with http2_pair(tmp_path) as (edge, connector):
-        assert 0 < await asyncio.wait_for(connector.ping(), 5) < 5
+        assert 0 < await asyncio.wait_for(connector.ping(), 30) < 5
         assert connector.statistics().rtt_latest is not None
         waiting = asyncio.ensure_future(connector.ping())
         await asyncio.sleep(0)
         edge._socket.abort()
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_silent_peer_is_asked_and_then_given_up(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ async def test_a_silent_peer_is_asked_and_then_given_up(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         assert connector.closed is None, "its PINGs are answered"
         edge._socket.pause_reading()
-        info = await asyncio.wait_for(connector.wait_closed(), 5)
+        info = await asyncio.wait_for(connector.wait_closed(), 30)
         assert (info.idle, info.local) == (True, True)
         edge._socket.resume_reading()
 
@@ -159,7 +159,7 @@ async def test_a_leaving_peer_is_sent_nothing_new_and_what_runs_ends(tmp_path: P
             await edge.open_request(HEAD)
         taken.send_nowait(b"still", finish=True)
         assert await read_all(asked) == b"still"
-        assert (await asyncio.wait_for(edge.wait_closed(), 5)).reason == "see you"
+        assert (await asyncio.wait_for(edge.wait_closed(), 30)).reason == "see you"
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ async def test_a_flood_of_frames_that_carry_nothing_ends_the_connection(kind: st
                     break
         except (ConnectionError, ssl.SSLError):
             pass
-        info = await asyncio.wait_for(connection.wait_closed(), 10)
+        info = await asyncio.wait_for(connection.wait_closed(), 30)
         counting.cancel()
         assert (info.code, info.local) == (code, True)
         assert turns > 20 or kind == "continuation", "others had their turns meanwhile"
@@ -191,7 +191,7 @@ async def test_resets_in_rapid_succession_leave_nothing_and_end_it(
 async def test_a_broken_protocol_ends_the_connection_with_its_code(data: bytes, code: int, tmp_path: Path) -> None:
     async with against_connector(tmp_path) as (edge, connection):
         await edge.send(data)
-        info = await asyncio.wait_for(connection.wait_closed(), 10)
+        info = await asyncio.wait_for(connection.wait_closed(), 30)
         assert (info.local, info.code) == (True, code), info
 
 
@@ -199,7 +199,7 @@ async def test_data_behind_the_end_costs_its_stream_alone(tmp_path: Path) -> Non
     async with against_connector(tmp_path) as (edge, connection):
         await edge.send(request(1) + DataFrame(1, b"more").serialize())
         while True:
-            frame, body = await asyncio.wait_for(edge.frame(), 5)
+            frame, body = await asyncio.wait_for(edge.frame(), 30)
             if isinstance(frame, RstStreamFrame):
                 break
         assert (frame.stream_id, int.from_bytes(body, "big")) == (1, 5)
@@ -212,7 +212,7 @@ async def test_streams_beyond_the_limit_are_refused_one_by_one(tmp_path: Path) -
         await edge.send(b"".join(request(1 + 2 * number, end=False) for number in range(5)))
         refused: list[tuple[int, int]] = []
         while len(refused) < 2:
-            frame, body = await asyncio.wait_for(edge.frame(), 5)
+            frame, body = await asyncio.wait_for(edge.frame(), 30)
             if isinstance(frame, RstStreamFrame):
                 refused.append((frame.stream_id, int.from_bytes(body, "big")))
         assert refused == [(7, 7), (9, 7)]
@@ -234,7 +234,7 @@ async def test_who_does_not_read_its_answers_is_cut_off(tmp_path: Path, monkeypa
                 await asyncio.sleep(0)
         except (ConnectionError, ssl.SSLError):
             pass
-        info = await asyncio.wait_for(connection.wait_closed(), 10)
+        info = await asyncio.wait_for(connection.wait_closed(), 30)
         assert info.reason == "it does not read what it asks for"
 
 
@@ -257,6 +257,6 @@ async def test_a_peer_that_is_no_http2_server_is_noticed(tmp_path: Path) -> None
         context = ssl.create_default_context(cafile=ca_file)
         _, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="h2.cftunnel.com")
         writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-        info = await asyncio.wait_for((await met).wait_closed(), 10)
+        info = await asyncio.wait_for((await met).wait_closed(), 30)
         assert info.code in (1, 6)
         writer.close()

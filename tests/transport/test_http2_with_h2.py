@@ -107,7 +107,7 @@ async def test_a_client_on_h2_is_served(seed: int) -> None:
         wire.send()
 
     for fields, body, answer in bodies.values():
-        stream = cast("Http2Stream", await asyncio.wait_for(ours.accept_stream(), 5))
+        stream = cast("Http2Stream", await asyncio.wait_for(ours.accept_stream(), 30))
         assert stream.head == fields
         assert await read(stream) == body
         assert stream.trailers == ([(b"trailer", b"yes")] if body else [])

@@ -277,7 +277,7 @@ async def test_a_push_is_applied_whoever_leaves(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(asyncio.CancelledError):
             await pushing
         reader.release.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not world.applied:
                 await asyncio.sleep(0.001)
         assert [origin.closed for origin in world.made] == [True, False]
@@ -289,7 +289,7 @@ async def test_closing_gives_up_a_push_and_keeps_no_origin(monkeypatch: pytest.M
         await world.start()
         pushing = asyncio.ensure_future(world.orchestrator.apply_remote(1, remote("http://localhost:2")))
         await asyncio.to_thread(reader.started.wait, 10)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await world.orchestrator.close()
         assert "shutting down" in (await pushing).error
         reader.release.set()

@@ -155,7 +155,7 @@ async def test_an_untrusted_edge_says_so(caplog: pytest.LogCaptureFixture) -> No
         async with local_edge() as edge:
             base = config(edge)
             async with Connector(replace(base, edge=replace(base.edge, ca_file=None))):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while "not trusted" not in caplog.text:
                         await asyncio.sleep(0.05)
     assert "--cacert" in caplog.text
@@ -168,7 +168,7 @@ async def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
             port = connector.edge_connections()[0].local_address[1]
             for connection in edge.connectors.all():
                 connection.transport.close(reason="killed by the test")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while connector.tracker.connected:
                     await connector.tracker.wait_change()
             await connector.wait_ready()
@@ -237,7 +237,7 @@ async def test_a_pushed_configuration_takes_over() -> None:
         events: list[Event] = []
         async with Connector(config(edge), on_event=events.append) as connector:
             await connector.wait_ready()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while connector.statistics().configuration_version != 0:
                     await asyncio.sleep(0.02)
             assert ConfigurationApplied(version=0) in events

@@ -148,5 +148,5 @@ async def test_a_wait_for_the_edge_ends_with_a_stop(monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0)
         await connector.stop()
         with pytest.raises(StartFailed, match="stopped while it started"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await starting

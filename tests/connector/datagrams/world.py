@@ -47,7 +47,7 @@ async def settle() -> None:
 
 
 async def next_datagram(edge: MemoryConnection) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await edge.receive_datagram()
 
 

@@ -116,7 +116,7 @@ class World:
             self.server.acknowledge_unregister()
 
     async def registered(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not any(isinstance(event, Registered) for event in self.events):
                 await asyncio.sleep(0)
 

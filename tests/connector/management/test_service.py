@@ -112,7 +112,7 @@ async def test_who_reads_the_log_leaves_when_the_connector_ends() -> None:
     reading = await ask("/logs", *headers, kind=RequestKind.WEBSOCKET, of=served)
     served.end()
     served.end()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         frame = await reading.receive()
         assert await reading.receive() == b""
         await reading.finish()

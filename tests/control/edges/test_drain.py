@@ -212,6 +212,6 @@ async def test_a_drain_ends_with_its_grace(monkeypatch: pytest.MonkeyPatch) -> N
     held = Held(uuid4(), [], in_flight=1)
     connectors = cast("Any", SimpleNamespace(all=lambda: [held]))
     visitors = SimpleNamespace(busy=1, drain=lambda: None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await Drain(connectors, (visitors,), lambda _: True, grace=0.05).run()
     assert held.state == "draining"

@@ -227,7 +227,7 @@ async def test_a_client_that_leaves_ends_its_flows() -> None:
         await TcpEnd(client, "127.0.0.1", port, source_port=4_000).connect()
         client.visitor.reset(client.stream_id)
         assert (await record_of(house))["ConnectionCloseReason"] == "CLIENT_CLOSED"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(gateway_of(house).judge):
                 await asyncio.sleep(0.01)
 

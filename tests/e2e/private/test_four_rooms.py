@@ -163,7 +163,7 @@ def test_an_agent_without_a_route_reaches_a_private_network(version: int) -> Non
         rooms.agent.run(agent(), timeout=120)
 
         async def records() -> list[dict[str, Any]]:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while len(gateway.records.recent) < FLOWS + 9:
                     await asyncio.sleep(0.01)
             return list(gateway.records.recent)

@@ -94,7 +94,7 @@ def test_replies_and_noise_of_the_edge_are_dropped_and_counted() -> None:
         source = (await house.network.find("127.0.0.1", 0)).address
         send(Echo(source=source, destination=source, is_reply=True, identifier=1, sequence=1).encode())
         send(b"\x45noise")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(counters.icmp_dropped) < 2:
                 await asyncio.sleep(0.01)
         assert counters.icmp_dropped == {(0, "unsupported"): 1, (0, "malformed"): 1}
@@ -111,7 +111,7 @@ def test_flows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         source = (await house.network.find("127.0.0.1", 0)).address
         for identifier in range(10):
             send(Echo(source=source, destination=source, identifier=identifier, sequence=1).encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while counters.icmp_requests + sum(counters.icmp_dropped.values()) < 11:
                 await asyncio.sleep(0.01)
         assert counters.icmp_dropped == {(0, "write_full"): 8}
@@ -127,7 +127,7 @@ def test_flows_that_are_idle_give_their_sockets_back(monkeypatch: pytest.MonkeyP
             before = open_descriptors()
             await asyncio.gather(*(ping(house, "127.0.0.1") for _ in range(5)))
             assert open_descriptors() == before + 5
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while open_descriptors() > before:
                     await asyncio.sleep(0.05)
             assert (await ping(house, "127.0.0.1")).data

@@ -40,7 +40,7 @@ class Client:
         return client
 
     async def receive(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self._packets.get()
 
     async def ask(self, data: bytes) -> bytes:
@@ -58,7 +58,7 @@ class Client:
 
 
 async def until(true: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():
             await asyncio.sleep(0.01)
 

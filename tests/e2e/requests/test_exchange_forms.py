@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pyconnector.edge.connectors.session import ConnectorSession
 
 FORMS = ("memory", "aioquic", "qh3", "http2")
-PATIENCE = 15.0
+PATIENCE = 30.0
 HEAD = RequestHead("PUT", "app.test:81", "/a%2Fb?c", [(b"X-A", b"1"), (b"X-B", b"\xff"), (b"X-A", b"2")], 5)
 
 Script = Callable[[ServedExchange], Awaitable[None]]

@@ -45,7 +45,7 @@ class SocksClient:
         await self._connection.send(data)
 
     async def exactly(self, count: int) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self._data) < count:
                 message = await self._connection.recv()
                 assert isinstance(message, bytes)

@@ -125,7 +125,7 @@ async def test_a_visitor_who_resets_resets_the_origin(carriage: str, engine: str
                 assert await visitor.reader.readexactly(5) == b"ready"
                 visitor.send(b"half a")
                 visitor.abort()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert await reset.get(), "the origin saw an orderly end"
 
 

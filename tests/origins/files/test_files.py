@@ -34,7 +34,7 @@ async def files(root: Path) -> AsyncIterator[FilesOrigin]:
         yield origin
     finally:
         await origin.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while open_descriptors() > before:
             await asyncio.sleep(0.01)
     assert origin._open == 0
@@ -68,7 +68,7 @@ def field(response: OriginResponse, name: bytes) -> bytes | None:
 
 
 async def ask(origin: FilesOrigin, target: str, *headers: tuple[bytes, bytes], method: str = "GET") -> OriginResponse:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await origin.serve(get(target, *headers, method=method), Body(b""))
 
 

@@ -128,7 +128,7 @@ async def test_a_late_body_is_streamed_as_it_comes() -> None:
         serving = asyncio.create_task(origin.serve(get(method="POST", length=None), body))
         await asyncio.sleep(0.01)
         body.put(b"a")
-        await asyncio.wait_for(arrived.wait(), 2)
+        await asyncio.wait_for(arrived.wait(), 30)
         body.put(b"bc")
         body.end()
         assert await read_all(await serving) == b"hi"
@@ -396,7 +396,7 @@ async def test_server_sent_events_arrive_one_by_one() -> None:
     async with http_origin(script) as (origin, _):
         response = await origin.serve(get(), Body())
         for number in range(3):
-            assert await asyncio.wait_for(response.receive(), 1) == b"data: %d\n\n" % number
+            assert await asyncio.wait_for(response.receive(), 30) == b"data: %d\n\n" % number
             assert response.receive_nowait() is None
             go.set()
         assert await response.receive() == b""

@@ -189,7 +189,7 @@ async def test_a_fast_origin_waits_for_a_reader_that_takes_nothing() -> None:
         assert isinstance(response, Inbox)
         assert INBOX_HIGH_WATER <= response.size <= INBOX_HIGH_WATER + ONE_READ
         for _ in range(50):  # and goes on once it is read
-            assert await asyncio.wait_for(response.receive(), 1)
+            assert await asyncio.wait_for(response.receive(), 30)
         await until(lambda: sent > before)
         response.abort()
         await until(lambda: not server.running)
@@ -214,7 +214,7 @@ async def test_a_response_that_waits_to_be_read_does_not_hold_up_the_next_on_its
         assert origin._pool is not None
         await until(lambda: unread.size == size)
         assert origin._pool.idle_count == 1
-        assert await read_all(await asyncio.wait_for(origin.serve(get(), Body()), 1)) == b"hi"
+        assert await read_all(await asyncio.wait_for(origin.serve(get(), Body()), 30)) == b"hi"
         assert len(await read_all(unread)) == size
         assert len(server.peers) == 1
 

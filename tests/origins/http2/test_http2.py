@@ -56,7 +56,7 @@ async def scenario(
     play: Callable[[Http2Origin, list[H2Server]], Awaitable[None]],
     **settings: object,
 ) -> None:
-    async with h2_server(react) as (port, made), asyncio.timeout(10):
+    async with h2_server(react) as (port, made), asyncio.timeout(30):
         origin = Http2Origin(
             Endpoint(host="127.0.0.1", port=port),
             OriginSettings(**settings),  # type: ignore[arg-type]
@@ -373,7 +373,7 @@ async def test_garbage_is_one_clear_error(garbage: bytes, sentence: str) -> None
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     endpoint = Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
     origin = Http2Origin(endpoint, OriginSettings(), make_dialer=Dialer, fallback=None, tls=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await play(origin)
         await origin.close()
         await gone.wait()
@@ -425,6 +425,6 @@ def _saw(server: H2Server, kind: type) -> bool:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)

@@ -68,7 +68,7 @@ class Client:
 
     async def hear(self, count: int) -> bytes:
         while len(self.data) < count:
-            piece = await asyncio.wait_for(self.response.receive(), 2)
+            piece = await asyncio.wait_for(self.response.receive(), 30)
             assert piece, "ended early"
             for frame in read_frames(piece):
                 if frame.opcode == frames.BINARY:
@@ -80,14 +80,14 @@ class Client:
 
     async def end(self) -> bytes:
         """What is left, up to the close frame."""
-        while piece := await asyncio.wait_for(self.response.receive(), 2):
+        while piece := await asyncio.wait_for(self.response.receive(), 30):
             for frame in read_frames(piece):
                 if frame.opcode == frames.BINARY:
                     self.data += frame.payload
                 else:
                     self.closed = True
         assert self.closed
-        await asyncio.wait_for(self.response.finish(), 2)
+        await asyncio.wait_for(self.response.finish(), 30)
         return self.data
 
 

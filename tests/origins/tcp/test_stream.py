@@ -50,7 +50,7 @@ async def stream_origin(script: Script, **settings: str) -> AsyncIterator[tuple[
 
 async def rest(response: OriginResponse) -> list[Frame]:
     data = b""
-    while piece := await asyncio.wait_for(response.receive(), 2):
+    while piece := await asyncio.wait_for(response.receive(), 30):
         data += piece
     return read_frames(data)
 
@@ -97,7 +97,7 @@ async def test_bytes_come_back_in_binary_frames_and_close_is_answered() -> None:
         assert read_frames(await response.receive()) == binary(b"hello")
         body.put(masked(frames.CLOSE, b"\x0f\xa0done"))
         assert await rest(response) == [Frame(frames.CLOSE, (4000).to_bytes(2), True)]
-        await asyncio.wait_for(response.finish(), 1)
+        await asyncio.wait_for(response.finish(), 30)
         await until(lambda: not server.running)
 
 
@@ -142,7 +142,7 @@ async def test_the_end_of_the_service_is_a_close_frame_and_data_still_reaches_it
         finishing = asyncio.create_task(response.finish())
         body.put(masked(frames.BINARY, b"heard you"))
         body.put(masked(frames.CLOSE, b"\x03\xe8"))
-        await asyncio.wait_for(finishing, 1)
+        await asyncio.wait_for(finishing, 30)
         await until(lambda: not server.running)
 
 
@@ -155,7 +155,7 @@ async def test_the_visitors_end_without_a_close_is_half_a_close() -> None:
     async with stream_origin(script) as (origin, _):
         response = await origin.serve(upgrade(), Body(masked(frames.BINARY, b"question")))
         assert await rest(response) == binary(b"answer") + CLOSED
-        await asyncio.wait_for(response.finish(), 1)
+        await asyncio.wait_for(response.finish(), 30)
 
 
 async def test_after_the_visitors_close_the_service_may_finish_but_not_forever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ async def test_after_the_visitors_close_the_service_may_finish_but_not_forever(m
             got = await rest(response)
             assert got[0].payload.startswith(b"last words")
             assert got[-1] == Frame(frames.CLOSE, b"\x03\xe9", True)
-            await asyncio.wait_for(response.finish(), 1)
+            await asyncio.wait_for(response.finish(), 30)
             await until(lambda server=server: not server.running)  # type: ignore[misc]
 
 
@@ -194,7 +194,7 @@ async def test_a_visitor_who_never_answers_our_close_is_let_go(monkeypatch: pyte
     async with stream_origin(script) as (origin, server):
         response = await origin.serve(upgrade(), Body(end=False))
         assert await rest(response) == CLOSED
-        await asyncio.wait_for(response.finish(), 1)
+        await asyncio.wait_for(response.finish(), 30)
         await until(lambda: not server.running)
 
 
@@ -207,7 +207,7 @@ async def test_broken_frames_are_answered_and_break_the_service_off() -> None:
         response = await origin.serve(upgrade(), Body(b"\x82\x05hello", end=False))
         [closed] = await rest(response)
         assert closed == Frame(frames.CLOSE, b"\x03\xeaa frame of the client is not masked", True)
-        await asyncio.wait_for(response.finish(), 1)
+        await asyncio.wait_for(response.finish(), 30)
         await until(lambda: not server.running)
 
 
@@ -220,7 +220,7 @@ async def test_a_service_that_breaks_off_is_a_close_with_1011() -> None:
         response = await origin.serve(upgrade(), Body(masked(frames.BINARY, b"x"), end=False))
         [closed] = await rest(response)
         assert closed.payload[:2] == (1011).to_bytes(2)
-        await asyncio.wait_for(response.finish(), 1)
+        await asyncio.wait_for(response.finish(), 30)
 
 
 @pytest.mark.parametrize("how", ["abort", "visitor"])
@@ -269,7 +269,7 @@ async def test_pings_of_a_visitor_who_does_not_read_are_not_piled_up() -> None:
         assert response.size == before
         data = b""
         while len(data) < (4 << 20):
-            data += await asyncio.wait_for(response.receive(), 2)
+            data += await asyncio.wait_for(response.receive(), 30)
         pongs = data.count(b"\x8a\x0519999")
         assert pongs == 1, "the newest ping is answered, the others need not be"
         response.abort()
@@ -323,7 +323,7 @@ async def test_another_implementation_of_websocket_agrees() -> None:
             body.put(b"".join(client.data_to_send()))
             got = 0
             while got < size:
-                client.receive_data(await asyncio.wait_for(response.receive(), 2))
+                client.receive_data(await asyncio.wait_for(response.receive(), 30))
                 for event in client.events_received():
                     assert isinstance(event, ClientFrame)
                     assert event.opcode == Opcode.BINARY
@@ -331,7 +331,7 @@ async def test_another_implementation_of_websocket_agrees() -> None:
             assert got == size
         client.send_close(1000)
         body.put(b"".join(client.data_to_send()))
-        while data := await asyncio.wait_for(response.receive(), 2):
+        while data := await asyncio.wait_for(response.receive(), 30):
             client.receive_data(data)
         assert client.close_rcvd is not None
         assert client.close_rcvd.code == 1000

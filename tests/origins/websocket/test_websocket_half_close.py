@@ -44,4 +44,4 @@ async def test_a_visitor_who_is_still_sending_is_not_let_go(monkeypatch: pytest.
             assert await heard.get() == b"more"
             await asyncio.sleep(0.04)
         body.put(masked(frames.CLOSE, b"\x03\xe8"))
-        await asyncio.wait_for(finishing, 1)
+        await asyncio.wait_for(finishing, 30)

@@ -56,7 +56,7 @@ async def test_bytes_pass_both_ways_and_each_direction_ends_alone() -> None:
         body.end()
         assert await response.receive() == b"third"
         assert await response.receive() == b""
-        await asyncio.wait_for(response.finish(), 1)
+        await asyncio.wait_for(response.finish(), 30)
         response.abort()
         await until(lambda: not server.running)
         assert origin._pool is not None
@@ -79,7 +79,7 @@ async def test_the_service_may_end_first_and_still_be_sent_to() -> None:
         assert not finishing.done()
         body.put(b"more")
         body.end()
-        await asyncio.wait_for(finishing, 1)
+        await asyncio.wait_for(finishing, 30)
         await until(lambda: not server.running)
 
 
@@ -151,7 +151,7 @@ async def test_a_service_that_breaks_off_fails_the_tunnel() -> None:
         assert await response.receive() == b"part"
         with pytest.raises(OriginError, match="it broke the connection off"):
             await response.receive()
-        await asyncio.wait_for(response.finish(), 1)  # the other direction ended with it
+        await asyncio.wait_for(response.finish(), 30)  # the other direction ended with it
 
 
 async def test_cancelling_before_the_answer_closes_the_connection() -> None:

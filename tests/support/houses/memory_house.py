@@ -54,7 +54,7 @@ async def memory_house(rules: Iterable[Mapping[str, Any]]) -> AsyncIterator[Loca
                 EdgeConnection(Plan(index=0, address=("192.0.2.1", 7844)), services).run(), name="edge connection"
             )
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await registered.wait()
                 yield edge
             finally:

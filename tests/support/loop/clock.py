@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 #: Seconds of real time that a thread has to wake a loop in which nothing is armed.
-PATIENCE = 2.0
+PATIENCE = 10.0
 
 
 class Deadlock(RuntimeError):

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 #: Seconds that things have to go by themselves. Nothing waits that long unless it leaks.
-PATIENCE = 5.0
+PATIENCE = 20.0
 _PROC = "/proc/self"
 
 

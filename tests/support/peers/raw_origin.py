@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
 #: Seconds after which waiting for the other side is a failure.
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class Peer:

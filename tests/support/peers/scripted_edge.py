@@ -133,7 +133,7 @@ async def answer_of(stream: Stream) -> Answer:
     response: ConnectResponse | None = None
     body = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while data := await stream.receive():
                 if response is not None:
                     body += data

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Seconds for a line to appear, or for the process to end.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Process:

@@ -38,7 +38,7 @@ class UdpService:
 
     async def wait_for(self, count: int) -> None:
         """Wait until `count` datagrams came."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.received) < count:
                 self._arrived.clear()
                 await self._arrived.wait()

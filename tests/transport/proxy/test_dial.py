@@ -77,7 +77,7 @@ async def test_what_a_proxy_does_wrong_is_one_sentence(behaviour: Server | None,
         )
     assert failed.value.reason.startswith(expected.format(port=port))
     assert "hush" not in failed.value.reason
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while open_descriptors() > before:  # of the server's side
             await asyncio.sleep(0.001)
     server.close()

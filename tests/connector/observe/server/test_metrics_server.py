@@ -31,7 +31,7 @@ async def running() -> AsyncIterator[MetricsServer]:
     server = MetricsServer(pages())
     await server.start("127.0.0.1:0")
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             yield server
     finally:
         await server.close()

@@ -63,12 +63,12 @@ class FakeStream:
         return self.addresses[name]
 
     async def until(self, data: bytes) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while data not in self.written:
                 await asyncio.sleep(0.005)
 
     async def gone(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.closed.wait()
 
 
@@ -115,7 +115,7 @@ async def wireguard_house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
     gateway = gateway_settings(http=None, socks=None, wireguard="127.0.0.1", rules=(rule(),))
     async with private_house(settings={"gateway": gateway}) as house:
         house.edge.gate.state.put("device", DEVICE)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not FakeServer.opened:
                 await asyncio.sleep(0.005)
         yield house, FakeServer.opened[0]
@@ -124,7 +124,7 @@ async def wireguard_house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
 async def record_of(house: PrivateHouse, number: int = 0) -> dict[str, Any]:
     assert house.edge.gateway is not None
     recent = house.edge.gateway.records.recent
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(recent) <= number:
             await asyncio.sleep(0.005)
     return recent[number]
@@ -168,7 +168,7 @@ async def test_flows_of_a_device_are_carried_and_end_with_it(monkeypatch: pytest
         await held.gone()
         await packets.gone()
         assert {(await record_of(house, number))["Detail"] for number in (1, 2)} == {"the device was revoked"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while server.open:
                 await asyncio.sleep(0.005)
 
@@ -177,13 +177,13 @@ async def test_a_disabled_token_closes_the_port_and_an_enabled_one_opens_it(monk
     async with wireguard_house(monkeypatch) as (house, server):
         state = house.edge.gate.state
         state.put("service_token", replace(token(), enabled=False))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while server.open:
                 await asyncio.sleep(0.005)
         late = await server.tcp("127.0.0.1", 1)
         assert late.closed.is_set()
         state.put("service_token", token())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(FakeServer.opened) < 2:
                 await asyncio.sleep(0.005)
 
@@ -206,7 +206,7 @@ async def test_what_a_device_may_not_is_refused_with_a_record(monkeypatch: pytes
         assert house.edge.gateway is not None
         assert house.edge.gateway.wireguard is not None
         mine = house.edge.gateway.wireguard._ports["d1"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while mine._flows:
                 await asyncio.sleep(0.005)
         held = await server.tcp("127.0.0.1", tcp)
@@ -239,7 +239,7 @@ async def test_too_many_connections_open_the_port_anew(monkeypatch: pytest.Monke
     async with wireguard_house(monkeypatch) as (_, server):
         for _ in range(3):
             await server.tcp("10.9.9.9", 80, source="100.96.0.8")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(FakeServer.opened) < 2:
                 await asyncio.sleep(0.005)
         assert not server.open
