@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 import dns.message
@@ -14,6 +14,7 @@ import dns.rcode
 import pytest
 
 from pyconnector.edge import PrivateHostname, PrivateRoute
+from pyconnector.edge.access.devices import DeviceEntry
 from pyconnector.edge.private.connect_ip.addresses import ROUTER
 from pyconnector.protocol.capsules import encode_udp_capsule
 from pyconnector.protocol.connect_ip import ADDRESS_REQUEST, PrefixAddress, encode_addresses
@@ -178,6 +179,22 @@ async def test_requests_that_cannot_be_served_are_refused() -> None:
         }
         for stream_id, status in cases.items():
             assert (await visitor.end(stream_id)).status == status
+
+
+async def test_a_device_has_its_own_address_until_it_is_disabled() -> None:
+    async with ip_house() as (house, other), UdpService() as service:
+        state = gateway_of(house).judge.gate.state
+        device = DeviceEntry(id="d1", name="laptop", token_id=CLIENT_ID, address=IPv4Address("100.96.7.7"))
+        state.put("device", device)
+        client = await IpClient.at(other.visitor, BASIC)
+        assert [str(each.address) for each in client.addresses] == ["100.96.7.7", "2606:4700:cf1:1000::6460:707"]
+        client.send_udp("127.0.0.1", service.port, b"question")
+        assert decode_udp(await client.packet()).payload == b"question"
+        state.put("device", replace(device, enabled=False))
+        await client.visitor.until(lambda: client.visitor.answer(client.stream_id).reset is not None)
+        record = await record_of(house)
+        assert (record["SourceInternalIP"], record["DeviceName"]) == ("100.96.7.7", "laptop")
+        assert record["Detail"] == "the device was revoked"
 
 
 async def test_revocation_ends_flows_and_the_tunnel() -> None:
