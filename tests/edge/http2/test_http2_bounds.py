@@ -36,7 +36,7 @@ from pyconnector.edge.visitors.http2.engine import (
 from pyconnector.edge.visitors.http2.incoming import MAX_IDLE_FRAMES, MAX_RESETS
 from pyconnector.transport.memory import MemoryLimits
 from pyconnector.web.http2.budget import Budget
-from tests.edge.http2.test_http2_visitors import failing, hello, scenario, streaming_echo
+from tests.edge.http2.support import failing, hello, scenario, streaming_echo
 from tests.edge.support import until
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from pyconnector.edge.visitors.http2.connection import AT_ONCE, MAX_DISCARDED, S
 from pyconnector.edge.visitors.http2.incoming import Incoming
 from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.web.http2.frames import PREFACE, FrameCutter, FrameTooLarge, RawFrame
+from tests.edge.http2.support import hello
 from tests.edge.http2.test_http2_fuzz import FakeSocket
-from tests.edge.http2.test_http2_visitors import hello
 from tests.edge.support import memory_edge
 from tests.support.loop.turns import TurnMeter
 from tests.support.peers.h2_visitor import h2_visitor

@@ -17,7 +17,7 @@ from pyconnector.edge.visitors.http2.fields import check_request, with_one_cooki
 from pyconnector.transport.buffers.stream import BufferedStream
 from pyconnector.web.http2.engine import _begins_with_resizing
 from pyconnector.web.http2.fields import Malformed
-from tests.edge.http2.test_http2_visitors import hello, scenario
+from tests.edge.http2.support import hello, scenario
 from tests.edge.support import until
 from tests.support.peers.h2_visitor import StreamLog
 

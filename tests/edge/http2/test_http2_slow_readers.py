@@ -12,7 +12,7 @@ from pyconnector.edge.visitors.http2 import Http2Visitor
 from pyconnector.edge.visitors.http2 import connection as connection_module
 from pyconnector.edge.visitors.http2.outgoing import PROGRESS, Outgoing
 from pyconnector.edge.visitors.sockets import LEAST_RATE
-from tests.edge.http2.test_http2_visitors import hello, scenario
+from tests.edge.http2.support import hello, scenario
 from tests.edge.support import until
 from tests.support.peers.fake_transport import FakeTransport
 
