@@ -34,6 +34,7 @@ from pyconnector.protocol.proxying.connect_client import (
 )
 from pyconnector.transport.errors import TransportError
 from pyconnector.transport.proxy.address import parse_proxy
+from pyconnector.transport.tls.client_context import client_context
 from pyconnector.web.host_port import join_host_port
 
 if TYPE_CHECKING:
@@ -346,7 +347,7 @@ async def connect(
 
 def _context(ca_file: str | Path | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = client_context(ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise MeshError(f"{ca_file} holds no certificate that can vouch for a gateway") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2

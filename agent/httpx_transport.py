@@ -15,6 +15,7 @@ import httpx
 
 from pyconnector.agent.errors import MeshError
 from pyconnector.agent.tls_end import TlsEnd
+from pyconnector.transport.tls.client_context import client_context
 
 if TYPE_CHECKING:
     from pyconnector.agent.carry import Carrier
@@ -27,7 +28,7 @@ class MeshTransport(httpx.AsyncBaseTransport):
     def __init__(self, mesh: Mesh, *, verify: ssl.SSLContext | None = None, http2: bool = False) -> None:
         """`verify` is what services over https are verified with; the system's authorities by default."""
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=verify or ssl.create_default_context(), http2=http2, network_backend=_Backend(mesh)
+            ssl_context=verify or client_context(), http2=http2, network_backend=_Backend(mesh)
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -164,6 +164,7 @@ def client_context(place: Place, ca_file: str | Path | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise AccessError(f"{ca_file} holds no certificate that can vouch for an edge") from error
+    context.hostname_checks_common_name = False  # RFC 9525 6.3
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not place.verify and ca_file is None:
         context.check_hostname = False

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import re
-import ssl
 import sys
 import tempfile
 import urllib.error
@@ -27,6 +26,7 @@ from pyconnector.connector.cli.service import serve
 from pyconnector.connector.config import ConnectorConfig, Credentials, Problem
 from pyconnector.connector.observe.log import Log
 from pyconnector.connector.version import VERSION
+from pyconnector.transport.tls.client_context import client_context
 
 if TYPE_CHECKING:
     from pyconnector.connector.observe.observer import Observer
@@ -88,7 +88,7 @@ def ask(service: str) -> QuickTunnel:
         method="POST",
     )
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context())
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=client_context())
     )
     try:
         with opener.open(request, timeout=TIMEOUT) as response:

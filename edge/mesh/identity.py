@@ -44,7 +44,9 @@ class MeshIdentity:
 
     def client_context(self) -> ssl.SSLContext:
         """Return a context that shows this identity, and takes no other end than an edge of this mesh."""
-        return self._prepared(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.hostname_checks_common_name = False  # RFC 9525 6.3
+        return self._prepared(context)
 
     def show_by(self, context: ssl.SSLContext) -> None:
         """Let a context of an earlier identity show this one in handshakes from now on."""

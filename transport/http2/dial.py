@@ -111,6 +111,7 @@ def _cached_context(ca_file: str | None, _changed: int) -> ssl.SSLContext:
     """Return a client's context; made once for a state of the file, for the system's authorities take a while."""
     roots = find_roots(ca_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False  # RFC 9525 6.3
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(roots.path)
     if roots.extra:

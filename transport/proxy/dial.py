@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from pyconnector.transport.errors import ConnectFailed
 from pyconnector.transport.proxy.address import HTTPS, Proxy
 from pyconnector.transport.proxy.handshake import Handshake, ProxyRefused, handshake_for, shown
+from pyconnector.transport.tls.client_context import client_context
 from pyconnector.transport.tls.edge_roots import system_roots
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def open_through(
         speaker = _Speaker(handshake_for(proxy, *address))
     except ValueError:
         raise ConnectFailed(f"no proxy can be asked for the host {shown(address[0].encode())}") from None
-    context = ssl.create_default_context(cafile=ca_file or system_roots()) if proxy.kind == HTTPS else None
+    context = client_context(ca_file or system_roots()) if proxy.kind == HTTPS else None
     try:
         async with asyncio.timeout(timeout):
             await asyncio.get_running_loop().create_connection(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from pyconnector.connector.version import VERSION
+from pyconnector.transport.tls.client_context import client_context
 
 BASE_URL = "https://api.cloudflare.com/client/v4"
 #: Where the API of a control plane is.
@@ -57,7 +57,7 @@ class ApiClient:
     def __post_init__(self) -> None:
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),  # as the reference: the API is asked directly
-            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+            urllib.request.HTTPSHandler(context=client_context()),
             NoRedirect(),
         )
 

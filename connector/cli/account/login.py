@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import os
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +24,7 @@ from pyconnector.connector.config.credentials import DEFAULT_DIRECTORIES
 from pyconnector.connector.version import VERSION
 from pyconnector.control.login.cert_pem import OriginCert, encode
 from pyconnector.control.login.transfers import code_of
+from pyconnector.transport.tls.client_context import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,9 +145,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _fetched(url: str) -> str:
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()), NoRedirect()
-    )
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=client_context()), NoRedirect())
     request = urllib.request.Request(url, headers={"User-Agent": f"pyconnector/{VERSION}"})
     deadline = time.monotonic() + PATIENCE
     while (begun := time.monotonic()) < deadline:

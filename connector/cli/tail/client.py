@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from pyconnector.connector.version import VERSION
+from pyconnector.transport.tls.client_context import client_context
 from pyconnector.web.websocket import frames
 from pyconnector.web.websocket.frames import FrameDecoder, FrameError, Piece
 from pyconnector.web.websocket.handshake import accept_value, new_key
@@ -141,7 +142,7 @@ class LogReader:
     async def _connect(self) -> None:
         wanted = self._wanted
         url = urlsplit(wanted.url)
-        tls = ssl.create_default_context(cafile=wanted.ca_file) if url.scheme == "https" else None
+        tls = client_context(wanted.ca_file) if url.scheme == "https" else None
         port = url.port or (443 if tls else 80)
         self._reader, self._writer = await asyncio.open_connection(url.hostname, port, ssl=tls, limit=MAX_HEAD)
         try:
