@@ -77,6 +77,12 @@ class Machine:
             return "systemd"
         if any((self.root / folder / "openrc-run").exists() for folder in ("sbin", "usr/sbin", "usr/bin")):
             return "openrc"
+        if self.platform == "win32":
+            raise StartFailed(
+                "services of Windows are not supported: have a service wrapper or the Task Scheduler start it"
+            )
+        if (self.root / "etc/init.d").is_dir():
+            raise StartFailed("SysV init is not supported: have a script in /etc/init.d start `pyconnector tunnel run`")
         raise StartFailed("neither systemd nor OpenRC nor launchd runs here: see docs/deploy.md for a unit to adapt")
 
     @property

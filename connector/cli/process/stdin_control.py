@@ -81,8 +81,10 @@ class _Commands:
             return
         try:
             delay = parse_duration(words[1]) if len(words) == 2 else 0.0
+            if delay < 0:
+                raise ValueError("it is negative")
         except ValueError as error:
             _log.warning("The duration of this command cannot be read: %s", error)
             return
-        if delay < 0 or not self._reconnect(delay):
+        if not self._reconnect(delay):
             _log.warning("There is no connection to be made again")

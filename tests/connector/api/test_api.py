@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -32,7 +32,10 @@ from pyconnector import (
 )
 from pyconnector.connector.api import switching
 from pyconnector.connector.config import Credentials, EdgeConfig, LifecycleConfig
+from pyconnector.connector.discovery.address_book import AddressBook
 from pyconnector.connector.discovery.remote_switches import Switches
+from pyconnector.connector.link.paths.network_watch import NetworkWatch
+from pyconnector.connector.observe.log import Log
 from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import EdgeSettings, TunnelSettings
 from pyconnector.ingress import parse_ingress
@@ -174,6 +177,20 @@ async def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
             await connector.wait_ready()
             assert connector.edge_connections()[0].local_address[1] == port
             assert await get(edge) == 418
+
+
+async def test_waits_and_timeouts_are_those_of_the_config() -> None:
+    lifecycle = LifecycleConfig(retries=2, write_stream_timeout=7.0)
+    credentials = Credentials(account_tag="tests", tunnel_id=uuid.UUID(int=1), secret=SECRET)
+    connector = Connector(ConnectorConfig(credentials=credentials, lifecycle=lifecycle))
+    backoff = connector._make_backoff()
+    for _ in range(9):
+        backoff.next_delay()
+    assert backoff.bound == 4.0
+    connector._network = NetworkWatch()
+    services = connector._services(AddressBook([], choose=lambda found: found[0]))
+    factory = cast("Any", services.dial).__self__
+    assert factory._path(0, Log("test")).write_timeout == 7.0
 
 
 async def test_what_the_provider_switches_holds_for_the_next_connection(monkeypatch: pytest.MonkeyPatch) -> None:

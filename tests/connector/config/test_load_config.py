@@ -89,6 +89,7 @@ def test_a_config_is_frozen_and_hides_the_secret(tmp_path: Path) -> None:
             'config.yml:2:15: grace-period: expected a duration such as "30s", found the number 30; '
             'write it with a unit, such as "30s"',
         ),
+        ("write-stream-timeout: -1s\n", "config.yml:2:23: write-stream-timeout: must not be shorter than 0s"),
         ("grace-period: 4m\n", "config.yml:2:15: grace-period: must be between 0s and 3m"),
         ("ha-connections: 0\n", "config.yml:2:17: ha-connections: must be between 1 and 256"),
         ("loglevel: loud\n", 'config.yml:2:11: loglevel: "loud" is no log level (debug, info, warn, error, fatal)'),
@@ -251,6 +252,7 @@ def test_the_first_config_file_of_the_usual_places_is_used(tmp_path: Path, monke
 
 
 def test_a_zero_in_the_file_counts(tmp_path: Path) -> None:
+    assert load(tmp_path, "write-stream-timeout: 5s\n" + RULES).lifecycle.write_stream_timeout == 5.0
     config = load(tmp_path, "grace-period: 0s\nretries: 0\n" + RULES)
     assert (config.lifecycle.grace_period, config.lifecycle.retries) == (0.0, 0)
 

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from pyconnector.connector.observe import tracing
 from pyconnector.connector.observe.observer import RequestRecord
-from pyconnector.connector.observe.tracing import COMPLAINT_SECONDS, Tracing, open_tracing
+from pyconnector.connector.observe.tracing import COMPLAINT_SECONDS, MAX_FIELD, Tracing, open_tracing
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -102,21 +102,31 @@ def test_what_reached_no_service_has_a_span_too() -> None:
     record.request = OriginRequest(
         kind=RequestKind.TCP, method="", target="", host="", headers=[], destination="192.0.2.1:22"
     )
-    record.ended, record.error = 12.5, "cut off"
+    record.ended, record.error, record.refused = 12.5, "cut off", "access"
     spans.tracing.end(record)
     span = spans.only()
     assert (span.name, span.attributes["pyconnector.destination"]) == ("private stream", "192.0.2.1:22")
+    assert span.attributes["pyconnector.refused"] == "access"
     assert (span.end_time - span.start_time) / 1e9 == pytest.approx(2.5, abs=1.0)
     spans.tracing.end(RequestRecord(0))  # one that could not be read
 
 
-def test_made_up_methods_and_contexts_are_no_names() -> None:
+def test_made_up_methods_and_contexts_are_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     spans = Spans()
     request = OriginRequest(
         kind=RequestKind.HTTP, method="EVIL\x1b", target="/", host="h",
         headers=[(b"Traceparent", b"00-nonsense"), (b"tracestate", b"x" * 100_000)],
     )  # fmt: skip
+    read: list[dict[str, str]] = []
+    extract = spans.tracing._propagator.extract
+
+    def recorded(given: dict[str, str]) -> Any:
+        read.append(given)
+        return extract(given)
+
+    monkeypatch.setattr(spans.tracing._propagator, "extract", recorded)
     spans.tracing.enter(request, rule_of("http_status:200"))
+    assert max(map(len, read[0].values())) == MAX_FIELD, "no more is looked at"
     names = [name for name, _ in request.headers]
     assert names == [b"traceparent"], "one of our own, in place of what was none"
     (span,) = spans.tracing._spans.values()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import configparser
 import plistlib
+import re
 import shlex
 import shutil
 import stat
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,9 +126,22 @@ def test_what_cannot_start_is_not_installed(tmp_path: Path) -> None:
         uninstall(on)
 
 
-def test_a_machine_without_a_known_init_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StartFailed, match="neither systemd nor OpenRC nor launchd"):
-        install(token(), None, machine(tmp_path, "none", Commands()))
+@pytest.mark.parametrize(
+    ("platform", "folder", "sentence"),
+    [
+        ("linux", "etc", "neither systemd nor OpenRC nor launchd"),
+        ("linux", "etc/init.d", "SysV init is not supported"),
+        ("win32", "Windows", "services of Windows are not supported"),
+    ],
+)
+def test_a_machine_without_a_known_init_is_said(tmp_path: Path, platform: str, folder: str, sentence: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    on = replace(machine(tmp_path, "none", Commands()), platform=platform)
+    with pytest.raises(StartFailed, match=sentence):
+        install(token(), None, on)
+    with pytest.raises(StartFailed, match=sentence):
+        uninstall(on)
+    assert not files(tmp_path)
 
 
 # -- what is written -----------------------------------------------------------------------------------------------
@@ -166,12 +181,20 @@ def test_a_property_list_says_what_is_started(tmp_path: Path) -> None:
     assert found["KeepAlive"] == {"SuccessfulExit": False}
 
 
-def test_a_unit_is_one_to_systemd(tmp_path: Path) -> None:
+EXAMPLE = Path(__file__).parents[3] / "examples/systemd/pyconnector.service"
+
+
+@pytest.mark.parametrize("which", ["installed", "example"])
+def test_a_unit_is_one_to_systemd(tmp_path: Path, which: str) -> None:
     verify = shutil.which("systemd-analyze")
     if verify is None:
         pytest.skip("systemd is not installed")
     path = tmp_path / "pyconnector.service"
-    path.write_text(systemd_unit(Program(path="/bin/true", arguments=["tunnel", "run"])))
+    if which == "installed":
+        text = systemd_unit(Program(path="/bin/true", arguments=["tunnel", "run"]))
+    else:
+        text = re.sub(r"(?m)^(Exec\w+=)/\S+", r"\1/bin/true", EXAMPLE.read_text())
+    path.write_text(text)
     done = subprocess.run([verify, "verify", path], capture_output=True, text=True, timeout=30, check=False)
     assert "pyconnector.service" not in done.stderr
 

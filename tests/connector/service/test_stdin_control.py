@@ -45,6 +45,7 @@ async def test_reconnect_takes_a_duration() -> None:
     [
         (b"dance\x1b\n", "There is no such command: dance\\x1b"),
         (b"reconnect soon\n", "The duration of this command cannot be read"),
+        (b"reconnect -5s\n", "The duration of this command cannot be read: it is negative"),
         (b"help\n", "Commands: reconnect [DURATION]"),
         (b"x" * (MAX_LINE + 1) + b" reconnect\n", "A command is longer than 256 bytes"),
     ],
@@ -53,6 +54,27 @@ async def test_what_is_no_command_is_said(typed: bytes, sentence: str, caplog: p
     caplog.set_level(logging.INFO, "pyconnector")
     assert await obeyed(typed) == []
     assert sentence in caplog.text
+
+
+async def test_what_follows_of_a_line_that_is_too_long_is_no_command(caplog: pytest.LogCaptureFixture) -> None:
+    assert await obeyed(b"x" * (MAX_LINE + 1), b"\x20\nreconnect 1s\n", b"y" * (MAX_LINE + 1), b"\nreconnect\n") == [
+        1.0,
+        0.0,
+    ]
+    assert await obeyed(b"x" * (MAX_LINE + 1), b"reconnect\n") == []
+    assert await obeyed(b"x" * MAX_LINE, b"x", b" \n", b"reconnect 2s\n") == [2.0]
+    assert caplog.text.count("longer than 256 bytes") == 4
+
+
+async def test_an_input_that_has_ended_is_watched_no_more() -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    try:
+        with commands_from(reading, lambda delay: True):
+            await asyncio.sleep(0.01)
+            assert not asyncio.get_running_loop().remove_reader(reading), "it would be readable for ever"
+    finally:
+        os.close(reading)
 
 
 async def test_without_a_connection_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
