@@ -109,7 +109,7 @@ def test_every_type_of_the_public_api_is_public() -> None:
 
 def test_examples_and_the_guide_need_only_the_public_api() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*.py")]
-    texts.append((ROOT / "docs" / "embedding.md").read_text(encoding="utf-8"))
+    texts.append((ROOT / "docs" / "guide" / "embedding.md").read_text(encoding="utf-8"))
     imported = [line for text in texts for line in re.findall(r"^ *(?:from|import) pyconnector[^\s]*", text, re.M)]
     assert len(imported) > len(texts)
     assert {line.strip() for line in imported} == {"from pyconnector"}

@@ -1,1 +1,1 @@
-"""`files:/path`: files below one directory, to be read and nothing else (docs/files.md)."""
+"""`files:/path`: files below one directory, to be read and nothing else (docs/guide/files.md)."""

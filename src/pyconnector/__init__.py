@@ -1,6 +1,6 @@
 """pyconnector: publish services of a private machine without opening a port on it.
 
-The public API of the package. Every name in `__all__` is typed and documented in docs/embedding.md; what is not in it
+The public API of the package. Every name in `__all__` is typed and documented in docs: embedding.md; what is not in it
 may change at any time.
 
 `Connector` carries traffic of a tunnel to local services; `load_config` reads a config file as written for

@@ -1,4 +1,4 @@
-"""The story of docs/files.md: one file for one agent, for a while, with a record of each read."""
+"""The story of docs/guide/files.md: one file for one agent, for a while, with a record of each read."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TOKEN_FILE = click.option(
 @click.group("device", invoke_without_command=True)
 @click.pass_context
 def device_group(context: click.Context) -> None:
-    """Devices of a mesh: phones and laptops that come over WireGuard (docs/private-network.md)."""
+    """Devices of a mesh: phones and laptops that come over WireGuard (docs/operate/private-network.md)."""
     show_help(context)
 
 

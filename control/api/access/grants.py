@@ -1,4 +1,4 @@
-"""Grants, an extension: `/accounts/{a}/access/grants`. What they mean is in docs/files.md."""
+"""Grants, an extension: `/accounts/{a}/access/grants`. What they mean is in docs/guide/files.md."""
 
 from __future__ import annotations
 
