@@ -1,4 +1,4 @@
-"""The story of docs: mesh.md: `mesh up`, a tunnel made by API, a name routed to it, a connector, a new configuration."""
+"""The story of docs, mesh.md: `mesh up`, a tunnel made by API, a name routed to it, a connector, a new config."""
 
 from __future__ import annotations
 
