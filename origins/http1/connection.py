@@ -159,7 +159,7 @@ class HttpConnection(Reading):
         whatever waits to be read (RFC 9112 9.5: a service may answer and close while a body is still sent)."""
         turn, transport = self._turn, self._transport
         sock = transport.get_extra_info("socket")
-        if turn is None or turn.is_uploaded or sock is None or not hasattr(select, "poll"):
+        if turn is None or turn.upload is None or sock is None or not hasattr(select, "poll"):
             return  # Windows reads no sockets so
         if transport.get_extra_info("ssl_object") is not None:
             return  # it is encrypted, and nobody is left who could decrypt it

@@ -38,7 +38,7 @@ async def _service() -> AsyncIterator[tuple[HttpOrigin, socket.socket]]:
             await origin.close()
 
 
-async def _answer_and_reset(listener: socket.socket, answer: bytes, body: Body) -> None:
+async def _answer_and_reset(listener: socket.socket, answer: bytes, body: Body, *, end: bool = False) -> None:
     """All in one turn of the loop, so that the next piece of the body is written before the answer is read."""
     loop = asyncio.get_running_loop()
     taken, _ = await loop.sock_accept(listener)
@@ -48,14 +48,17 @@ async def _answer_and_reset(listener: socket.socket, answer: bytes, body: Body) 
         taken.sendall(answer)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     body.put(b"more")
+    if end:
+        body.end()
 
 
+@pytest.mark.parametrize("end", [False, True])
 @pytest.mark.parametrize("size", [0, 3, 20_000])
-async def test_an_early_answer_is_read_though_writing_failed(size: int) -> None:
+async def test_an_early_answer_is_read_though_writing_failed(size: int, end: bool) -> None:
     async with _service() as (origin, listener), asyncio.timeout(10):
         body = Body(b"begun", end=False)
-        answering = asyncio.create_task(_answer_and_reset(listener, HEAD % size + bytes(size), body))
-        response = await origin.serve(get(method="POST", length=1_000), body)
+        answering = asyncio.create_task(_answer_and_reset(listener, HEAD % size + bytes(size), body, end=end))
+        response = await origin.serve(get(method="POST", length=9 if end else 1_000), body)
         assert response.status == 413
         assert await read_all(response) == bytes(size)
         await answering
@@ -80,3 +83,15 @@ async def test_what_is_read_of_a_broken_connection_is_bounded(each_loop: str, mo
         with pytest.raises(OriginError):
             await read_all(await origin.serve(get(method="POST", length=1_000), body))
         await answering
+
+
+async def test_a_broken_connection_is_not_kept_whatever_its_answer_says() -> None:
+    async with _service() as (origin, listener), asyncio.timeout(10):
+        body = Body(b"begun", end=False)
+        answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
+        answering = asyncio.create_task(_answer_and_reset(listener, answer, body, end=True))
+        response = await origin.serve(get(method="POST", length=9), body)
+        assert (response.status, await read_all(response)) == (413, b"no")
+        await answering
+        await asyncio.sleep(0.01)
+        assert origin._pool.idle_count == 0
