@@ -94,4 +94,5 @@ async def test_a_broken_connection_is_not_kept_whatever_its_answer_says() -> Non
         assert (response.status, await read_all(response)) == (413, b"no")
         await answering
         await asyncio.sleep(0.01)
+        assert origin._pool is not None
         assert origin._pool.idle_count == 0
