@@ -24,7 +24,7 @@ from tests.e2e.private.test_gateway import gateway_of, record_of
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.loop.suspensions import cancel_everywhere
 from tests.support.peers.gateway import Client, rule
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from tests.e2e.private.test_gateway_http3 import BASIC, WRONG, extended, h3_hous
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.houses.private_house import LOOPBACK
 from tests.support.peers.gateway import CLIENT_ID, rule, token
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 from tests.transport.ip.test_packets import ping
 

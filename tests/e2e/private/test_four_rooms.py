@@ -31,7 +31,7 @@ from tests.support.houses.house import TUNNEL_ID, config_to, tunnel
 from tests.support.houses.namespaces import why_not
 from tests.support.houses.private_house import V3, PrivateHouse
 from tests.support.peers.gateway import CLIENT_ID, SECRET, gateway_settings
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces can be made")

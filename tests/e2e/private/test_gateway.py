@@ -32,7 +32,7 @@ from tests.support.houses.house import TUNNEL_ID
 from tests.support.houses.private_house import LOOPBACK, PrivateHouse, private_house
 from tests.support.identity.agents import Agent, World, person_token
 from tests.support.peers.gateway import CLIENT_ID, SECRET, Client, connect_head, gateway_settings, rule, token
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 
 if TYPE_CHECKING:
@@ -653,8 +653,7 @@ async def test_a_name_that_is_rebound_gets_nowhere(rebound: str, monkeypatch: py
     monkeypatch.setattr(names, "MAX_TTL", 0.0)
 
     hostnames = {"private_hostnames": (PrivateHostname(hostname="*.internal", tunnel_id=TUNNEL_ID),)}
-    records = {"db.internal": "192.0.2.1"}
-    async with dns_service(records) as resolver:
+    async with dns_service({"db.internal": "192.0.2.1"}) as resolver:
         async with gateway_house(
             resolver.port, hostnames, rules=(rule(networks=None, names=["db.internal"]),)
         ) as house:
@@ -669,7 +668,8 @@ async def test_a_name_that_is_rebound_gets_nowhere(rebound: str, monkeypatch: py
             assert not through
             assert dialled == ["192.0.2.1"]
             client.close()
-            records["db.internal"] = rebound
+            resolver.zone.records.clear()
+            resolver.zone.records["db.internal", "AAAA" if ":" in rebound else "A"] = [rebound]
             client, through = await opened(house, "socks", "db.internal", 80)
             assert not through
             assert dialled == ["192.0.2.1"]

@@ -13,7 +13,7 @@ from tests.e2e.private.test_private_udp import until
 from tests.support.houses.house import open_descriptors
 from tests.support.houses.private_house import PrivateHouse, private_house
 from tests.support.loop.suspensions import cancel_everywhere
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 
 pytestmark = pytest.mark.usefixtures("each_loop")

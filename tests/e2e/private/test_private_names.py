@@ -13,7 +13,7 @@ from pyconnector.edge.private.network import Unroutable
 from tests.e2e.private.test_private_udp import Client
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.houses.private_house import LOOPBACK, private_house
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 
 RECORDS = {"db.internal": "127.0.0.1", "six.internal": "::1"}
@@ -30,7 +30,7 @@ async def test_a_name_is_resolved_by_the_connector_and_reached(version: int) -> 
             client = await Client.of(house, service.port, host="DB.internal.", first=b"x")
             assert await client.receive() == b"x"
             await house.network.find("db.internal", 1)
-            assert len(resolver.received) == 1, "an answer is kept"
+            assert len(resolver.zone.asked) == 1, "an answer is kept"
             assert str((await house.network.find("six.internal", 1)).address) == "::1"
             assert house.connector.counters.datagrams.dns_requests["udp"] == 3
 

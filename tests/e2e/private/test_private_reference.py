@@ -13,7 +13,7 @@ from pyconnector.edge import EdgeSettings, LocalEdge, PrivateHostname
 from tests.e2e.private.test_private_udp import Client
 from tests.support.houses.house import TUNNEL_ID, tunnel
 from tests.support.houses.private_house import LOOPBACK, V3, PrivateHouse
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.genuine import genuine_connector, needs_cloudflared
 from tests.support.services.udp_service import UdpService
 

@@ -25,7 +25,7 @@ from pyconnector.edge.access.devices import DeviceEntry, WireGuardEntry
 from pyconnector.identity.devices.wireguard import make_private_key, public_key_of
 from tests.support.houses.house import TUNNEL_ID, config_for, tunnel
 from tests.support.peers.gateway import CLIENT_ID, gateway_settings, rule
-from tests.support.services.dns_service import dns_service
+from tests.support.services.dns_server import dns_service
 from tests.support.services.udp_service import UdpService
 
 #: Where the edge is for the device, and where the private service is.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -89,7 +89,9 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def dns_server(zone: Zone, tls: ssl.SSLContext | None = None) -> AsyncIterator[DnsServer]:
+async def dns_server(
+    zone: Zone, tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1"
+) -> AsyncIterator[DnsServer]:
     """Serve `zone` until the context ends; over TLS as well where there is a context for it."""
     server = DnsServer(zone)
     loop = asyncio.get_running_loop()
@@ -108,16 +110,16 @@ async def dns_server(zone: Zone, tls: ssl.SSLContext | None = None) -> AsyncIter
         return serve
 
     while True:
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(server), local_addr=("127.0.0.1", 0))
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(server), local_addr=(host, 0))
         server.port = transport.get_extra_info("sockname")[1]
         try:
-            listeners = [await asyncio.start_server(conversation("tcp"), "127.0.0.1", server.port)]
+            listeners = [await asyncio.start_server(conversation("tcp"), host, server.port)]
         except OSError:  # the number is free for UDP and taken for TCP: another one
             transport.close()
         else:
             break
     if tls is not None:
-        listeners.append(await asyncio.start_server(conversation("tls"), "127.0.0.1", 0, ssl=tls))
+        listeners.append(await asyncio.start_server(conversation("tls"), host, 0, ssl=tls))
         server.tls_port = listeners[-1].sockets[0].getsockname()[1]
     try:
         yield server
@@ -125,3 +127,11 @@ async def dns_server(zone: Zone, tls: ssl.SSLContext | None = None) -> AsyncIter
         transport.close()
         for listener in listeners:
             listener.close()
+
+
+def dns_service(
+    addresses: Mapping[str, str], *, host: str = "127.0.0.1"
+) -> contextlib.AbstractAsyncContextManager[DnsServer]:
+    """Serve these addresses by name until the context ends."""
+    zone = Zone({(name, "AAAA" if ":" in address else "A"): [address] for name, address in addresses.items()})
+    return dns_server(zone, host=host)
