@@ -154,3 +154,10 @@ def test_close_frames() -> None:
 
 def test_the_accept_value_is_the_one_of_the_rfc() -> None:
     assert accept_value(b"dGhlIHNhbXBsZSBub25jZQ==") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def test_nothing_follows_a_close_frame() -> None:
+    later = b"\xff" * 20  # which is no frame
+    decoder = FrameDecoder()
+    assert decoder.feed(masked(frames.CLOSE, b"\x03\xe8") + later) == [Control(frames.CLOSE, b"\x03\xe8")]
+    assert decoder.feed(later) == []

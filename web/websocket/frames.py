@@ -69,6 +69,7 @@ class FrameDecoder:
         self._opcode = 0  # of the message being read, 0 between messages
         self._first = False
         self._fin = False
+        self._is_over = False  # after a close frame
 
     @property
     def is_within(self) -> bool:
@@ -78,10 +79,14 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[Piece | Control]:
         """Take in bytes; return what is known of them, of `FRAMES_AT_ONCE` frames at most. See `has_more`.
 
+        What comes after a close frame is nothing, whatever it looks like (RFC 6455, section 1.4).
+
         Raises:
             FrameError: they are no frames of that peer.
         """
         found: list[Piece | Control] = []
+        if self._is_over:
+            return found
         if self._held:
             data, self._held = self._held + data, b""
         self.has_more = False
@@ -99,6 +104,9 @@ class FrameDecoder:
             begin = self._header(data, at, found)
             if not begin:
                 self._held = data[at:]
+                break
+            if data[at] & 0x0F == CLOSE:
+                self._is_over = True
                 break
             at = begin
         return found

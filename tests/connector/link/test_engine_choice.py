@@ -175,7 +175,7 @@ async def test_downloads_over_a_lossy_path_end_up_on_aioquic(monkeypatch: pytest
                 return {connection.statistics().engine for connection in found}
 
             assert engines() == {"qh3"}
-            async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False, timeout=30) as visitor:
+            async with asyncio.timeout(100), httpx.AsyncClient(trust_env=False, timeout=30) as visitor:
                 while engines() != {"aioquic"}:
                     # Each answer is whole, on whichever connection it comes.
                     assert (await visitor.get(house.url)).content == body

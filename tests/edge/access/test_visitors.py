@@ -102,7 +102,13 @@ async def socket_of(house: House, agent: Agent) -> AsyncIterator[object]:
     host, port = house.edge.visitor_address
     url = f"ws://{HOST}:{port}/socket"
     async with connect(
-        url, host=host, port=port, additional_headers=agent.text_headers, compression=None, proxy=None
+        url,
+        host=host,
+        port=port,
+        additional_headers=agent.text_headers,
+        compression=None,
+        proxy=None,
+        close_timeout=0.1,  # the origin answers no close frame
     ) as socket:
         yield socket
 
