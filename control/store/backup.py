@@ -11,6 +11,7 @@ import datetime
 import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -92,11 +93,14 @@ async def restore(database: Database, path: Path) -> int:
             await _prepare(database, migration)
             async with database.engine.connect() as connection:
                 await connection.execution_options(**{WRITES: True})
-                count = await connection.run_sync(_fill, lines)
+                try:
+                    count = await connection.run_sync(_fill, lines)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise BackupError("the backup is damaged: a line in it makes no sense") from error
                 await connection.commit()
             await migrate(database)
             return count
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise BackupError(f"{path} cannot be read: {reason}") from error
     except DBAPIError as error:

@@ -206,13 +206,31 @@ def _logout(gate: Gate, visit: Visit, headers: Headers, caller: Caller) -> Stopp
         asked = finish.asked_first(login) if visit.method == "GET" else mistaken(403, "Another site asks for this.")
         return _stopped(asked, caller)
     is_page = login.is_page(visit)
-    person = finish.person_here(login, visit) if is_page else None
-    if not is_page:
-        shown = gate.show(visit, headers, gate.state.applications.of_host(visit.host))
-        found = gate.identify(visit, shown) if isinstance(shown.credential, Token) else None
+    if is_page:
+        person = finish.person_here(login, visit)
+        people = [] if person is None else [person]
+    else:
+        shown = _people_shown(gate, visit, headers)
+        people = [each.person for each in shown]
+        caller = shown[0].caller(caller.address) if shown else caller
+    return _stopped(finish.logged_out(login, visit, people, is_page=is_page), caller)
+
+
+def _people_shown(gate: Gate, visit: Visit, headers: Headers) -> list[IdentifiedPerson]:
+    """Return everybody who is shown on a host, each of whose applications has a cookie, perhaps of another session."""
+    tokens: set[bytes] = set()
+    people: list[IdentifiedPerson] = []
+    here = gate.state.applications.of_host(visit.host)
+    asked: list[tuple[Application, ...]] = [(application,) for application in here] or [()]
+    for chosen in asked:
+        shown = gate.show(visit, headers, chosen)
+        if not isinstance(shown.credential, Token) or shown.credential.text in tokens:
+            continue
+        tokens.add(shown.credential.text)
+        found = gate.identify(visit, shown)
         if found is not None and not isinstance(found, Identified | Reason):
-            person, caller = found.person, found.caller(caller.address)
-    return _stopped(finish.logged_out(login, visit, person, is_page=is_page), caller)
+            people.append(found)
+    return people
 
 
 def _is_known(found: Identified | IdentifiedPerson | Reason | None) -> TypeGuard[Identified | IdentifiedPerson]:

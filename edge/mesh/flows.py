@@ -21,7 +21,7 @@ from pyconnector.transport.errors import TransportError
 from pyconnector.web.host_port import join_host_port, split_ip_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from ipaddress import IPv4Address, IPv6Address
     from uuid import UUID
 
@@ -37,6 +37,8 @@ UDP = b"pyconnector-udp"
 MAX_UNSENT: Final = 64 * 1024
 #: Bytes that are read of a flow at once.
 PIECE: Final = 64 * 1024
+#: Packets of a flow that are passed on in one turn of the loop: an empty one costs its sender two bytes.
+PACKETS_A_TURN: Final = 256
 #: Seconds for the other edge to open a flow.
 OPEN_TIMEOUT: Final = 10.0
 
@@ -75,6 +77,22 @@ def send_packet(stream: Http2Stream, data: bytes) -> bool:
     except TransportError:
         return False
     return True
+
+
+async def pass_on(stream: Http2Stream, take: Callable[[bytes], None]) -> None:
+    """Hand the packets of a stream to `take` until it ends, a few in each turn of the loop. Cancel at any time.
+
+    Raises:
+        ProtocolError: what comes is no packet.
+        TransportError: the other edge is gone.
+    """
+    packets, taken = Packets(), 0
+    while data := await stream.receive(PIECE):
+        for packet in packets.feed(data):
+            take(packet)
+            taken += 1
+            if not taken % PACKETS_A_TURN:
+                await asyncio.sleep(0)
 
 
 class PeerLink:
@@ -138,12 +156,12 @@ class PeerLink:
         """See `DatagramLink.give_up`: what did not come to be left nothing."""
 
     async def _read(self, stream: Http2Stream, session_id: bytes) -> None:
-        packets = Packets()
+        def arrived(packet: bytes) -> None:
+            if (user := self.sessions.get(session_id)) is not None:
+                user.arrived(packet)
+
         try:
-            while data := await stream.receive(PIECE):
-                for packet in packets.feed(data):
-                    if (user := self.sessions.get(session_id)) is not None:
-                        user.arrived(packet)
+            await pass_on(stream, arrived)
         except (TransportError, ProtocolError):
             # The other edge is gone, or does not know what it says: the flow goes elsewhere.
             if (user := self.sessions.get(session_id)) is not None:
@@ -176,10 +194,7 @@ async def serve_flow(tunnel: Tunnel, stream: Http2Stream, fields: form.Fields, t
     await flow.open()
     try:
         stream.send_head(form.acknowledgement_fields(fields))
-        packets = Packets()
-        while data := await stream.receive(PIECE):
-            for packet in packets.feed(data):
-                flow.send(packet)
+        await pass_on(stream, flow.send)
         _finish(stream)
     finally:
         flow.close()

@@ -7,6 +7,7 @@ visitor itself said stands before that, and is not taken for anything.
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Entries of X-Forwarded-For that are looked at, from the last one on: as many proxies may stand behind each other.
 MAX_HOPS: Final = 10
+#: Characters of an entry: of the longest address, in brackets, with a port.
+MAX_HOP: Final = 53
+#: As some proxies write it: the address with the visitor's port.
+_WITH_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
 class TrustedProxies:
@@ -59,7 +64,11 @@ class TrustedProxies:
 
 def _address(hop: bytes) -> str | None:
     text = hop.strip().decode("latin-1")
-    return None if len(text) > 45 or (parsed := _parsed(text)) is None else str(parsed)
+    if len(text) > MAX_HOP:
+        return None
+    if with_port := _WITH_PORT.fullmatch(text):
+        text = with_port[1] or with_port[2]
+    return None if (parsed := _parsed(text)) is None else str(parsed)
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -88,6 +88,7 @@ async def test_a_backup_of_sqlite_goes_into_postgresql(database: str, tmp_path: 
         (lambda lines: lines[:-1], "ends too early"),
         (lambda lines: [*lines[:2], b"{", *lines[3:]], "no JSON"),
         (lambda lines: [*lines[:2], b'["x"]', *lines[3:]], "no sense"),
+        (lambda lines: [lines[0], lines[1].replace(b'"columns"', b'"colums"'), *lines[2:]], "no sense"),
         (lambda lines: [b'{"format": 9}', *lines[1:]], "no backup"),
         (lambda lines: [json.dumps({"format": 1, "migration": "9999"}).encode(), *lines[1:]], "later version"),
     ],
@@ -106,6 +107,11 @@ async def test_a_damaged_backup_leaves_the_database_empty(tmp_path: Path, change
             await restore(database, bad)
         bad.write_bytes((tmp_path / "good.gz").read_bytes()[:-100])
         with pytest.raises(BackupError, match=r"damaged|too early"):
+            await restore(database, bad)
+        flipped = bytearray((tmp_path / "good.gz").read_bytes())
+        flipped[12:20] = bytes(each ^ 0xFF for each in flipped[12:20])
+        bad.write_bytes(flipped)
+        with pytest.raises(BackupError, match=r"damaged|too early|no sense|no JSON|no backup|cannot be read"):
             await restore(database, bad)
         # One of an earlier version is brought up to date.
         older = json.loads(lines[0]) | {"migration": revisions()[-2]}

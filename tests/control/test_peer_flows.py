@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
-from pyconnector.edge.mesh.flows import MAX_UNSENT, Packets, send_packet
+from pyconnector.edge.mesh.flows import MAX_UNSENT, PACKETS_A_TURN, Packets, pass_on, send_packet
 from pyconnector.edge.private.network import Unreachable
 from pyconnector.edge.private.udp import PrivateUdp, link_of
 from pyconnector.protocol.datagrams import MAX_PAYLOAD_BYTES
@@ -131,6 +132,31 @@ def test_packets_are_cut_out_of_a_stream_wherever_it_is_cut() -> None:
         assert [each for at in range(0, len(whole), step) for each in packets.feed(whole[at : at + step])] == sent
     with pytest.raises(ProtocolError):
         list(Packets().feed((MAX_PAYLOAD_BYTES + 1).to_bytes(2, "big")))
+
+
+async def test_a_flood_of_empty_packets_takes_turns() -> None:
+    took = 0
+    pieces = [bytes(2 * 4 * PACKETS_A_TURN), b""]
+    in_turns: list[int] = []
+
+    class Flood:
+        async def receive(self, limit: int) -> bytes:
+            return pieces.pop(0)
+
+    def take(packet: bytes) -> None:
+        nonlocal took
+        took += 1
+
+    def look() -> None:
+        in_turns.append(took)
+        if took < 4 * PACKETS_A_TURN:
+            asyncio.get_running_loop().call_soon(look)
+
+    asyncio.get_running_loop().call_soon(look)
+    await pass_on(Flood(), take)  # type: ignore[arg-type]
+    assert took == 4 * PACKETS_A_TURN
+    steps = [after - before for before, after in pairwise(in_turns)]
+    assert max(steps) <= PACKETS_A_TURN
 
 
 class _Stream:

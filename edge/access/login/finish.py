@@ -30,6 +30,8 @@ from pyconnector.identity.people.person import Person, application_claims
 from pyconnector.identity.policies.policy import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyconnector.edge.access.gate import Gate, Visit
     from pyconnector.edge.access.login.login import Login
     from pyconnector.edge.access.login.sealing import Sealer
@@ -132,8 +134,8 @@ def may_not_pass(login: Login, visit: Visit, application: Application, email: st
     )  # fmt: skip
 
 
-def logged_out(login: Login | None, visit: Visit, person: Person | None, *, is_page: bool) -> Answer:
-    """End a person's session, everywhere, and take the cookies of this host away."""
+def logged_out(login: Login | None, visit: Visit, people: Sequence[Person], *, is_page: bool) -> Answer:
+    """End the sessions of whom a browser shows, everywhere, and take the cookies of this host away."""
     secure = visit.is_secure
     flags = b"; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
     here = () if login is None else login.gate.state.applications.of_host(visit.host)
@@ -143,8 +145,9 @@ def logged_out(login: Login | None, visit: Visit, person: Person | None, *, is_p
         *(cookie(BINDING + suffix, b"", secure=secure, seconds=0) for suffix in suffixes),
         *([cookie(SESSION, b"", secure=secure, seconds=0)] if is_page else []),
     ]  # fmt: skip
-    if login is not None and person is not None:
-        login.gate.state.end_session(person.nonce, login.gate.clock() + MAX_LIFETIME)
+    if login is not None:
+        for nonce in dict.fromkeys(person.nonce for person in people):
+            login.gate.state.end_session(nonce, login.gate.clock() + MAX_LIFETIME)
     if login is None or not wants_page(visit):
         return told(200, {"logged_out": True}, *gone)
     return message(

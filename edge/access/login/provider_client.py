@@ -121,8 +121,10 @@ class ProviderClient:
             email = address_of(claims, settings)
             wanting = email is None or any(name not in claims for name in settings.claims)
             if wanting and known.metadata.userinfo_endpoint and isinstance(access_token, str):
-                claims = {**await self._about(known.metadata, access_token, claims), **claims}
-                email = address_of(claims, settings)
+                said = await self._about(known.metadata, access_token, claims)
+                if email is None:  # what vouches for an address stands beside it
+                    email = address_of(said, settings)
+                claims = {**said, **claims}
             kept = kept_claims(claims, settings, asked)
         except OidcError as error:
             raise ProviderUnavailable(str(error)) from error

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.identity.agents import ACCOUNT, NOW, Judge, person_token, value_of
+from pyconnector.edge.access.gate import Stopped
+from pyconnector.edge.access.login.login import Login
+from pyconnector.edge.access.people import binding_digest
+from tests.support.identity.agents import ACCOUNT, HOST, NOW, Judge, person_token, value_of
 
+APPLICATIONS = {"tool": [HOST], "admin": [f"{HOST}/admin"]}
 TARGET = "/cdn-cgi/access/session?path=/api&methods=GET&seconds=600"
 
 
@@ -58,8 +62,39 @@ def test_a_narrowed_token_ends_no_later_than_its_parent() -> None:
 def test_a_cookie_is_not_exchanged() -> None:
     judge = Judge()
     audience = judge.application(policies=[judge.people()])
-    cookie = [(b"Cookie", b"CF_Authorization=" + person_token(judge.gate, audience))]
+    token = person_token(judge.gate, audience, binding=binding_digest(b"right"))
+    cookie = [(b"Cookie", b"CF_Authorization=" + token + b"; CF_Binding=right")]
+    assert judge.passed(cookie).caller.known
     assert judge.answered(cookie, target=TARGET, method="POST")[0] == 401
+
+
+def test_a_token_for_another_application_is_not_exchanged() -> None:
+    judge = Judge()
+    audience = judge.application(policies=[judge.people()])
+    other = judge.application("other", f"{HOST}/other", policies=["people"])
+    shown = [(b"Cf-Access-Token", person_token(judge.gate, other))]
+    status, told = judge.answered(shown, target=f"{TARGET}&audience={audience}", method="POST")
+    assert (status, told["reason"]) == (401, "invalid_token")
+
+
+def test_logging_out_ends_the_session_behind_each_cookie_of_the_host() -> None:
+    judge = Judge()
+    judge.people()
+    found = [judge.application(name, *places, policies=["people"]) for name, places in APPLICATIONS.items()]
+    judge.gate.login = Login(judge.gate, None)
+    tokens = [person_token(judge.gate, audience, binding=binding_digest(b"right")) for audience in found]
+    cookies = b"; ".join(
+        b"CF_Authorization_%b=%b; CF_Binding_%b=right" % (audience[:16].encode(), token, audience[:16].encode())
+        for audience, token in zip(found, tokens, strict=True)
+    )
+    judge.application("gone", f"{HOST}/gone", policies=["people"], valid_after=NOW + 1)
+    verdict = judge.judge([(b"Cookie", cookies)], target="/cdn-cgi/access/logout", method="POST")
+    assert isinstance(verdict, Stopped)
+    assert verdict.answer.status == 200
+    _, ended = judge.state.news.take()
+    assert {claims_of(token)["identity_nonce"] for token in tokens} == set(ended)
+    for token in tokens:
+        assert judge.refused([(b"Cf-Access-Token", token)])[1] in ("revoked", "invalid_token")
 
 
 def test_a_person_whom_no_policy_names_exchanges_nothing() -> None:
@@ -88,6 +123,18 @@ def test_a_narrowed_token_is_revoked_with_its_parent(happens: Callable[[Judge, s
     assert judge.passed(narrow, target="/api").caller.known
     happens(judge, nonce)
     assert judge.refused(narrow, target="/api")[0] == 401
+
+
+def test_what_revokes_a_token_revokes_what_was_narrowed_of_it_later() -> None:
+    judge = Judge()
+    audience = judge.application(policies=[judge.people()])
+    shown = [(b"Cf-Access-Token", person_token(judge.gate, audience))]
+    judge.clock.now += 100
+    made = judge.answered(shown, target=TARGET, method="POST")[1]
+    narrow = [(b"Cf-Access-Token", made["token"].encode())]
+    assert judge.passed(narrow, target="/api").caller.known
+    judge.application(policies=["people"], valid_after=NOW + 50)
+    assert judge.refused(narrow, target="/api") == (401, "revoked")
 
 
 def test_get_identity_says_who_a_narrowed_token_is() -> None:

@@ -96,6 +96,14 @@ def test_it_holds_for_its_application_alone() -> None:
     assert judge.refused(shown, host="other.example.com") == (401, "invalid_token")
 
 
+def test_it_does_not_hold_where_a_second_application_has_to_agree() -> None:
+    judge, _, shown = scene()
+    judge.application("admin", f"{HOST}/admin")
+    judge.passed(shown)
+    # A service may take this for /admin, so that both applications are asked.
+    assert judge.refused(shown, target="/ADMIN") == (401, "invalid_token")
+
+
 def test_a_cookie_is_not_taken_for_what_was_shown_as_a_header() -> None:
     judge = Judge()
     audience = judge.application(policies=[judge.people()])

@@ -101,6 +101,10 @@ WRONG: dict[str, dict[str, Any]] = {
     },
     "no address": {"person": {"sub": "1"}},
     "userinfo of somebody else": {"in_id_token": False, "about": {"sub": "2", "email": ANN, "email_verified": True}},
+    "an address of the userinfo that only the ID token calls verified": {
+        "in_id_token": False, "change": lambda claims: claims | {"email_verified": True},
+        "about": {"sub": "1", "email": ANN, "email_verified": False},
+    },
     "a token endpoint that fails": {"broken": "/token"},
     "a key set that fails": {"broken": "/keys"},
 }  # fmt: skip
@@ -158,6 +162,17 @@ async def test_an_answer_belongs_to_the_attempt_that_asked_and_counts_once(tmp_p
             other.cookies[PAGE] = kept
             # Of a provider that takes a code twice: the state counts once.
             assert (await other.open(provider.approve(away))).status_code == 400
+        async with hall.browser() as other:
+            asked: list[str] = []
+
+            async def ask(key: str, limit: int, seconds: int) -> bool:
+                asked.append(key.partition(":")[0])
+                return False
+
+            hall.login.shared.ask = ask  # it was used at another edge
+            assert (await back(other, provider)).status_code == 400
+            assert asked == ["state"]
+            hall.login.shared.ask = None
         # An answer that another provider signs for (RFC 9207).
         answer = provider.approve(await to_provider(browser))
         assert (await browser.open(answer + "&iss=https%3A%2F%2Fother.example.com")).status_code == 502

@@ -231,6 +231,23 @@ async def test_guesses_at_several_edges_count_together(tmp_path: Path) -> None:
         assert not any(ANN in key or pin in key for key in counted)
 
 
+async def test_a_pin_is_used_once_at_all_edges_together(tmp_path: Path) -> None:
+    async with open_hall(tmp_path) as hall, hall.browser() as browser:
+        counted: list[str] = []
+
+        async def ask(key: str, limit: int, seconds: int) -> bool:
+            counted.append(key)
+            return counted.count(key) <= limit
+
+        hall.login.shared.ask = ask
+        page = await browser.submit(await browser.follow(await browser.open(browser.url(TOOL))), email=ANN)
+        pin, cookies = hall.sent()[-1]["pin"], json.loads(json.dumps(browser.cookies))
+        assert (await browser.submit(page, pin=pin)).status_code == 302
+        browser.cookies = cookies
+        hall.login.pins = Pins()  # at an edge that knows nothing of it
+        assert (await browser.submit(page, pin=pin)).status_code == 400
+
+
 async def test_a_pin_of_another_edge_counts_nowhere_while_nobody_can_be_asked(tmp_path: Path) -> None:
     async with open_hall(tmp_path) as hall, hall.browser() as browser:
 

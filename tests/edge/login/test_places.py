@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyconnector.edge.access.credentials import read_credentials
 from pyconnector.edge.cli_settings import proxy_networks
 from pyconnector.edge.settings import SettingsError
 from pyconnector.edge.visitors.proxies import MAX_HOPS, TrustedProxies
@@ -27,6 +28,10 @@ PROXIES = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
         ([b"https"], [b"203.0.113.9", b"2001:db8::5"], ("https", "203.0.113.9")),
         ([b"https"], [b"203.0.113.9, unknown"], ("https", "10.0.0.1")),
         ([b"https"], [b"203.0.113.9, " + b"10.0.0.2," * MAX_HOPS + b"10.0.0.2"], ("https", "10.0.0.1")),
+        ([b"https"], [b"1.2.3.4, 203.0.113.9:443"], ("https", "203.0.113.9")),
+        ([b"https"], [b"[2001:DB9::1]:65535, [2001:db8::5]"], ("https", "2001:db9::1")),
+        ([b"https"], [b"1.2.3.4, [2001:db9::1"], ("https", "10.0.0.1")),
+        ([b"https"], [b"1.2.3.4, " + b"0" * 50 + b":1"], ("https", "10.0.0.1")),
         ([b"https"], [b"10.0.0.2"], ("https", "10.0.0.1")),
     ],
 )
@@ -56,9 +61,10 @@ async def test_people_log_in_behind_a_proxy_that_ends_tls(tmp_path: Path, http2:
         assert headers["x-forwarded-for"] == "198.51.100.7, 127.0.0.1"
 
 
-async def test_what_anybody_says_of_tls_does_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("http2", [False, True])
+async def test_what_anybody_says_of_tls_does_not_count(tmp_path: Path, http2: bool) -> None:
     async with open_hall(tmp_path, proxies="192.0.2.1") as hall:
-        async with Browser(hall.house.edge.visitor_address, proxy=True) as browser:
+        async with Browser(hall.house.edge.visitor_address, http2=http2, proxy=True) as browser:
             assert (await browser.open(browser.url(TOOL))).status_code == 401
 
 
@@ -83,6 +89,12 @@ async def test_applications_of_one_host_share_no_cookie(tmp_path: Path) -> None:
         out = await browser.ask("POST", browser.url(TOOL, "/cdn-cgi/access/logout"), NAVIGATION)
         assert out.status_code == 200
         assert not any(name.startswith(("CF_", "__Host-CF_Binding")) for name in browser.cookies[TOOL])
+
+
+def test_no_service_is_shown_a_token_in_whatever_spelling_of_its_cookie() -> None:
+    cookies = b"CF_Authorization_0123=a; cf_authorization_0123=b; CF_AUTHORIZATION=c; CF_Binding_0123=d; own=e"
+    shown = read_credentials([(b"cookie", cookies)], (), lambda _: True)
+    assert shown.headers == [(b"cookie", b"own=e")]
 
 
 async def test_a_cookie_counts_when_its_host_gets_a_second_application(tmp_path: Path) -> None:
