@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -29,6 +30,7 @@ class Ends(Protocol):
         """Seconds since the epoch at which it ends by itself."""
 
 
+_log = logging.getLogger("pyconnector.edge.access")
 _Runs = TypeVar("_Runs", bound=Ends)
 
 
@@ -90,12 +92,24 @@ class RunningSet(Generic[_Runs]):
         if self._stale:
             self._stale, self._left = False, list(self._all)
         some, self._left = self._left[-AT_ONCE:], self._left[:-AT_ONCE]
-        for running in some:
-            if running in self._all and not self._may_go_on(running):
-                self._end(running)
-        if self._left or self._stale:
-            asyncio.get_running_loop().call_soon(self._judge_some)
+        try:
+            for running in some:
+                if running in self._all and not self._may_surely_go_on(running):
+                    self._end(running)
+        finally:
+            if self._left or self._stale:
+                asyncio.get_running_loop().call_soon(self._judge_some)
+
+    def _may_surely_go_on(self, running: _Runs) -> bool:
+        try:
+            return self._may_go_on(running)
+        except Exception:  # noqa: BLE001 - in doubt nobody goes on
+            _log.exception("Whether %s may go on cannot be told: it ends", type(running).__name__)
+            return False
 
     def _end(self, running: _Runs) -> None:
         self.remove(running)
-        running.abort()
+        try:
+            running.abort()
+        except Exception:  # noqa: BLE001 - whatever it is, the others have to end all the same
+            _log.exception("%s could not be ended in good order", type(running).__name__)
