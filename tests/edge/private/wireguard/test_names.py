@@ -10,7 +10,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from pyconnector.edge.private.wireguard.dns import answer_query
+from pyconnector.edge.private.wireguard.dns import MAX_ADDITIONAL, answer_query
 from pyconnector.edge.private.wireguard.name_addresses import REST, NameAddresses
 
 TINY = IPv4Network("10.8.0.0/30")
@@ -52,6 +52,21 @@ def test_private_names_get_an_address_and_others_are_refused() -> None:
 @pytest.mark.parametrize("odd", [b"", b"x", bytes(11), bytes(5000), bytes.fromhex("0001ffff") + bytes(8)])
 def test_what_is_no_question_gets_no_answer(odd: bytes) -> None:
     assert answer_query(odd, lambda _: True, lambda _: None) is None
+
+
+@pytest.mark.parametrize("section", [6, 8, 10])
+def test_messages_that_are_dear_to_read_are_not_read(section: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = dns.message.from_wire
+    monkeypatch.setattr(dns.message, "from_wire", lambda wire: pytest.fail("it was read"))
+    question = b"\x01a" * 60 + b"\0" + bytes((0, 1, 0, 1))
+    record = b"\xc0\x0c" + bytes((0, 1, 0, 1, 0, 0, 0, 0, 0, 4)) + b"abcd"  # each has that name of 60 labels
+    for number in (MAX_ADDITIONAL + 1, 60):
+        head = bytearray((0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+        head[section + 1] = number
+        assert answer_query(bytes(head) + question + record * number, lambda _: True, lambda _: None) is None
+    monkeypatch.setattr(dns.message, "from_wire", read)
+    query = dns.message.make_query("db.internal", "A", use_edns=0)
+    assert answer_query(query.to_wire(), lambda _: True, lambda _: None) is not None
 
 
 def test_other_operations_are_not_there() -> None:
