@@ -73,8 +73,9 @@ class UdpEndpoint:
     dropped: int
     #: Called once what waited for a full socket is gone.
     on_writable: Callable[[], None] | None
-    #: Called when the system says that a datagram is larger than what the interface carries. Datagrams were dropped.
-    on_too_large: Callable[[], None] | None
+    #: Called with the size of a datagram, in bytes, that the system says is larger than what the interface carries. It
+    #: was dropped; whoever tries out what a path carries has to expect that.
+    on_too_large: Callable[[int], None] | None
 
     def __init__(self, sock: socket.socket, on_datagrams: Callable[[list[Datagram]], None], remote: Any = None) -> None:
         self._socket = sock
@@ -256,7 +257,7 @@ class UdpEndpoint:
                 else:
                     self.dropped += end - start
                     if exc.errno == errno.EMSGSIZE:
-                        self._too_large()
+                        self._too_large(len(datagrams[start][0]))
                     else:
                         # Linux may also report here what became of an EARLIER datagram; this one was not sent.
                         self._refused(exc)
@@ -289,16 +290,17 @@ class UdpEndpoint:
 
         The kernel says EINVAL for both (net/ipv4/udp.c, udp_send_skb). What the socket does not take here is dropped.
         """
-        too_large = False
+        too_large = 0
         for data, address in datagrams[start:end]:
             try:
                 self._send_one(data, address)
             except OSError as exc:
-                too_large = too_large or exc.errno == errno.EMSGSIZE
+                if exc.errno == errno.EMSGSIZE:
+                    too_large = max(too_large, len(data))
                 self.dropped += 1
-        self._gso = too_large
+        self._gso = bool(too_large)
         if too_large:
-            self._too_large()
+            self._too_large(too_large)
 
     def _send_by_transport(self, transport: asyncio.DatagramTransport, datagrams: Sequence[Datagram]) -> int:
         protocol = self._protocol
@@ -351,10 +353,10 @@ class UdpEndpoint:
         if self._connected and self._on_refused is not None and exc.errno in REFUSALS:
             self._on_refused(exc)
 
-    def _too_large(self) -> None:
+    def _too_large(self, size: int) -> None:
         # Through the loop: this runs in the middle of sending.
         if self.on_too_large is not None:
-            self._loop.call_soon(self.on_too_large)
+            self._loop.call_soon(self.on_too_large, size)
 
 
 class _TransportProtocol(asyncio.DatagramProtocol):

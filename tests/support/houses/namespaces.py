@@ -135,6 +135,12 @@ class Network:
         else:
             _ip("-n", self.site, "link", "set", "up0", "mtu", str(mtu))
 
+    @staticmethod
+    def without_ipv6() -> None:
+        """Leave the namespace of this thread without IPv6."""
+        with contextlib.suppress(FileNotFoundError), open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file:
+            file.write("1")
+
     def enter(self, name: str) -> None:
         """Have this thread open its sockets in a namespace from now on."""
         enter(name)

@@ -143,9 +143,12 @@ async def test_a_run_too_large_for_the_path_does_not_cost_the_offload() -> None:
         shim = shimmed(sender)
         shim.refusals["sendmsg"] = [OSError(errno.EINVAL, "refused")]
         shim.refusals["sendto"] = [OSError(errno.EMSGSIZE, "too large")] * 2
-        sender.send(addressed([b"x" * 1400] * 2, receiver))
+        told: list[int] = []
+        sender.on_too_large = told.append
+        sender.send(addressed([b"x" * 1400, b"x" * 1300], receiver))
         sender.send(addressed([b"y" * 1200] * 2, receiver))
         assert await inbox.wait(2) == [b"y" * 1200] * 2
+        assert told == [1400]
         assert shim.calls == ["sendmsg", "sendto", "sendto", "sendmsg"]
         assert sender.dropped == 2
 

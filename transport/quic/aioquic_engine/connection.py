@@ -168,9 +168,9 @@ class AioquicConnection(BufferedConnection):
         if not self.established.done():
             self._finish(ConnectionClosedInfo(code=0, reason="nothing listens there", local=False, idle=False))
 
-    def datagrams_are_too_large(self) -> None:
-        """This machine carries no datagrams of the size in use on the way to the peer any more."""
-        if self.closed is None and self.core.fall_back():
+    def datagrams_are_too_large(self, size: int) -> None:
+        """This machine carries no datagrams of `size` bytes to the peer: no news where that was a probe for more."""
+        if self.closed is None and size <= self.core.mtu.size and self.core.fall_back():
             self.transmit()
 
     def abandon_unless_proven(self) -> None:

@@ -332,9 +332,10 @@ class Qh3Driver(BufferedConnection):
         self._silent(standstill_reason(passed))
         return True
 
-    def datagrams_are_too_large(self) -> None:
-        """This machine carries no datagrams of the size in use on the way to the peer any more."""
-        self._leave_size()
+    def datagrams_are_too_large(self, size: int) -> None:
+        """This machine carries no datagrams of `size` bytes to the peer: no news where that was a probe for more."""
+        if size <= self.core.active_path[5]:
+            self._leave_size()
 
     def _look_at_path(self, now: float) -> None:
         """End what the core would keep: it waits three probe timeouts, which grow with every late answer, before it

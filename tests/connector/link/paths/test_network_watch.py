@@ -89,6 +89,7 @@ def test_system_tells_of_a_route_that_appears() -> None:
 
         async def scenario() -> None:
             here.enter(here.site)
+            here.without_ipv6()  # whose search for doubled addresses is told too, seconds later
             here.unroute()
             watch, told = NetworkWatch(), asyncio.Event()
             assert watch.open()
