@@ -162,7 +162,8 @@ class Http2Origin(Origin):
                     return connection
             if len(self._connections) < MAX_CONNECTIONS:
                 async with self._dialling:
-                    if not any(connection.has_room for connection in self._connections):
+                    # Others may have dialled while this one waited for its turn.
+                    if len(self._connections) < MAX_CONNECTIONS and not any(one.has_room for one in self._connections):
                         if self._speaks_http1 or not await self._dial():
                             return None
                 continue

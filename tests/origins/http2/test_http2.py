@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from pyconnector.origins.http2 import Http2Origin
 from pyconnector.origins.http2 import origin as origin_module
 from pyconnector.origins.http2.connection import FIRST_STREAMS, Http2Connection
 from pyconnector.origins.http2.engine import STREAM_WINDOW
+from pyconnector.origins.http2.origin import RETRY_WAITS
 from pyconnector.origins.net.dial import Dialer, Endpoint
 from pyconnector.origins.net.inbox import INBOX_HIGH_WATER
 from pyconnector.origins.net.offered_body import MAX_REPLAY
@@ -225,20 +227,29 @@ async def test_a_refused_stream_is_tried_again_with_growing_waits(sent: bytes) -
 
 
 async def test_a_service_that_refuses_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origin_module, "RETRY_WAITS", (0.0, 0.001, 0.002))
-    refused: list[int] = []
+    waits = (0.0, 0.02, 0.04)
+    monkeypatch.setattr(origin_module, "RETRY_WAITS", waits)
+    refused: list[float] = []
 
     def react(server: H2Server, event: events.Event) -> None:
         if isinstance(event, events.StreamEnded):
-            refused.append(event.stream_id)
+            refused.append(asyncio.get_running_loop().time())
             server.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
 
     async def play(origin: Http2Origin, made: list[H2Server]) -> None:
         with pytest.raises(OriginError, match="it refused the stream"):
             await origin.serve(request(), Body())
-        assert len(refused) == 4
+        gaps = [later - earlier for earlier, later in itertools.pairwise(refused)]
+        assert len(gaps) == len(waits)
+        assert all(gap > wait * 0.9 for gap, wait in zip(gaps, waits, strict=True)), gaps
 
     await scenario(react, play)
+
+
+def test_waits_for_a_service_that_refuses_grow_to_seconds() -> None:
+    """The reference waits 1, 2 and 4 s; a service that is busy for a moment gets through there, and must here."""
+    assert list(RETRY_WAITS) == sorted(RETRY_WAITS)
+    assert sum(RETRY_WAITS) > 5.0
 
 
 async def test_a_body_too_long_to_keep_is_offered_once() -> None:
@@ -316,6 +327,25 @@ async def test_a_limit_once_told_holds_for_new_connections(monkeypatch: pytest.M
             origin._connections[0].close()
             await _until(lambda: not origin._connections)
         assert assumed == [FIRST_STREAMS, 7]
+
+    await scenario(react, play)
+
+
+async def test_requests_wait_for_a_stream_once_the_limit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin_module, "MAX_CONNECTIONS", 2)
+
+    def react(server: H2Server, event: events.Event) -> None:
+        if isinstance(event, events.RemoteSettingsChanged):
+            server.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        elif isinstance(event, events.StreamEnded):
+            server.answer(event.stream_id, b"x")
+
+    async def play(origin: Http2Origin, made: list[H2Server]) -> None:
+        assert await whole(await origin.serve(request(), Body())) == b"x"
+        await _until(lambda: origin._connections[0].stream_limit == 1)
+        responses = await asyncio.gather(*(origin.serve(request(), Body()) for _ in range(20)))
+        assert [await whole(response) for response in responses] == [b"x"] * 20
+        assert len(made) == 2
 
     await scenario(react, play)
 
