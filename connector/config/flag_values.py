@@ -214,10 +214,13 @@ def _place_of(key: str, flag: str, *, has_rules: bool) -> str:
             return _advice(table, where, name, key)
     if has_rules and flag in REQUEST_FLAGS:  # beside rules it would do nothing
         return f"write {REQUEST_FLAGS[flag]} under originRequest"
-    for table, where, name in meant:
-        if name and not flag:
-            return _advice(table, where, name, key)
-    return ""
+    near = [(table, where, name) for table, where, name in meant if name]
+    if not near or flag:
+        return ""
+    from difflib import SequenceMatcher  # only for those who made a slip
+
+    table, where, name = max(near, key=lambda each: SequenceMatcher(None, plain(each[2]), plain(key)).ratio())
+    return _advice(table, where, name, key)
 
 
 def _advice(table: Table, where: str, name: str, key: str) -> str:

@@ -28,7 +28,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"<block end>, but found '<scalar>'", "something follows a text in quotes, or the line is indented wrongly"),
     (r"block (mapping|collection|end)", "the line is indented unlike those that it belongs with"),
     (r"chomping or indentation indicators", "a text that begins with | or > must be in quotes"),
-    (r"scanning a (tag|directive)", "a text that begins with ! or % must be in quotes"),
+    (r"(scanning|parsing) a (tag|directive)", "a text that begins with ! or % must be in quotes"),
 )
 _FORBIDDEN = yaml.reader.Reader.NON_PRINTABLE
 

@@ -10,6 +10,7 @@ import yaml
 PREFIX = "tag:yaml.org,2002:"
 MERGE = f"{PREFIX}merge"
 _BREAKS = "\r\n\x85\u2028\u2029"
+_INDICATORS_AND_TAB = re.compile(r"(?:[+-][1-9]?|[1-9][+-]?)?(?=\t)")
 
 
 class Loader(yaml.SafeLoader):
@@ -43,8 +44,10 @@ class Loader(yaml.SafeLoader):
 
     def scan_block_scalar_indicators(self, start_mark: yaml.Mark) -> tuple[bool | None, int | None]:
         """Return what follows the `|` or `>` of a text of several lines."""
-        if self.peek() == "\t":
-            self._skip_blanks()
+        if found := _INDICATORS_AND_TAB.match(self.prefix(3)):
+            self.forward(found.end())
+            chomping, width = found.group().strip("123456789"), found.group().strip("+-")
+            return (chomping == "+" if chomping else None), (int(width) if width else None)
         return super().scan_block_scalar_indicators(start_mark)
 
     def scan_block_scalar_ignored_line(self, start_mark: yaml.Mark) -> None:

@@ -273,6 +273,15 @@ def test_local_access_can_be_kept_only_where_there_is_some(tmp_path: Path) -> No
         ]
 
 
+@pytest.mark.parametrize(
+    ("level", "meant"),
+    [("warning", "warn"), ("verbose", "debug"), ("Critical", "fatal"), ("notice", "info"), ("eror", "error")],
+)
+def test_a_log_level_of_others_is_told_as_ours(tmp_path: Path, level: str, meant: str) -> None:
+    (found,) = problems(tmp_path, f"loglevel: {level}\n{RULES}")
+    assert found.endswith(f"; did you mean {meant}?")
+
+
 @pytest.mark.parametrize("level", ["INFO", "Info", "DEBUG", "Warn"])
 def test_the_case_of_a_log_level_does_not_matter(tmp_path: Path, level: str) -> None:
     assert load(tmp_path, f"loglevel: {level}\n{RULES}").log.level == level.lower()

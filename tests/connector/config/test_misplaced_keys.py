@@ -57,6 +57,7 @@ def test_every_key_of_origin_request_is_told_where_it_belongs(tmp_path: Path, na
         ("maxActiveFlows", "write it under warp-routing"),
         ("service", "write it in a rule of ingress"),
         ("path", "write it in a rule of ingress"),
+        ("servic", "write service in a rule of ingress"),
     ],
 )
 def test_near_misses_of_inner_keys_are_told_where_they_belong(tmp_path: Path, name: str, advice: str) -> None:

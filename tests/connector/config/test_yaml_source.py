@@ -111,6 +111,20 @@ def test_tabs_within_a_text_belong_to_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("indicators", "value"),
+    [("|", "x\n"), ("|-", "x"), (">+", "x\n\n"), ("|1", " x\n"), ("|-1", " x"), ("|1+", " x\n\n"), ("| ", "x\n")],
+)
+@pytest.mark.parametrize("behind", ["\t", "\t # c", " \t"])
+def test_tabs_may_follow_the_indicators_of_a_text(indicators: str, value: str, behind: str) -> None:
+    assert parse_source(f"a: {indicators}{behind}\n  x\n\nb: 1\n".encode(), "c.yml").values == {"a": value, "b": 1}
+
+
+def test_nothing_but_a_comment_follows_the_indicators_of_a_text() -> None:
+    for text in ("a: |\t-\n  x\n", "a: |-\t+\n  x\n", "a: |\tb\n  x\n"):
+        assert "not valid YAML" in problem(text)
+
+
+@pytest.mark.parametrize(
     "text", ["a:\n\tb: 1\n", "a:\n  - \tb: 1\n", "a:\n  b: 1\n\tc: 2\n", "a:\n  \tb: 1\n", "\ta: 1\n"]
 )
 def test_tabs_that_indent_are_problems(text: str) -> None:
@@ -138,6 +152,7 @@ def test_tabs_that_indent_are_problems(text: str) -> None:
         ("a:\n  b: 1\n c: 2\n", "3:2", "indented unlike"),
         ("a:\n- b\n  c: d\n", "3:4", "the keys of a mapping begin in one column"),
         ("a: >x\n", "1:5", "begins with | or > must be in quotes"),
+        ("a: !<x\n", "1:7", "begins with ! or % must be in quotes"),
     ],
 )
 def test_the_slips_of_every_day_have_a_hint(text: str, place: str, hint: str) -> None:
