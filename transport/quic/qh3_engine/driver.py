@@ -340,10 +340,9 @@ class Qh3Driver(BufferedConnection):
     def _look_at_path(self, now: float) -> None:
         """End what the core would keep: it waits three probe timeouts, which grow with every late answer, before it
         takes a silent peer for gone, and never sends smaller datagrams again."""
-        core, settings = self.core, self._settings
-        if now - self._heard >= settings.idle_timeout + settings.keepalive:
-            self._silent(idle_reason(settings.idle_timeout))
-        elif self._black_hole.is_likely(now, probes=core.pto_count, total=core.pto_total, heard=self._heard):
+        if now - self._heard >= self._settings.idle_timeout + self._settings.keepalive:
+            self._silent(idle_reason(self._settings.idle_timeout))
+        elif self._black_hole.is_likely(now, probes=self.core.pto_count, total=self.core.pto_total, heard=self._heard):
             self._leave_size()
 
     def _leave_size(self) -> None:
