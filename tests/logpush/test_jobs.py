@@ -79,6 +79,8 @@ def test_records_are_lines_of_json_or_csv() -> None:
     hidden = parse_output(names | {"CVE-2021-44228": True}, fields).render([marked])
     assert b"${" not in hidden
     assert b"x{jndi" in hidden
+    template = {"record_template": "<{{.UserAgent}}>", "CVE-2021-44228": True}
+    assert parse_output(names | template, fields).render([marked]) == b'{<"x{jndi:x}">}\n'
 
 
 def test_a_sample_is_the_same_however_often_it_is_taken() -> None:

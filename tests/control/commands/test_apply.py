@@ -8,14 +8,17 @@ import json
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
 from pyconnector.connector.api.errors import ConfigError
+from pyconnector.connector.cli.access.apply.current import Current
 from pyconnector.connector.cli.access.apply.files import read_files
+from pyconnector.connector.cli.access.apply.plan import _deletions
+from pyconnector.connector.cli.access.apply.wanted import GROUP
 from pyconnector.connector.cli.commands import main
 from pyconnector.control.store.access.tables import IdentityProvider
 from tests.control.support import open_mesh
@@ -273,6 +276,18 @@ async def _secrets(mesh: Mesh) -> list[str]:
     async with mesh.plane.database.read() as session:
         rows = (await session.execute(select(IdentityProvider))).scalars()
         return [row.config["client_secret"] for row in rows]
+
+
+def test_groups_that_refer_to_others_are_deleted_before_them() -> None:
+    def group(group_id: str, *others: str) -> list[dict[str, Any]]:
+        return [
+            {"id": group_id, "include": [{"group": {"id": other}} for other in others], "exclude": [{"everyone": {}}]}
+        ]
+
+    current = Current()
+    current.objects[GROUP] |= {"a": group("1"), "b": group("2", "1"), "c": group("3", "2", "1"), "d": group("4", "4")}
+    found = _deletions([(GROUP, name) for name in current.objects[GROUP]], current)
+    assert [each.name for each in found] == ["c", "b", "a", "d"]  # one that refers to itself keeps no other
 
 
 async def test_what_is_in_no_file_is_deleted_where_its_section_is_pruned(tmp_path: Path) -> None:
