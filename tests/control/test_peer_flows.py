@@ -6,16 +6,18 @@ import asyncio
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from pyconnector.edge.mesh.flows import MAX_UNSENT, PACKETS_A_TURN, Packets, pass_on, send_packet
+from pyconnector.edge.mesh.flows import MAX_UNSENT, PACKETS_A_TURN, Packets, pass_on, send_packet, serve_flow
+from pyconnector.edge.private.datagrams.link import OpenFailed
 from pyconnector.edge.private.network import Unreachable
 from pyconnector.edge.private.udp import PrivateUdp, link_of
 from pyconnector.protocol.datagrams import MAX_PAYLOAD_BYTES
 from pyconnector.protocol.errors import ProtocolError
+from pyconnector.protocol.http import http2_form as form
 from tests.control.edges.test_edges import until
 from tests.control.edges.test_many_edges import joined, knows, serving
 from tests.control.support import Mesh, open_mesh
@@ -118,6 +120,22 @@ async def test_a_flow_makes_one_hop_and_ends_where_nobody_takes_it(tmp_path: Pat
         flow.udp.close()
         with pytest.raises(Unreachable):
             await Flow().open(two, service.port)
+
+
+async def test_a_flow_of_another_edge_is_served_by_connectors_here_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked:
+        here_alone = False
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        async def open(self) -> None:
+            raise OpenFailed("here alone" if self.here_alone else "anywhere")
+
+    monkeypatch.setattr("pyconnector.edge.private.udp.PrivateUdp", Asked)
+    nobody: Any = None
+    with pytest.raises(OpenFailed, match="here alone"):
+        await serve_flow(nobody, nobody, form.tcp_request_fields("127.0.0.1:9", "x"), nobody)
 
 
 def _nothing(_: object) -> None:
