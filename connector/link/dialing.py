@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
 INITIAL_PACKET_SIZE = {4: 1232, 6: 1252}
 
 
+@contextlib.contextmanager
+def naming_cacert(edge: EdgeConfig) -> Iterator[None]:
+    """Say in the ConnectFailed of an edge that is not trusted how to name its authority, where none was named."""
+    try:
+        yield
+    except ConnectFailed as error:
+        if not error.untrusted or edge.ca_file is not None:
+            raise
+        hint = "--cacert names the authority of an edge that is not Cloudflare's"
+        raise ConnectFailed(f"{error.reason}; {hint}", untrusted=True) from error
+
+
 def quic_dialer(
     edge: EdgeConfig, choice: EngineChoice, network: NetworkWatch
 ) -> Callable[[Plan], Awaitable[Connection]]:
@@ -34,13 +47,8 @@ def quic_dialer(
     tls = ClientTls(ca_file=edge.ca_file, post_quantum_only=edge.post_quantum)
 
     async def dial(plan: Plan) -> Connection:
-        try:
+        with naming_cacert(edge):
             return await until_quiet(lambda: dial_once(plan), network)
-        except ConnectFailed as error:
-            if not error.untrusted or edge.ca_file is not None:
-                raise
-            hint = "--cacert names the authority of an edge that is not Cloudflare's"
-            raise ConnectFailed(f"{error.reason}; {hint}", untrusted=True) from error
 
     async def dial_once(plan: Plan) -> Connection:
         six = is_ipv6(plan.address)

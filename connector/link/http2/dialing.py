@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from pyconnector.connector.link.dialing import until_quiet
+from pyconnector.connector.link.dialing import naming_cacert, until_quiet
 from pyconnector.transport.errors import ConnectFailed
 
 if TYPE_CHECKING:
@@ -27,17 +27,18 @@ def http2_dialer(edge: EdgeConfig, network: NetworkWatch) -> Callable[[Plan], Aw
             raise ConnectFailed("HTTP/2 cannot be held to post-quantum key exchange")
         from pyconnector.transport import http2
 
-        return cast(
-            "Http2Connection",
-            await until_quiet(
-                lambda: http2.connect(
-                    plan.address,
-                    ca_file=edge.ca_file,
-                    local_host=edge.bind_address,
-                    proxy=edge.proxy_to(plan.address),
+        with naming_cacert(edge):
+            return cast(
+                "Http2Connection",
+                await until_quiet(
+                    lambda: http2.connect(
+                        plan.address,
+                        ca_file=edge.ca_file,
+                        local_host=edge.bind_address,
+                        proxy=edge.proxy_to(plan.address),
+                    ),
+                    network,
                 ),
-                network,
-            ),
-        )
+            )
 
     return dial

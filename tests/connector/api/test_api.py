@@ -40,6 +40,7 @@ from pyconnector.edge.local_edge import LocalEdge
 from pyconnector.edge.settings import EdgeSettings, TunnelSettings
 from pyconnector.ingress import parse_ingress
 from pyconnector.transport.settings import QuicSettings
+from pyconnector.transport.tls.certificates import make_authority
 
 SECRET = b"a secret of the tests, 32 bytes."
 HELLO = [{"service": "http_status:418"}]
@@ -153,15 +154,21 @@ async def test_a_wrong_secret_is_told_to_who_waits() -> None:
             assert any(isinstance(event, Refused) and event.permanent for event in events)
 
 
-async def test_an_untrusted_edge_says_so(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
+@pytest.mark.parametrize("given", [False, True])
+async def test_only_who_named_no_authority_is_told_how(
+    given: bool, protocol: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "ca.pem"
+    other.write_bytes(make_authority("somebody else").certificate_pem)
     with caplog.at_level(logging.ERROR, "pyconnector"):
         async with local_edge() as edge:
-            base = config(edge)
-            async with Connector(replace(base, edge=replace(base.edge, ca_file=None))):
+            wrong = replace(config(edge).edge, ca_file=str(other) if given else None, protocol=protocol)
+            async with Connector(replace(config(edge), edge=wrong)):
                 async with asyncio.timeout(30):
                     while "not trusted" not in caplog.text:
-                        await asyncio.sleep(0.05)
-    assert "--cacert" in caplog.text
+                        await asyncio.sleep(0.01)
+    assert ("--cacert" in caplog.text) is not given
 
 
 async def test_a_lost_connection_is_made_again_from_the_same_port() -> None:
