@@ -33,7 +33,7 @@ from pyconnector.edge.visitors.http2.engine import (
     MAX_HEADER_LIST,
     STREAM_WINDOW,
 )
-from pyconnector.edge.visitors.http2.incoming import MAX_IDLE_FRAMES, MAX_RESETS
+from pyconnector.edge.visitors.http2.incoming import MAX_EXPECTED_UPDATES, MAX_IDLE_FRAMES, MAX_RESETS
 from pyconnector.transport.memory import MemoryLimits
 from pyconnector.web.http2.budget import Budget
 from tests.edge.http2.support import failing, hello, scenario, streaming_echo
@@ -255,6 +255,52 @@ async def test_frames_without_content_without_end_end_the_connection(
         await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
 
     await scenario(never, play)
+
+
+async def test_windows_that_are_opened_byte_by_byte_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each update brings a byte, which calls for no updates in its turn, or they would pay for themselves."""
+    monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 100)
+    monkeypatch.setattr(incoming, "IDLE_FRAMES_A_SECOND", 0.0)
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.answer(200, [(b"Content-Length", b"10000")], bytes(10_000))
+        exchange.stream.finish()
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        stream_id = visitor.open()
+        log = visitor.streams[stream_id]
+        await visitor.until(lambda: bool(log.fields))
+        for taken in range(1, 150):
+            visitor.transport.write(WindowUpdateFrame(stream_id, window_increment=1).serialize())
+            # h2 would count the byte against a window that it does not know of.
+            visitor.h2.streams[stream_id]._inbound_window_manager.window_opened(1)
+            await visitor.until(lambda taken=taken: len(log.body) == taken or visitor.lost)  # type: ignore[misc]
+            if visitor.lost:
+                break
+        await cut_off_with(visitor, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    await scenario(script, play, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}, hold=True)
+
+
+async def test_the_updates_that_answers_call_for_are_counted_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "MAX_EXPECTED_UPDATES", 10)
+    monkeypatch.setattr(incoming, "MAX_IDLE_FRAMES", 50)
+    monkeypatch.setattr(incoming, "IDLE_FRAMES_A_SECOND", 0.0)
+    assert MAX_EXPECTED_UPDATES == 65_536
+
+    async def play(visitor: H2Visitor, edge: LocalEdge) -> None:
+        assert (await visitor.ask()).status == 200
+        (one,) = (each for each in edge._visitors._connections if isinstance(each, Http2Visitor))
+        for _ in range(1000):
+            one._incoming.expect_updates()
+        updates = 0
+        while not one.closing:
+            one._incoming.feed(WindowUpdateFrame(0, window_increment=1).serialize())
+            one._incoming.work(1)
+            updates += 1
+        assert 10 < updates <= 10 + 51
+
+    await scenario(hello, play, hold=True)
 
 
 async def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

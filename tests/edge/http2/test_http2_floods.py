@@ -155,7 +155,8 @@ async def test_others_are_served_during_a_flood(monkeypatch: pytest.MonkeyPatch,
 async def test_a_flood_of_nothing_ends_its_connection(flood: str) -> None:
     async with memory_edge() as edge:
         connector = await connected(edge, hello)
-        await (await Flooder(edge, flood).connect()).run()  # ends because the edge ends it
+        async with asyncio.timeout(30):
+            await (await Flooder(edge, flood).connect()).run()  # ends because the edge ends it
         async with await h2_visitor(edge.visitor_address) as visitor:
             assert (await visitor.ask()).status == 200
         await connector.close()
@@ -189,12 +190,15 @@ class Turned:
 
 async def test_many_frames_of_one_read_wait_for_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     turned = Turned(monkeypatch)
-    visitor, _ = turned.visitor()
+    visitor, sock = turned.visitor()
     visitor.data_received(WindowUpdateFrame(0, window_increment=1).serialize() * 1000)
     assert turned.work == [], "a large read is not worked on at once"
     assert len(turned.server.turns) == 1
+    assert sock.paused
     while len(turned.server.turns):
+        assert sock.paused
         await asyncio.sleep(0)
+    assert not sock.paused
     assert sum(turned.work) == 1000
     assert max(turned.work) <= SLICE == 32
     visitor.abort()

@@ -26,6 +26,7 @@ class FakeSocket(asyncio.Transport):
         self.protocol: Any = None
         self.written = bytearray()
         self.closed = False
+        self.paused = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
@@ -46,10 +47,10 @@ class FakeSocket(asyncio.Transport):
         pass
 
     def pause_reading(self) -> None:
-        pass
+        self.paused = True
 
     def resume_reading(self) -> None:
-        pass
+        self.paused = False
 
     def is_closing(self) -> bool:
         return self.closed
