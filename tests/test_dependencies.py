@@ -54,6 +54,12 @@ def test_every_package_has_a_constraint() -> None:
         assert {name.lower() for name in names(requirements)} <= constrained
 
 
+def test_no_release_of_h2_with_a_known_hole_is_admitted() -> None:
+    """CVE-2025-57804, requests that downstream servers split, is closed since 4.3."""
+    (least,) = (each[4:] for each in PROJECT["dependencies"] if each.startswith("h2>="))
+    assert tuple(map(int, least.split("."))) >= (4, 3)
+
+
 def test_a_request_gets_through_where_only_core_packages_are_installed() -> None:
     """The demo, with every package of the extras made impossible to import."""
     blocked = ["capnp", "nacl", "qh3", "uvloop", "grpc", "httpx", "hypothesis", "psycopg", "pytest", "websockets"]

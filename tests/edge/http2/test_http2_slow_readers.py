@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from h2.errors import ErrorCodes
 
+from pyconnector.edge import VisitorSettings
+from pyconnector.edge.connectors.tunnels import Tunnels
 from pyconnector.edge.visitors.http2 import Http2Visitor
 from pyconnector.edge.visitors.http2 import connection as connection_module
 from pyconnector.edge.visitors.http2.outgoing import PROGRESS, Outgoing
+from pyconnector.edge.visitors.server import VisitorServer
 from pyconnector.edge.visitors.sockets import LEAST_RATE
+from pyconnector.web.http2.frames import PREFACE
 from tests.edge.http2.support import hello, scenario
 from tests.edge.support import until
 from tests.support.peers.fake_transport import FakeTransport
@@ -115,6 +119,21 @@ async def test_a_socket_is_read_at_a_least_rate(rate: float, stays: bool) -> Non
         house.out.look(house.now)
     assert house.out.is_stuck(house.now) is not stays
     house.end()
+
+
+async def test_a_visitor_whose_socket_takes_nothing_is_cut_off() -> None:
+    settings = VisitorSettings(write_timeout=LIMIT, idle_timeout=10 * LIMIT)
+    server = VisitorServer(settings, Tunnels(), "test")
+    visitor = Http2Visitor(server)
+    sock = FakeTransport(visitor, greedy=True)
+    visitor.connection_made(sock)
+    visitor.data_received(PREFACE)
+    sock.unsent = 900_000
+    now = asyncio.get_running_loop().time()
+    visitor.check_time(now + LIMIT - 1)
+    assert not sock.aborted
+    visitor.check_time(now + LIMIT + 1)
+    assert sock.aborted
 
 
 @pytest.mark.usefixtures("virtual_time")
