@@ -228,6 +228,12 @@ async def test_a_server_that_breaks_control_is_left(engine: str, name: str) -> N
                 await client.settled()
 
 
+async def test_a_second_control_stream_ends_the_connection(engine: str) -> None:
+    async with ends(engine) as both:
+        both.server.quic.open_unidirectional().send_nowait(b"\x00")
+        assert (await both.client.wait_closed()).code == ErrorCode.STREAM_CREATION_ERROR
+
+
 async def test_a_server_that_leaves_gets_no_more_requests(engine: str) -> None:
     async with ends(engine) as both:
         near, far = await both.request()
