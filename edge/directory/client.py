@@ -37,12 +37,15 @@ class ControlClient:
     def __init__(self, url: str, token: str) -> None:
         import httpx
 
+        from pyconnector.logpush.senders.slices import verifying
+
         self._errors = (httpx.HTTPError, httpx.InvalidURL)
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/edge/v1",
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(TIMEOUT),
             trust_env=False,
+            verify=verifying(trust_env=False),
         )
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from pyconnector.logpush.senders.base import Batch, SendFailed
-from pyconnector.logpush.senders.slices import read_in_slices
+from pyconnector.logpush.senders.slices import read_in_slices, verifying
 
 if TYPE_CHECKING:
     from pyconnector.logpush.destinations import HttpDestination
@@ -27,7 +27,10 @@ class HttpSender:
         self._destination = destination
         self._client = read_in_slices(
             httpx.AsyncClient(
-                timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT), trust_env=False, follow_redirects=False
+                timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+                trust_env=False,
+                follow_redirects=False,
+                verify=verifying(trust_env=False),
             )
         )
 

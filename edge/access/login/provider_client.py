@@ -74,10 +74,10 @@ class ProviderClient:
         """`ticks` tells seconds of any clock, `clock` those since the epoch."""
         import httpx
 
-        from pyconnector.logpush.senders.slices import read_in_slices
+        from pyconnector.logpush.senders.slices import read_in_slices, verifying
 
         self._errors = (httpx.HTTPError, httpx.InvalidURL)
-        self._client = read_in_slices(httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False))
+        self._client = read_in_slices(httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, verify=verifying()))
         self._ticks = ticks
         self._clock = clock
         self._known: dict[OidcSettings, _Known] = {}
