@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -150,3 +151,27 @@ async def test_a_wait_for_the_edge_ends_with_a_stop(monkeypatch: pytest.MonkeyPa
         with pytest.raises(StartFailed, match="stopped while it started"):
             async with asyncio.timeout(30):
                 await starting
+
+
+async def test_changes_of_the_network_reach_the_supervisor_while_it_runs() -> None:
+    async with local_edge() as edge:
+        connector = Connector(config(edge))
+        await connector.start()
+        await connector.wait_ready()
+        network, supervisor = connector._network, connector._supervisor
+        assert network is not None
+        assert supervisor is not None
+        assert supervisor.network_changed in network._subscribers
+        assert (network._socket is not None) == tells_of_changes()
+        await connector.stop()
+        assert network._socket is None
+        assert supervisor.network_changed not in network._subscribers
+
+
+def tells_of_changes() -> bool:
+    """Whether this system has netlink."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+    except (AttributeError, OSError):
+        return False
+    return True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pyconnector.connector.cli.streams import open_standard_streams
 from tests.connector.cli.test_cli import ROOT, ask, edge_for_tests, flags
 from tests.connector.configs import RULES, token, write_config
 
@@ -25,6 +26,14 @@ def shell(arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         ["/bin/sh", "-c", f"{COMMAND} {arguments}"],
         cwd=ROOT, env=clean | environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
+
+
+def test_streams_that_are_none_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    open_standard_streams()
+    assert (sys.stdin.readable(), sys.stdout.writable(), sys.stderr.writable()) == (True, True, True)
+    assert [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
