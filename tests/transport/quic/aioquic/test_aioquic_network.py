@@ -112,7 +112,7 @@ async def test_silence_ends_a_connection_as_idle() -> None:
     async with relayed_pair(settings) as (client, server, relay):
         near, _far = await open_both(client, server)
         relay.filter = lambda _data, _up: 0
-        with pytest.raises(ConnectionClosed) as caught:
+        with pytest.raises(ConnectionClosed, match=r"nothing was heard from the peer for 0\.3 s") as caught:
             await asyncio.wait_for(near.receive(), PATIENCE)
         assert caught.value.idle
         assert not caught.value.local
