@@ -115,7 +115,10 @@ def delete_command(context: click.Context, /, words: tuple[str, ...], **given: A
     words=(TUNNELS,),
 )  # fmt: skip
 def cleanup_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
-    """Close the connections of tunnels; connectors that still run connect again."""
+    """Close the connections of tunnels.
+
+    Connectors that still run connect again.
+    """
     if not words:
         raise WrongUsage(
             "tunnel cleanup",
@@ -156,7 +159,10 @@ def token_command(context: click.Context, /, words: tuple[str, ...], **given: An
     has_form=False,
 )  # fmt: skip
 def login_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
-    """Fetch cert.pem: what proves an account, once somebody has signed in."""
+    """Fetch cert.pem, which proves an account.
+
+    Somebody has to sign in for it.
+    """
     if words or (given["control"] and (given["login_url"] or given["callback_url"] or given["fedramp"])):
         raise WrongUsage("tunnel login", "`tunnel login` takes no arguments, and --control alone.")
     from pyconnector.connector.cli.account import login

@@ -23,7 +23,10 @@ def audit_group() -> None:
     "--last", default="", metavar="DIGEST", help="A digest that was printed before: its line has to be there still."
 )
 def verify_command(places: tuple[str, ...], last: str) -> None:
-    """Check that no line was changed, added or taken out; prints the number of records and the last digest."""
+    """Check that no line was changed, added or taken out.
+
+    Prints the number of records and the last digest.
+    """
     from pyconnector.connector.cli.audit.reading import verify
 
     exit_with(lambda: verify(places, last))

@@ -18,7 +18,10 @@ _TOKEN_FILE = click.option(
 @click.group("device", invoke_without_command=True)
 @click.pass_context
 def device_group(context: click.Context) -> None:
-    """Devices of a mesh: phones and laptops that come over WireGuard (docs/operate/private-network.md)."""
+    """Phones and laptops that come over WireGuard.
+
+    They are the devices of a mesh: see docs/operate/private-network.md.
+    """
     show_help(context)
 
 
@@ -51,7 +54,10 @@ def add_command(context: click.Context, /, words: tuple[str, ...], **given: Any)
 
 @command(device_group, "list", _TOKEN_FILE)
 def list_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
-    """List devices with their Mesh addresses, those of service tokens too."""
+    """List devices with their Mesh addresses.
+
+    Those of service tokens are listed too.
+    """
     from pyconnector.connector.cli.devices import devices
 
     if words:
@@ -61,7 +67,10 @@ def list_command(context: click.Context, /, words: tuple[str, ...], **given: Any
 
 @command(device_group, "delete", _TOKEN_FILE)
 def delete_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
-    """Delete a device, by name or id: what it has running ends, and its port is closed."""
+    """Delete a device, by name or id.
+
+    What it has running ends, and its port is closed.
+    """
     from pyconnector.connector.cli.devices import devices
 
     devices.delete(_client(context, given), _one(words, "delete"), form=given["form"])
@@ -69,7 +78,10 @@ def delete_command(context: click.Context, /, words: tuple[str, ...], **given: A
 
 @command(device_group, "revoke", _TOKEN_FILE)
 def revoke_command(context: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
-    """Let a device, by name or id, reach nothing any more, and end what it has running."""
+    """Let a device, by name or id, reach nothing more.
+
+    What it has running ends.
+    """
     from pyconnector.connector.cli.devices import devices
 
     devices.set_revoked(_client(context, given), _one(words, "revoke"), revoked=True, form=given["form"])

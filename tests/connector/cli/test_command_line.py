@@ -16,10 +16,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from pyconnector import load_config
 from pyconnector.connector.cli import run as run_module
+from pyconnector.connector.cli.commands import main
 from pyconnector.connector.cli.options import overrides_of
 from pyconnector.connector.config.credentials import from_file
 from pyconnector.connector.version import version
@@ -101,8 +103,19 @@ def test_every_way_to_ask_for_the_version_says_the_same() -> None:
 
 
 def test_no_help_of_a_command_is_cut() -> None:
-    for arguments in ((), ("ingress",), ("edge",)):
-        assert "..." not in invoke(*arguments, "--help").output.partition("Commands:")[2]
+    def look(group: click.Group, words: tuple[str, ...]) -> None:
+        shown = invoke(*words, "--help").output.partition("Commands:")[2]
+        assert [line for line in shown.splitlines() if "..." in line] == [], words
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                seen.append(name)
+                look(command, (*words, name))
+
+    seen: list[str] = []
+    look(main, ())
+    assert {"ingress", "edge", "tunnel", "access", "mesh", "device"} <= set(seen)
 
 
 # -- ready ---------------------------------------------------------------------------------------------------------

@@ -78,9 +78,10 @@ def test_a_line_that_was_torn_does_not_spoil_the_next(tmp_path: Path, monkeypatc
     disk.room = 1_000_000
     Log("x").info("whole")
     setup.close()
-    torn, whole, *_ = path.read_text().splitlines()
+    torn, whole, *later = path.read_text().splitlines()
     assert len(torn) == 10
     assert json.loads(whole)["message"] == "whole"
+    assert [json.loads(line)["level"] for line in later] == ["warn"]  # that it works again
 
 
 def test_a_full_disk_costs_the_access_log_its_lines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

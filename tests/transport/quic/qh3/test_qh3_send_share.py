@@ -50,6 +50,7 @@ async def test_shares_of_streams_that_were_quick_in_turn_stay_bounded() -> None:
         assert len(limits) == 40
         assert SMALLEST_SHARE < max(limits) <= LARGEST_SHARE
         assert sum(limits) <= 40 * SMALLEST_SHARE + SHARED_GROWTH
+        assert (SMALLEST_SHARE, SHARED_GROWTH) == (MIB // 16, 6 * MIB)  # of the 64 MiB that a connection may cost
         assert all(share.room >= 0 for share in shares if share is not None)
         for stream in streams:
             stream.reset()
