@@ -47,4 +47,14 @@ def exit_of_output(error: OSError) -> int:
     if not isinstance(error, BrokenPipeError):
         with contextlib.suppress(OSError):
             click.echo(f"error: cannot write the output: {(error.strerror or str(error)).lower()}", err=True)
+    _give_up_output()
     return FAILED
+
+
+def _give_up_output() -> None:
+    """Let what is still buffered go nowhere: Python writes it at the end, and where that fails exits with 120."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

@@ -91,19 +91,27 @@ async def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path(FULL).exists(), reason="there is no full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", ["ingress rule CONFIG https://x.example/", "ingress schema", "version", "--help"])
-def test_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: str) -> None:
+def test_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: str, unbuffered: str) -> None:
     path = write_config(tmp_path, RULES, credentials=False)
-    found = shell(f"{arguments.replace('CONFIG', shlex.quote(str(path)))} >{FULL}")
+    found = shell(f"{arguments.replace('CONFIG', shlex.quote(str(path)))} >{FULL}", PYTHONUNBUFFERED=unbuffered)
     assert (found.returncode, found.stderr) == (1, "error: cannot write the output: no space left on device\n")
 
 
-def test_output_whose_reader_has_gone_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["ingress", "schema"], ["version"]])
+def test_output_whose_reader_has_gone_is_no_error(arguments: list[str], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "pyconnector", "ingress", "schema"]
+    command, environment = (
+        [sys.executable, "-m", "pyconnector", *arguments],
+        os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )
     with os.fdopen(writing, "wb") as gone:
-        found = subprocess.run(command, cwd=ROOT, stdout=gone, stderr=subprocess.PIPE, timeout=30, check=False)
+        found = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=gone, stderr=subprocess.PIPE, timeout=30, check=False
+        )
     assert (found.returncode, found.stderr) == (1, b"")
 
 

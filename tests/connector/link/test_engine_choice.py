@@ -123,6 +123,7 @@ async def test_idle_connections_move_and_one_in_use_once_it_is_idle(caplog: pyte
 
 
 @pytest.mark.usefixtures("both_engines")
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_good_path_changes_nothing() -> None:
     world = Tunnel(Lossy(lost=0))
     assert not await world.follow(600)
