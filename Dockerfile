@@ -1,4 +1,4 @@
-# The connector, and the edge of one's own, as one image: docs/operate/deploy.md.
+# The connector, and the edge of one's own, as one image: docs/deploy.md.
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY . .

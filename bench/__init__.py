@@ -1,1 +1,1 @@
-"""Benchmarks: what a connector adds to a request, in time, CPU and memory (docs/design/performance.md)."""
+"""Benchmarks: what a connector adds to a request, in time, CPU and memory (docs/performance.md)."""

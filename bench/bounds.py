@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 STREAM_BOUND = 16 * MIB
 CONNECTION_BOUND = 64 * MIB
 #: Median of a neighbour's requests, in seconds, beyond which `--check` fails. In qh3 they wait behind a slow upload
-#: that reached its bound (docs/design/performance.md), so there it is no bound.
+#: that reached its bound (docs/performance.md), so there it is no bound.
 NEIGHBOUR_MEDIAN = 0.5
 CASES = ("upload", "download", "echo")
 HEADER = """\

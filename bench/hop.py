@@ -2,7 +2,7 @@
 
 One process is both edges. Its CPU time for a request through the mesh, less that of one over its own connection,
 is what a hop costs the two together. It is what workers of one edge would pay for each request whose connector another
-worker holds (docs/design/performance.md).
+worker holds (docs/performance.md).
 """
 
 from __future__ import annotations

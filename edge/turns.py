@@ -1,7 +1,7 @@
 """Sharing out the turns of the loop: whoever has more work than one turn may hold waits here, first come, first served.
 
 One turn serves a few of those who wait, however many they are, so that a flood on many connections delays its senders
-and not the packets, timers and first requests of everybody else (docs/design/architecture.md, "Bounded work").
+and not the packets, timers and first requests of everybody else (docs/architecture.md, "Bounded work").
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python examples/agent_tool.py https://edge.example:8443 token.json http://db.internal:8080/orders
 
-The token's file comes from `pyconnector edge new-token`; docs/operate/private-network.md has the edge's side.
+The token's file comes from `pyconnector edge new-token`; docs/private-network.md has the edge's side.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The connector verifies each request's Access token before the tool hears of it, then a layer of this program decides who
 may use which tool, and the tool reads the one header that only the connector can have written. A local edge and a team
-made up here stand in for the provider's, so this runs as it is; docs: access.md says what to change for a real one.
+made up here stand in for the provider's, so this runs as it is; docs/access.md says what to change for a real one.
 """
 
 from __future__ import annotations

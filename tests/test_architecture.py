@@ -1,4 +1,4 @@
-"""The arrows between rooms, read from the code's own imports (docs/design/architecture.md has the table in words)."""
+"""The arrows between rooms, read from the code's own imports (docs/architecture.md has the table in words)."""
 
 from __future__ import annotations
 

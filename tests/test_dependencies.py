@@ -1,4 +1,4 @@
-"""docs/design/dependencies.md says why each package is here, and the product needs no more than it says."""
+"""docs/dependencies.md says why each package is here, and the product needs no more than it says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOC = (ROOT / "docs" / "design" / "dependencies.md").read_text()
+DOC = (ROOT / "docs" / "dependencies.md").read_text()
 
 
 def names(requirements: list[str]) -> set[str]:

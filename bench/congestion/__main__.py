@@ -1,4 +1,4 @@
-"""`python -m bench.congestion`: simulate, print the tables, draw docs/img/congestion.svg, fill docs: congestion.md."""
+"""`python -m bench.congestion`: simulate, print the tables, draw docs/img/congestion.svg, fill docs/congestion.md."""
 
 from __future__ import annotations
 

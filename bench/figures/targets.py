@@ -1,4 +1,4 @@
-"""What the connector is to reach beside the peer, as ratios: printed beside what was measured (docs: performance.md).
+"""What the connector is to reach beside the peer, as ratios: printed beside what was measured (docs/performance.md).
 
 They are meant for two quiet cores, with the extra `fast`. Rows with four connections have targets of their own.
 """

@@ -1,7 +1,7 @@
 """Which engine `auto` stands for: qh3 where it is installed, then aioquic with BBR if the path loses packets.
 
 qh3 takes a third of the CPU time for a byte, but its congestion control takes every loss for a full queue: 1 % of
-random loss at a round trip of 30 ms leaves it an eighth of what BBR gets (docs/design/congestion.md).
+random loss at a round trip of 30 ms leaves it an eighth of what BBR gets (docs/congestion.md).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The API that clients of the reference already speak (docs/operate/mesh.md says which part), and what edges ask."""
+"""The API that clients of the reference already speak (docs/mesh.md says which part), and what edges ask."""

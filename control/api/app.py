@@ -62,7 +62,7 @@ def _application() -> FastAPI:
     app = FastAPI(
         title="pyconnector control plane",
         version="4",
-        description="A subset of API v4 for tunnels, names and private networks; docs/operate/mesh.md says more.",
+        description="A subset of API v4 for tunnels, names and private networks; docs/mesh.md says more.",
         redoc_url=None,
         redirect_slashes=False,
     )

@@ -55,9 +55,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
-            return failure(
-                404, (7003, f"There is no {request.url.path[:200]} here; docs/operate/mesh.md says what there is.")
-            )
+            return failure(404, (7003, f"There is no {request.url.path[:200]} here; docs/mesh.md says what there is."))
         if error.status_code == 405:
             return failure(405, (7001, f"{request.method} is not for that path."))
         return failure(error.status_code, (1000, str(error.detail)[:500]))

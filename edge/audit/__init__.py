@@ -1,1 +1,1 @@
-"""One record of each request, WebSocket and TCP stream, in files whose lines are chained (docs: access-edge.md)."""
+"""One record of each request, WebSocket and TCP stream, in files whose lines are chained (docs/access-edge.md)."""

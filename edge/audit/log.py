@@ -48,7 +48,7 @@ class AuditSettings:
     spool_limit: int = SPOOL_LIMIT
     "Bytes of files beyond those to keep that may wait to be pushed."
     push: tuple[str, ...] = field(default=(), repr=False)
-    "Where records go too, from the edge's first start with each on: URLs as in docs/operate/access-edge.md."
+    "Where records go too, from the edge's first start with each on: URLs as in docs/access-edge.md."
 
 
 class AuditLog:

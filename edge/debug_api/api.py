@@ -1,4 +1,4 @@
-"""What the control API can be asked: see, kill, refuse, disturb, configure. docs: edge.md lists it with examples."""
+"""What the control API can be asked: see, kill, refuse, disturb, configure. docs/edge.md lists it with examples."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ControlApi:
                 return self._faults(method, body)
             case [_, "healthz" | "directory" | "audit" | "tunnels" | "connections" | "refusals"]:
                 raise BadRequest("That method is not for this path.", 405)
-        raise BadRequest("There is nothing of that name here; docs/operate/edge.md says what there is.", 404)
+        raise BadRequest("There is nothing of that name here; docs/edge.md says what there is.", 404)
 
     def _read(self, name: str) -> dict[str, object]:
         match name:

@@ -1,4 +1,4 @@
-"""Asks the control plane over HTTP: `/edge/v1` (docs/operate/mesh.md). The only file that knows it is HTTP."""
+"""Asks the control plane over HTTP: `/edge/v1` (docs/mesh.md). The only file that knows it is HTTP."""
 
 from __future__ import annotations
 

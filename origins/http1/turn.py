@@ -1,4 +1,4 @@
-"""Who owns an HTTP/1.1 connection while it serves an exchange (docs: architecture.md, "Cancellation and ownership")."""
+"""Who owns an HTTP/1.1 connection while it serves an exchange (docs/architecture.md, "Cancellation and ownership")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The differences that are meant, case by case, each with the row of docs/design/parity.md that gives its reason."""
+"""The differences that are meant, case by case, each with the row of docs/parity.md that gives its reason."""
 
 from __future__ import annotations
 

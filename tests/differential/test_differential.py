@@ -1,7 +1,7 @@
 """The same bytes through a genuine cloudflared and through ours: what the origin receives, and what comes back.
 
 The genuine one's results are recorded.json; where PYCONNECTOR_CLOUDFLARED names a binary it is asked again. Every
-difference is one of `tests.differential.meant`, and has a row in docs/design/parity.md.
+difference is one of `tests.differential.meant`, and has a row in docs/parity.md.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_every_meant_difference_is_one_and_has_its_row() -> None:
         meant = MEANT.get(case.name)
         if meant is not None:
             assert meant.ours(case, genuine()[case.name]) != genuine()[case.name], case.name
-            assert f"| {meant.row}" in rows, f"docs/design/parity.md has no row that begins {meant.row!r}"
+            assert f"| {meant.row}" in rows, f"docs/parity.md has no row that begins {meant.row!r}"
     assert set(MEANT) <= {case.name for case in CASES}
 
 

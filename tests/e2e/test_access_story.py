@@ -1,4 +1,4 @@
-"""The story of docs: access-edge.md: agents with service tokens, from the control plane to service and record."""
+"""The story of docs/access-edge.md: agents with service tokens, from the control plane to service and record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story of people in docs: access-edge.md: `mesh up`, a provider and a policy by API, a login by PIN, its end."""
+"""The story of people in docs/access-edge.md: `mesh up`, a provider and a policy by API, a login by PIN, its end."""
 
 from __future__ import annotations
 

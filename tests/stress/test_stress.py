@@ -34,7 +34,7 @@ def test_stayers_are_answered_and_nothing_stays(engine: str, loop: str) -> None:
 
 def test_workers_that_end_and_are_replaced_lose_nobody() -> None:
     print(f"seed {SEED}")
-    kinds = ("private", "ws")  # the others: docs/design/reliability.md
+    kinds = ("private", "ws")  # the others: docs/reliability.md
     house = HouseOptions(workers=2)
     outcome = run(RunOptions(house=house, loop="asyncio", seed=SEED, rounds=(1.0, 2.0), visits=3000, kinds=kinds))
     assert outcome.ledger.visits > 0

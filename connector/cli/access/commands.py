@@ -49,7 +49,7 @@ class _AccessGroup(click.Group):
 def access_group() -> None:
     """Reach applications behind Access.
 
-    TCP services, curl and tokens, from here: see docs/operate/access-client.md.
+    TCP services, curl and tokens, from here: see docs/guide/access-client.md.
     """
 
 
@@ -168,7 +168,7 @@ def ssh_config_command(hostname: str, short_lived_cert: bool) -> None:
 @click.option("--origincert", default="", envvar="TUNNEL_ORIGIN_CERT", metavar="FILE", help="cert.pem.")
 @click.pass_context
 def apply_command(context: click.Context, /, files: tuple[str, ...], **given: Any) -> None:
-    """Show what has to change so that everything is as FILES have it, and change it (docs/operate/access-files.md)."""
+    """Show what has to change so that everything is as FILES have it, and change it (docs/guide/access-files.md)."""
     from pyconnector.connector.cli.access.apply.command import apply
 
     exit_with(lambda: apply(context, files, given))

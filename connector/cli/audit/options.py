@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound="Callable[..., Any]")
 _OPTIONS = (
     click.option("--audit-dir", default="", metavar="DIRECTORY",
-                 help="Where each request is recorded (docs/operate/access-edge.md)."),
+                 help="Where each request is recorded (docs/access-edge.md)."),
     click.option("--audit-when-full", default="refuse", type=click.Choice(("go-on", "refuse")), show_default=True,
                  help="While nothing can be recorded: refuse everybody, or go on and lose records."),
     click.option("--audit-keep", default=0, type=click.IntRange(0, 100_000), metavar="N", show_default=True,

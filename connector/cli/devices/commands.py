@@ -20,7 +20,7 @@ _TOKEN_FILE = click.option(
 def device_group(context: click.Context) -> None:
     """Phones and laptops that come over WireGuard.
 
-    They are the devices of a mesh: see docs/operate/private-network.md.
+    They are the devices of a mesh: see docs/private-network.md.
     """
     show_help(context)
 

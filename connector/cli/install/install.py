@@ -83,9 +83,7 @@ class Machine:
             )
         if (self.root / "etc/init.d").is_dir():
             raise StartFailed("SysV init is not supported: have a script in /etc/init.d start `pyconnector tunnel run`")
-        raise StartFailed(
-            "neither systemd nor OpenRC nor launchd runs here: see docs/operate/deploy.md for a unit to adapt"
-        )
+        raise StartFailed("neither systemd nor OpenRC nor launchd runs here: see docs/deploy.md for a unit to adapt")
 
     @property
     def unit(self) -> Path:

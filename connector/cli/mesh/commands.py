@@ -56,7 +56,7 @@ class _Mesh(click.Group):
 
 @click.group("mesh", cls=_Mesh)
 def mesh_group() -> None:
-    """A control plane and an edge of your own (docs/operate/mesh.md). Needs the extra `mesh`."""
+    """A control plane and an edge of your own (docs/mesh.md). Needs the extra `mesh`."""
 
 
 @mesh_group.command("up")
@@ -111,7 +111,7 @@ def mesh_up_command(context: click.Context, /, **given: Any) -> None:
 def mesh_backup_command(context: click.Context, /, file: str, **given: Any) -> None:
     """Write everything in the database of a control plane, which may be running, into FILE, for its owner alone.
 
-    The file holds its secrets too. SQLite and PostgreSQL alike: see docs/operate/mesh.md.
+    The file holds its secrets too. SQLite and PostgreSQL alike: see docs/mesh.md.
     """
     _refuse_password(context)
     from pyconnector.connector.cli.mesh.backup import run_backup

@@ -2,7 +2,7 @@
 
 A loss-based congestion controller halves its window for a packet that a bad uplink lost. On such a path it sends as
 much as that window allows, and no more than a few MB/s whatever the line carries; BBR looks at the rate of delivery
-instead (docs: congestion.md). Losses of a controller that fills the line look alike, and then BBR costs nothing but CPU
+instead (docs/congestion.md). Losses of a controller that fills the line look alike, and then BBR costs nothing but CPU
 time, little at such a rate.
 """
 

@@ -1,1 +1,1 @@
-"""Access in the API: `/accounts/{a}/access/...` (docs/operate/access-edge.md)."""
+"""Access in the API: `/accounts/{a}/access/...` (docs/access-edge.md)."""

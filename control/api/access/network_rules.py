@@ -1,4 +1,4 @@
-"""Network rules, in a form of our own: `/accounts/{a}/network_rules`. What they mean is in docs: private-network.md."""
+"""Network rules, in a form of our own: `/accounts/{a}/network_rules`. What they mean is in docs/private-network.md."""
 
 from __future__ import annotations
 

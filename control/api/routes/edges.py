@@ -1,4 +1,4 @@
-"""What edges ask and report: `/edge/v1`. JSON values without the envelope; docs/operate/mesh.md says their form."""
+"""What edges ask and report: `/edge/v1`. JSON values without the envelope; docs/mesh.md says their form."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Admits a request only with a valid Access token, for HTTP, WebSocket and stream rules alike (ingress.md 6).
 
 Unlike the reference, a top-level `access` block counts (the ingress room merges it into each rule) and every refusal
-is a 403 with its reason in the log (docs/design/parity.md).
+is a 403 with its reason in the log (docs/parity.md).
 """
 
 from __future__ import annotations

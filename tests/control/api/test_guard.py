@@ -87,7 +87,7 @@ async def test_another_account_is_refused(mesh: Mesh) -> None:
 
 async def test_what_is_not_there_is_404_with_a_sentence(mesh: Mesh) -> None:
     for path in ("/", "/nothing", f"{mesh.account}/load_balancers", f"{mesh.account}/cfd_tunnel/"):
-        assert "docs/operate/mesh.md" in (await mesh.refused(404, "GET", path))["message"]
+        assert "docs/mesh.md" in (await mesh.refused(404, "GET", path))["message"]
     await mesh.refused(405, "PUT", f"{mesh.account}/cfd_tunnel")
     await mesh.refused(404, "GET", f"{mesh.account}/cfd_tunnel/00000000-0000-0000-0000-000000000001")
     await mesh.refused(400, "GET", f"{mesh.account}/cfd_tunnel/not-an-id")

@@ -281,7 +281,7 @@ async def test_the_top_level_counts_for_every_rule_that_has_no_access_of_its_own
 
 
 async def test_private_network_streams_meet_no_rule_and_no_access(log: Records) -> None:
-    """As in the reference: who may reach an address is decided at the edge (docs/guide/access.md)."""
+    """As in the reference: who may reach an address is decided at the edge (docs/access.md)."""
 
     async with scene() as here:
         port = await here.house.edge.add_tcp_port(here.tcp_address)

@@ -127,7 +127,7 @@ async def test_responses_without_a_body_end_at_once_and_keep_the_visitors_connec
         for _ in range(3):
             answer = await visitor.request(get())
             assert (answer.status, answer.body, answer.field("X-A")) == (status, b"", "1")
-        # Where content was announced it may still follow (docs/design/parity.md).
+        # Where content was announced it may still follow (docs/parity.md).
         assert len(peers) == (3 if b"Content-Length: 1000" in response else 1)
 
 
@@ -139,7 +139,7 @@ async def test_head_keeps_the_length_and_has_no_body(engine: str) -> None:
             for _ in range(2):
                 answer = await visitor.request(get().replace(b"GET", b"HEAD"), head_only=True)
                 assert (answer.field("Content-Length"), answer.field("Content-Type")) == ("12345", "text/x")
-        assert len(peers) == 2, "content may still follow what announced it (docs/design/parity.md)"
+        assert len(peers) == 2, "content may still follow what announced it (docs/parity.md)"
 
 
 async def test_interim_responses_are_for_the_connector_alone() -> None:

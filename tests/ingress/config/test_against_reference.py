@@ -153,7 +153,7 @@ def test_hosts_are_matched_alike(tmp_path: Path) -> None:
         if accepts(config):
             rule = parse_ingress(config).rules[0]
             cases += [(config, asked) for asked in (host, name, name.lower(), rule.compared_hostname, f"x.{host}")]
-    # Names that are not written as they are compared here meet other rules there (docs/design/parity.md).
+    # Names that are not written as they are compared here meet other rules there (docs/parity.md).
     cases = [(config, host) for config, host in cases if host and host == comparable(host) and not host.startswith("*")]
     cases = [case for case in cases if is_compared_alike(case[0]["ingress"][0]["hostname"])]
     with ThreadPoolExecutor(2) as pool:

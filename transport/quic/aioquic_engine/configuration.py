@@ -61,7 +61,7 @@ def server_configuration(tls: ServerTls, settings: QuicSettings) -> QuicConfigur
 
 
 def _configuration(settings: QuicSettings, alpn: str, *, is_client: bool) -> QuicConfiguration:
-    # BBR by default: at 30 ms and 1 % loss it carries some twenty times what cubic does (docs/design/congestion.md).
+    # BBR by default: at 30 ms and 1 % loss it carries some twenty times what cubic does (docs/congestion.md).
     control = BBR if settings.congestion_control == "auto" else settings.congestion_control
     if control == BBR:
         register()

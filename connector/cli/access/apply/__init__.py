@@ -1,1 +1,1 @@
-"""`pyconnector access apply`: applications, policies, groups, tokens and routes as files (docs: access-files.md)."""
+"""`pyconnector access apply`: applications, policies, tokens, routes as files (docs/guide/access-files.md)."""
