@@ -20,7 +20,7 @@ from pyconnector.protocol.errors import ProtocolError
 from pyconnector.protocol.proxying.connect_client import encode_connect, read_status
 from pyconnector.protocol.proxying.http_forward import turn_to_server
 from pyconnector.transport.tls.certificates import make_authority
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of
 from tests.support.peers.gateway import CLIENT_ID, SECRET, rule
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pyconnector.agent.carry import SocketEnd
 from pyconnector.agent.multiplexed import SETTINGS
 from tests.agent.test_client import TOKEN, joined
 from tests.agent.test_proxy import proxied, socks
-from tests.e2e.private.test_gateway import echo_service, gateway_of
+from tests.support.houses.gateway_house import echo_service, gateway_of
 from tests.support.loop.suspensions import cancel_everywhere
 from tests.support.peers.gateway import CLIENT_ID
 

@@ -14,7 +14,7 @@ from pyconnector.agent import Mesh, MeshError
 from pyconnector.agent.outgoing import proxy_of_environment
 from pyconnector.connector.cli import main
 from tests.agent.test_client import TOKEN, url_of
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of
 from tests.support.houses.tls_house import tls_house
 from tests.support.identity.agents import HOST
 from tests.support.services.forward_proxy import forward_proxy

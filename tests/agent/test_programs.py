@@ -13,7 +13,7 @@ import pytest
 
 from pyconnector.agent import Mesh, MeshError, local_proxy
 from tests.agent.test_client import TOKEN, joined, token_file, url_of
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of
 from tests.support.loop.leaks import nothing_left
 from tests.support.loop.suspensions import cancel_everywhere
 

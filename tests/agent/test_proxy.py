@@ -16,7 +16,7 @@ from pyconnector.agent import Mesh, carry
 from pyconnector.agent.proxy import LocalProxy
 from pyconnector.agent.split import Includes
 from tests.agent.test_client import joined, token_file, url_of
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of
 from tests.support.peers.gateway import Client
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pyconnector.transport.errors import ConnectFailed
 from tests.agent.test_client import TOKEN, joined
 from tests.agent.test_proxy import proxied, socks
 from tests.agent.test_udp import program_at
-from tests.e2e.private.test_gateway import echo_service, gateway_of, record_of
+from tests.support.houses.gateway_house import echo_service, gateway_of, record_of
 from tests.support.loop.suspensions import cancel_everywhere
 from tests.support.peers.gateway import CLIENT_ID
 from tests.support.services.udp_service import UdpService

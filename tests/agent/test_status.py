@@ -18,7 +18,7 @@ import pytest
 
 from pyconnector.agent.status import LEAVE, STATUS, StatusError, StatusSocket, find_joined
 from tests.agent.test_client import token_file, url_of
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of
 from tests.support.peers.gateway import CLIENT_ID, SECRET, Client
 
 

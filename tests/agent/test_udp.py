@@ -20,7 +20,7 @@ from pyconnector.edge import PrivateHostname
 from pyconnector.protocol.proxying.socks5 import decode_udp, encode_udp
 from tests.agent.test_client import joined
 from tests.agent.test_proxy import proxied
-from tests.e2e.private.test_gateway import gateway_of, record_of
+from tests.support.houses.gateway_house import gateway_of, record_of
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.loop.suspensions import cancel_everywhere
 from tests.support.peers.gateway import Client, rule

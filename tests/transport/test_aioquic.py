@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.transport.aioquic_pair import make_aioquic_pair
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
+from tests.transport.pairs.aioquic_pair import make_aioquic_pair
 
 if TYPE_CHECKING:
     from tests.transport.conformance import Check

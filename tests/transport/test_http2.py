@@ -16,7 +16,7 @@ from pyconnector.transport.http2.settings import Http2Settings
 from tests.transport.conformance import Check, fill, read_all, send_all, until
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
-from tests.transport.http2_pair import conformance_pair, http2_pair, listening
+from tests.transport.pairs.http2_pair import conformance_pair, http2_pair, listening
 
 pytestmark = pytest.mark.usefixtures("loop_errors")
 

@@ -27,7 +27,7 @@ from hyperframe.frame import (
 
 from pyconnector.transport.http2 import SERVER_SETTINGS, Http2Connection, connect
 from pyconnector.web.http2.frames import PREFACE
-from tests.transport.http2_pair import edge_tls, http2_pair, listening
+from tests.transport.pairs.http2_pair import edge_tls, http2_pair, listening
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

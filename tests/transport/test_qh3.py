@@ -10,7 +10,7 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 from tests.transport.conformance_connections import CONNECTION_CHECKS
 from tests.transport.conformance_streams import STREAM_CHECKS
-from tests.transport.qh3_pair import make_pair_of
+from tests.transport.pairs.qh3_pair import make_pair_of
 
 if TYPE_CHECKING:
     from tests.transport.conformance import Check

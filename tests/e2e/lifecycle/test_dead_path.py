@@ -12,7 +12,7 @@ from pyconnector import Connector
 from pyconnector.connector.link.paths import path_health
 from pyconnector.edge import EdgeSettings, LocalEdge
 from tests.support.houses.house import Eager, config_for, tunnel
-from tests.transport.relay import relay_to
+from tests.transport.pairs.relay import relay_to
 
 QUIC_ONLY = True
 

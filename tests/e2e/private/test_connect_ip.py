@@ -23,8 +23,8 @@ from pyconnector.transport.ip.tcp.segment import ACK, FIN, RST, decode_segment
 from pyconnector.transport.ip.udp import decode_udp, encode_udp
 from pyconnector.transport.settings import QuicSettings
 from tests.e2e.private.ip_client import IpClient, TcpEnd
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
 from tests.e2e.private.test_gateway_http3 import BASIC, WRONG, extended, h3_house, visitor_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of, record_of
 from tests.support.houses.house import TUNNEL_ID
 from tests.support.houses.private_house import LOOPBACK
 from tests.support.peers.gateway import CLIENT_ID, rule, token

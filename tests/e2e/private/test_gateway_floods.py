@@ -11,7 +11,7 @@ import pytest
 from pyconnector.edge.private.gateway.associate import MAX_DESTINATIONS, READS_PER_TURN, Association
 from pyconnector.edge.private.gateway.client import GatewayClient
 from pyconnector.protocol.proxying.socks5 import encode_udp
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, opened
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of, opened
 from tests.support.loop.turns import TurnMeter
 from tests.support.peers.gateway import Client
 

@@ -14,7 +14,7 @@ import pytest
 
 from pyconnector.edge.private.gateway import stream_client
 from pyconnector.protocol.capsules import CapsuleReader, encode_integer, encode_udp_capsule, udp_payload
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of, record_of
 from tests.support.peers.gateway import CLIENT_ID, SECRET, Client, rule, token
 from tests.support.peers.h2_visitor import H2Visitor, StreamLog, h2_visitor
 from tests.support.services.udp_service import UdpService

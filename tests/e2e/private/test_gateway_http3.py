@@ -15,7 +15,7 @@ from pyconnector.edge.private.gateway import stream_client
 from pyconnector.edge.private.gateway.http3 import client as http3_client
 from pyconnector.protocol.capsules import encode_integer, encode_udp_capsule
 from pyconnector.transport.settings import QuicSettings
-from tests.e2e.private.test_gateway import echo_service, gateway_house, gateway_of, record_of
+from tests.support.houses.gateway_house import echo_service, gateway_house, gateway_of, record_of
 from tests.support.peers.gateway import CLIENT_ID, SECRET, rule, token
 from tests.support.peers.h3_visitor import H3Visitor, h3_visitor
 from tests.support.services.udp_service import UdpService

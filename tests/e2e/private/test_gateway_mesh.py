@@ -12,7 +12,7 @@ from pyconnector.edge import EdgeSettings, LocalEdge
 from pyconnector.edge.settings import DirectorySettings
 from pyconnector.protocol.tokens import decode_token
 from tests.control.support import Mesh, open_mesh
-from tests.e2e.private.test_gateway import echo_service
+from tests.support.houses.gateway_house import echo_service
 from tests.support.houses.house import config_for
 from tests.support.peers.gateway import LOOPBACK_NETWORKS, Client, gateway_settings
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.private.test_gateway import echo_service
 from tests.e2e.private.test_private_names import RECORDS, SETTINGS
 from tests.e2e.private.test_private_udp import until
+from tests.support.houses.gateway_house import echo_service
 from tests.support.houses.house import open_descriptors
 from tests.support.houses.private_house import PrivateHouse, private_house
 from tests.support.loop.suspensions import cancel_everywhere

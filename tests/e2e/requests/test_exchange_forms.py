@@ -28,7 +28,7 @@ from pyconnector.protocol.streams.connect import ConnectionType
 from pyconnector.transport.errors import TransportError
 from pyconnector.transport.memory import memory_pair
 from tests.support.loop.suspensions import cancel_everywhere
-from tests.transport.http2_pair import http2_pair
+from tests.transport.pairs.http2_pair import http2_pair
 
 if TYPE_CHECKING:
     from pyconnector.edge.connectors.session import ConnectorSession
@@ -55,12 +55,12 @@ def form(request: pytest.FixtureRequest, tmp_path: Path, each_loop: str) -> Call
             async with http2_pair(tmp_path) as (edge, connector):
                 yield connector, edge
         elif name == "qh3":
-            from tests.transport.qh3_pair import qh3_pair
+            from tests.transport.pairs.qh3_pair import qh3_pair
 
             async with qh3_pair() as (client, server):
                 yield client, server
         else:
-            from tests.transport.aioquic_pair import aioquic_pair
+            from tests.transport.pairs.aioquic_pair import aioquic_pair
 
             async with aioquic_pair() as (client, server):
                 yield client, server

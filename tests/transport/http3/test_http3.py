@@ -20,7 +20,7 @@ from pyconnector.transport.settings import QuicSettings
 from pyconnector.web.http3.frames import HEADERS, ErrorCode, Http3Error, encode_frame
 from pyconnector.web.varints import encode_integer
 from tests.support.loop.turns import TurnMeter
-from tests.transport.qh3_pair import quic_pair
+from tests.transport.pairs.qh3_pair import quic_pair
 
 HEAD = [(b":method", b"CONNECT"), (b":authority", b"a:1")]
 OK = [(b":status", b"200")]

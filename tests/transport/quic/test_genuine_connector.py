@@ -17,10 +17,10 @@ from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.quic import half_open
 from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import Server, credentials, serve
 from tests.transport.conformance import PATIENCE
-from tests.transport.qh3_pair import Server as AnyServer
-from tests.transport.qh3_pair import serve as serve_any
+from tests.transport.pairs.aioquic_pair import Server, credentials, serve
+from tests.transport.pairs.qh3_pair import Server as AnyServer
+from tests.transport.pairs.qh3_pair import serve as serve_any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,9 +25,9 @@ from pyconnector.transport.quic.half_open import (
 )
 from pyconnector.transport.settings import QuicSettings
 from pyconnector.transport.udp.batched import UdpEndpoint
-from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import open_both, read_all, until
-from tests.transport.qh3_pair import serve
+from tests.transport.pairs.aioquic_pair import client_tls
+from tests.transport.pairs.qh3_pair import serve
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address, Connection

@@ -18,8 +18,8 @@ from pyconnector.transport.quic.flow.black_hole import BlackHole
 from pyconnector.transport.settings import QuicSettings
 from tests.support.houses.namespaces import FAR_ADDRESS, Network, network, run_apart, why_not
 from tests.support.loop.loops import LOOPS
-from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, read_all
+from tests.transport.pairs.aioquic_pair import client_tls, credentials
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection, Stream

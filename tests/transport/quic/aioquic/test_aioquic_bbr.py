@@ -19,7 +19,7 @@ from aioquic.tls import Epoch
 from pyconnector.transport.congestion import register
 from pyconnector.transport.quic.aioquic_engine.bbr import BbrCongestionControl, BbrRecovery, attach
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import aioquic_pair
+from tests.transport.pairs.aioquic_pair import aioquic_pair
 
 SIZE = 1200
 RTT = 0.1

@@ -15,8 +15,8 @@ from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
 from pyconnector.transport.quic.aioquic_engine.stream import FRESH_BURST, RESERVED_EACH, AioquicStream
 from pyconnector.transport.seam import SEND_LOW_WATER
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import aioquic_pair
 from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, until
+from tests.transport.pairs.aioquic_pair import aioquic_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,9 +19,9 @@ from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext
 from pyconnector.transport.quic.failures import plain_names
 from pyconnector.transport.settings import ClientTls, QuicSettings, ServerTls
 from pyconnector.transport.tls.certificates import make_authority
-from tests.transport.aioquic_pair import aioquic_pair, client_tls, credentials, dial, serve
 from tests.transport.conformance import PATIENCE, until
-from tests.transport.relay import relay_to
+from tests.transport.pairs.aioquic_pair import aioquic_pair, client_tls, credentials, dial, serve
+from tests.transport.pairs.relay import relay_to
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Address

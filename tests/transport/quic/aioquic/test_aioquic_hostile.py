@@ -12,10 +12,10 @@ from pyconnector.transport.buffers import connection as connection_buffers
 from pyconnector.transport.errors import ConnectionClosed
 from pyconnector.transport.quic.aioquic_engine import receiving as aioquic_receiving
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import aioquic_pair, dial, serve
 from tests.transport.conformance import PATIENCE, open_both, read_all, until
+from tests.transport.pairs.aioquic_pair import aioquic_pair, dial, serve
+from tests.transport.pairs.relay import relay_to
 from tests.transport.quic.attacker import inject, numbers, reset_frame, stream_frame
-from tests.transport.relay import relay_to
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import ConnectionClosedInfo, Stream

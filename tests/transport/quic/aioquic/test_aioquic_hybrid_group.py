@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pyconnector.transport.quic.aioquic_engine.hybrid_group import HybridContext, HybridShare, answer_share
 from pyconnector.transport.settings import ALPN, EDGE_SERVER_NAME
-from tests.transport.aioquic_pair import credentials
+from tests.transport.pairs.aioquic_pair import credentials
 
 CLIENT, SERVER = ("192.0.2.1", 1), ("192.0.2.2", 2)
 

@@ -14,9 +14,9 @@ from pyconnector.transport.errors import ConnectionClosed
 from pyconnector.transport.quic.aioquic_engine.recovery import QuickAcks
 from pyconnector.transport.quic.aioquic_engine.sending import PROBE_LIMIT, SMALL_PROBES
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import dial, serve
 from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
-from tests.transport.relay import LossyFilter, Relay, relay_to
+from tests.transport.pairs.aioquic_pair import dial, serve
+from tests.transport.pairs.relay import LossyFilter, Relay, relay_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

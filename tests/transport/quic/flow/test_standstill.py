@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyconnector.transport.quic.flow.standstill import Standstill
-from tests.transport.aioquic_pair import dial, serve
 from tests.transport.conformance import exchange, until
+from tests.transport.pairs.aioquic_pair import dial, serve
 
 if TYPE_CHECKING:
     from pyconnector.transport.seam import Connection
@@ -51,7 +51,7 @@ async def _aioquic_pair() -> AsyncIterator[tuple[Connection, Connection]]:
 def _pair(engine: str) -> AbstractAsyncContextManager[tuple[Any, Any]]:
     if engine == "aioquic":
         return _aioquic_pair()
-    from tests.transport.qh3_pair import qh3_pair
+    from tests.transport.pairs.qh3_pair import qh3_pair
 
     return qh3_pair()
 

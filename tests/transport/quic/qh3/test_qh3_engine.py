@@ -19,8 +19,8 @@ from pyconnector.transport.quic.qh3_engine import connection as qh3_connection
 from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
 from pyconnector.transport.quic.qh3_engine import engine as qh3_engine
 from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
-from tests.transport.qh3_pair import USUAL, accepted, dial, qh3_pair, quic_pair, serve
-from tests.transport.qh3_relay import Relay, relay_to
+from tests.transport.pairs.qh3_pair import USUAL, accepted, dial, qh3_pair, quic_pair, serve
+from tests.transport.pairs.qh3_relay import Relay, relay_to
 from tests.transport.udp.test_udp import Shim
 
 if TYPE_CHECKING:

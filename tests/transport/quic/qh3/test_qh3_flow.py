@@ -37,7 +37,7 @@ from pyconnector.transport.quic.qh3_engine.numbers import (
 from pyconnector.transport.settings import QuicSettings
 from tests.transport.conformance import PATIENCE, exchange, fill, open_both, read_all, until
 from tests.transport.conformance_connections import SLACK
-from tests.transport.qh3_pair import qh3_pair
+from tests.transport.pairs.qh3_pair import qh3_pair
 
 MIB = 1024 * 1024
 #: Half of the connection's window may wait unread, and a stream's window in the core is half of the stream's.

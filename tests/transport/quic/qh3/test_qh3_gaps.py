@@ -22,10 +22,10 @@ from pyconnector.transport.quic.qh3_engine import pieces as qh3_pieces
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 from pyconnector.transport.quic.qh3_engine.pieces import HELD_FRAMES, PACKET_OVERHEAD, UNSEEN_LIMIT
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import PATIENCE, open_both, read_all, send_all, until
-from tests.transport.qh3_pair import qh3_pair, serve
-from tests.transport.qh3_relay import bad_path, relay_to
+from tests.transport.pairs.aioquic_pair import client_tls
+from tests.transport.pairs.qh3_pair import qh3_pair, serve
+from tests.transport.pairs.qh3_relay import bad_path, relay_to
 from tests.transport.quic.attacker import inject, numbers, stream_frame
 from tests.transport.quic.qh3.test_qh3_hostile import Siege, siege, victims
 

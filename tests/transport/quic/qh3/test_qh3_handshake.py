@@ -23,16 +23,16 @@ from pyconnector.transport.quic.qh3_engine.internals import NativeQuic
 from pyconnector.transport.settings import ClientTls, QuicSettings
 from pyconnector.transport.tls.certificates import make_authority
 from pyconnector.transport.udp.batched import UdpEndpoint
-from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, exchange, open_both, read_all, send_all, until
-from tests.transport.qh3_pair import (
+from tests.transport.pairs.aioquic_pair import client_tls, credentials
+from tests.transport.pairs.qh3_pair import (
     USUAL,
     accepted,
     dial,
     listener_of,
     serve,
 )
-from tests.transport.qh3_relay import relay_to
+from tests.transport.pairs.qh3_relay import relay_to
 
 # -- handshakes ------------------------------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ from pyconnector.transport.quic.aioquic_engine.connection import AioquicConnecti
 from pyconnector.transport.quic.qh3_engine.configuration import server_configuration
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import credentials
 from tests.transport.conformance import PATIENCE, open_both, read_all, until
-from tests.transport.qh3_pair import quic_pair
+from tests.transport.pairs.aioquic_pair import credentials
+from tests.transport.pairs.qh3_pair import quic_pair
 from tests.transport.quic.attacker import inject, numbers, reset_frame, stream_frame
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from pyconnector.transport.errors import StreamReset
 from pyconnector.transport.quic import connect
 from pyconnector.transport.quic.qh3_engine.prepared import PREPARED
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import client_tls
 from tests.transport.conformance import exchange, open_both, read_all, until
-from tests.transport.qh3_pair import qh3_pair, serve
-from tests.transport.qh3_relay import bad_path, relay_to
+from tests.transport.pairs.aioquic_pair import client_tls
+from tests.transport.pairs.qh3_pair import qh3_pair, serve
+from tests.transport.pairs.qh3_relay import bad_path, relay_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

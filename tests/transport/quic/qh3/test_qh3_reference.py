@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 from pyconnector.transport.settings import QuicSettings
-from tests.transport.aioquic_pair import credentials
 from tests.transport.conformance import PATIENCE
-from tests.transport.qh3_pair import serve
+from tests.transport.pairs.aioquic_pair import credentials
+from tests.transport.pairs.qh3_pair import serve
 
 CLOUDFLARED = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
 

@@ -14,7 +14,7 @@ from pyconnector.transport.quic.qh3_engine.send_share import LARGEST_SHARE, SHAR
 from pyconnector.transport.quic.qh3_engine.stream import Qh3Stream
 from pyconnector.transport.seam import RECEIVE_LIMIT
 from tests.transport.conformance import read_all, until
-from tests.transport.qh3_pair import qh3_pair
+from tests.transport.pairs.qh3_pair import qh3_pair
 
 MIB = 1024 * 1024
 

@@ -12,7 +12,7 @@ pytest.importorskip("qh3", reason="the qh3 engine is not installed")
 
 from pyconnector.transport.quic.qh3_engine import driver as qh3_driver
 from tests.transport.conformance import exchange, read_all, until
-from tests.transport.qh3_pair import qh3_pair
+from tests.transport.pairs.qh3_pair import qh3_pair
 
 if TYPE_CHECKING:
     from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection

@@ -11,8 +11,8 @@ from pyconnector.transport.quic import connect, listen
 from pyconnector.transport.quic.qh3_engine.connection import Qh3Connection
 from pyconnector.transport.quic.qh3_engine.listener import Qh3Listener
 from pyconnector.transport.settings import ClientTls, QuicSettings
-from tests.transport.aioquic_pair import client_tls, credentials
 from tests.transport.conformance import PATIENCE, Pair
+from tests.transport.pairs.aioquic_pair import client_tls, credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
