@@ -13,11 +13,11 @@ from pyconnector.edge.private.connect_ip.ping_flow import PingFlow
 from pyconnector.edge.private.connect_ip.reachable import ranges_for
 from pyconnector.edge.private.connect_ip.tcp_flow import TcpFlow
 from pyconnector.edge.private.connect_ip.udp_flow import UdpFlow
+from pyconnector.edge.private.device_dns.dns import answer_query
+from pyconnector.edge.private.device_dns.name_addresses import NameAddresses
 from pyconnector.edge.private.gateway.judge import Refused
 from pyconnector.edge.private.gateway.records import CloseReason
 from pyconnector.edge.private.network import Unroutable
-from pyconnector.edge.private.wireguard.dns import answer_query
-from pyconnector.edge.private.wireguard.name_addresses import NameAddresses
 from pyconnector.identity.devices.addresses import NAME_RANGE
 from pyconnector.protocol.capsules import DATAGRAM
 from pyconnector.protocol.connect_ip import (

@@ -12,12 +12,12 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
 from pyconnector.edge.access.identify import Identified
+from pyconnector.edge.private.device_dns.dns import MAX_QUERY, answer_query
+from pyconnector.edge.private.device_dns.name_addresses import NameAddresses
 from pyconnector.edge.private.gateway.judge import Refused, note_refusal
 from pyconnector.edge.private.gateway.records import CloseReason
-from pyconnector.edge.private.wireguard.dns import MAX_QUERY, answer_query
 from pyconnector.edge.private.wireguard.flow import PIECE, close_refused, close_stream
 from pyconnector.edge.private.wireguard.library import open_port
-from pyconnector.edge.private.wireguard.name_addresses import NameAddresses
 from pyconnector.edge.private.wireguard.tcp_flow import TcpFlow
 from pyconnector.edge.private.wireguard.udp_flow import MAX_EMPTY, UdpFlow
 from pyconnector.edge.tasks import TaskSet

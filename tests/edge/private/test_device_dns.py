@@ -10,8 +10,8 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from pyconnector.edge.private.wireguard.dns import MAX_ADDITIONAL, answer_query
-from pyconnector.edge.private.wireguard.name_addresses import REST, NameAddresses
+from pyconnector.edge.private.device_dns.dns import MAX_ADDITIONAL, answer_query
+from pyconnector.edge.private.device_dns.name_addresses import REST, NameAddresses
 
 TINY = IPv4Network("10.8.0.0/30")
 

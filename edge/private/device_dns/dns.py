@@ -17,7 +17,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from pyconnector.edge.private.wireguard.name_addresses import TTL
+from pyconnector.edge.private.device_dns.name_addresses import TTL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
