@@ -72,7 +72,7 @@ def main() -> None:
     print(f"\nsimulated in {time.monotonic() - began:.0f} s", file=sys.stderr)
     if not arguments.quick:
         (ROOT / "docs" / "img" / "congestion.svg").write_text(picture(results), encoding="utf-8")
-        fill(ROOT / "docs" / "design" / "congestion.md", content)
+        fill(ROOT / "docs" / "congestion.md", content)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tests.differential.meant import MEANT
 from tests.differential.stage import run_all
 
 BINARY = os.environ.get("PYCONNECTOR_CLOUDFLARED", "")
-PARITY = Path(__file__).resolve().parents[2] / "docs" / "design" / "parity.md"
+PARITY = Path(__file__).resolve().parents[2] / "docs" / "parity.md"
 
 
 @pytest.fixture(scope="module")
