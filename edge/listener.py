@@ -77,6 +77,8 @@ class Listener:
         try:
             for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
                 listening = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+                # Accepted sockets have it from here; asyncio would leave it out.
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets.append(listening)
                 listening.setblocking(False)
         except OSError as error:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from pyconnector.control.discovery import edges
 from pyconnector.control.settings import DATABASE_FILE
 from pyconnector.control.store.access import keys
 from pyconnector.control.store.database import Database, sqlite_url
@@ -75,7 +76,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield ""
         return
     empty = request.getfixturevalue("empty_postgres")
-    with _new_database(request.getfixturevalue("postgres_port"), f"TEMPLATE {empty} STRATEGY FILE_COPY") as url:
+    with _new_database(request.getfixturevalue("postgres_port"), f"TEMPLATE {empty} STRATEGY WAL_LOG") as url:
         yield url
 
 
@@ -99,10 +100,10 @@ def _new_database(port: int, options: str = "") -> Iterator[str]:
         session.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edge that reported once counts for as long as the test takes, however busy the machine is."""
-    for module in (live, connections):
+    for module in (live, connections, edges):
         monkeypatch.setattr(module, "EDGE_LIFETIME", 600.0)
 
 

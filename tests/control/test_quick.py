@@ -18,8 +18,6 @@ from pyconnector.control.store.work import Actor, Work
 if TYPE_CHECKING:
     from tests.control.support import Mesh, NewMesh
 
-pytestmark = pytest.mark.usefixtures("patient")
-
 EDGE = "10ae7f4c-68bb-4d50-9d63-6de0a2a8a7f5"
 
 

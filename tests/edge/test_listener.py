@@ -7,6 +7,7 @@ import contextlib
 import errno
 import gc
 import socket
+from typing import Any, cast
 
 import pytest
 
@@ -163,3 +164,12 @@ async def test_who_does_not_finish_a_tls_handshake_keeps_nobody_out(monkeypatch:
         await connection.wait_closed()
         for each in (*silent, beyond):
             each.close()
+
+
+async def test_what_follows_a_head_does_not_wait_for_an_acknowledgment() -> None:
+    async with memory_edge() as edge, RawVisitor(edge.visitor_address) as visitor:
+        visitor.send(b"GET")
+        await until(lambda: len(edge._visitors) == 1)
+        (connection,) = edge._visitors._connections
+        accepted = cast("Any", connection)._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

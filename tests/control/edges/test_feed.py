@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from tests.control.support import Mesh
 
 
-pytestmark = pytest.mark.usefixtures("patient")
-
-
 async def test_changes_lead_from_one_snapshot_to_the_next(mesh: Mesh) -> None:
     async with mesh.edge() as edge:
         before = await snapshot(edge)
